@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The packet path: what happens to a burst of frames from an interface. Per worker: parse → decapsulate → session
+ * lookup → compiled action → output; what has no valid session goes to the service's policy, once per flow.
+ *
+ * Configuration is a set of immutable records in arrays of pointers (struct path_config), replaced one by one with
+ * release stores by the control thread and freed after a grace period (QSBR); a burst reads each pointer once with
+ * acquire. Worker state (struct path) belongs to one worker.
+ *
+ * Interface numbers: 0 none, 1..63 uplink ports, 64.. vNICs. An interface number is stable over restarts. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <rte_mbuf.h>
+#include "base/netaddr.h"
+#include "device/packet/drop.h"
+#include "device/packet/flow_key.h"
+#include "device/packet/session.h"
+
+enum {
+	PATH_BURST = 32,
+	PATH_MAX_IFACES = 65536,
+	PATH_FIRST_VNIC = 64,
+	PATH_MAX_VPCS = 65536,
+	PATH_MAX_TUNNELS = 1 << 20,
+	PATH_SLOTS = 16, /* flows are spread over so many session tables, each owned by one worker */
+	PATH_MAX_WORKERS = 64,
+	PATH_HEADROOM = 256, /* mbuf headroom: room for the largest outer header (Ethernet, VLAN, IPv6, UDP, Geneve) */
+};
+
+enum path_iface_kind { PATH_IFACE_UPLINK = 1, PATH_IFACE_VNIC };
+
+/* An interface as the hit path sees it. Services embed it as the first member of theirs. */
+struct path_iface {
+	uint16_t id;
+	uint8_t kind;   /* enum path_iface_kind */
+	bool check_mac; /* vNIC: frames must come from `mac` (anti-spoofing) */
+	uint16_t vpc;   /* vNIC: VPC slot; uplink: 0 */
+	uint16_t mtu;
+	struct mac_addr mac;
+};
+
+enum tunnel_kind { TUNNEL_NONE = 0, TUNNEL_VXLAN, TUNNEL_GENEVE };
+enum { VXLAN_PORT = 4789, GENEVE_PORT = 6081 };
+
+struct path_vpc {
+	uint16_t slot;
+	uint8_t tunnel; /* enum tunnel_kind */
+	uint32_t vni;
+	_Atomic uint32_t
+		epoch; /* moves when policy of this VPC changes; sessions compiled before are evaluated again */
+};
+
+/* A shared encapsulation record: one per remote VTEP, encapsulation and local underlay address. The VNI, lengths,
+ * checksum and UDP source port (RFC 7348 5: hash of the inner flow, 49152..65535) are filled in per packet. */
+struct path_tunnel {
+	uint32_t index;
+	uint8_t kind;      /* enum tunnel_kind */
+	bool v6;           /* underlay family */
+	bool udp_checksum; /* outer UDP checksum filled in (IPv6; optional for IPv4) */
+	bool resolved;     /* the next hop's MAC is known; else DROP_NEIGHBOUR_UNRESOLVED */
+	uint8_t length;    /* of header: Ethernet to VXLAN/Geneve, without options */
+	uint8_t l3_offset; /* of the outer IP header */
+	uint16_t out_iface;
+	uint8_t header[112]; /* template: IPv4 total length 0 and checksum computed over that, UDP length 0, VNI 0 */
+};
+
+/* Where tunnelled packets end: (underlay address, kind, VNI) → VPC. Looked up per packet; RCU hash inside. */
+struct path_config {
+	struct path_iface *_Atomic ifaces[PATH_MAX_IFACES];
+	struct path_vpc *_Atomic vpcs[PATH_MAX_VPCS];
+	struct path_tunnel *_Atomic tunnels[PATH_MAX_TUNNELS];
+	_Atomic uint8_t slot_owner[PATH_SLOTS]; /* worker that owns the slot's sessions */
+	struct path_vnis *vnis;
+	struct path_locals *locals; /* local VTEP addresses */
+};
+
+/* One zeroed configuration (mmap'd: untouched parts cost nothing), with empty tables. */
+int path_config_new(struct path_config **ret);
+void path_config_free(struct path_config *config);
+
+/* Writers (control thread). Readers are workers; memory given back is handed to `retire`, which frees it after a grace
+ * period. */
+typedef void path_retire_fn(void *ctx, void (*free_fn)(void *), void *memory);
+int path_vni_set(struct path_config *config, enum tunnel_kind kind, uint32_t vni, uint16_t vpc_slot,
+		 path_retire_fn *retire, void *ctx);
+void path_vni_clear(struct path_config *config, enum tunnel_kind kind, uint32_t vni, path_retire_fn *retire, void *ctx);
+/* iface 0 = the address is ours on any uplink. */
+int path_local_set(struct path_config *config, const struct ip_addr *address, path_retire_fn *retire, void *ctx);
+void path_local_clear(struct path_config *config, const struct ip_addr *address, path_retire_fn *retire, void *ctx);
+
+/* What the parser found out about a frame. Offsets are from the start of the (inner, after decapsulation) frame.
+ * All headers up to l4_length are contiguous in the first segment when parsing succeeded. */
+enum packet_flags {
+	PACKET_F_IPV4 = 1 << 0,
+	PACKET_F_IPV6 = 1 << 1,
+	PACKET_F_L4 = 1 << 2,       /* l4 header present (not a later fragment), checked for length */
+	PACKET_F_FRAGMENT = 1 << 3, /* any fragment */
+	PACKET_F_LATER = 1 << 4,    /* … but the first */
+	PACKET_F_ICMP_ERROR = 1 << 5,
+	PACKET_F_TUNNELLED = 1 << 6, /* was decapsulated; outer_* are valid */
+	PACKET_F_L4_CSUM_BAD = 1 << 7,
+	PACKET_F_MULTICAST = 1 << 8, /* destination MAC or address */
+	PACKET_F_ARP = 1 << 9,
+	PACKET_F_SERVICE = 1 << 10, /* ARP, ND, DHCP: for the first-hop services, whatever the session table says */
+};
+
+struct packet_info {
+	struct flow_key key; /* valid for IPv4 and IPv6 */
+	uint32_t hash;
+	uint32_t flags; /* enum packet_flags */
+	uint16_t in_iface;
+	uint16_t l3_offset, l4_offset;
+	uint16_t payload_offset; /* behind the l4 header, if PACKET_F_L4 */
+	uint16_t l3_length;      /* IP total length as the header says */
+	uint8_t ttl, tos;
+	uint8_t tcp_flags;
+	uint8_t proto; /* upper protocol, behind IPv6 extension headers */
+	uint16_t ether_type;
+	uint32_t fragment_id;
+	uint16_t fragment_offset; /* bytes */
+	bool more_fragments;
+	uint8_t icmp_type, icmp_code;
+	struct ip_addr outer_src; /* the sending VTEP */
+};
+
+/* Parses the frame that starts at the mbuf's data (Ethernet). vpc is put into the key. Linearises headers that straddle
+ * segments. Returns DROP_NONE or why the frame is refused. Never reads beyond the frame. */
+enum drop_reason packet_parse(struct rte_mbuf *m, uint16_t vpc, struct packet_info *ret);
+/* The flow that an ICMP error is about (its embedded packet, as that was sent); false if there is none to be read. */
+bool packet_parse_icmp_error(const struct rte_mbuf *m, const struct packet_info *info, struct flow_key *ret);
+/* Strips the tunnel header of an uplink frame addressed to us and sets *ret_vpc and ret->outer_src; DROP_NONE on
+ * success; *ret_local is true when the frame is not a tunnel packet but for the underlay's own services (ARP, ND, ICMP
+ * to our address). */
+enum drop_reason packet_decap(const struct path_config *config, struct rte_mbuf *m, uint16_t *ret_vpc,
+			      struct packet_info *ret, bool *ret_local);
+
+/* ---- per worker ---- */
+
+struct path_iface_counters {
+	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes; /* from and to the interface */
+	uint64_t rx_drops, tx_drops;
+	uint64_t misses; /* packets that took the policy path */
+	uint64_t spare;
+};
+struct path_vpc_counters {
+	uint64_t packets, bytes; /* delivered or sent within the VPC */
+	uint64_t encapsulated, decapsulated;
+	uint64_t drops;
+	uint64_t sessions_created;
+};
+
+enum capture_stage {
+	CAPTURE_RX,    /* as received from the interface */
+	CAPTURE_DECAP, /* after decapsulation */
+	CAPTURE_MISS,  /* entering policy */
+	CAPTURE_DROP,  /* with its drop reason */
+	CAPTURE_TX,    /* as handed to the interface */
+	CAPTURE_STAGES,
+};
+
+struct path;
+
+/* The service behind the path. All run in the worker; they own the packets they are given. */
+struct path_service {
+	/* Packets without a valid session. For each: drop it (path_drop), answer it (path_send), or put a session in
+	 * force and forward it by path_forward(). */
+	void (*miss)(void *ctx, struct path *path, struct rte_mbuf *m, struct packet_info *info);
+	/* Uplink frames for the underlay's own addresses, and ARP. */
+	void (*underlay)(void *ctx, struct path *path, struct rte_mbuf *m, uint16_t in_iface);
+	/* A forwarded packet is larger than its way's MTU (TTL expired: see SESSION_OP_DEC_TTL). Owns m; ends in
+	 * path_drop. */
+	void (*too_big)(void *ctx, struct path *path, struct rte_mbuf *m, struct packet_info *info, uint16_t mtu);
+	void (*ttl_expired)(void *ctx, struct path *path, struct rte_mbuf *m, struct packet_info *info);
+	/* Transmit on an interface. Takes all packets; counts and frees what it cannot send (path_drop). */
+	void (*output)(void *ctx, struct path *path, uint16_t iface, struct rte_mbuf **packets, unsigned count);
+	/* Give packets that another worker owns to it; stage as given to path_input()/… on the other side. */
+	void (*handoff)(void *ctx, struct path *path, unsigned worker, struct rte_mbuf *m, uint16_t in_iface);
+	/* Capture tap, set while a capture runs (path_set_capture); a copy must be made of what is kept. */
+	void (*capture)(void *ctx, struct path *path, enum capture_stage stage, enum drop_reason reason, uint16_t iface,
+			const struct rte_mbuf *m);
+	void (*session_removed)(void *ctx, struct path *path, struct session *session);
+	void *ctx;
+};
+
+struct path_options {
+	const struct path_config *config;
+	const struct path_service *service; /* copied */
+	const char *state_dir;              /* where session files live; NULL = anonymous */
+	bool huge_pages;
+	uint32_t max_sessions; /* per slot and family */
+	uint64_t seed;
+	unsigned worker; /* own number; slots whose slot_owner is it are opened */
+};
+
+int path_new(const struct path_options *options, struct path **ret, struct dpu_error *err);
+void path_free(struct path *path);
+uint32_t path_adopted(const struct path *path); /* sessions taken over from a former process */
+
+/* One burst (≤ PATH_BURST) from an interface, in this worker. Consumes all packets. */
+void path_input(struct path *path, uint16_t in_iface, struct rte_mbuf **packets, unsigned count);
+/* Packets of other workers' interfaces whose sessions are ours. */
+void path_input_handoff(struct path *path, struct rte_mbuf **packets, const uint16_t *in_ifaces, unsigned count);
+/* Session ageing and housekeeping; call about every millisecond when busy and before sleeping. Returns the ns until it
+ * wants to run again. */
+uint64_t path_tick(struct path *path, uint64_t now_ns);
+
+/* For services, within miss(): apply the session's compiled action for this packet's direction and queue it for output.
+ */
+void path_forward(struct path *path, struct rte_mbuf *m, const struct packet_info *info, struct session *session,
+		  unsigned direction);
+/* Queue a frame of our own making (or an answer made from the request) for an interface. */
+void path_send(struct path *path, uint16_t iface, struct rte_mbuf *m);
+/* Encapsulate m (an inner frame) by a tunnel record and queue it; for frames of our own making. */
+void path_send_tunnel(struct path *path, const struct path_tunnel *tunnel, uint32_t vni, uint32_t hash,
+		      struct rte_mbuf *m);
+/* Free m and count why, for its interface and VPC (0 where unknown). */
+void path_drop(struct path *path, struct rte_mbuf *m, enum drop_reason reason, uint16_t iface, uint16_t vpc);
+
+struct session_table *path_table(struct path *path, const struct flow_key *key, uint32_t hash);
+/* All tables of this worker, for listing and clearing: index < 2 * PATH_SLOTS, NULL where not ours. */
+struct session_table *path_table_at(struct path *path, unsigned index);
+uint64_t path_seed(const struct path *path);
+session_tick_t path_now(const struct path *path); /* as of the current burst */
+uint64_t path_now_ns(const struct path *path);
+
+void path_set_capture(struct path *path, bool on);
+/* Readable from any thread; each number is written by its worker alone (relaxed). */
+const struct path_iface_counters *path_iface_counters(const struct path *path, uint16_t iface);
+const struct path_vpc_counters *path_vpc_counters(const struct path *path, uint16_t vpc);
+uint64_t path_drops(const struct path *path, enum drop_reason reason);
+uint64_t path_busy_cycles(const struct path *path);

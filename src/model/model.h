@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The object model: classes, objects, transactions, store, events, actions. One model per dpud; everything is
+ * called from the control thread.
+ *
+ * An object is a C struct whose first member is `struct object base`, described by its class's field table.
+ * Objects in force are immutable: a change builds a new version (object_class.apply(old, new)) and the old one is
+ * freed afterwards. An object keeps its identity (UUID, slot) over its versions.
+ *
+ * A transaction is a list of changes. It is validated as a whole with no side effects, applied in reference order
+ * (created: referred-to first; deleted: referrers first), undone in reverse if any apply fails, and written to the
+ * store in one SQLite transaction. At start-up the store is replayed through the same validate and apply. */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/error.h"
+#include "base/loop.h"
+#include "base/netaddr.h"
+#include "model/field.h"
+
+struct model;
+struct object_class;
+
+enum { OBJECT_NAME_MAX = 255, OBJECT_LABELS_MAX = 64 };
+
+/* Part of every object. Its fields (name, uuid, generation, labels, tenant) are rows that the model adds to
+ * every class by itself. */
+struct object {
+	const struct object_class *class;
+	char *name;                /* unique within class and tenant; 1..255 bytes, no '/', no control characters */
+	struct object *tenant;     /* the owner; NULL for classes with CLASS_F_GLOBAL */
+	struct uuid uuid;          /* never changes */
+	uint64_t generation;       /* starts at 1, +1 per change */
+	struct string_list labels; /* "key=value", for orchestrators */
+	uint32_t slot; /* dense number within the class, from 1, persisted, lowest free first: index for arrays */
+	void *runtime; /* the service's own state; carried from version to version by the model */
+};
+
+enum class_flags {
+	CLASS_F_GLOBAL = 1 << 0, /* belongs to the operator, not to a tenant (tenant, port, underlay) */
+};
+
+/* Verbs beside create/get/list/update/delete, e.g. vnic "reset-counters", daemon-wide "why". */
+struct action {
+	const char *name;
+	const char *doc;
+	const struct field *args; /* table over a struct of args_size bytes, terminated by .name = NULL; NULL = none */
+	size_t args_size;
+	bool read_only; /* changes nothing: allowed to read-only users */
+	/* object is NULL for class-level actions (per_object false). args points to the decoded struct, NULL if none.
+	 * Returns 0 and a new JSON value in *ret_result, or a negative errno with err filled. */
+	bool per_object;
+	int (*run)(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err);
+};
+
+struct object_class {
+	const char *name;   /* singular, snake_case: "security_group" */
+	const char *plural; /* "security_groups" */
+	const char *doc;
+	uint32_t flags;
+	size_t size;                  /* sizeof the object struct */
+	const struct field *fields;   /* terminated by .name = NULL; without the base rows */
+	const struct action *actions; /* terminated by .name = NULL; may be NULL */
+	uint32_t max_objects;         /* 0 = no limit but the tenant's quota */
+
+	/* Checks that the table cannot express, against the state that the whole transaction would give
+	 * (use model_find(), model_each() and txn-aware refs). No side effects. Fill err with a path like
+	 * "mtu" (the field); the model puts class/tenant/name in front. May be NULL. */
+	int (*validate)(void *ctx, const struct object *old, const struct object *new, struct dpu_error *err);
+	/* Bring new into force in place of old (NULL when created). On failure nothing has changed. Also called to
+	 * undo: apply(new, old). May be NULL for pure configuration. */
+	int (*apply)(void *ctx, struct object *old, struct object *new, struct dpu_error *err);
+	/* Take object out of force; cannot fail. Undone by apply(NULL, object). */
+	void (*remove)(void *ctx, struct object *object);
+	/* Called once after a whole transaction was applied or undone, for classes that batch their work. */
+	void (*commit)(void *ctx);
+	/* Fill read-only fields (FIELD_F_READ_ONLY) into *copy, a shallow copy of object. Strings and lists put there
+	 * must come from malloc; the model frees them. */
+	void (*observe)(void *ctx, const struct object *object, struct object *copy);
+};
+
+/* ---- life of a model ---- */
+
+struct model_options {
+	const char *store_path; /* SQLite file; NULL keeps everything in memory (tests) */
+	struct loop *loop;
+	/* Asked after a transaction was applied and stored: call done(arg) once every worker uses it. NULL: at once. */
+	void (*barrier)(void *ctx, void (*done)(void *arg), void *arg);
+	void *barrier_ctx;
+};
+
+int model_new(const struct model_options *options, struct model **ret, struct dpu_error *err);
+/* Register before model_load(). ctx is handed to the class's functions. Fails with DPU_E_INTERNAL on a faulty table. */
+int model_add_class(struct model *model, const struct object_class *class, void *ctx, struct dpu_error *err);
+/* Open, migrate and replay the store. An unreadable or newer store is refused with the file untouched. */
+int model_load(struct model *model, struct dpu_error *err);
+void model_free(struct model *model); /* removes all objects from force in reverse reference order; the store stays */
+
+/* ---- transactions ---- */
+
+enum change_op { CHANGE_CREATE, CHANGE_UPDATE, CHANGE_DELETE, CHANGE_SET /* create or update */ };
+
+struct txn;
+int txn_new(struct model *model, struct txn **ret);
+/* Queue one change. key: object's name, "tenant/name", or UUID. fields: JSON object, only the fields to set
+ * (null resets to the default); NULL for delete. generation 0 = don't check, else refused with DPU_E_CONFLICT
+ * unless it is the current one. cascade (delete): delete what refers to it by a parent reference, too. */
+int txn_add(struct txn *txn, enum change_op op, const char *class_name, const char *tenant, const char *key,
+	    const json_t *fields, uint64_t generation, bool cascade, struct dpu_error *err);
+/* Validate without side effects; *ret_diff (may be NULL) lists the changes field by field, old and new. */
+int txn_check(struct txn *txn, json_t **ret_diff, struct dpu_error *err);
+/* Validate, apply, store. done(arg, status, err) runs when durable and in force, or failed; maybe before return. */
+void txn_commit(struct txn *txn, void (*done)(void *arg, int status, const struct dpu_error *err, json_t *diff),
+		void *arg);
+void txn_free(struct txn *txn);
+
+/* ---- looking ---- */
+
+const struct object_class *model_class(const struct model *model, const char *name);
+/* NULL when there is none. During validate() the answer is that of the transaction's outcome. */
+struct object *model_find(const struct model *model, const char *class_name, const char *tenant, const char *name);
+struct object *model_find_uuid(const struct model *model, const struct uuid *uuid);
+struct object *model_slot(const struct model *model, const char *class_name, uint32_t slot);
+/* Calls fn for each object of the class (of one tenant, or all if NULL) until it returns non-zero; returns that.
+ * In validate(): of the transaction's outcome. */
+int model_each(const struct model *model, const char *class_name, const struct object *tenant,
+	       int (*fn)(void *arg, struct object *object), void *arg);
+/* Objects that refer to target (through class_name's fields; NULL = any class). */
+int model_each_referrer(const struct model *model, const struct object *target, const char *class_name,
+			int (*fn)(void *arg, struct object *object), void *arg);
+size_t model_count(const struct model *model, const char *class_name, const struct object *tenant);
+
+/* JSON of an object: configuration, and with observe its read-only fields. New reference. */
+json_t *model_object_json(struct model *model, const struct object *object, bool observe);
+
+/* ---- events ---- */
+
+enum event_kind { EVENT_CREATED, EVENT_CHANGED, EVENT_DELETED, EVENT_NOTICE /* service's own, not a change */ };
+struct event {
+	uint64_t sequence; /* +1 per event, in this run of the daemon */
+	uint64_t time_ns;  /* CLOCK_REALTIME */
+	enum event_kind kind;
+	const struct object *object; /* NULL for daemon-wide notices */
+	const char *name;            /* notices: "link-down", "guest-connected", … */
+	json_t *detail;              /* diff or the notice's fields; borrowed */
+};
+struct subscription;
+/* class_name NULL = all. fn runs in the control thread. */
+int model_subscribe(struct model *model, const char *class_name, void (*fn)(void *arg, const struct event *event),
+		    void *arg, struct subscription **ret);
+void model_unsubscribe(struct subscription *subscription);
+void model_notice(struct model *model, const struct object *object, const char *name, json_t *detail /* stolen */);
+
+/* ---- derived from the tables ---- */
+
+json_t *model_schema(const struct model *model); /* protocol version, classes, fields, actions; what dpuctl reads */
+json_t *model_json_schema(const struct model *model);   /* JSON Schema 2020-12 of objects and net.yaml documents */
+json_t *model_export(struct model *model);              /* everything that is configured, as apply reads it */
+char *model_manual_markdown(const struct model *model); /* docs/reference.md */
+char *model_manual_man(const struct model *model, const char *class_name); /* one man page (mdoc), malloc'd */
+char *model_prometheus(struct model *model);                               /* text exposition format, malloc'd */
+int model_lint(const struct model *model, struct dpu_error *err);          /* every table rule; the first fault */

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Services: what the daemon is made of above layer 2. Each is one const descriptor; the daemon's loader sorts them by
+ * `requires`, refuses missing and circular requirements, starts them in order and stops them in reverse. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/error.h"
+#include "base/loop.h"
+#include "model/model.h"
+#include "operating/worker.h"
+
+struct rte_mempool;
+
+/* What a service may use: one per dpud, valid from before the first start to after the last stop. */
+struct dpu {
+	const char *instance;  /* name of this dpud: "dpu0" */
+	const char *run_dir;   /* sockets, pid file: /run/softdpu/INSTANCE */
+	const char *state_dir; /* tmpfs: sessions, in-flight regions; equals run_dir where that is on tmpfs */
+	const char *store_dir; /* persistent: /var/lib/softdpu/INSTANCE */
+	struct loop *loop;
+	struct model *model;
+	struct workers *workers;
+	struct rte_mempool *pool; /* packet buffers */
+	bool huge_pages;
+	uint32_t max_sessions;   /* of the whole DPU */
+	void *service_state[16]; /* by the loader's order; see service_find() */
+};
+
+struct service {
+	const char *name;
+	const char *const *requires; /* NULL-terminated names; may be NULL */
+	/* Classes are registered before anything starts, with the pointer that init() returned as their ctx. */
+	const struct object_class *const *classes; /* NULL-terminated; may be NULL */
+
+	/* In this order: init (allocate; no model yet), [store replay], start (everything is configured, begin work).
+	 */
+	int (*init)(struct dpu *dpu, void **ret_state, struct dpu_error *err);
+	int (*start)(void *state, struct dpu_error *err);
+	/* Quiesce: take sources from workers, then done(arg). [model_free() takes objects out of force here.] */
+	void (*stop)(void *state, void (*done)(void *arg), void *arg);
+	void (*fini)(void *state);
+	/* More Prometheus text (malloc'd), beside what the model derives from the tables; may be NULL. */
+	char *(*metrics)(void *state);
+};
+
+/* The loader (src/daemon/loader.c) sorts services by requirements into order[]; returns 0 or DPU_E_INVALID naming the
+ * missing one or the circle. */
+int services_sort(const struct service *const *services, unsigned count, const struct service **order,
+		  struct dpu_error *err);

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The virtual switch as workers see it: immutable records that control builds from the objects and publishes, and the
+ * functions of the policy path that read them.
+ *
+ * Writers: the control thread. Readers: workers, between quiescent states. A record is replaced whole; maps are RCU
+ * maps. All addresses are struct ip_addr; all slots are model slots. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include "base/netaddr.h"
+#include "device/packet/path.h"
+#include "device/packet/rcu_map.h"
+
+struct worker;
+struct workers;
+struct port;
+
+enum {
+	DP_MAX_ADDRESSES = 32, /* per vNIC */
+	DP_MAX_GROUPS = 16,    /* per vNIC */
+	DP_MAX_WORKERS = 64,
+	DP_MAX_TENANTS = 65536,
+};
+
+/* ---- security groups: compiled rules ---- */
+
+/* Allow rules of one direction and family of one vNIC (all its groups together), as arrays, one element per rule,
+ * padded to a multiple of 16 with rules that match nothing, so that the scan vectorises. */
+struct dp_rules;
+
+struct dp_rule_input {
+	uint32_t rule_slot;          /* security_group_rule's slot, reported by `why` and kept in the session */
+	uint8_t family;              /* enum ip_family */
+	uint8_t proto;               /* 0 = any; IPPROTO_ICMP and IPPROTO_ICMPV6 use ports as type and code */
+	uint16_t port_min, port_max; /* destination ports, inclusive, host order; ICMP: type<<8|code bounds */
+	struct ip_prefix remote;     /* length 0 = any address */
+	uint32_t remote_group;       /* slot of a security_group, 0 = none: the remote must be a member */
+};
+int dp_rules_new(const struct dp_rule_input *input, unsigned count, struct dp_rules **ret);
+void dp_rules_free(void *rules);
+/* Slot of the first rule that allows, or 0. remote: the other end; its groups (sorted or not) as known, for
+ * remote_group. */
+uint32_t dp_rules_match(const struct dp_rules *rules, uint8_t proto, uint16_t dst_port, const struct ip_addr *remote,
+			const uint32_t *remote_groups, unsigned remote_group_count);
+
+/* ---- records ---- */
+
+struct dp_tenant {
+	uint32_t slot;
+	uint32_t max_sessions;     /* 0 = no limit */
+	uint32_t max_session_rate; /* new sessions per second; 0 = no limit */
+	_Atomic int64_t sessions;  /* shared by workers in batches (quota.c): not exact below one batch per worker */
+	_Atomic int64_t rate_tokens;
+	_Atomic uint64_t rate_time_ns;
+	/* `sessions` outlives versions of the record: control edits limits in place (relaxed). */
+};
+
+struct dp_subnet {
+	uint32_t slot;
+	struct dp_vpc *vpc;
+	struct ip_prefix v4, v6; /* length 0 and IP_NONE: the subnet does not have that family */
+	struct ip_addr gateway_v4, gateway_v6, gateway_link_local;
+	struct mac_addr gateway_mac;
+	bool dhcp; /* DHCPv4 and DHCPv6 answered; router advertisements are sent for IPv6 always */
+	uint32_t lease_seconds;
+	struct ip_addr dns[4];
+	uint8_t dns_count;
+	struct ip_addr ntp[4];
+	uint8_t ntp_count;
+	char domain[256];
+	struct {
+		struct ip_prefix prefix;
+		struct ip_addr next_hop;
+	} classless_routes[16]; /* DHCP option 121 */
+	uint8_t classless_route_count;
+};
+
+struct dp_vnic {
+	struct path_iface iface; /* iface.id = PATH_FIRST_VNIC + slot */
+	uint32_t slot;
+	char name[64]; /* tenant/name, cut, for `why` and logs */
+	struct dp_vpc *vpc;
+	struct dp_subnet *subnet;
+	struct dp_tenant *tenant;
+	struct ip_addr addresses[DP_MAX_ADDRESSES]; /* anti-spoofing, and what others may send to */
+	uint8_t address_count;                      /* [0] and the first of the other family are what DHCP hands out */
+	bool port_security;                         /* off: any source MAC and address (appliances) */
+	bool security_groups_on;                    /* no groups configured: everything is allowed */
+	uint32_t groups[DP_MAX_GROUPS];
+	uint8_t group_count;
+	const struct dp_rules *egress[2], *ingress[2]; /* [0] IPv4, [1] IPv6 */
+	uint32_t max_sessions;
+	char hostname[64];
+	struct dp_vnic_runtime *runtime; /* survives versions */
+};
+
+struct dp_vnic_runtime {
+	struct port *port;
+	_Atomic uint32_t sessions;                        /* held, of all workers */
+	_Atomic uint64_t service_tokens, service_time_ns; /* first-hop request rate */
+};
+
+enum dp_endpoint_kind { DP_ENDPOINT_LOCAL = 1, DP_ENDPOINT_REMOTE };
+
+/* Who has an address of a VPC. */
+struct dp_endpoint {
+	struct ip_addr address;
+	uint8_t kind;
+	uint16_t iface; /* LOCAL: the vNIC's */
+	struct mac_addr mac;
+	uint32_t tunnel;     /* REMOTE: path_tunnel index */
+	struct ip_addr vtep; /* REMOTE: for validation of senders */
+	uint8_t group_count;
+	uint32_t groups[]; /* security groups the address is a member of (mappings may say) */
+};
+
+enum dp_route_kind {
+	DP_ROUTE_DROP = 1,
+	DP_ROUTE_NEXT_HOP /* another address of the VPC */,
+	DP_ROUTE_VTEP /* tunnel + MAC */
+};
+
+struct dp_route {
+	struct ip_prefix prefix;
+	uint32_t slot;
+	uint8_t kind;
+	struct ip_addr next_hop;
+	uint32_t tunnel;
+	struct ip_addr vtep;
+	struct mac_addr mac;
+};
+
+struct dp_vpc {
+	struct path_vpc path;
+	char name[64];
+	struct mac_addr router_mac; /* the gateway's MAC in all its subnets */
+	bool validate_vtep;         /* packets must come from the VTEP that their source address is mapped to */
+	struct rcu_map *endpoints;  /* struct ip_addr → struct dp_endpoint */
+	struct rcu_map *routes;     /* struct ip_prefix → struct dp_route */
+	_Atomic uint64_t route_lengths_v4, route_lengths_v6[3]; /* bit per prefix length in use */
+	struct dp_subnet *_Atomic *subnets;                     /* NULL-terminated array, replaced whole */
+};
+
+struct dp_local_vtep { /* one per underlay object */
+	struct ip_addr address;
+	uint8_t prefix_length;
+	struct mac_addr mac;
+	uint16_t iface;
+	uint16_t vlan;
+	uint32_t slot;
+};
+
+/* The switch of one dpud. */
+struct dp {
+	struct path_config *config;
+	struct dp_tenant *_Atomic *tenants;       /* by slot */
+	struct port *_Atomic *ports;              /* by interface number */
+	struct dp_local_vtep *_Atomic locals[64]; /* by underlay slot */
+	struct workers *workers;
+	struct path *paths[DP_MAX_WORKERS];
+	unsigned worker_count;
+	/* Underlay frames and neighbour misses go to control (underlay.c): bounded ring, dropped when full. */
+	struct rte_ring *punt;
+};
+
+static inline struct dp_vnic *dp_vnic_of(const struct dp *dp, uint16_t iface)
+{
+	struct path_iface *record = atomic_load_explicit(&dp->config->ifaces[iface], memory_order_acquire);
+	return record && record->kind == PATH_IFACE_VNIC ? (struct dp_vnic *)record : NULL;
+}
+
+static inline struct dp_vpc *dp_vpc_of(const struct dp *dp, uint16_t slot)
+{
+	return (struct dp_vpc *)atomic_load_explicit(&dp->config->vpcs[slot], memory_order_acquire);
+}
+
+/* ---- lookups (forward.c) ---- */
+
+const struct dp_endpoint *dp_endpoint_find(const struct dp_vpc *vpc, const struct ip_addr *address);
+/* The subnet that holds address, or NULL. */
+const struct dp_subnet *dp_subnet_find(const struct dp_vpc *vpc, const struct ip_addr *address);
+/* Longest prefix. */
+const struct dp_route *dp_route_find(const struct dp_vpc *vpc, const struct ip_addr *address);
+
+/* ---- policy (policy.c): one flow's fate, used by the miss path and by `why` alike ---- */
+
+enum dp_step_kind { /* the decisions, in order */
+		    DP_STEP_INPUT,
+		    DP_STEP_SPOOF,
+		    DP_STEP_SESSION,
+		    DP_STEP_ROUTE,
+		    DP_STEP_ENDPOINT,
+		    DP_STEP_EGRESS,
+		    DP_STEP_INGRESS,
+		    DP_STEP_QUOTA,
+		    DP_STEP_OUTPUT,
+};
+struct dp_step {
+	uint8_t kind; /* enum dp_step_kind */
+	bool passed;
+	uint32_t slot; /* the rule, route, subnet or endpoint's vNIC that decided; 0 = none */
+	char text[160];
+};
+struct dp_verdict {
+	enum drop_reason drop; /* DROP_NONE: forward */
+	/* The compiled action of the flow's direction and of its reverse. */
+	struct session_dir forward, reverse;
+	uint16_t src_vnic, dst_vnic; /* interfaces, 0 = not here */
+	uint16_t tenant;
+	uint32_t rule[2];
+	struct dp_step *steps; /* filled when not NULL (`why`); room for DP_STEPS */
+	unsigned step_count;
+};
+enum { DP_STEPS = 16 };
+/* Evaluates the flow `key` that enters at in_iface (from VTEP outer_src when that is an uplink). MACs of the frame are
+ * checked when frame is not NULL. */
+void dp_evaluate(const struct dp *dp, const struct flow_key *key, uint16_t in_iface, const struct ip_addr *outer_src,
+		 const struct rte_mbuf *frame, struct dp_verdict *ret);
+
+/* ---- first-hop services (first_hop.c …): true when the packet was theirs (consumed) ---- */
+
+bool dp_first_hop(struct dp *dp, struct path *path, struct rte_mbuf *m, struct packet_info *info);
+/* ICMP errors to the sender of m, rate-limited; consumes m. */
+void dp_send_too_big(struct dp *dp, struct path *path, struct rte_mbuf *m, struct packet_info *info, uint16_t mtu);
+void dp_send_ttl_expired(struct dp *dp, struct path *path, struct rte_mbuf *m, struct packet_info *info);
+/* Unsolicited router advertisements, gratuitous ARP after a vNIC connects: control asks a worker. */
+void dp_announce(struct dp *dp, struct path *path, uint16_t vnic_iface);
+
+/* ---- the worker's side (datapath.c) ---- */
+
+/* The struct path_service that connects a path to this switch. */
+void dp_service(struct dp *dp, struct path_service *ret);
