@@ -39,7 +39,12 @@ struct object {
 
 enum class_flags {
 	CLASS_F_GLOBAL = 1 << 0, /* belongs to the operator, not to a tenant (tenant, port, underlay) */
+	/* Exactly one object, named like the class, made by model_load(). It can be changed, but not created, deleted
+	 * or renamed; exported only if it has writable fields. Goes with CLASS_F_GLOBAL. */
+	CLASS_F_SINGLETON = 1 << 1,
 };
+
+struct action_reply;
 
 /* Verbs beside create/get/list/update/delete, e.g. vnic "reset-counters", daemon-wide "why". */
 struct action {
@@ -52,7 +57,15 @@ struct action {
 	 * Returns 0 and a new JSON value in *ret_result, or a negative errno with err filled. */
 	bool per_object;
 	int (*run)(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err);
+	/* In place of run, for actions that must ask workers or wait: args and object are valid during the call only.
+	 * 0: action_answer() follows, once, maybe before the return. Else a negative errno with err filled, and none.
+	 */
+	int (*start)(void *ctx, struct object *object, const void *args, struct action_reply *reply,
+		     struct dpu_error *err);
 };
+
+/* Answers an action that was begun by start(): status 0 and a result (stolen), or a negative errno and err. */
+void action_answer(struct action_reply *reply, int status, json_t *result, const struct dpu_error *err);
 
 struct object_class {
 	const char *name;   /* singular, snake_case: "security_group" */
@@ -64,6 +77,11 @@ struct object_class {
 	const struct action *actions; /* terminated by .name = NULL; may be NULL */
 	uint32_t max_objects;         /* 0 = no limit but the tenant's quota */
 
+	/* Fills in what defaults cannot express (a generated MAC, a free address), in an object about to be created or
+	 * changed. Called for all of a transaction's objects, referred-to first, before any validate(); sees the
+	 * transaction's outcome. What it sets (strings and lists from malloc) is stored. No other side effects. May be
+	 * NULL. */
+	int (*complete)(void *ctx, const struct object *old, struct object *new, struct dpu_error *err);
 	/* Checks that the table cannot express, against the state that the whole transaction would give
 	 * (use model_find(), model_each() and txn-aware refs). No side effects. Fill err with a path like
 	 * "mtu" (the field); the model puts class/tenant/name in front. May be NULL. */
@@ -133,6 +151,15 @@ size_t model_count(const struct model *model, const char *class_name, const stru
 
 /* JSON of an object: configuration, and with observe its read-only fields. New reference. */
 json_t *model_object_json(struct model *model, const struct object *object, bool observe);
+
+/* ---- actions ---- */
+
+/* Decodes args (JSON object or NULL) by the action's table and runs it; key (and tenant, as in txn_add()) names the
+ * object of a per-object action and is NULL for others. done(arg, status, result, err) runs once, maybe before the
+ * return; result is borrowed. */
+void model_action(struct model *model, const char *class_name, const char *action, const char *tenant, const char *key,
+		  const json_t *args, void (*done)(void *arg, int status, json_t *result, const struct dpu_error *err),
+		  void *arg);
 
 /* ---- events ---- */
 
