@@ -34,7 +34,7 @@ int error_set(struct dpu_error *err, enum dpu_error_code code, const char *path,
 	__attribute__((format(printf, 4, 5)));
 int error_vset(struct dpu_error *err, enum dpu_error_code code, const char *path, const char *fmt, va_list args);
 
-/* Put "prefix." (or "prefix/" when the path is empty) in front of the path that err has. */
+/* Put "prefix." in front of the path that err has; an empty path becomes "prefix". */
 void error_prefix(struct dpu_error *err, const char *prefix);
 
 int error_errno(enum dpu_error_code code);             /* negative errno of a code */

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Tests of growing text. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+#include "base/str.h"
+
+static void grows(void **state)
+{
+	struct text text = { 0 };
+	CLEANUP(free_pointer) char *expected = calloc(1, 6001);
+
+	for (int i = 0; i < 1000; i++) {
+		text_add(&text, "ab");
+		text_printf(&text, "%03d", i);
+		text_add_bytes(&text, "-x", 1);
+		sprintf(expected + strlen(expected), "ab%03d-", i);
+	}
+	assert_int_equal(text.length, 6000);
+	CLEANUP(free_pointer) char *taken = text_take(&text);
+	assert_string_equal(taken, expected);
+	assert_null(text.data);
+}
+
+static void empty_is_a_string(void **state)
+{
+	struct text text = { 0 };
+	CLEANUP(free_pointer) char *taken = text_take(&text);
+
+	assert_string_equal(taken, "");
+}
+
+static void failure_sticks(void **state)
+{
+	struct text text = { 0 };
+
+	text_add(&text, "a");
+	text_add_bytes(&text, "", SIZE_MAX);
+	assert_true(text.failed);
+	text_add(&text, "b");
+	assert_null(text_take(&text));
+	assert_false(text.failed);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(grows),
+		cmocka_unit_test(empty_is_a_string),
+		cmocka_unit_test(failure_sticks),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
