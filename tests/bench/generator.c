@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Traffic generator and receiver of `./run bench switch`: sends prebuilt UDP frames of many flows, in random order, out
+ * of one DPDK port and counts what arrives on another, from one core.
+ *
+ * usage: generator EAL-ARGUMENTS -- KEY=VALUE…
+ *   flows=N size=BYTES seconds=S warmup=S dst_mac=M src_mac=M src_ip=A dst_ip=A rate=PPS (0 = as fast as it goes)
+ *   out=PORT in=PORT    port numbers (vdevs in order of the command line)
+ * Flow i has source port 1024 + i mod 60000 and destination port 5000 + i / 60000.
+ * Prints one JSON object: sent, received (of what was sent in the measured time), seconds, tx_mpps, rx_mpps. */
+#include <arpa/inet.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <rte_cycles.h>
+#include <rte_eal.h>
+#include <rte_ethdev.h>
+#include <rte_ether.h>
+#include <rte_ip.h>
+#include <rte_malloc.h>
+#include <rte_mbuf.h>
+#include <rte_udp.h>
+
+enum { BURST = 32, PREFETCH = 8, PORTS_PER_FLOW_BLOCK = 60000, RING_SIZE = 1024 };
+
+struct plan {
+	uint32_t flows, size, seconds, warmup, out, in;
+	uint64_t rate;
+	struct rte_ether_addr dst_mac, src_mac;
+	rte_be32_t src_ip, dst_ip;
+};
+
+struct tally {
+	uint64_t sent, received;
+	double seconds;
+};
+
+static void fail(const char *what)
+{
+	fprintf(stderr, "generator: %s\n", what);
+	exit(1);
+}
+
+static void plan_set(struct plan *plan, const char *key, const char *value)
+{
+	const struct {
+		const char *key;
+		uint32_t *number;
+	} numbers[] = { { "flows", &plan->flows },   { "size", &plan->size }, { "seconds", &plan->seconds },
+			{ "warmup", &plan->warmup }, { "out", &plan->out },   { "in", &plan->in } };
+
+	for (size_t i = 0; i < RTE_DIM(numbers); i++)
+		if (strcmp(key, numbers[i].key) == 0) {
+			*numbers[i].number = strtoul(value, NULL, 0);
+			return;
+		}
+	if (strcmp(key, "rate") == 0)
+		plan->rate = strtoull(value, NULL, 0);
+	else if (strcmp(key, "dst_mac") == 0)
+		rte_ether_unformat_addr(value, &plan->dst_mac);
+	else if (strcmp(key, "src_mac") == 0)
+		rte_ether_unformat_addr(value, &plan->src_mac);
+	else if (strcmp(key, "src_ip") == 0)
+		plan->src_ip = inet_addr(value);
+	else if (strcmp(key, "dst_ip") == 0)
+		plan->dst_ip = inet_addr(value);
+	else
+		fail("unknown key");
+}
+
+static void plan_read(struct plan *plan, int count, char **words)
+{
+	*plan = (struct plan){ .flows = 1000, .size = 64, .seconds = 3, .warmup = 1, .in = 1 };
+	for (int i = 0; i < count; i++) {
+		char *equals = strchr(words[i], '=');
+
+		if (!equals)
+			fail("arguments are KEY=VALUE");
+		*equals = '\0';
+		plan_set(plan, words[i], equals + 1);
+	}
+	if (plan->size < 60)
+		fail("size is at least 60 bytes");
+}
+
+static void port_open(uint16_t port, struct rte_mempool *pool)
+{
+	struct rte_eth_conf conf = { 0 };
+
+	if (rte_eth_dev_configure(port, 1, 1, &conf) != 0 ||
+	    rte_eth_rx_queue_setup(port, 0, RING_SIZE, SOCKET_ID_ANY, NULL, pool) != 0 ||
+	    rte_eth_tx_queue_setup(port, 0, RING_SIZE, SOCKET_ID_ANY, NULL) != 0 || rte_eth_dev_start(port) != 0)
+		fail("a port does not start");
+}
+
+static struct rte_mbuf *frame_new(const struct plan *plan, struct rte_mempool *pool, uint32_t flow)
+{
+	struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
+	/* Ethernet size without the frame check sequence. */
+	uint16_t bytes = plan->size - RTE_ETHER_CRC_LEN, l3 = bytes - sizeof(struct rte_ether_hdr);
+
+	if (!m)
+		fail("too few buffers for the flows");
+	char *data = rte_pktmbuf_append(m, bytes);
+	struct rte_ether_hdr *ether = (struct rte_ether_hdr *)data;
+	struct rte_ipv4_hdr *ip = (struct rte_ipv4_hdr *)(ether + 1);
+	struct rte_udp_hdr *udp = (struct rte_udp_hdr *)(ip + 1);
+
+	memset(data, 0, bytes);
+	*ether = (struct rte_ether_hdr){ .dst_addr = plan->dst_mac,
+					 .src_addr = plan->src_mac,
+					 .ether_type = htons(RTE_ETHER_TYPE_IPV4) };
+	*ip = (struct rte_ipv4_hdr){ .version_ihl = 0x45,
+				     .total_length = htons(l3),
+				     .time_to_live = 64,
+				     .next_proto_id = IPPROTO_UDP,
+				     .src_addr = plan->src_ip,
+				     .dst_addr = plan->dst_ip };
+	ip->hdr_checksum = rte_ipv4_cksum(ip);
+	*udp = (struct rte_udp_hdr){ .src_port = htons(1024 + flow % PORTS_PER_FLOW_BLOCK),
+				     .dst_port = htons(5000 + flow / PORTS_PER_FLOW_BLOCK),
+				     .dgram_len = htons(l3 - sizeof(*ip)) };
+	udp->dgram_cksum = rte_ipv4_udptcp_cksum(ip, udp);
+	return m;
+}
+
+/* A random order: neighbours in time share neither buckets nor sessions. */
+static void shuffle(struct rte_mbuf **frames, uint32_t count)
+{
+	srand48(1);
+	for (uint32_t i = count - 1; i > 0; i--) {
+		uint32_t j = lrand48() % (i + 1);
+		struct rte_mbuf *other = frames[j];
+
+		frames[j] = frames[i];
+		frames[i] = other;
+	}
+}
+
+static void receive_burst(const struct plan *plan, uint64_t *received)
+{
+	struct rte_mbuf *got[BURST];
+	uint16_t count = rte_eth_rx_burst(plan->in, 0, got, BURST);
+
+	for (uint16_t i = 0; i < count; i++)
+		/* Shorter frames are not ours: neighbour discovery and the like. */
+		*received += got[i]->pkt_len >= plan->size - RTE_ETHER_CRC_LEN;
+	rte_pktmbuf_free_bulk(got, count);
+}
+
+static void run_burst_loop(const struct plan *plan, struct rte_mbuf **frames, uint32_t frame_count, double seconds,
+			   struct tally *ret)
+{
+	uint64_t start = rte_rdtsc(), length = seconds * rte_get_tsc_hz();
+	uint64_t pace = plan->rate ? rte_get_tsc_hz() * BURST / plan->rate : 0, next = start, now;
+	uint32_t at = 0;
+
+	*ret = (struct tally){ 0 };
+	while ((now = rte_rdtsc()) - start < length) {
+		receive_burst(plan, &ret->received);
+		if (pace && now < next)
+			continue;
+		next += pace;
+		struct rte_mbuf *burst[BURST];
+
+		for (unsigned i = 0; i < BURST; i++) {
+			rte_prefetch0(frames[at + PREFETCH < frame_count ? at + PREFETCH : 0]);
+			burst[i] = frames[at];
+			rte_mbuf_refcnt_update(burst[i], 1); /* the driver's free takes it back */
+			at = at + 1 < frame_count ? at + 1 : 0;
+		}
+		uint16_t sent = rte_eth_tx_burst(plan->out, 0, burst, BURST);
+
+		ret->sent += sent;
+		rte_pktmbuf_free_bulk(burst + sent, BURST - sent);
+	}
+	ret->seconds = (double)(rte_rdtsc() - start) / rte_get_tsc_hz();
+	for (unsigned i = 0; i < 10000; i++) /* what is still on its way */
+		receive_burst(plan, &ret->received);
+}
+
+int main(int argc, char **argv)
+{
+	int used = rte_eal_init(argc, argv);
+	struct plan plan;
+	struct tally tally;
+
+	if (used < 0)
+		fail("EAL does not start");
+	plan_read(&plan, argc - used - 1, argv + used + 1);
+	/* At least as many frames as a real generator would have in flight, whole rounds of the flows. */
+	uint32_t frame_count = plan.flows >= 8192 ? plan.flows : plan.flows * ((8192 + plan.flows - 1) / plan.flows);
+	struct rte_mempool *frames_pool =
+		rte_pktmbuf_pool_create("frames", frame_count + 1, 0, 0, 128 + 256, SOCKET_ID_ANY);
+	struct rte_mempool *pool = rte_pktmbuf_pool_create("receive", 8191, 256, 0, 2176, SOCKET_ID_ANY);
+	struct rte_mbuf **frames = rte_malloc(NULL, sizeof(*frames) * frame_count, 0);
+
+	if (!frames_pool || !pool || !frames)
+		fail("not enough memory: give the EAL more");
+	for (uint32_t i = 0; i < frame_count; i++)
+		frames[i] = frame_new(&plan, frames_pool, i % plan.flows);
+	shuffle(frames, frame_count);
+	port_open(plan.out, pool);
+	if (plan.in != plan.out)
+		port_open(plan.in, pool);
+	for (unsigned i = 0; i < 100; i++) { /* up to 10 s for both links */
+		struct rte_eth_link a, b;
+
+		rte_eth_link_get_nowait(plan.out, &a);
+		rte_eth_link_get_nowait(plan.in, &b);
+		if (a.link_status && b.link_status)
+			break;
+		rte_delay_ms(100);
+	}
+	run_burst_loop(&plan, frames, frame_count, plan.warmup, &tally);
+	run_burst_loop(&plan, frames, frame_count, plan.seconds, &tally);
+	printf("{\"flows\": %u, \"sent\": %" PRIu64 ", \"received\": %" PRIu64
+	       ", \"seconds\": %.3f, \"tx_mpps\": %.3f, \"rx_mpps\": %.3f}\n",
+	       plan.flows, tally.sent, tally.received, tally.seconds, tally.sent / tally.seconds / 1e6,
+	       tally.received / tally.seconds / 1e6);
+	fflush(stdout);
+	return 0;
+}
