@@ -12,9 +12,10 @@
 #include "device/packet/path.h"
 #include "device/packet/rcu_map.h"
 
-struct worker;
-struct workers;
+struct dp_worker;
 struct port;
+struct worker_source;
+struct workers;
 
 enum {
 	DP_MAX_ADDRESSES = 32, /* per vNIC */
@@ -28,6 +29,7 @@ enum {
 /* Allow rules of one direction and family of one vNIC (all its groups together), as arrays, one element per rule,
  * padded to a multiple of 16 with rules that match nothing, so that the scan vectorises. */
 struct dp_rules;
+enum { DP_MAX_RULES = 65536 };
 
 struct dp_rule_input {
 	uint32_t rule_slot;          /* security_group_rule's slot, reported by `why` and kept in the session */
@@ -37,22 +39,29 @@ struct dp_rule_input {
 	struct ip_prefix remote;     /* length 0 = any address */
 	uint32_t remote_group;       /* slot of a security_group, 0 = none: the remote must be a member */
 };
+/* All of one family. 0, -EINVAL (mixed or unknown families, an empty port range, a bad prefix, slot 0), -E2BIG or
+ * -ENOMEM. A NULL `struct dp_rules *` stands for "no rules" everywhere: nothing is allowed. */
 int dp_rules_new(const struct dp_rule_input *input, unsigned count, struct dp_rules **ret);
 void dp_rules_free(void *rules);
-/* Slot of the first rule that allows, or 0. remote: the other end; its groups (sorted or not) as known, for
- * remote_group. */
+/* Slot of the first rule that allows, or 0. dst_port in host order (ICMP: type<<8|code; protocols without ports: 0).
+ * remote: the other end; its groups (sorted or not) as known, for remote_group. */
 uint32_t dp_rules_match(const struct dp_rules *rules, uint8_t proto, uint16_t dst_port, const struct ip_addr *remote,
 			const uint32_t *remote_groups, unsigned remote_group_count);
 
 /* ---- records ---- */
 
+/* A token bucket that several workers share (quota.c); all zero = full at first use. */
+struct dp_bucket {
+	_Atomic int64_t tokens;
+	_Atomic uint64_t time_ns;
+};
+
 struct dp_tenant {
 	uint32_t slot;
 	uint32_t max_sessions;     /* 0 = no limit */
 	uint32_t max_session_rate; /* new sessions per second; 0 = no limit */
-	_Atomic int64_t sessions;  /* shared by workers in batches (quota.c): not exact below one batch per worker */
-	_Atomic int64_t rate_tokens;
-	_Atomic uint64_t rate_time_ns;
+	_Atomic int64_t sessions;  /* shared by workers in batches: see dp_tenant_sessions() */
+	struct dp_bucket rate;
 	/* `sessions` outlives versions of the record: control edits limits in place (relaxed). */
 };
 
@@ -95,10 +104,13 @@ struct dp_vnic {
 	struct dp_vnic_runtime *runtime; /* survives versions */
 };
 
+/* Zeroed by control, which sets port and incarnation. */
 struct dp_vnic_runtime {
 	struct port *port;
-	_Atomic uint32_t sessions;                        /* held, of all workers */
-	_Atomic uint64_t service_tokens, service_time_ns; /* first-hop request rate */
+	uint8_t incarnation; /* ≠ 0, from the UUID: sessions of a former vNIC with this number are not given back to it
+			      */
+	_Atomic int64_t sessions; /* shared by workers in batches: see dp_vnic_sessions() */
+	struct dp_bucket service; /* first-hop requests and ICMP errors */
 };
 
 enum dp_endpoint_kind { DP_ENDPOINT_LOCAL = 1, DP_ENDPOINT_REMOTE };
@@ -139,7 +151,8 @@ struct dp_vpc {
 	struct rcu_map *endpoints;  /* struct ip_addr → struct dp_endpoint */
 	struct rcu_map *routes;     /* struct ip_prefix → struct dp_route */
 	_Atomic uint64_t route_lengths_v4, route_lengths_v6[3]; /* bit per prefix length in use */
-	struct dp_subnet *_Atomic *subnets;                     /* NULL-terminated array, replaced whole */
+	struct dp_subnet **_Atomic subnets;                     /* NULL-terminated array, replaced whole; may be NULL */
+	struct dp_bucket icmp_errors;                           /* sent towards the underlay */
 };
 
 struct dp_local_vtep { /* one per underlay object */
@@ -158,10 +171,13 @@ struct dp {
 	struct port *_Atomic *ports;              /* by interface number */
 	struct dp_local_vtep *_Atomic locals[64]; /* by underlay slot */
 	struct workers *workers;
-	struct path *paths[DP_MAX_WORKERS];
+	struct path *paths[DP_MAX_WORKERS];              /* set by dp_worker_new() */
+	struct dp_worker *worker_states[DP_MAX_WORKERS]; /* set by dp_worker_new() */
 	unsigned worker_count;
-	/* Underlay frames and neighbour misses go to control (underlay.c): bounded ring, dropped when full. */
+	/* Underlay frames go to control (underlay.c): bounded ring of mbufs, several producers; mbuf->port is the
+	 * interface; dropped when full. NULL: dropped. */
 	struct rte_ring *punt;
+	_Atomic uint32_t vnic_limit; /* one more than the highest interface number of a vNIC that there ever was */
 };
 
 static inline struct dp_vnic *dp_vnic_of(const struct dp *dp, uint16_t iface)
@@ -204,30 +220,57 @@ struct dp_step {
 };
 struct dp_verdict {
 	enum drop_reason drop; /* DROP_NONE: forward */
-	/* The compiled action of the flow's direction and of its reverse. */
+	/* Why packets of the reverse direction cannot be forwarded (no way back); DROP_NONE: they can. reverse.in_iface
+	 * is then 0, so that they miss. */
+	enum drop_reason reverse_drop;
+	/* The compiled action of the flow's direction and of its reverse: in_iface, out_iface, epoch, ops, MACs, mtu,
+	 * tunnel. */
 	struct session_dir forward, reverse;
 	uint16_t src_vnic, dst_vnic; /* interfaces, 0 = not here */
 	uint16_t tenant;
 	uint32_t rule[2];
-	struct dp_step *steps; /* filled when not NULL (`why`); room for DP_STEPS */
+	struct dp_step *steps; /* filled when not NULL (`why`); room for DP_STEPS; set by the caller */
 	unsigned step_count;
 };
 enum { DP_STEPS = 16 };
-/* Evaluates the flow `key` that enters at in_iface (from VTEP outer_src when that is an uplink). MACs of the frame are
- * checked when frame is not NULL. */
+/* Evaluates the flow `key` (as its first packet has it) that enters at in_iface, from VTEP outer_src when that is an
+ * uplink (NULL: not checked). MACs of the frame are checked when frame is not NULL. Everything of ret but `steps` is
+ * written. Any thread that is an RCU reader. */
 void dp_evaluate(const struct dp *dp, const struct flow_key *key, uint16_t in_iface, const struct ip_addr *outer_src,
 		 const struct rte_mbuf *frame, struct dp_verdict *ret);
 
-/* ---- first-hop services (first_hop.c …): true when the packet was theirs (consumed) ---- */
+/* ---- quotas (quota.c) ---- */
 
-bool dp_first_hop(struct dp *dp, struct path *path, struct rte_mbuf *m, struct packet_info *info);
-/* ICMP errors to the sender of m, rate-limited; consumes m. */
-void dp_send_too_big(struct dp *dp, struct path *path, struct rte_mbuf *m, struct packet_info *info, uint16_t mtu);
-void dp_send_ttl_expired(struct dp *dp, struct path *path, struct rte_mbuf *m, struct packet_info *info);
-/* Unsolicited router advertisements, gratuitous ARP after a vNIC connects: control asks a worker. */
-void dp_announce(struct dp *dp, struct path *path, uint16_t vnic_iface);
+/* Sessions that a vNIC or tenant holds. Any thread; exact when the workers stand still. */
+int64_t dp_vnic_sessions(const struct dp *dp, const struct dp_vnic *vnic);
+int64_t dp_tenant_sessions(const struct dp *dp, const struct dp_tenant *tenant);
 
 /* ---- the worker's side (datapath.c) ---- */
 
-/* The struct path_service that connects a path to this switch. */
-void dp_service(struct dp *dp, struct path_service *ret);
+struct dp_worker_options {
+	unsigned index;           /* the worker's number */
+	struct rte_mempool *pool; /* for answers and copies */
+	const char *state_dir;    /* as in struct path_options, and the next three */
+	bool huge_pages;
+	uint32_t max_sessions;
+	uint64_t seed;
+	int numa_node; /* -1 = any */
+};
+/* Creates worker `index`'s half of the switch: its path (dp->paths[index]) with this policy behind it, and the rings
+ * that other workers reach it by. Adopted sessions are charged to their holders and will be evaluated again at their
+ * next packet: tenants, VPCs and vNICs must be in force by now. Control thread, before the worker polls anything. */
+int dp_worker_new(struct dp *dp, const struct dp_worker_options *options, struct dp_worker **ret,
+		  struct dpu_error *err);
+void dp_worker_free(struct dp_worker *worker);
+/* Ring hand-off, ageing and periodic advertisements: to be registered with the worker first. */
+struct worker_source *dp_worker_source(struct dp_worker *worker);
+
+/* A receive queue of a port, as a source of its worker. Free it once removed from the worker. */
+struct dp_rx;
+int dp_rx_new(struct dp_worker *worker, struct port *port, unsigned queue, struct dp_rx **ret);
+void dp_rx_free(struct dp_rx *rx);
+struct worker_source *dp_rx_source(struct dp_rx *rx);
+
+/* In the worker (control asks by worker_call()): a router advertisement and gratuitous ARP for the gateway, after a
+ * vNIC connected or its subnet changed. */
+void dp_announce(struct dp_worker *worker, uint16_t vnic_iface);
