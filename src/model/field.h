@@ -38,15 +38,23 @@ enum field_flags {
 	FIELD_F_GAUGE = 1 << 5,     /* read-only; exported as a Prometheus gauge */
 	FIELD_F_UNIQUE = 1 << 6,    /* no two objects of the class (and tenant, if it has one) share a value */
 	FIELD_F_PARENT = 1 << 7,    /* the reference is to the owner: deleting the owner with cascade deletes us */
+	FIELD_F_GENERATED = 1 << 8, /* complete() fills it in when it is not given; a document that leaves it out keeps
+				     * the value that the object has */
 };
 #define FIELD_F_READ_ONLY (FIELD_F_STATE | FIELD_F_COUNTER | FIELD_F_GAUGE)
 
-/* A reference to an object by identity. In JSON it is the target's name (of the same tenant; "tenant/name" for
- * one elsewhere) or its UUID. id is 0 when not set. The pointer stays valid while the referrer lives: an object
- * that is referred to cannot be deleted. */
+/* A reference to an object by identity; NULL when not set. In JSON it is the target's name (of the same tenant, or of
+ * a class without tenants; "tenant/name" for one elsewhere) or its UUID. The pointer stays valid while the referrer
+ * is in force: an object that is referred to cannot be deleted, and when it changes, the model moves the pointers of
+ * its referrers to the new version. References form no circle. */
 struct ref {
 	struct object *object;
 };
+
+/* The type's limits where a row says max 0. Lists hold no value twice. u64 ends where JSON integers do. */
+#define FIELD_STRING_MAX UINT64_C(4096) /* bytes */
+#define FIELD_LIST_MAX   UINT64_C(4096) /* items */
+#define FIELD_U64_MAX    ((uint64_t)INT64_MAX)
 
 struct string_list {
 	char **items;
@@ -72,12 +80,13 @@ struct field {
 	enum field_type type;
 	uint32_t flags;
 	size_t offset;
-	uint64_t min, max; /* inclusive: numbers by value, strings by bytes, lists by items; max 0 = type's limit */
+	uint64_t min, max; /* inclusive: numbers by value, strings by bytes, lists by items; max 0 = type's limit.
+			    * min does not bind a value that is not set (no default and not given) */
 	const char *def;   /* default in text form, as a user would write it; NULL = zero / not set */
 	const char *const *names;        /* FIELD_ENUM: NULL-terminated, index = value */
 	const char *target;              /* FIELD_REF(S): name of the class referred to */
-	bool (*check)(const char *text); /* FIELD_STRING: optional format check … */
-	const char *check_doc;           /* … and what it accepts, for the error sentence */
+	bool (*check)(const char *text); /* FIELD_STRING, each of FIELD_STRINGS: optional format check … */
+	const char *check_doc;           /* … and what it accepts: "must be …" in the error sentence */
 };
 
 /* The row's type follows from the C member's type; an unsupported type does not compile. Enumerations

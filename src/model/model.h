@@ -3,8 +3,9 @@
  * called from the control thread.
  *
  * An object is a C struct whose first member is `struct object base`, described by its class's field table.
- * Objects in force are immutable: a change builds a new version (object_class.apply(old, new)) and the old one is
- * freed afterwards. An object keeps its identity (UUID, slot) over its versions.
+ * Objects in force are immutable but for their references, which follow the targets' versions: a change builds a new
+ * version (object_class.apply(old, new)) and the old one is freed once the barrier has passed. An object keeps its
+ * identity (UUID, slot) over its versions.
  *
  * A transaction is a list of changes. It is validated as a whole with no side effects, applied in reference order
  * (created: referred-to first; deleted: referrers first), undone in reverse if any apply fails, and written to the
@@ -33,9 +34,14 @@ struct object {
 	struct uuid uuid;          /* never changes */
 	uint64_t generation;       /* starts at 1, +1 per change */
 	struct string_list labels; /* "key=value", for orchestrators */
-	uint32_t slot; /* dense number within the class, from 1, persisted, lowest free first: index for arrays */
-	void *runtime; /* the service's own state; carried from version to version by the model */
+	uint32_t slot;     /* dense number within the class, from 1, persisted, lowest free first: index for arrays */
+	void *runtime;     /* the service's own state; carried from version to version by the model */
+	struct node *node; /* the model's own: the identity behind the versions */
 };
+
+/* "class/tenant/name" or "class/name", as in error paths and logs; cut to size. Returns buf. */
+enum { OBJECT_PATH_TEXT = 320 };
+const char *object_path(const struct object *object, char *buf, size_t size);
 
 enum class_flags {
 	CLASS_F_GLOBAL = 1 << 0, /* belongs to the operator, not to a tenant (tenant, port, underlay) */
@@ -111,8 +117,10 @@ struct model_options {
 int model_new(const struct model_options *options, struct model **ret, struct dpu_error *err);
 /* Register before model_load(). ctx is handed to the class's functions. Fails with DPU_E_INTERNAL on a faulty table. */
 int model_add_class(struct model *model, const struct object_class *class, void *ctx, struct dpu_error *err);
-/* Open, migrate and replay the store. An unreadable or newer store is refused with the file untouched. */
+/* Open, migrate and replay the store. An unreadable or newer store is refused with the file untouched. An object that
+ * apply() refuses makes the load fail: what may be missing at start (a device) is applied as "down", not refused. */
 int model_load(struct model *model, struct dpu_error *err);
+bool model_loading(const struct model *model); /* inside model_load() */
 void model_free(struct model *model); /* removes all objects from force in reverse reference order; the store stays */
 
 /* ---- transactions ---- */
@@ -121,14 +129,22 @@ enum change_op { CHANGE_CREATE, CHANGE_UPDATE, CHANGE_DELETE, CHANGE_SET /* crea
 
 struct txn;
 int txn_new(struct model *model, struct txn **ret);
-/* Queue one change. key: object's name, "tenant/name", or UUID. fields: JSON object, only the fields to set
- * (null resets to the default); NULL for delete. generation 0 = don't check, else refused with DPU_E_CONFLICT
- * unless it is the current one. cascade (delete): delete what refers to it by a parent reference, too. */
+/* Queue one change. key: object's name, "tenant/name", or UUID; NULL: fields has "name". tenant: name or UUID, NULL:
+ * in the key or fields has "tenant". fields: JSON object, only the fields to set (null resets to the default); the
+ * txn keeps a reference, so the caller must not change it any more; NULL for delete. A "name" that differs from the
+ * key renames. generation 0 = don't check (or by the field "generation", where given), else refused with
+ * DPU_E_CONFLICT unless it is the current one. cascade (delete): delete what refers to it by a parent reference, too.
+ * Changes to one object add up in order; an update that changes nothing leaves the object and its generation. */
 int txn_add(struct txn *txn, enum change_op op, const char *class_name, const char *tenant, const char *key,
 	    const json_t *fields, uint64_t generation, bool cascade, struct dpu_error *err);
-/* Validate without side effects; *ret_diff (may be NULL) lists the changes field by field, old and new. */
+/* Validate without side effects; *ret_diff (may be NULL) lists the changes field by field, old and new, in the order
+ * of application:
+ *   [{"op": "create" | "update" | "delete", "class": "vnic", "tenant": "blue" (if the class has them), "name": "web1",
+ *     "uuid": "…", "fields": {"mtu": {"old": 1500, "new": 9000}, …}}]
+ * Created objects show what is not default, without "old"; deleted ones the same without "new". Secrets show "***". */
 int txn_check(struct txn *txn, json_t **ret_diff, struct dpu_error *err);
-/* Validate, apply, store. done(arg, status, err) runs when durable and in force, or failed; maybe before return. */
+/* Validate, apply, store. done(arg, status, err, diff) runs when durable and in force, or failed; maybe before return.
+ * err and diff are borrowed. Not from inside a class's functions or an event: post to the loop there. */
 void txn_commit(struct txn *txn, void (*done)(void *arg, int status, const struct dpu_error *err, json_t *diff),
 		void *arg);
 void txn_free(struct txn *txn);
@@ -149,7 +165,8 @@ int model_each_referrer(const struct model *model, const struct object *target, 
 			int (*fn)(void *arg, struct object *object), void *arg);
 size_t model_count(const struct model *model, const char *class_name, const struct object *tenant);
 
-/* JSON of an object: configuration, and with observe its read-only fields. New reference. */
+/* JSON of an object: base fields and configuration, and with observe its read-only fields; a key per field of the
+ * schema but secrets, null where not set. New reference. */
 json_t *model_object_json(struct model *model, const struct object *object, bool observe);
 
 /* ---- actions ---- */
@@ -173,18 +190,38 @@ struct event {
 	json_t *detail;              /* diff or the notice's fields; borrowed */
 };
 struct subscription;
-/* class_name NULL = all. fn runs in the control thread. */
+/* class_name NULL = all. fn runs in the control thread, after the transaction was stored; event.detail of a change is
+ * its element of the diff. fn must not commit. */
 int model_subscribe(struct model *model, const char *class_name, void (*fn)(void *arg, const struct event *event),
 		    void *arg, struct subscription **ret);
 void model_unsubscribe(struct subscription *subscription);
 void model_notice(struct model *model, const struct object *object, const char *name, json_t *detail /* stolen */);
 
+/* {"sequence": 7, "time": "2026-01-31T12:00:00.123456Z", "kind": "created" | "changed" | "deleted" | "notice",
+ *  "class": …, "tenant": …, "name": … (of the object, if any), "notice": "link-down" (notices), "detail": {…}} */
+json_t *event_json(const struct event *event);
+
 /* ---- derived from the tables ---- */
 
-json_t *model_schema(const struct model *model); /* protocol version, classes, fields, actions; what dpuctl reads */
-json_t *model_json_schema(const struct model *model);   /* JSON Schema 2020-12 of objects and net.yaml documents */
-json_t *model_export(struct model *model);              /* everything that is configured, as apply reads it */
-char *model_manual_markdown(const struct model *model); /* docs/reference.md */
+enum { MODEL_PROTOCOL_VERSION = 1 };
+
+/* What dpuctl reads:
+ *   {"protocol_version": 1,
+ *    "classes": [{"name", "plural", "doc", "global": bool, "singleton": bool, "max_objects": n (if limited),
+ *                 "fields": [FIELD…], "actions": [{"name", "doc", "per_object": bool, "read_only": bool,
+ *                                                  "args": [FIELD…]}]}]}
+ * FIELD: {"name", "doc", "type", "flags": ["required", "immutable", "secret", "state", "counter", "gauge", "unique",
+ *   "parent", "generated"], and where they apply: "base": true (a row that every class has: name, tenant, uuid,
+ *   generation, labels), "unit", "min", "max", "default" (a JSON value), "values" (an enumeration's names), "target"
+ *   (class referred to), "format" ("must be …")}.
+ * type: bool u8 u16 u32 u64 enum string mac ip prefix uuid ref strings ips prefixes refs. Classes stand in reference
+ * order, referred-to first. */
+json_t *model_schema(const struct model *model);
+json_t *model_json_schema(const struct model *model); /* JSON Schema 2020-12 of objects and net.yaml documents */
+/* Everything that is configured, as document.h reads it: {"version": 1, "<plural>": [{"tenant", "name", …}], …} and
+ * {"<singleton>": {…}}. Without UUIDs, generations, secrets and what equals its default; sorted. */
+json_t *model_export(struct model *model);
+char *model_manual_markdown(const struct model *model);                    /* docs/reference.md */
 char *model_manual_man(const struct model *model, const char *class_name); /* one man page (mdoc), malloc'd */
 char *model_prometheus(struct model *model);                               /* text exposition format, malloc'd */
 int model_lint(const struct model *model, struct dpu_error *err);          /* every table rule; the first fault */
