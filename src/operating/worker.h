@@ -16,20 +16,25 @@ enum { WORKERS_MAX = 64 };
 struct worker;
 struct workers;
 
-/* Something a worker polls. Embedded by its owner, immutable while registered. */
+/* Something a worker polls. Embedded by its owner, immutable while registered.
+ *
+ * A source with a descriptor that has been idle for a while is parked: armed, and no more polled until its descriptor
+ * is readable. So a thousand idle sources cost a busy worker next to nothing. */
 struct worker_source {
-	/* Do a bounded amount of work; return how much (0 = idle). Runs in the worker. */
+	/* Do a bounded amount of work; return how much (0 = idle). Runs in the worker. May be NULL (tick only). */
 	unsigned (*poll)(struct worker_source *source, struct worker *worker);
-	/* Prepare to sleep: make `fd` readable when there is work. Returns 0, 1 if there is work now, or -ENOTSUP: then
-	 * the worker wakes by timer to poll it (at most every 1 ms, less often when long idle; power policy). May be
-	 * NULL (nothing to arm). */
+	/* Prepare to be left alone: from now on, `fd` becomes readable when there is work, or, without an fd, the one
+	 * who makes work calls worker_wake(). Returns 0, 1 if there is work now (then it is not armed), or -ENOTSUP:
+	 * the source is polled by timer while the worker sleeps, first after 50 µs, then less and less often down to
+	 * every millisecond (power-save: 250 µs to 4 ms). May be NULL (nothing to arm). */
 	int (*arm)(struct worker_source *source);
-	void (*disarm)(struct worker_source *source);
-	/* Housekeeping: called about every millisecond when busy and before sleep; returns ns until it wants to be
-	 * called again. May be NULL. */
+	void (*disarm)(struct worker_source *source); /* before the next poll of an armed source; may be NULL */
+	/* Housekeeping: called about every millisecond when busy and before a sleep of more than that; returns ns
+	 * until it wants to be called again. May be NULL. */
 	uint64_t (*tick)(struct worker_source *source, struct worker *worker, uint64_t now_ns);
-	int fd; /* watched while asleep; -1 = none */
+	int fd; /* -1 = none; open until the source is removed */
 	const char *name;
+	void *slot; /* the worker module's */
 };
 
 enum worker_policy {
@@ -40,13 +45,16 @@ enum worker_policy {
 
 struct workers_options {
 	struct loop *loop;
-	unsigned count;
-	const char *cpus; /* CPU list, e.g. "2-5"; NULL = float over all allowed CPUs */
+	unsigned count;   /* 1 to WORKERS_MAX */
+	const char *cpus; /* CPU list, e.g. "2-5,8": worker i runs on the i-th; NULL = float over all allowed CPUs */
 	enum worker_policy policy;
 };
 
+/* Errors have path "count" or "cpus". Workers that are to touch mbufs need eal_start() before. */
 int workers_new(const struct workers_options *options, struct workers **ret, struct dpu_error *err);
-void workers_free(struct workers *workers); /* stops and joins; sources must have been removed */
+/* Stops and joins, then runs what is still due in the control thread: closures' done, retired memory, barriers. Sources
+ * must have been removed. */
+void workers_free(struct workers *workers);
 unsigned workers_count(const struct workers *workers);
 struct worker *workers_get(struct workers *workers, unsigned index);
 
@@ -55,13 +63,16 @@ unsigned worker_index(const struct worker *worker);
 uint64_t worker_now_ns(const struct worker *worker); /* as of this round */
 
 /* From control. Closures run in order, between two rounds of polling; done (may be NULL) then runs in the control
- * thread. Never fails for want of memory in the worker: messages are allocated here (-ENOMEM). */
+ * thread. Never fails for want of memory in the worker: messages are allocated here (-ENOMEM).
+ * worker_add_source: also the errno of epoll_ctl(2) for a descriptor that cannot be watched. Once remove_source's done
+ * runs, the worker no longer touches the source. */
 int worker_call(struct worker *worker, void (*fn)(void *arg, struct worker *worker), void *arg,
 		void (*done)(void *arg));
 int worker_add_source(struct worker *worker, struct worker_source *source);
 int worker_remove_source(struct worker *worker, struct worker_source *source, void (*done)(void *arg), void *arg);
 
-/* From any thread: make a sleeping worker look at its sources (ring hand-off). Cheap when it is awake. */
+/* From any thread: make a sleeping worker poll its sources that have no descriptor (ring hand-off). What was written
+ * before is seen by that poll. One fence and one read when it is awake. */
 void worker_wake(struct worker *worker);
 
 /* RCU: call free_fn(memory) in the control thread once every worker has passed a quiescent state. Control thread only.
