@@ -14,6 +14,8 @@
 	X(BAD_L4_HEADER, "bad-l4-header", "TCP data offset or UDP length is impossible.")                              \
 	X(BAD_TUNNEL_HEADER, "bad-tunnel-header",                                                                      \
 	  "VXLAN or Geneve header with reserved or critical bits that are not understood.")                            \
+	X(BAD_TUNNEL_CHECKSUM, "bad-tunnel-checksum", "The UDP checksum of a tunnel packet is wrong.")                 \
+	X(CONGESTION, "congestion", "Marked by the underlay, but its sender does not understand ECN (RFC 6040).")      \
 	X(BAD_VIRTIO_HEADER, "bad-virtio-header", "The guest's virtio-net header contradicts the frame.")              \
 	X(TOO_MANY_HEADERS, "too-many-headers", "More VLAN tags or IPv6 extension headers than are parsed.")           \
 	X(TUNNEL_IN_TUNNEL, "tunnel-in-tunnel",                                                                        \

@@ -9,6 +9,7 @@
  * Interface numbers: 0 none, 1..63 uplink ports, 64.. vNICs. An interface number is stable over restarts. */
 #pragma once
 
+#include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -26,7 +27,9 @@ enum {
 	PATH_MAX_TUNNELS = 1 << 20,
 	PATH_SLOTS = 16, /* flows are spread over so many session tables, each owned by one worker */
 	PATH_MAX_WORKERS = 64,
-	PATH_HEADROOM = 256, /* mbuf headroom: room for the largest outer header (Ethernet, VLAN, IPv6, UDP, Geneve) */
+	/* mbuf headroom that encapsulation wants in front of a frame: Ethernet, VLAN, IPv6, UDP and Geneve take 74
+	 * bytes. A frame with less gets its outer header in a segment of its own. */
+	PATH_HEADROOM = RTE_PKTMBUF_HEADROOM,
 };
 
 enum path_iface_kind { PATH_IFACE_UPLINK = 1, PATH_IFACE_VNIC };
@@ -35,7 +38,7 @@ enum path_iface_kind { PATH_IFACE_UPLINK = 1, PATH_IFACE_VNIC };
 struct path_iface {
 	uint16_t id;
 	uint8_t kind;   /* enum path_iface_kind */
-	bool check_mac; /* vNIC: frames must come from `mac` (anti-spoofing) */
+	bool check_mac; /* vNIC: frames must come from `mac` (anti-spoofing); uplink: unicast must be sent to `mac` */
 	uint16_t vpc;   /* vNIC: VPC slot; uplink: 0 */
 	uint16_t mtu;
 	struct mac_addr mac;
@@ -53,7 +56,9 @@ struct path_vpc {
 };
 
 /* A shared encapsulation record: one per remote VTEP, encapsulation and local underlay address. The VNI, lengths,
- * checksum and UDP source port (RFC 7348 5: hash of the inner flow, 49152..65535) are filled in per packet. */
+ * checksum and UDP source port (RFC 7348 5: hash of the inner flow, 49152..65535) are filled in per packet, and so are
+ * the outer DSCP and ECN (copied from the inner header: RFC 2983 uniform model, RFC 6040 normal mode) and the IPv6 flow
+ * label (RFC 6438). The template has TOS or traffic class 0, and DF set for IPv4. */
 struct path_tunnel {
 	uint32_t index;
 	uint8_t kind;      /* enum tunnel_kind */
@@ -81,12 +86,12 @@ int path_config_new(struct path_config **ret);
 void path_config_free(struct path_config *config);
 
 /* Writers (control thread). Readers are workers; memory given back is handed to `retire`, which frees it after a grace
- * period. */
+ * period (NULL: there are no readers yet, free at once). 0, -EINVAL or -ENOMEM. */
 typedef void path_retire_fn(void *ctx, void (*free_fn)(void *), void *memory);
 int path_vni_set(struct path_config *config, enum tunnel_kind kind, uint32_t vni, uint16_t vpc_slot,
 		 path_retire_fn *retire, void *ctx);
 void path_vni_clear(struct path_config *config, enum tunnel_kind kind, uint32_t vni, path_retire_fn *retire, void *ctx);
-/* iface 0 = the address is ours on any uplink. */
+/* The address is ours on every uplink. */
 int path_local_set(struct path_config *config, const struct ip_addr *address, path_retire_fn *retire, void *ctx);
 void path_local_clear(struct path_config *config, const struct ip_addr *address, path_retire_fn *retire, void *ctx);
 
@@ -107,41 +112,47 @@ enum packet_flags {
 };
 
 struct packet_info {
-	struct flow_key key; /* valid for IPv4 and IPv6 */
-	uint32_t hash;
-	uint32_t flags; /* enum packet_flags */
-	uint16_t in_iface;
+	alignas(64) struct flow_key key; /* valid for IPv4 and IPv6 */
+	uint32_t hash;                   /* of key, by the path */
+	uint32_t flags;                  /* enum packet_flags */
+	uint16_t in_iface;               /* by the path */
 	uint16_t l3_offset, l4_offset;
 	uint16_t payload_offset; /* behind the l4 header, if PACKET_F_L4 */
-	uint16_t l3_length;      /* IP total length as the header says */
+	uint16_t l3_length;      /* IP total length as the header says (IPv6: 40 + payload length) */
 	uint8_t ttl, tos;
 	uint8_t tcp_flags;
 	uint8_t proto; /* upper protocol, behind IPv6 extension headers */
 	uint16_t ether_type;
+
 	uint32_t fragment_id;
 	uint16_t fragment_offset; /* bytes */
 	bool more_fragments;
 	uint8_t icmp_type, icmp_code;
+	uint16_t outer_length;    /* bytes that packet_decap() stripped, 0 if none */
 	struct ip_addr outer_src; /* the sending VTEP */
 };
 
 /* Parses the frame that starts at the mbuf's data (Ethernet). vpc is put into the key. Linearises headers that straddle
- * segments. Returns DROP_NONE or why the frame is refused. Never reads beyond the frame. */
+ * segments; the first segment must be writable (not shared). Sets every field but those of the path and of
+ * packet_decap(). Returns DROP_NONE or why the frame is refused. Never reads beyond the frame. */
 enum drop_reason packet_parse(struct rte_mbuf *m, uint16_t vpc, struct packet_info *ret);
+/* The key that the later fragments of this fragment have (PACKET_F_FRAGMENT). For IPv6 its protocol is always 44, since
+ * a later fragment does not say what the upper protocol is. */
+void packet_fragment_key(const struct packet_info *info, struct flow_key *ret);
 /* The flow that an ICMP error is about (its embedded packet, as that was sent); false if there is none to be read. */
 bool packet_parse_icmp_error(const struct rte_mbuf *m, const struct packet_info *info, struct flow_key *ret);
-/* Strips the tunnel header of an uplink frame addressed to us and sets *ret_vpc and ret->outer_src; DROP_NONE on
- * success; *ret_local is true when the frame is not a tunnel packet but for the underlay's own services (ARP, ND, ICMP
- * to our address). */
+/* Strips the tunnel header of an uplink frame addressed to us and sets *ret_vpc, ret->outer_src and ret->outer_length;
+ * DROP_NONE on success; *ret_local is true when the frame is not a tunnel packet but for the underlay's own services
+ * (ARP, ND, ICMP to our address): it is then unchanged. Checks RFC 7348, RFC 8926, combines ECN by RFC 6040 4.2. */
 enum drop_reason packet_decap(const struct path_config *config, struct rte_mbuf *m, uint16_t *ret_vpc,
 			      struct packet_info *ret, bool *ret_local);
 
 /* ---- per worker ---- */
 
 struct path_iface_counters {
-	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes; /* from and to the interface */
-	uint64_t rx_drops, tx_drops;
-	uint64_t misses; /* packets that took the policy path */
+	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes; /* from the interface, and handed to it */
+	uint64_t rx_drops, tx_drops;                         /* of those */
+	uint64_t misses;                                     /* packets that took the policy path */
 	uint64_t spare;
 };
 struct path_vpc_counters {
@@ -169,8 +180,8 @@ struct path_service {
 	void (*miss)(void *ctx, struct path *path, struct rte_mbuf *m, struct packet_info *info);
 	/* Uplink frames for the underlay's own addresses, and ARP. */
 	void (*underlay)(void *ctx, struct path *path, struct rte_mbuf *m, uint16_t in_iface);
-	/* A forwarded packet is larger than its way's MTU (TTL expired: see SESSION_OP_DEC_TTL). Owns m; ends in
-	 * path_drop. */
+	/* A forwarded packet is larger than its way's MTU and must not be fragmented (IPv6, or IPv4 with DF; the path
+	 * itself fragments IPv4 without DF). Owns m; ends in path_drop. */
 	void (*too_big)(void *ctx, struct path *path, struct rte_mbuf *m, struct packet_info *info, uint16_t mtu);
 	void (*ttl_expired)(void *ctx, struct path *path, struct rte_mbuf *m, struct packet_info *info);
 	/* Transmit on an interface. Takes all packets; counts and frees what it cannot send (path_drop). */
@@ -215,8 +226,13 @@ void path_send(struct path *path, uint16_t iface, struct rte_mbuf *m);
 /* Encapsulate m (an inner frame) by a tunnel record and queue it; for frames of our own making. */
 void path_send_tunnel(struct path *path, const struct path_tunnel *tunnel, uint32_t vni, uint32_t hash,
 		      struct rte_mbuf *m);
-/* Free m and count why, for its interface and VPC (0 where unknown). */
+/* Free m and count why, for its interface and VPC (0 where unknown). Reasons from DROP_TX_FULL on count for the
+ * interface's transmit side. */
 void path_drop(struct path *path, struct rte_mbuf *m, enum drop_reason reason, uint16_t iface, uint16_t vpc);
+/* Only count, for packets that somebody else has freed, as a port does with what it cannot send. */
+void path_count_drops(struct path *path, enum drop_reason reason, uint16_t iface, uint16_t vpc, unsigned packets);
+/* The service put a new session in force. */
+void path_count_session(struct path *path, uint16_t vpc);
 
 struct session_table *path_table(struct path *path, const struct flow_key *key, uint32_t hash);
 /* All tables of this worker, for listing and clearing: index < 2 * PATH_SLOTS, NULL where not ours. */

@@ -6,6 +6,8 @@
  * outer_l3_len (l2_len then spans outer UDP + tunnel header + inner Ethernet) for tunnelled frames. */
 #pragma once
 
+#include <stdbool.h>
+#include <stdint.h>
 #include <rte_mbuf.h>
 #include "device/packet/drop.h"
 
@@ -18,6 +20,13 @@ enum drop_reason packet_checksum(struct rte_mbuf *m);
  * caller's. */
 enum drop_reason packet_segment(struct rte_mbuf *m, struct rte_mempool *pool, struct rte_mbuf **out, unsigned max,
 				unsigned *ret_count);
+
+/* Cuts an IPv4 frame (Ethernet, no tunnel, DF ignored) into fragments whose layer-3 length is at most mtu, RFC 791:
+ * options with the copy bit go into each, the others into the first alone. The frame may be a fragment itself.
+ * Ownership as with packet_segment(). A requested checksum must have been filled in. DROP_TOO_BIG when mtu leaves no
+ * room for data or max is too small. */
+enum drop_reason packet_fragment_ipv4(struct rte_mbuf *m, uint16_t mtu, struct rte_mempool *pool, struct rte_mbuf **out,
+				      unsigned max, unsigned *ret_count);
 
 /* One's complement sum over part of a chain, RFC 1071, unfolded into *sum; returns false if the range is outside. */
 bool packet_sum(const struct rte_mbuf *m, uint32_t offset, uint32_t length, uint32_t *sum);

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The compiled action of a session, applied to one packet; inlined into the burst loop. path_admit() finds out whether
+ * the packet can take it and changes nothing; path_rewrite() cannot fail. */
+#pragma once
+
+#include "device/packet/path_encap.h"
+#include "device/packet/path_priv.h"
+
+/* path_forward.c: the packet is larger than the MTU; trims padding, shortens TSO segments, or says what to do. */
+unsigned path_large(struct rte_mbuf *m, const struct packet_info *info, uint16_t mtu);
+/* path_forward.c: TCP that opens, closes or is not established; returns as path_admit(). */
+unsigned path_track(struct path *path, const struct packet_info *info, struct session_dir *dir, unsigned direction);
+
+static inline struct session *session_of(struct session_dir *dir, unsigned direction)
+{
+	return (struct session *)(dir - direction);
+}
+
+static inline const struct path_tunnel *path_tunnel(const struct path *path, uint32_t index)
+{
+	return likely(index < PATH_MAX_TUNNELS)
+		       ? atomic_load_explicit(&path->config->tunnels[index], memory_order_acquire)
+		       : NULL;
+}
+
+/* All but the size. PATH_OK, an exception, or PATH_DROPS + reason. */
+static inline unsigned path_admit_sized(struct path *path, const struct packet_info *info, struct session_dir *dir,
+					unsigned direction, const struct path_tunnel **ret_tunnel)
+{
+	if (unlikely(info->ttl <= 1) && dir->ops & SESSION_OP_DEC_TTL)
+		return PATH_TTL;
+	*ret_tunnel = NULL;
+	if (dir->ops & SESSION_OP_ENCAP) {
+		*ret_tunnel = path_tunnel(path, dir->tunnel);
+		if (unlikely(!*ret_tunnel || !(*ret_tunnel)->resolved))
+			return PATH_DROPS + DROP_NEIGHBOUR_UNRESOLVED;
+	}
+	if (unlikely(info->tcp_flags & TCP_FLAGS_TRACKED || dir->ops & SESSION_OP_TRACK))
+		return path_track(path, info, dir, direction);
+	return PATH_OK;
+}
+
+static inline unsigned path_admit(struct path *path, struct rte_mbuf *m, const struct packet_info *info,
+				  struct session_dir *dir, unsigned direction, const struct path_tunnel **ret_tunnel)
+{
+	if (unlikely(m->pkt_len - ETHER_BYTES > dir->mtu)) {
+		unsigned kind = path_large(m, info, dir->mtu);
+		if (kind)
+			return kind;
+	}
+	return path_admit_sized(path, info, dir, direction, ret_tunnel);
+}
+
+static inline void rewrite_ttl(uint8_t *ip, bool v4)
+{
+	if (v4) {
+		/* RFC 1624 for a byte that shrinks by one. */
+		uint32_t sum = load16(ip + 10) + RTE_BE16(0x0100);
+		store16(ip + 10, (uint16_t)(sum + (sum >= 0xffff)));
+		ip[8]--;
+	} else {
+		ip[7]--;
+	}
+}
+
+/* Applies dir's action and queues the packet; tunnel is path_admit()'s. */
+static inline void path_rewrite(struct path *path, struct rte_mbuf *m, const struct packet_info *info,
+				struct session_dir *dir, const struct path_vpc *vpc, const struct path_tunnel *tunnel)
+{
+	struct path_vpc_counters *counters = &path->vpc_counters[vpc->slot];
+	uint8_t *frame = rte_pktmbuf_mtod(m, uint8_t *);
+	uint32_t ops = dir->ops, length = m->pkt_len;
+
+	dir->last_seen = path->now;
+	dir->packets++;
+	dir->bytes += length;
+	counter_add(&counters->packets, 1);
+	counter_add(&counters->bytes, length);
+	if (ops & SESSION_OP_DEC_TTL)
+		rewrite_ttl(frame + ETHER_BYTES, info->flags & PACKET_F_IPV4);
+	if (ops & SESSION_OP_SET_MACS) {
+		memcpy(frame, dir->dst_mac, sizeof(dir->dst_mac));
+		if (!(ops & SESSION_OP_KEEP_SRC_MAC))
+			memcpy(frame + 6, dir->src_mac, sizeof(dir->src_mac));
+	}
+	if (tunnel) {
+		struct encap_inner inner = {
+			.hash = info->hash,
+			.tos = info->tos,
+			.v6 = info->flags & PACKET_F_IPV6,
+			.l3_length = (uint16_t)(info->l4_offset - info->l3_offset),
+		};
+		m = path_encap(m, tunnel, vpc->vni, inner);
+		if (unlikely(!m)) {
+			path_count_drops(path, DROP_NO_BUFFER, info->in_iface, vpc->slot, 1);
+			return;
+		}
+		counter_add(&counters->encapsulated, 1);
+	}
+	path_queue(path, dir->out_iface, m);
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Encapsulation's rarer cases: offload requests under an outer header, frames without headroom. */
+#include "device/packet/path_encap.h"
+
+void path_encap_offloads(struct rte_mbuf *m, const struct path_tunnel *tunnel, const struct encap_inner *inner)
+{
+	uint64_t flags = m->ol_flags;
+	bool segment = flags & (RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG);
+
+	flags &= ~(RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_IPV6 | RTE_MBUF_F_TX_TUNNEL_MASK);
+	flags |= inner->v6 ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4;
+	flags |= tunnel->v6 ? RTE_MBUF_F_TX_OUTER_IPV6 : RTE_MBUF_F_TX_OUTER_IPV4;
+	flags |= tunnel->kind == TUNNEL_GENEVE ? RTE_MBUF_F_TX_TUNNEL_GENEVE : RTE_MBUF_F_TX_TUNNEL_VXLAN;
+	if (tunnel->udp_checksum)
+		flags |= RTE_MBUF_F_TX_OUTER_UDP_CKSUM;
+	/* Each segment has another length, so another checksum; otherwise it is filled in already. */
+	if (segment && !tunnel->v6)
+		flags |= RTE_MBUF_F_TX_OUTER_IP_CKSUM;
+	m->ol_flags = flags;
+	m->outer_l2_len = tunnel->l3_offset;
+	m->outer_l3_len = tunnel->v6 ? IPV6_BYTES : IPV4_BYTES;
+	m->l2_len = UDP_BYTES + TUNNEL_BYTES + ETHER_BYTES;
+	m->l3_len = inner->l3_length & 0x1ff;
+}
+
+struct rte_mbuf *path_encap_segment(struct rte_mbuf *m, uint32_t length)
+{
+	struct rte_mbuf *head = rte_pktmbuf_alloc(m->pool);
+
+	if (!head || m->nb_segs == UINT16_MAX || head->buf_len < length) {
+		rte_pktmbuf_free(head);
+		rte_pktmbuf_free(m);
+		return NULL;
+	}
+	head->data_off = head->buf_len;
+	head->next = m;
+	head->nb_segs = m->nb_segs + 1;
+	head->pkt_len = m->pkt_len;
+	head->port = m->port;
+	head->ol_flags = m->ol_flags;
+	head->tx_offload = m->tx_offload;
+	head->hash = m->hash;
+	m->nb_segs = 1;
+	return head;
+}

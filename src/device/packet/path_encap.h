@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Encapsulation: a tunnel record's template in front of a frame, with everything filled in that differs per packet. */
+#pragma once
+
+#include "device/packet/packet_priv.h"
+#include "device/packet/path.h"
+
+enum {
+	TUNNEL_PORT_MIN = 49152, /* RFC 7348 5 */
+	TUNNEL_PORT_MASK = 0x3fff,
+};
+
+/* What encapsulation has to know of the inner frame. */
+struct encap_inner {
+	uint32_t hash;
+	uint8_t tos;
+	bool v6;
+	uint16_t l3_length; /* of the IP header; for offload requests */
+};
+
+/* Offload requests, now behind an outer header. */
+#define PATH_ENCAP_REQUESTS                                                                                            \
+	(RTE_MBUF_F_TX_L4_MASK | RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG | RTE_MBUF_F_TX_IP_CKSUM)
+void path_encap_offloads(struct rte_mbuf *m, const struct path_tunnel *tunnel, const struct encap_inner *inner);
+/* A frame without headroom: returns it behind a new first segment with room for length bytes, or NULL (m is freed). */
+struct rte_mbuf *path_encap_segment(struct rte_mbuf *m, uint32_t length);
+
+static inline void encap_copy(uint8_t *to, const uint8_t *from, uint32_t length)
+{
+	/* 32..64 bytes, as nearly always: two overlapping halves. */
+	if (likely(length >= 32 && length <= 64)) {
+		memcpy(to, from, 32);
+		memcpy(to + length - 32, from + length - 32, 32);
+	} else {
+		memcpy(to, from, length);
+	}
+}
+
+static inline void encap_ipv4(uint8_t *ip, uint32_t length, uint8_t tos)
+{
+	uint16_t total = rte_cpu_to_be_16((uint16_t)length), service = rte_cpu_to_be_16(tos);
+	uint32_t sum = (uint16_t)~load16(ip + 10) + (uint32_t)total + service;
+
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum += sum >> 16;
+	ip[1] = tos;
+	store16(ip + 2, total);
+	store16(ip + 10, (uint16_t)~sum);
+}
+
+static inline void encap_ipv6(uint8_t *ip, uint32_t length, uint8_t tos, uint32_t hash)
+{
+	store32(ip, rte_cpu_to_be_32(UINT32_C(6) << 28 | (uint32_t)tos << 20 | (hash & 0xfffff)));
+	store_be16(ip + 4, (uint16_t)(length - IPV6_BYTES));
+}
+
+/* m's frame, tunnelled; NULL if there was no buffer (m is freed). Lengths beyond 64 KiB, of TSO frames, are cut off:
+ * segmentation sets them again. */
+static inline struct rte_mbuf *path_encap(struct rte_mbuf *m, const struct path_tunnel *tunnel, uint32_t vni,
+					  struct encap_inner inner)
+{
+	uint32_t length = tunnel->length, ip_offset = tunnel->l3_offset;
+
+	if (unlikely(m->data_off < length)) {
+		m = path_encap_segment(m, length);
+		if (!m)
+			return NULL;
+	}
+	m->data_off -= (uint16_t)length;
+	m->data_len += (uint16_t)length;
+	m->pkt_len += length;
+	uint8_t *ip = packet_at(m, ip_offset), *udp = packet_at(m, length - TUNNEL_BYTES - UDP_BYTES);
+	uint32_t ip_length = m->pkt_len - ip_offset;
+	encap_copy(ip - ip_offset, tunnel->header, length);
+	if (!tunnel->v6)
+		encap_ipv4(ip, ip_length, inner.tos);
+	else
+		encap_ipv6(ip, ip_length, inner.tos, inner.hash);
+	store_be16(udp, (uint16_t)(TUNNEL_PORT_MIN | (inner.hash & TUNNEL_PORT_MASK)));
+	store_be16(udp + 4, (uint16_t)(m->pkt_len - (length - TUNNEL_BYTES - UDP_BYTES)));
+	store32(udp + UDP_BYTES + 4, rte_cpu_to_be_32(vni << 8));
+	if (m->ol_flags & PATH_ENCAP_REQUESTS || unlikely(tunnel->udp_checksum))
+		path_encap_offloads(m, tunnel, &inner);
+	return m;
+}
