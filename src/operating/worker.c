@@ -126,51 +126,69 @@ static int reserve(struct worker *worker, struct message *message)
 	return 0;
 }
 
-int worker_add_source(struct worker *worker, struct worker_source *source)
+static void addition_free(struct message *message)
+{
+	if (!message)
+		return;
+	free(message->polled);
+	free(message->ticked);
+	if (message->added)
+		free(message->added->removal);
+	free(message->added);
+	free(message);
+}
+
+static struct message *addition_new(struct worker *worker, struct worker_source *source)
 {
 	struct message *message = calloc(1, sizeof(*message));
-	struct slot *slot = calloc(1, sizeof(*slot));
-	int status = -ENOMEM;
 
-	if (!message || !slot || reserve(worker, message) < 0)
-		goto fail;
-	*slot = (struct slot){ .source = source, .position = NOT_POLLED, .tick_place = NOT_POLLED };
+	if (!message)
+		return NULL;
+	message->fn = worker_slot_add;
+	message->arg = message;
+	message->added = calloc(1, sizeof(*message->added));
+	if (message->added) {
+		*message->added = (struct slot){ .source = source, .position = NOT_POLLED, .tick_place = NOT_POLLED };
+		message->added->removal = calloc(1, sizeof(*message->added->removal));
+	}
+	if (message->added && message->added->removal && reserve(worker, message) == 0)
+		return message;
+	addition_free(message);
+	return NULL;
+}
+
+int worker_add_source(struct worker *worker, struct worker_source *source)
+{
+	struct message *message = addition_new(worker, source);
+
+	if (!message)
+		return -ENOMEM;
 	if (source->fd >= 0) { /* watched for nothing until the worker parks it */
-		struct epoll_event event = { .events = EPOLLONESHOT, .data.ptr = slot };
+		struct epoll_event event = { .events = EPOLLONESHOT, .data.ptr = message->added };
 		if (epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, source->fd, &event) < 0) {
-			status = -errno;
-			goto fail;
+			int error = errno;
+			addition_free(message);
+			return -error;
 		}
 	}
 	if (message->capacity)
 		worker->capacity = message->capacity;
 	worker->sources++;
-	source->slot = slot;
-	message->fn = worker_slot_add;
-	message->arg = message;
-	message->added = slot;
+	source->slot = message->added;
 	message_send(worker, message);
 	return 0;
-fail:
-	if (message) {
-		free(message->polled);
-		free(message->ticked);
-	}
-	free(message);
-	free(slot);
-	return status;
 }
 
 int worker_remove_source(struct worker *worker, struct worker_source *source, void (*done)(void *arg), void *arg)
 {
-	struct message *message = calloc(1, sizeof(*message));
+	struct slot *slot = source->slot;
+	struct message *message = slot->removal;
 
-	if (!message)
-		return -ENOMEM;
 	worker->sources--;
+	source->slot = NULL;
 	message->fn = worker_slot_remove;
 	message->arg = message;
-	message->removed = source->slot;
+	message->removed = slot;
 	message->done = done;
 	message->done_arg = arg;
 	message_send(worker, message);

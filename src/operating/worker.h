@@ -64,8 +64,8 @@ uint64_t worker_now_ns(const struct worker *worker); /* as of this round */
 
 /* From control. Closures run in order, between two rounds of polling; done (may be NULL) then runs in the control
  * thread. Never fails for want of memory in the worker: messages are allocated here (-ENOMEM).
- * worker_add_source: also the errno of epoll_ctl(2) for a descriptor that cannot be watched. Once remove_source's done
- * runs, the worker no longer touches the source. */
+ * worker_add_source: also the errno of epoll_ctl(2) for a descriptor that cannot be watched. Removing never fails; once
+ * its done runs, the worker no longer touches the source. */
 int worker_call(struct worker *worker, void (*fn)(void *arg, struct worker *worker), void *arg,
 		void (*done)(void *arg));
 int worker_add_source(struct worker *worker, struct worker_source *source);

@@ -15,9 +15,10 @@ enum worker_state { WORKER_AWAKE, WORKER_SLEEPING, WORKER_WOKEN };
 /* A source as the worker keeps it. Allocated and freed by control. */
 struct slot {
 	struct worker_source *source;
-	uint64_t worked_ns;  /* last time that poll found work */
-	uint32_t position;   /* in worker->polled, or NOT_POLLED */
-	uint32_t tick_place; /* in worker->ticked, or NOT_POLLED */
+	struct message *removal; /* made when it is added, so that removing cannot fail */
+	uint64_t worked_ns;      /* last time that poll found work */
+	uint32_t position;       /* in worker->polled, or NOT_POLLED */
+	uint32_t tick_place;     /* in worker->ticked, or NOT_POLLED */
 	bool armed;
 	bool timed;               /* cannot be armed: polled by timer during sleep */
 	uint8_t empty_wakes;      /* times in a row that its descriptor woke us for nothing */

@@ -3,71 +3,12 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdatomic.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-#include <cmocka.h>
-#include "base/clock.h"
-#include "operating/worker.h"
-
-static const uint64_t PATIENCE_NS = 20 * CLOCK_NS_PER_S; /* the machine may be busy */
-
-struct rig {
-	struct loop *loop;
-	struct workers *workers;
-};
-
-static void rig_up(struct rig *rig, unsigned count, enum worker_policy policy)
-{
-	struct dpu_error err = { 0 };
-
-	assert_int_equal(loop_new(&rig->loop), 0);
-	struct workers_options options = { .loop = rig->loop, .count = count, .policy = policy };
-	if (workers_new(&options, &rig->workers, &err) < 0)
-		fail_msg("%s", err.message);
-}
-
-static void rig_down(struct rig *rig)
-{
-	workers_free(rig->workers);
-	loop_free(rig->loop);
-}
-
-#define WAIT_FOR(rig_, condition_)                                                                                     \
-	do {                                                                                                           \
-		uint64_t deadline = clock_ns() + PATIENCE_NS;                                                          \
-		while (!(condition_)) {                                                                                \
-			assert_int_equal(loop_once((rig_)->loop, 1), 0);                                               \
-			if (clock_ns() > deadline)                                                                     \
-				fail_msg("never: %s", #condition_);                                                    \
-		}                                                                                                      \
-	} while (0)
-
-static void run_for(struct rig *rig, uint64_t ns)
-{
-	for (uint64_t end = clock_ns() + ns; clock_ns() < end;)
-		assert_int_equal(loop_once(rig->loop, 1), 0);
-}
-
-static void set_flag(void *arg)
-{
-	atomic_store((atomic_bool *)arg, true);
-}
-
-static struct worker_stats stats_of(const struct rig *rig, unsigned index)
-{
-	struct worker_stats stats;
-
-	worker_stats(workers_get(rig->workers, index), &stats);
-	return stats;
-}
+#include "operating/test_rig.h"
 
 /* A source that counts, with what it is asked to answer. */
 struct probe {
@@ -118,14 +59,6 @@ static void probe_init(struct probe *probe, int fd)
 	probe->source = (struct worker_source){
 		.poll = probe_poll, .arm = probe_arm, .disarm = probe_disarm, .fd = fd, .name = "probe"
 	};
-}
-
-static void remove_and_wait(struct rig *rig, unsigned index, struct worker_source *source)
-{
-	atomic_bool removed = false;
-
-	assert_int_equal(worker_remove_source(workers_get(rig->workers, index), source, set_flag, &removed), 0);
-	WAIT_FOR(rig, atomic_load(&removed));
 }
 
 /* ---- life ---- */
