@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Taking over the records that a former process left: every one is checked as if a stranger had written it. */
+#include <netinet/in.h>
+#include "device/packet/session_priv.h"
+
+enum {
+	MAX_TIMEOUT_TICKS = 7 * 86400 * SESSION_TICKS_PER_SECOND,
+	PREFETCH = 8, /* records ahead, for the index */
+};
+
+static bool keys_are_good(const struct session_table *table, const struct session *session)
+{
+	struct flow_key key, other, reverse;
+
+	session_key(table, session, 0, &key);
+	session_key(table, session, 1, &other);
+	flow_key_reverse(&key, &reverse);
+	return flow_key_is_v6(&key) == (table->view.v6 != 0) && !(key.flags & ~(FLOW_KEY_F_V6 | FLOW_KEY_F_FRAGMENT)) &&
+	       flow_key_equal(&other, &reverse) && flow_key_direction(&key) == 0 &&
+	       flow_key_hash(&key, table->seed) == session->hash &&
+	       (!table->view.v6 || !(session->dir[0].v4_addresses | session->dir[1].v4_addresses));
+}
+
+static bool tcp_is_good(const struct session *session)
+{
+	uint8_t proto = session->dir[0].rest >> 56;
+
+	if (session->tcp_state > TCP_CLOSED)
+		return false;
+	if (proto != IPPROTO_TCP)
+		return session->tcp_state == TCP_NONE && session->tcp_seen == 0;
+	/* A reset cannot have come in after the end, nor before the beginning. */
+	unsigned before = session->tcp_seen >> TCP_SEEN_BEFORE_SHIFT;
+	return session->tcp_state == TCP_CLOSED ? before > TCP_NONE && before < TCP_TIME_WAIT : before == 0;
+}
+
+static session_tick_t not_later(session_tick_t tick, session_tick_t now)
+{
+	return (int32_t)(tick - now) > 0 ? now : tick;
+}
+
+bool session_validate(const struct session_table *table, struct session *session, session_tick_t now)
+{
+	if (session->state != SESSION_LIVE || session->initiator > 1 || session->timeout_ticks > MAX_TIMEOUT_TICKS ||
+	    !keys_are_good(table, session) || !tcp_is_good(session))
+		return false;
+	session->created = not_later(session->created, now);
+	for (unsigned i = 0; i < 2; i++) {
+		struct session_dir *dir = &session->dir[i];
+
+		dir->epoch = 0;
+		dir->last_seen = not_later(dir->last_seen, now);
+		dir->ops &= ~SESSION_OP_TRACK;
+		if (session->tcp_state != TCP_NONE && session->tcp_state != TCP_ESTABLISHED)
+			dir->ops |= SESSION_OP_TRACK;
+	}
+	return true;
+}
+
+static void discard(struct session_table *table, struct session *session, uint32_t number)
+{
+	session->state = SESSION_FREE;
+	session_memory_give(table, number);
+}
+
+static void adopt_record(struct session_table *table, uint32_t number, session_tick_t now)
+{
+	struct session *session = session_at(&table->view, number);
+	struct flow_key key;
+	unsigned direction;
+
+	if (!session_validate(table, session, now)) {
+		discard(table, session, number);
+		return;
+	}
+	session_key(table, session, 0, &key);
+	if (table->count >= table->max || session_find(table, &key, session->hash, &direction) ||
+	    !session_index_insert(table, session->hash, number)) {
+		discard(table, session, number);
+		return;
+	}
+	session_wheel_arm(table, session, number, session_last_seen(session) + session_effective_timeout(session));
+	table->count++;
+}
+
+/* Chunks as a process left them. Granting again makes sure that no damaged map leads to memory that is not there. */
+static void adopt_chunks(struct session_table *table)
+{
+	struct session_memory *memory = &table->memory;
+
+	for (uint32_t chunk = 0; chunk < memory->chunk_count; chunk++) {
+		bool keep = memory->chunks[chunk] == CHUNK_IN_USE && session_memory_prepare(table, chunk) == 0;
+
+		if (memory->chunks[chunk] != CHUNK_NONE)
+			memory->chunks[chunk] = keep ? CHUNK_IN_USE : CHUNK_NONE;
+		memory->chunks_in_use += keep;
+		if (keep)
+			memory->top_chunk = chunk + 1;
+	}
+}
+
+uint32_t session_adopt(struct session_table *table, session_tick_t now)
+{
+	const struct session_memory *memory = &table->memory;
+
+	adopt_chunks(table);
+	for (uint32_t chunk = 0; chunk < memory->top_chunk; chunk++) {
+		uint32_t number, end;
+
+		if (memory->chunks[chunk] != CHUNK_IN_USE)
+			continue;
+		session_memory_chunk_numbers(table, chunk, &number, &end);
+		for (; number < end; number++) {
+			if (end - number > PREFETCH)
+				session_lookup_prefetch(table, session_at(&table->view, number + PREFETCH)->hash);
+			adopt_record(table, number, now);
+		}
+	}
+	return table->count;
+}

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The hash index of a session table: linear hashing over buckets of one cache line.
+ *
+ * A full bucket continues in overflow buckets. When the mean load reaches SESSION_BUCKET_LOAD an insertion splits one
+ * bucket, in order, so that the index grows a little with every insertion and never as a whole. Entries hold the full
+ * hash: splitting touches no session. The arrays are reserved address space that fills up with use. */
+#include "device/packet/session_priv.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+enum {
+	ENTRIES = SESSION_BUCKET_ENTRIES,
+	LINK = SESSION_BUCKET_ENTRIES, /* hashes[LINK] is the overflow bucket */
+	HUGE_BYTES = 2 << 20,
+};
+
+static struct session_bucket *next_bucket(const struct session_table *table, const struct session_bucket *bucket)
+{
+	uint32_t next = bucket->hashes[LINK];
+	return next ? &table->index.overflow[next] : NULL;
+}
+
+int session_index_init(struct session_table *table, uint32_t max_sessions, bool huge_pages)
+{
+	struct session_index *index = &table->index;
+	uint32_t limit = max_sessions / SESSION_BUCKET_LOAD + 1;
+
+	index->bucket_limit = limit < SESSION_MIN_BUCKETS ? SESSION_MIN_BUCKETS : limit;
+	index->overflow_limit = index->bucket_limit / 4 + 1024;
+	size_t buckets = (size_t)index->bucket_limit * sizeof(struct session_bucket);
+	size_t overflow = (size_t)index->overflow_limit * sizeof(struct session_bucket);
+	/* Buckets, rounded up, so that huge pages end with them, then overflow buckets. */
+	buckets = (buckets + HUGE_BYTES - 1) & ~(size_t)(HUGE_BYTES - 1);
+	size_t bytes = buckets + overflow + HUGE_BYTES;
+	uint8_t *start = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (start == MAP_FAILED)
+		return -ENOMEM;
+	size_t head = -(uintptr_t)start & (HUGE_BYTES - 1);
+	if (head)
+		munmap(start, head);
+	munmap(start + head + buckets + overflow, HUGE_BYTES - head);
+	start += head;
+	madvise(start, buckets + overflow, MADV_DONTDUMP);
+	if (huge_pages)
+		madvise(start, HUGE_BYTES, MADV_HUGEPAGE);
+	index->mapped_bytes = buckets + overflow;
+	index->overflow = (struct session_bucket *)(start + buckets);
+	index->overflow_used = 1;
+	table->view.buckets = (struct session_bucket *)start;
+	table->view.bucket_count = SESSION_MIN_BUCKETS;
+	table->view.bucket_mask = SESSION_MIN_BUCKETS - 1;
+	return 0;
+}
+
+void session_index_fini(struct session_table *table)
+{
+	if (table->view.buckets)
+		munmap(table->view.buckets, table->index.mapped_bytes);
+	table->view.buckets = NULL;
+}
+
+static uint32_t overflow_new(struct session_index *index)
+{
+	uint32_t number = index->overflow_free;
+
+	if (number)
+		index->overflow_free = index->overflow[number].hashes[LINK];
+	else if (index->overflow_used < index->overflow_limit)
+		number = index->overflow_used++;
+	else
+		return 0;
+	index->overflow[number] = (struct session_bucket){ 0 };
+	return number;
+}
+
+static void overflow_free(struct session_index *index, uint32_t number)
+{
+	index->overflow[number].hashes[LINK] = index->overflow_free;
+	index->overflow_free = number;
+}
+
+static bool bucket_put(struct session_bucket *bucket, uint32_t hash, uint32_t number)
+{
+	for (unsigned i = 0; i < ENTRIES; i++) {
+		if (!bucket->numbers[i]) {
+			bucket->hashes[i] = hash;
+			bucket->numbers[i] = number;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool chain_put(struct session_table *table, struct session_bucket *bucket, uint32_t hash, uint32_t number)
+{
+	unsigned length = 1;
+
+	while (!bucket_put(bucket, hash, number)) {
+		if (!bucket->hashes[LINK]) {
+			uint32_t link = length < SESSION_MAX_CHAIN ? overflow_new(&table->index) : 0;
+			if (!link)
+				return false;
+			bucket->hashes[LINK] = link;
+		}
+		bucket = next_bucket(table, bucket);
+		length++;
+	}
+	return true;
+}
+
+/* Takes all entries out of a chain and frees its overflow buckets. */
+static unsigned chain_empty(struct session_table *table, struct session_bucket *first, uint32_t *hashes,
+			    uint32_t *numbers)
+{
+	unsigned count = 0;
+	uint32_t link = first->hashes[LINK];
+
+	for (struct session_bucket *bucket = first; bucket; bucket = next_bucket(table, bucket)) {
+		for (unsigned i = 0; i < ENTRIES; i++) {
+			if (!bucket->numbers[i])
+				continue;
+			hashes[count] = bucket->hashes[i];
+			numbers[count++] = bucket->numbers[i];
+		}
+	}
+	while (link) {
+		uint32_t next = table->index.overflow[link].hashes[LINK];
+		overflow_free(&table->index, link);
+		link = next;
+	}
+	*first = (struct session_bucket){ 0 };
+	return count;
+}
+
+/* Splits the bucket whose turn it is. Needs no more overflow buckets than it frees. */
+static void split(struct session_table *table)
+{
+	struct session_table_view *view = &table->view;
+	uint32_t hashes[SESSION_MAX_CHAIN * ENTRIES], numbers[SESSION_MAX_CHAIN * ENTRIES];
+
+	if (view->bucket_count > view->bucket_mask)
+		view->bucket_mask = view->bucket_mask * 2 + 1;
+	struct session_bucket *old = &view->buckets[view->bucket_count & view->bucket_mask >> 1];
+	unsigned count = chain_empty(table, old, hashes, numbers);
+
+	__atomic_store_n(&view->bucket_count, view->bucket_count + 1, __ATOMIC_RELAXED);
+	/* The next one is split soon. */
+	__builtin_prefetch(old + 1, 1);
+	__builtin_prefetch(&view->buckets[view->bucket_count], 1);
+	for (unsigned i = 0; i < count; i++)
+		chain_put(table, session_bucket_of(view, hashes[i]), hashes[i], numbers[i]);
+}
+
+bool session_index_insert(struct session_table *table, uint32_t hash, uint32_t number)
+{
+	const struct session_table_view *view = &table->view;
+
+	if (!chain_put(table, session_bucket_of(view, hash), hash, number))
+		return false;
+	/* Two at most, so that an index that fell behind catches up without a pause. */
+	for (unsigned i = 0; i < 2; i++)
+		if (table->count >= (uint64_t)view->bucket_count * SESSION_BUCKET_LOAD &&
+		    view->bucket_count < table->index.bucket_limit)
+			split(table);
+	return true;
+}
+
+/* Moves the last entry of the chain into the place that has become free, so that only the last bucket has gaps. */
+static void fill_gap(struct session_table *table, struct session_bucket *gap, unsigned place)
+{
+	struct session_bucket *before = NULL, *last = gap;
+
+	while (last->hashes[LINK]) {
+		before = last;
+		last = next_bucket(table, last);
+	}
+	if (!before)
+		return;
+	unsigned used = 0, from = 0;
+	for (unsigned i = 0; i < ENTRIES; i++) {
+		if (last->numbers[i]) {
+			used++;
+			from = i;
+		}
+	}
+	gap->hashes[place] = last->hashes[from];
+	gap->numbers[place] = last->numbers[from];
+	last->numbers[from] = 0;
+	if (used == 1) {
+		overflow_free(&table->index, before->hashes[LINK]);
+		before->hashes[LINK] = 0;
+	}
+}
+
+/* An overflow bucket that its last entry left is freed; bucket is the chain's first. */
+static void drop_empty_tail(struct session_table *table, struct session_bucket *bucket)
+{
+	while (bucket->hashes[LINK]) {
+		struct session_bucket *next = next_bucket(table, bucket);
+		uint32_t used = 0;
+
+		for (unsigned i = 0; i < ENTRIES; i++)
+			used |= next->numbers[i];
+		if (!used && !next->hashes[LINK]) {
+			overflow_free(&table->index, bucket->hashes[LINK]);
+			bucket->hashes[LINK] = 0;
+			return;
+		}
+		bucket = next;
+	}
+}
+
+void session_index_remove(struct session_table *table, uint32_t hash, uint32_t number)
+{
+	struct session_bucket *first = session_bucket_of(&table->view, hash);
+
+	for (struct session_bucket *bucket = first; bucket; bucket = next_bucket(table, bucket)) {
+		for (unsigned i = 0; i < ENTRIES; i++) {
+			if (bucket->numbers[i] != number)
+				continue;
+			bucket->numbers[i] = 0;
+			if (bucket->hashes[LINK])
+				fill_gap(table, bucket, i);
+			else if (bucket != first)
+				drop_empty_tail(table, first);
+			return;
+		}
+	}
+}
+
+/* Helper thread: maps the pages that the next splits will write. */
+void session_index_grow_ahead(struct session_table *table)
+{
+	struct session_index *index = &table->index;
+	size_t used = (size_t)__atomic_load_n(&table->view.bucket_count, __ATOMIC_RELAXED) * 64;
+	size_t limit = (size_t)((uint8_t *)index->overflow - (uint8_t *)table->view.buckets);
+	size_t want = used + used / 4;
+	size_t step = table->memory.advise_huge || table->memory.hugetlb ? HUGE_BYTES : 1 << 18;
+
+	want = want > limit ? limit : want;
+	if (index->ready_bytes < used)
+		index->ready_bytes = used & ~(size_t)4095;
+	while (index->ready_bytes < want) {
+		uint8_t *start = (uint8_t *)table->view.buckets + index->ready_bytes;
+		size_t end = (index->ready_bytes + step) & ~(step - 1);
+
+		if (step == HUGE_BYTES)
+			madvise(start, end - index->ready_bytes, MADV_HUGEPAGE);
+		if (madvise(start, end - index->ready_bytes, MADV_POPULATE_WRITE))
+			return; /* the worker's own page faults will do */
+		index->ready_bytes = end;
+	}
+}

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Memory of session records: granted chunk by chunk, ahead of use by a helper thread or else by the worker itself. */
+#include "device/packet/session_priv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum {
+	PAGE_BYTES = 4096,
+	AHEAD_RECORDS_MAX = 1 << 16,
+};
+
+static uint8_t chunk_load(const struct session_table *table, uint32_t chunk)
+{
+	return __atomic_load_n(&table->memory.chunks[chunk], __ATOMIC_ACQUIRE);
+}
+
+static void chunk_store(struct session_table *table, uint32_t chunk, enum session_chunk_state state)
+{
+	__atomic_store_n(&table->memory.chunks[chunk], state, __ATOMIC_RELEASE);
+}
+
+static bool chunk_claim(struct session_table *table, uint32_t chunk)
+{
+	uint8_t none = CHUNK_NONE;
+
+	return __atomic_compare_exchange_n(&table->memory.chunks[chunk], &none, CHUNK_CLAIMED, false, __ATOMIC_ACQ_REL,
+					   __ATOMIC_RELAXED);
+}
+
+void session_memory_init(struct session_table *table, bool v6, bool hugetlb)
+{
+	struct session_memory *memory = &table->memory;
+
+	table->view.v6 = v6;
+	table->view.record_bytes = v6 ? sizeof(struct session_v6) : sizeof(struct session);
+	memory->fd = -1;
+	memory->hugetlb = hugetlb;
+	memory->block_records = SESSION_BLOCK_BYTES / table->view.record_bytes;
+	memory->first_number = SESSION_HEADER_CHUNKS * SESSION_SMALL_CHUNK_RECORDS;
+	memory->chunk_records = hugetlb ? memory->block_records : SESSION_SMALL_CHUNK_RECORDS;
+	memory->chunk_bytes = hugetlb ? SESSION_BLOCK_BYTES : memory->chunk_records * table->view.record_bytes;
+	memory->chunks_per_block = (SESSION_BLOCK_BYTES + memory->chunk_bytes - 1) / memory->chunk_bytes;
+}
+
+uint32_t session_memory_blocks(const struct session_table *table, uint32_t max_sessions)
+{
+	const struct session_memory *memory = &table->memory;
+
+	return (max_sessions + memory->first_number + memory->block_records - 1) / memory->block_records;
+}
+
+/* Address space aligned to 2 MiB, so that huge pages fit. */
+static void *reserve(size_t bytes)
+{
+	size_t room = bytes + SESSION_BLOCK_BYTES;
+	uint8_t *start = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (start == MAP_FAILED)
+		return NULL;
+	size_t head = -(uintptr_t)start & (SESSION_BLOCK_BYTES - 1);
+	if (head)
+		munmap(start, head);
+	munmap(start + head + bytes, room - head - bytes);
+	return start + head;
+}
+
+int session_memory_map(struct session_table *table, int fd, uint32_t blocks)
+{
+	struct session_memory *memory = &table->memory;
+	size_t bytes = (size_t)blocks << SESSION_BLOCK_SHIFT;
+	int flags = MAP_FIXED | MAP_NORESERVE | (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
+	void *start = reserve(bytes);
+
+	if (!start)
+		return -ENOMEM;
+	if (fd < 0 && memory->hugetlb)
+		flags |= MAP_HUGETLB | 21 << MAP_HUGE_SHIFT;
+	if (mmap(start, bytes, PROT_READ | PROT_WRITE, flags, fd, 0) == MAP_FAILED) {
+		int error = errno;
+		munmap(start, bytes);
+		return -error;
+	}
+	madvise(start, bytes, MADV_DONTDUMP);
+	memory->fd = fd;
+	memory->mapped_bytes = bytes;
+	memory->chunk_count = blocks * memory->chunks_per_block;
+	memory->chunks = (uint8_t *)start + SESSION_CHUNK_STATES_OFFSET;
+	table->view.records = start;
+	return 0;
+}
+
+void session_memory_unmap(struct session_table *table)
+{
+	if (table->view.records)
+		munmap(table->view.records, table->memory.mapped_bytes);
+	table->view.records = NULL;
+}
+
+/* Maps pages that are granted; without MADV_POPULATE_WRITE (Linux 5.14) by touching them. */
+static int populate(uint8_t *start, size_t bytes, bool granted)
+{
+	if (madvise(start, bytes, MADV_POPULATE_WRITE) == 0)
+		return 0;
+	if (errno != EINVAL || !granted)
+		return -ENOSPC;
+	for (size_t offset = 0; offset < bytes; offset += PAGE_BYTES)
+		(void)*(volatile uint8_t *)(start + offset);
+	return 0;
+}
+
+static int grant(struct session_table *table, size_t offset, size_t bytes)
+{
+	const struct session_memory *memory = &table->memory;
+
+	if (memory->fd >= 0) {
+		int rc;
+		do
+			rc = fallocate(memory->fd, 0, offset, bytes) ? errno : 0;
+		while (rc == EINTR);
+		if (rc)
+			return -ENOSPC;
+	}
+	/* Private small pages need no grant: there is no file system to be full. */
+	return populate(table->view.records + offset, bytes, memory->fd >= 0 || !memory->hugetlb);
+}
+
+int session_memory_prepare_header(struct session_table *table)
+{
+	const struct session_memory *memory = &table->memory;
+	size_t bytes = (size_t)SESSION_HEADER_CHUNKS * SESSION_SMALL_CHUNK_RECORDS * table->view.record_bytes;
+
+	return grant(table, 0, memory->hugetlb ? (size_t)SESSION_BLOCK_BYTES : bytes);
+}
+
+static void chunk_range(const struct session_table *table, uint32_t chunk, size_t *ret_offset, size_t *ret_bytes)
+{
+	const struct session_memory *memory = &table->memory;
+	size_t block = chunk / memory->chunks_per_block;
+	size_t start = (size_t)(chunk % memory->chunks_per_block) * memory->chunk_bytes;
+	size_t end = start + memory->chunk_bytes;
+
+	if (end > SESSION_BLOCK_BYTES)
+		end = SESSION_BLOCK_BYTES;
+	*ret_offset = (block << SESSION_BLOCK_SHIFT) + start;
+	*ret_bytes = end - start;
+}
+
+int session_memory_prepare(struct session_table *table, uint32_t chunk)
+{
+	size_t offset, bytes;
+
+	chunk_range(table, chunk, &offset, &bytes);
+	return grant(table, offset, bytes);
+}
+
+void session_memory_chunk_numbers(const struct session_table *table, uint32_t chunk, uint32_t *ret_first,
+				  uint32_t *ret_end)
+{
+	const struct session_memory *memory = &table->memory;
+	uint32_t base = chunk / memory->chunks_per_block << SESSION_BLOCK_INDEX_BITS;
+	uint32_t first = chunk % memory->chunks_per_block * memory->chunk_records;
+	uint32_t end = first + memory->chunk_records;
+
+	if (end > memory->block_records)
+		end = memory->block_records;
+	*ret_first = base + first < memory->first_number ? memory->first_number : base + first;
+	*ret_end = base + end;
+}
+
+/* The first chunk that nobody has taken and that is ready or can be made so. Chunks that a helper thread is at work on
+ * are left for the next time. */
+static bool take_chunk(struct session_table *table)
+{
+	struct session_memory *memory = &table->memory;
+	uint32_t chunk = memory->next_chunk;
+
+	for (; chunk < memory->chunk_count; chunk++) {
+		uint8_t state = chunk_load(table, chunk);
+
+		if (state == CHUNK_READY)
+			break;
+		if (state == CHUNK_NONE && chunk_claim(table, chunk)) {
+			if (session_memory_prepare(table, chunk) == 0)
+				break;
+			chunk_store(table, chunk, CHUNK_NONE);
+			return false;
+		}
+	}
+	if (chunk == memory->chunk_count)
+		return false;
+	chunk_store(table, chunk, CHUNK_IN_USE);
+	memory->chunks_in_use++;
+	if (chunk >= memory->top_chunk)
+		memory->top_chunk = chunk + 1;
+	session_memory_chunk_numbers(table, chunk, &memory->fresh, &memory->fresh_end);
+	while (memory->next_chunk < memory->chunk_count && chunk_load(table, memory->next_chunk) == CHUNK_IN_USE)
+		__atomic_store_n(&memory->next_chunk, memory->next_chunk + 1, __ATOMIC_RELAXED);
+	return true;
+}
+
+static void prefetch_record(const struct session_table *table, uint32_t number)
+{
+	const struct session *session = session_at(&table->view, number);
+
+	__builtin_prefetch(&session->dir[0], 1);
+	__builtin_prefetch(&session->dir[1], 1);
+	__builtin_prefetch(&session->state, 1);
+}
+
+uint32_t session_memory_take(struct session_table *table)
+{
+	struct session_memory *memory = &table->memory;
+	uint32_t number = memory->free_head;
+
+	if (number) {
+		memory->free_head = session_at(&table->view, number)->wheel_next;
+		if (memory->free_head)
+			prefetch_record(table, memory->free_head);
+		return number;
+	}
+	/* A chunk may consist of header cells alone. */
+	while (memory->fresh >= memory->fresh_end)
+		if (!take_chunk(table))
+			return 0;
+	return memory->fresh++;
+}
+
+void session_memory_give(struct session_table *table, uint32_t number)
+{
+	session_at(&table->view, number)->wheel_next = table->memory.free_head;
+	table->memory.free_head = number;
+}
+
+/* Helper thread: a whole untouched block as one huge page, where transparent ones are to be had. */
+static void advise_block(struct session_table *table, uint32_t chunk)
+{
+	struct session_memory *memory = &table->memory;
+
+	if (memory->advise_huge && chunk % memory->chunks_per_block == 0)
+		madvise(table->view.records + ((size_t)(chunk / memory->chunks_per_block) << SESSION_BLOCK_SHIFT),
+			SESSION_BLOCK_BYTES, MADV_HUGEPAGE);
+}
+
+/* How many cells should be ready, those in use included: a quarter more than now, within limits. */
+static uint32_t wanted_records(const struct session_table *table, uint32_t count)
+{
+	const struct session_memory *memory = &table->memory;
+	uint32_t ahead = count / 4;
+
+	if (!count || count >= table->max)
+		return 0;
+	if (ahead < memory->chunk_records)
+		ahead = memory->chunk_records;
+	if (memory->advise_huge && ahead < memory->block_records)
+		ahead = memory->block_records;
+	return count + (ahead < AHEAD_RECORDS_MAX ? ahead : AHEAD_RECORDS_MAX);
+}
+
+int session_memory_grow_ahead(struct session_table *table)
+{
+	struct session_memory *memory = &table->memory;
+	uint32_t count = __atomic_load_n(&table->count, __ATOMIC_RELAXED);
+	uint32_t start = __atomic_load_n(&memory->next_chunk, __ATOMIC_RELAXED);
+	uint32_t used = start * memory->chunk_records;
+	uint32_t want = wanted_records(table, count);
+
+	/* Cells in use that are free again count as well. */
+	used -= used < memory->first_number ? used : memory->first_number;
+	want = want > used ? want - used : 0;
+	uint32_t ahead = (want + memory->chunk_records - 1) / memory->chunk_records;
+	for (uint32_t chunk = start; chunk < memory->chunk_count && chunk - start < ahead; chunk++) {
+		if (chunk_load(table, chunk) != CHUNK_NONE || !chunk_claim(table, chunk))
+			continue;
+		advise_block(table, chunk);
+		int rc = session_memory_prepare(table, chunk);
+		chunk_store(table, chunk, rc ? CHUNK_NONE : CHUNK_READY);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
