@@ -167,7 +167,7 @@ uint64_t path_tick(struct path *path, uint64_t now_ns)
 
 struct session_table *path_table(struct path *path, const struct flow_key *key, uint32_t hash)
 {
-	return path->tables[2 * (hash >> PATH_SLOT_SHIFT) + flow_key_is_v6(key)];
+	return path->tables[2 * path_slot(hash) + flow_key_is_v6(key)];
 }
 
 struct session_table *path_table_at(struct path *path, unsigned index)

@@ -175,8 +175,9 @@ struct path;
 
 /* The service behind the path. All run in the worker; they own the packets they are given. */
 struct path_service {
-	/* Packets without a valid session. For each: drop it (path_drop), answer it (path_send), or put a session in
-	 * force and forward it by path_forward(). */
+	/* Packets without a valid session; first fragments always, in the worker that owns their flow (the service
+	 * prepares for the later ones). For each: drop it (path_drop), answer it (path_send), or put a session in force
+	 * and forward it by path_forward(). */
 	void (*miss)(void *ctx, struct path *path, struct rte_mbuf *m, struct packet_info *info);
 	/* Uplink frames for the underlay's own addresses, and ARP. */
 	void (*underlay)(void *ctx, struct path *path, struct rte_mbuf *m, uint16_t in_iface);
@@ -184,7 +185,8 @@ struct path_service {
 	 * itself fragments IPv4 without DF). Owns m; ends in path_drop. */
 	void (*too_big)(void *ctx, struct path *path, struct rte_mbuf *m, struct packet_info *info, uint16_t mtu);
 	void (*ttl_expired)(void *ctx, struct path *path, struct rte_mbuf *m, struct packet_info *info);
-	/* Transmit on an interface. Takes all packets; counts and frees what it cannot send (path_drop). */
+	/* Transmit on an interface. Takes all packets; counts and frees what it cannot send (path_drop). mbuf.hash.rss
+	 * of forwarded packets is the flow's hash. */
 	void (*output)(void *ctx, struct path *path, uint16_t iface, struct rte_mbuf **packets, unsigned count);
 	/* Give packets that another worker owns to it; stage as given to path_input()/… on the other side. */
 	void (*handoff)(void *ctx, struct path *path, unsigned worker, struct rte_mbuf *m, uint16_t in_iface);
@@ -234,6 +236,12 @@ void path_count_drops(struct path *path, enum drop_reason reason, uint16_t iface
 /* The service put a new session in force. */
 void path_count_session(struct path *path, uint16_t vpc);
 
+/* The slot of a key's session, by the hash of that key; its worker is path_config.slot_owner. */
+static inline unsigned path_slot(uint32_t hash)
+{
+	return hash >> 28;
+}
+/* NULL where the slot is another worker's. */
 struct session_table *path_table(struct path *path, const struct flow_key *key, uint32_t hash);
 /* All tables of this worker, for listing and clearing: index < 2 * PATH_SLOTS, NULL where not ours. */
 struct session_table *path_table_at(struct path *path, unsigned index);

@@ -71,6 +71,7 @@ static inline void path_rewrite(struct path *path, struct rte_mbuf *m, const str
 	uint8_t *frame = rte_pktmbuf_mtod(m, uint8_t *);
 	uint32_t ops = dir->ops, length = m->pkt_len;
 
+	m->hash.rss = info->hash; /* chooses the transmit queue */
 	dir->last_seen = path->now;
 	dir->packets++;
 	dir->bytes += length;

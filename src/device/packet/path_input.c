@@ -25,8 +25,7 @@ static bool encap_again(struct rte_mbuf *m, uint16_t length)
 
 static void hand_off(struct path *path, struct rte_mbuf *m, const struct packet_info *info)
 {
-	unsigned worker =
-		atomic_load_explicit(&path->config->slot_owner[info->hash >> PATH_SLOT_SHIFT], memory_order_relaxed);
+	unsigned worker = atomic_load_explicit(&path->config->slot_owner[path_slot(info->hash)], memory_order_relaxed);
 
 	if (worker == path->worker) /* the slot is ours, but its table is not open */
 		path_drop(path, m, DROP_SESSION_TABLE_FULL, info->in_iface, info->key.vpc);
@@ -36,22 +35,39 @@ static void hand_off(struct path *path, struct rte_mbuf *m, const struct packet_
 		path->service.handoff(path->service.ctx, path, worker, m, info->in_iface);
 }
 
+/* Tells the policy path what later fragments, which have another key, are part of. */
+static inline bool is_first_fragment(const struct packet_info *info)
+{
+	return (info->flags & (PACKET_F_FRAGMENT | PACKET_F_LATER)) == PACKET_F_FRAGMENT;
+}
+
+/* For the policy path, whatever the session table says. */
+static void put_aside(struct path_burst *b, struct rte_mbuf *m, const struct packet_info *info)
+{
+	struct packet_info *aside = &b->info[PATH_BURST - 1 - b->service_count++];
+
+	*aside = *info;
+	b->exceptions[b->exception_count++] = (struct path_exception){ m, aside, PATH_MISS, 0 };
+}
+
 /* Takes m, described by the next free info, into the burst. */
 static inline void admit(struct path *path, struct rte_mbuf *m, struct packet_info *info, const struct path_vpc *vpc)
 {
 	struct path_burst *b = &path->burst;
 
 	if (unlikely(info->flags & PACKET_F_SERVICE)) {
-		struct packet_info *aside = &b->info[PATH_BURST - 1 - b->service_count++];
-		*aside = *info;
-		aside->hash = flow_key_hash(&aside->key, path->seed);
-		b->exceptions[b->exception_count++] = (struct path_exception){ m, aside, PATH_MISS, 0 };
+		info->hash = flow_key_hash(&info->key, path->seed);
+		put_aside(b, m, info);
 		return;
 	}
 	info->hash = flow_key_hash_direction(&info->key, path->seed, &b->direction[b->count]);
-	struct session_table *table = path->tables[2 * (info->hash >> PATH_SLOT_SHIFT) + flow_key_is_v6(&info->key)];
+	struct session_table *table = path->tables[2 * path_slot(info->hash) + flow_key_is_v6(&info->key)];
 	if (unlikely(!table)) {
 		hand_off(path, m, info);
+		return;
+	}
+	if (unlikely(is_first_fragment(info))) {
+		put_aside(b, m, info);
 		return;
 	}
 	session_lookup_prefetch(table, info->hash);
@@ -223,8 +239,8 @@ static void burst_except(struct path *path)
 
 	for (unsigned i = 0; i < b->exception_count; i++) {
 		struct path_exception *e = &b->exceptions[i];
-		if (e->kind == PATH_FRAGMENT ||
-		    (e->kind == PATH_MISS && missed && !(e->info->flags & PACKET_F_SERVICE)))
+		if (e->kind == PATH_FRAGMENT || (e->kind == PATH_MISS && missed &&
+						 !(e->info->flags & PACKET_F_SERVICE) && !is_first_fragment(e->info)))
 			again(path, e);
 		else
 			path_except(path, e->m, e->info, e->kind, e->mtu);

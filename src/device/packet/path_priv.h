@@ -9,7 +9,6 @@
 
 enum {
 	PATH_TABLES = 2 * PATH_SLOTS, /* slot * 2 + family */
-	PATH_SLOT_SHIFT = 28,
 	PATH_TX_QUEUE = 64,
 	PATH_MAX_FRAGMENTS = 64,
 };
