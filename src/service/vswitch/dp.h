@@ -13,6 +13,7 @@
 #include "device/packet/rcu_map.h"
 
 struct dp_worker;
+struct handoff;
 struct port;
 struct worker_source;
 struct workers;
@@ -58,11 +59,12 @@ struct dp_bucket {
 
 struct dp_tenant {
 	uint32_t slot;
-	uint32_t max_sessions;     /* 0 = no limit */
-	uint32_t max_session_rate; /* new sessions per second; 0 = no limit */
-	_Atomic int64_t sessions;  /* shared by workers in batches: see dp_tenant_sessions() */
+	uint8_t incarnation; /* 1..31, by the UUID: what a former tenant of this slot held is not given back to it */
+	/* The counts outlive versions of the object: control edits the limits in place (relaxed). */
+	_Atomic uint32_t max_sessions;     /* 0 = no limit */
+	_Atomic uint32_t max_session_rate; /* new sessions per second; 0 = no limit */
+	_Atomic int64_t sessions;          /* shared by workers in batches: see dp_tenant_sessions() */
 	struct dp_bucket rate;
-	/* `sessions` outlives versions of the record: control edits limits in place (relaxed). */
 };
 
 struct dp_subnet {
@@ -107,10 +109,9 @@ struct dp_vnic {
 /* Zeroed by control, which sets port and incarnation. */
 struct dp_vnic_runtime {
 	struct port *port;
-	uint8_t incarnation; /* ≠ 0, from the UUID: sessions of a former vNIC with this number are not given back to it
-			      */
-	_Atomic int64_t sessions; /* shared by workers in batches: see dp_vnic_sessions() */
-	struct dp_bucket service; /* first-hop requests and ICMP errors */
+	uint8_t incarnation; /* 1..31, by the UUID: what a former vNIC of this number held is not given back to it */
+	_Atomic int64_t sessions;              /* shared by workers in batches: see dp_vnic_sessions() */
+	struct dp_bucket service, icmp_errors; /* first-hop requests answered, ICMP errors sent */
 };
 
 enum dp_endpoint_kind { DP_ENDPOINT_LOCAL = 1, DP_ENDPOINT_REMOTE };
@@ -164,7 +165,12 @@ struct dp_local_vtep { /* one per underlay object */
 	uint32_t slot;
 };
 
-/* The switch of one dpud. */
+/* The switch of one dpud.
+ *
+ * What control promises: epochs of all VPCs come from one counter that starts at 1 and never repeats while dpud runs,
+ * since slots are used again and sessions outlive what they were made for; and the epoch of a VPC moves, after the new
+ * records are in place, whenever anything that dp_evaluate() reads for it has changed: vNICs, endpoints, routes,
+ * subnets, rules, group members, tunnels, MTUs of its interfaces. */
 struct dp {
 	struct path_config *config;
 	struct dp_tenant *_Atomic *tenants;       /* by slot */
@@ -174,6 +180,7 @@ struct dp {
 	struct path *paths[DP_MAX_WORKERS];              /* set by dp_worker_new() */
 	struct dp_worker *worker_states[DP_MAX_WORKERS]; /* set by dp_worker_new() */
 	unsigned worker_count;
+	struct handoff *handoff; /* dp_handoff_start(); NULL with one worker */
 	/* Underlay frames go to control (underlay.c): bounded ring of mbufs, several producers; mbuf->port is the
 	 * interface; dropped when full. NULL: dropped. */
 	struct rte_ring *punt;
@@ -254,16 +261,21 @@ struct dp_worker_options {
 	bool huge_pages;
 	uint32_t max_sessions;
 	uint64_t seed;
-	int numa_node; /* -1 = any */
 };
-/* Creates worker `index`'s half of the switch: its path (dp->paths[index]) with this policy behind it, and the rings
- * that other workers reach it by. Adopted sessions are charged to their holders and will be evaluated again at their
- * next packet: tenants, VPCs and vNICs must be in force by now. Control thread, before the worker polls anything. */
+/* Creates worker `index`'s half of the switch: its path (dp->paths[index]) with this policy behind it. Adopted sessions
+ * are charged to their holders and will be evaluated again at their next packet: tenants, VPCs and vNICs must be in
+ * force by now. Control thread, before the worker polls anything. */
 int dp_worker_new(struct dp *dp, const struct dp_worker_options *options, struct dp_worker **ret,
 		  struct dpu_error *err);
+/* Control thread, once the worker has no source of the switch any more. */
 void dp_worker_free(struct dp_worker *worker);
-/* Ring hand-off, ageing and periodic advertisements: to be registered with the worker first. */
+/* Ageing and periodic advertisements: to be registered with the worker. */
 struct worker_source *dp_worker_source(struct dp_worker *worker);
+
+/* The rings between the workers of dp->workers, when there are several: after all dp_worker_new(), before any receive
+ * queue is polled; stopped when none is any more. Control thread. */
+int dp_handoff_start(struct dp *dp, struct dpu_error *err);
+void dp_handoff_stop(struct dp *dp, void (*done)(void *arg), void *arg);
 
 /* A receive queue of a port, as a source of its worker. Free it once removed from the worker. */
 struct dp_rx;
