@@ -196,11 +196,11 @@ static enum drop_reason parse_ipv4(struct parse *p)
 	info->ttl = ip[8];
 	info->tos = ip[1];
 	info->proto = ip[9];
-	info->fragment_id = load_be16(ip + 4);
 	info->key.proto = info->proto;
 	memcpy(&info->key.v4, ip + 12, 8);
 	uint16_t fragment = load_be16(ip + 6);
 	if (fragment & (IPV4_MF | IPV4_OFFSET)) {
+		info->fragment_id = load_be16(ip + 4);
 		drop = parse_fragment(p, (fragment & IPV4_OFFSET) * 8u, fragment & IPV4_MF, length - header);
 		if (drop || info->flags & PACKET_F_LATER)
 			return drop;
