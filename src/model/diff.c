@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What a transaction changes, field by field, as JSON. */
+#include "model/model_priv.h"
+
+/* Name and tenant say which object it is, the UUID and generation go without saying. */
+static bool row_is_shown(const struct class_state *state, const struct field *row)
+{
+	bool base = row < state->rows + state->base_count;
+
+	return field_is_config(row) && !(base && (row->type == FIELD_REF || row->type == FIELD_UUID));
+}
+
+static json_t *value_of(const struct field *row, const struct object *object)
+{
+	if ((row->flags & FIELD_F_SECRET) && !field_is_zero(row, object))
+		return json_string("***");
+	return field_to_json(row, object, object->tenant, FIELD_FORM_USER);
+}
+
+static json_t *fields_of(const struct class_state *state, const struct object *old, const struct object *new)
+{
+	json_t *fields = json_object();
+
+	CLASS_EACH_ROW(state, 0, row)
+	{
+		bool same = field_equal(row, old ? old : state->defaults, new ? new : state->defaults);
+		bool naming = row == state->rows && (!old || !new);
+		if (!row_is_shown(state, row) || same || naming)
+			continue;
+		json_t *change = json_object();
+		if (old)
+			json_object_set_new(change, "old", value_of(row, old));
+		if (new)
+			json_object_set_new(change, "new", value_of(row, new));
+		json_object_set_new_nocheck(fields, row->name, change);
+	}
+	return fields;
+}
+
+static json_t *member_diff(const struct member *member)
+{
+	const struct class_state *state = member->node->class;
+	const struct object *object = member->new ? member->new : member->old;
+	json_t *diff = json_object();
+	char uuid[UUID_TEXT];
+
+	json_object_set_new_nocheck(diff, "op",
+				    json_string_nocheck(!member->old  ? "create"
+							: member->new ? "update"
+								      : "delete"));
+	json_object_set_new_nocheck(diff, "class", json_string_nocheck(state->class->name));
+	if (object->tenant)
+		json_object_set_new_nocheck(diff, "tenant", json_string_nocheck(object->tenant->name));
+	json_object_set_new_nocheck(diff, "name", json_string_nocheck(object->name));
+	json_object_set_new_nocheck(diff, "uuid", json_string_nocheck(uuid_format(&object->uuid, uuid)));
+	json_object_set_new_nocheck(diff, "fields", fields_of(state, member->old, member->new));
+	return diff;
+}
+
+json_t *stage_diff(const struct stage *stage)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < stage->count; i++)
+		json_array_append_new(list, member_diff(stage->order[i]));
+	return list;
+}
