@@ -234,40 +234,14 @@ void session_memory_give(struct session_table *table, uint32_t number)
 	table->memory.free_head = number;
 }
 
-/* Helper thread: a whole untouched block as one huge page. All its chunks are claimed first, for a huge page takes
- * longer to clear than a worker that touched it could wait. Returns 0, -ENOSPC or 1: not to be had this way. */
-static int prepare_block(struct session_table *table, uint32_t first)
+/* Helper thread: a whole untouched block as one huge page, where transparent ones are to be had. */
+static void advise_block(struct session_table *table, uint32_t chunk)
 {
 	struct session_memory *memory = &table->memory;
-	uint32_t end = first + memory->chunks_per_block, claimed = first;
 
-	while (claimed < end && chunk_claim(table, claimed))
-		claimed++;
-	int rc = claimed < end;
-	if (rc == 0) {
-		size_t offset = (size_t)(first / memory->chunks_per_block) << SESSION_BLOCK_SHIFT;
-		madvise(table->view.records + offset, SESSION_BLOCK_BYTES, MADV_HUGEPAGE);
-		rc = grant(table, offset, SESSION_BLOCK_BYTES);
-	}
-	while (claimed-- > first)
-		chunk_store(table, claimed, rc ? CHUNK_NONE : CHUNK_READY);
-	return rc;
-}
-
-static int prepare_chunk(struct session_table *table, uint32_t chunk)
-{
-	if (chunk_load(table, chunk) != CHUNK_NONE)
-		return 0;
-	if (table->memory.advise_huge && chunk % table->memory.chunks_per_block == 0) {
-		int rc = prepare_block(table, chunk);
-		if (rc <= 0)
-			return rc;
-	}
-	if (!chunk_claim(table, chunk))
-		return 0;
-	int rc = session_memory_prepare(table, chunk);
-	chunk_store(table, chunk, rc ? CHUNK_NONE : CHUNK_READY);
-	return rc;
+	if (memory->advise_huge && chunk % memory->chunks_per_block == 0)
+		madvise(table->view.records + ((size_t)(chunk / memory->chunks_per_block) << SESSION_BLOCK_SHIFT),
+			SESSION_BLOCK_BYTES, MADV_HUGEPAGE);
 }
 
 /* How many cells should be ready, those in use included: a quarter more than now, within limits. */
@@ -280,9 +254,8 @@ static uint32_t wanted_records(const struct session_table *table, uint32_t count
 		return 0;
 	if (ahead < memory->chunk_records)
 		ahead = memory->chunk_records;
-	/* Huge pages take time: two of them. */
-	if ((memory->advise_huge || memory->hugetlb) && ahead < 2 * memory->block_records)
-		ahead = 2 * memory->block_records;
+	if (memory->advise_huge && ahead < memory->block_records)
+		ahead = memory->block_records;
 	return count + (ahead < AHEAD_RECORDS_MAX ? ahead : AHEAD_RECORDS_MAX);
 }
 
@@ -299,7 +272,11 @@ int session_memory_grow_ahead(struct session_table *table)
 	want = want > used ? want - used : 0;
 	uint32_t ahead = (want + memory->chunk_records - 1) / memory->chunk_records;
 	for (uint32_t chunk = start; chunk < memory->chunk_count && chunk - start < ahead; chunk++) {
-		int rc = prepare_chunk(table, chunk);
+		if (chunk_load(table, chunk) != CHUNK_NONE || !chunk_claim(table, chunk))
+			continue;
+		advise_block(table, chunk);
+		int rc = session_memory_prepare(table, chunk);
+		chunk_store(table, chunk, rc ? CHUNK_NONE : CHUNK_READY);
 		if (rc)
 			return rc;
 	}

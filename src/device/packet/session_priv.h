@@ -59,7 +59,7 @@ struct session_index {
 	uint32_t bucket_limit, overflow_limit;
 	uint32_t overflow_used, overflow_free; /* free ones linked by hashes[7]; [0] is never used */
 	size_t mapped_bytes;
-	size_t ready_bytes, overflow_ready_bytes; /* helper thread: populated */
+	size_t ready_bytes; /* helper thread: buckets populated */
 };
 
 /* ---- timer wheel (session_wheel.c) ---- */
