@@ -37,7 +37,7 @@ static enum drop_reason outer_ipv4(struct outer *o, bool *ret_udp)
 	if (drop)
 		return drop;
 	ip = packet_at(o->m, o->l3);
-	if (likely(header == IPV4_BYTES) ? ipv4_sum(ip) != 0xffff : fold16(checksum_bytes(ip, header)) != 0xffff)
+	if (likely(header == IPV4_BYTES) ? !ipv4_sum_ok(ip) : fold16(checksum_bytes(ip, header)) != 0xffff)
 		return DROP_BAD_IP_CHECKSUM;
 	if (ip[9] != IPPROTO_UDP)
 		return outer_local(o);

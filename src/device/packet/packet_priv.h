@@ -84,10 +84,15 @@ static inline uint16_t fold16(uint64_t sum)
 	return (uint16_t)((sum & 0xffff) + (sum >> 16));
 }
 
-/* Folded sum of a 20-byte IPv4 header: 0xffff if its checksum is right. */
-static inline uint16_t ipv4_sum(const uint8_t *ip)
+/* Is the checksum of a 20-byte IPv4 header right, that is, its sum a multiple of 0xffff (and not 0: the version is in
+ * it)? */
+static inline bool ipv4_sum_ok(const uint8_t *ip)
 {
-	return fold16((uint64_t)load32(ip) + load32(ip + 4) + load32(ip + 8) + load32(ip + 12) + load32(ip + 16));
+	uint64_t sum = (uint64_t)load32(ip) + load32(ip + 4) + load32(ip + 8) + load32(ip + 12) + load32(ip + 16);
+
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (sum & 0xffff) + (sum >> 16) == 0xffff;
 }
 
 /* Sum of bytes (native 16-bit words, RFC 1071 section 2B), unfolded below 2^48. */

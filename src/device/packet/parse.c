@@ -337,5 +337,8 @@ enum drop_reason packet_parse_slow(struct rte_mbuf *m, uint16_t vpc, struct pack
 
 enum drop_reason packet_parse(struct rte_mbuf *m, uint16_t vpc, struct packet_info *ret)
 {
-	return packet_parse_fast(m, vpc, ret) ? DROP_NONE : packet_parse_slow(m, vpc, ret);
+	if (!packet_parse_hot(m, vpc, ret))
+		return packet_parse_slow(m, vpc, ret);
+	packet_info_plain(ret);
+	return DROP_NONE;
 }

@@ -133,7 +133,7 @@ static void fast_is_slow(void **state)
 		struct packet_info fast = { 0 }, slow = { 0 };
 		frame_build(&frame, &specs[i]);
 		struct rte_mbuf *m = frame_mbuf(&frame);
-		assert_true(packet_parse_fast(m, VPC, &fast));
+		assert_true(packet_parse_hot(m, VPC, &fast));
 		assert_int_equal(packet_parse_slow(m, VPC, &slow), DROP_NONE);
 		assert_memory_equal(&fast, &slow, sizeof(fast));
 		rte_pktmbuf_free(m);

@@ -63,11 +63,49 @@ static inline void rewrite_ttl(uint8_t *ip, bool v4)
 	}
 }
 
-/* Applies dir's action and queues the packet; tunnel is path_admit()'s. */
-static inline void path_rewrite(struct path *path, struct rte_mbuf *m, const struct packet_info *info,
-				struct session_dir *dir, const struct path_vpc *vpc, const struct path_tunnel *tunnel)
+/* What a run of packets of one VPC adds to its counters. */
+struct path_tally {
+	const struct path_vpc *vpc;
+	uint64_t packets, bytes, encapsulated, decapsulated;
+};
+
+static inline void tally_flush(struct path *path, struct path_tally *tally)
 {
-	struct path_vpc_counters *counters = &path->vpc_counters[vpc->slot];
+	struct path_vpc_counters *counters = &path->vpc_counters[tally->vpc->slot];
+
+	counter_add(&counters->packets, tally->packets);
+	counter_add(&counters->bytes, tally->bytes);
+	counter_add(&counters->encapsulated, tally->encapsulated);
+	counter_add(&counters->decapsulated, tally->decapsulated);
+}
+
+static inline void tally_switch(struct path *path, struct path_tally *tally, const struct path_vpc *vpc)
+{
+	if (likely(tally->vpc == vpc))
+		return;
+	if (tally->vpc)
+		tally_flush(path, tally);
+	*tally = (struct path_tally){ .vpc = vpc };
+}
+
+static inline void rewrite_macs(uint8_t *frame, const struct session_dir *dir)
+{
+	const uint8_t *macs = (const uint8_t *)dir + offsetof(struct session_dir, dst_mac);
+
+	if (likely(!(dir->ops & SESSION_OP_KEEP_SRC_MAC)))
+		memcpy(frame, macs, 12); /* the source follows */
+	else
+		memcpy(frame, macs, 6);
+}
+_Static_assert(offsetof(struct session_dir, src_mac) == offsetof(struct session_dir, dst_mac) + 6,
+	       "both MACs are copied at once");
+
+/* Applies dir's action; tunnel is path_admit()'s. Returns the packet to send to dir->out_iface, or NULL if there was no
+ * buffer (m is freed). */
+static inline struct rte_mbuf *path_rewrite(struct path *path, struct rte_mbuf *m, const struct packet_info *info,
+					    struct session_dir *dir, const struct path_tunnel *tunnel,
+					    struct path_tally *tally)
+{
 	uint8_t *frame = rte_pktmbuf_mtod(m, uint8_t *);
 	uint32_t ops = dir->ops, length = m->pkt_len;
 
@@ -75,28 +113,20 @@ static inline void path_rewrite(struct path *path, struct rte_mbuf *m, const str
 	dir->last_seen = path->now;
 	dir->packets++;
 	dir->bytes += length;
-	counter_add(&counters->packets, 1);
-	counter_add(&counters->bytes, length);
+	tally->packets++;
+	tally->bytes += length;
 	if (ops & SESSION_OP_DEC_TTL)
 		rewrite_ttl(frame + ETHER_BYTES, info->flags & PACKET_F_IPV4);
-	if (ops & SESSION_OP_SET_MACS) {
-		memcpy(frame, dir->dst_mac, sizeof(dir->dst_mac));
-		if (!(ops & SESSION_OP_KEEP_SRC_MAC))
-			memcpy(frame + 6, dir->src_mac, sizeof(dir->src_mac));
-	}
-	if (tunnel) {
-		struct encap_inner inner = {
-			.hash = info->hash,
-			.tos = info->tos,
-			.v6 = info->flags & PACKET_F_IPV6,
-			.l3_length = (uint16_t)(info->l4_offset - info->l3_offset),
-		};
-		m = path_encap(m, tunnel, vpc->vni, inner);
-		if (unlikely(!m)) {
-			path_count_drops(path, DROP_NO_BUFFER, info->in_iface, vpc->slot, 1);
-			return;
-		}
-		counter_add(&counters->encapsulated, 1);
-	}
-	path_queue(path, dir->out_iface, m);
+	if (ops & SESSION_OP_SET_MACS)
+		rewrite_macs(frame, dir);
+	if (!tunnel)
+		return m;
+	struct encap_inner inner = {
+		.hash = info->hash,
+		.tos = info->tos,
+		.v6 = info->flags & PACKET_F_IPV6,
+		.l3_length = (uint16_t)(info->l4_offset - info->l3_offset),
+	};
+	tally->encapsulated++;
+	return path_encap(m, tunnel, tally->vpc->vni, inner);
 }

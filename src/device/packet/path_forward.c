@@ -62,6 +62,19 @@ void path_except(struct path *path, struct rte_mbuf *m, struct packet_info *info
 	}
 }
 
+static void send_rewritten(struct path *path, struct rte_mbuf *m, const struct packet_info *info,
+			   struct session_dir *dir, const struct path_vpc *vpc, const struct path_tunnel *tunnel)
+{
+	struct path_tally tally = { .vpc = vpc };
+
+	m = path_rewrite(path, m, info, dir, tunnel, &tally);
+	tally_flush(path, &tally);
+	if (m)
+		path_queue(path, dir->out_iface, m);
+	else
+		path_count_drops(path, DROP_NO_BUFFER, info->in_iface, vpc->slot, 1);
+}
+
 void path_fragment(struct path *path, struct rte_mbuf *m, struct packet_info *info, struct session_dir *dir,
 		   unsigned direction, const struct path_vpc *vpc)
 {
@@ -78,7 +91,7 @@ void path_fragment(struct path *path, struct rte_mbuf *m, struct packet_info *in
 	if (kind != PATH_OK)
 		path_except(path, m, info, kind, dir->mtu);
 	for (unsigned i = 0; i < count; i++)
-		path_rewrite(path, fragments[i], info, dir, vpc, tunnel);
+		send_rewritten(path, fragments[i], info, dir, vpc, tunnel);
 }
 
 void path_forward(struct path *path, struct rte_mbuf *m, const struct packet_info *info, struct session *session,
@@ -94,7 +107,7 @@ void path_forward(struct path *path, struct rte_mbuf *m, const struct packet_inf
 	}
 	unsigned kind = path_admit(path, m, info, dir, direction, &tunnel);
 	if (kind == PATH_OK) {
-		path_rewrite(path, m, info, dir, vpc, tunnel);
+		send_rewritten(path, m, info, dir, vpc, tunnel);
 		return;
 	}
 	struct packet_info copy = *info;

@@ -2,6 +2,7 @@
 /* The burst loop: decapsulate and parse all, find all sessions, apply all, then see to those that need the policy
  * path. */
 #include <assert.h>
+#include "device/packet/decap_fast.h"
 #include "device/packet/parse_fast.h"
 #include "device/packet/path_apply.h"
 #include "device/packet/segment.h"
@@ -29,7 +30,7 @@ static void hand_off(struct path *path, struct rte_mbuf *m, const struct packet_
 
 	if (worker == path->worker) /* the slot is ours, but its table is not open */
 		path_drop(path, m, DROP_SESSION_TABLE_FULL, info->in_iface, info->key.vpc);
-	else if (info->outer_length && !encap_again(m, info->outer_length))
+	else if (info->flags & PACKET_F_TUNNELLED && !encap_again(m, info->outer_length))
 		path_drop(path, m, DROP_SEGMENTATION, info->in_iface, info->key.vpc);
 	else
 		path->service.handoff(path->service.ctx, path, worker, m, info->in_iface);
@@ -50,121 +51,176 @@ static void put_aside(struct path_burst *b, struct rte_mbuf *m, const struct pac
 	b->exceptions[b->exception_count++] = (struct path_exception){ m, aside, PATH_MISS, 0 };
 }
 
-/* Takes m, described by the next free info, into the burst. */
-static inline void admit(struct path *path, struct rte_mbuf *m, struct packet_info *info, const struct path_vpc *vpc)
+/* Takes m, described by info[n], into the burst if its session is here; returns the number of packets then. */
+static inline unsigned admit(struct path *path, struct rte_mbuf *m, const struct path_vpc *vpc, unsigned n,
+			     uint64_t seed)
 {
 	struct path_burst *b = &path->burst;
+	struct packet_info *info = &b->info[n];
+	uint32_t hash = flow_key_hash_direction(&info->key, seed, &b->direction[n]);
+	struct session_table *table = path->tables[2 * path_slot(hash) + flow_key_is_v6(&info->key)];
 
-	if (unlikely(info->flags & PACKET_F_SERVICE)) {
-		info->hash = flow_key_hash(&info->key, path->seed);
-		put_aside(b, m, info);
-		return;
-	}
-	info->hash = flow_key_hash_direction(&info->key, path->seed, &b->direction[b->count]);
-	struct session_table *table = path->tables[2 * path_slot(info->hash) + flow_key_is_v6(&info->key)];
+	info->hash = hash;
 	if (unlikely(!table)) {
 		hand_off(path, m, info);
-		return;
+		return n;
 	}
-	if (unlikely(is_first_fragment(info))) {
-		put_aside(b, m, info);
-		return;
-	}
-	session_lookup_prefetch(table, info->hash);
-	b->m[b->count] = m;
-	b->vpc[b->count] = vpc;
-	b->table[b->count] = table;
-	b->count++;
+	session_lookup_prefetch(table, hash);
+	b->m[n] = m;
+	b->vpc[n] = vpc;
+	b->table[n] = table;
+	return n + 1;
 }
 
-static inline enum drop_reason parse(struct rte_mbuf *m, uint16_t vpc, struct packet_info *info)
+/* As admit(), for a packet that packet_parse_slow() has described: it may be for services. */
+static unsigned admit_odd(struct path *path, struct rte_mbuf *m, const struct path_vpc *vpc, unsigned n)
 {
-	return likely(packet_parse_fast(m, vpc, info)) ? DROP_NONE : packet_parse_slow(m, vpc, info);
+	struct packet_info *info = &path->burst.info[n];
+
+	info->flags |= PACKET_F_DETAILS;
+	if (!(info->flags & PACKET_F_SERVICE) && !is_first_fragment(info))
+		return admit(path, m, vpc, n, path->seed);
+	info->hash = flow_key_hash(&info->key, path->seed);
+	if (is_first_fragment(info) && !path_table(path, &info->key, info->hash))
+		hand_off(path, m, info);
+	else
+		put_aside(&path->burst, m, info);
+	return n;
+}
+
+static inline bool source_mac_ok(const struct path_iface *iface, const struct rte_mbuf *m)
+{
+	const uint8_t *source = rte_pktmbuf_mtod_offset(m, const uint8_t *, RTE_ETHER_ADDR_LEN);
+
+	return !iface->check_mac ||
+	       ((load32(source) ^ load32(iface->mac.bytes)) | (load16(source + 4) ^ load16(iface->mac.bytes + 4))) == 0;
+}
+
+/* A frame from a vNIC that packet_parse_hot() did not take, or with a wrong source. */
+static unsigned input_vnic_odd(struct path *path, const struct path_iface *iface, struct rte_mbuf *m,
+			       const struct path_vpc *vpc, unsigned n)
+{
+	struct packet_info *info = &path->burst.info[n];
+	enum drop_reason drop = packet_parse_slow(m, iface->vpc, info);
+
+	if (!drop && !source_mac_ok(iface, m))
+		drop = DROP_SPOOFED_MAC;
+	if (drop) {
+		path_drop(path, m, drop, iface->id, iface->vpc);
+		return n;
+	}
+	info->in_iface = iface->id;
+	return admit_odd(path, m, vpc, n);
 }
 
 static void input_vnic(struct path *path, const struct path_iface *iface, struct rte_mbuf **packets, unsigned count)
 {
 	const struct path_vpc *vpc = path_vpc(path, iface->vpc);
-	uint64_t mac = 0;
+	const uint64_t seed = path->seed;
+	unsigned n = 0;
 
-	memcpy(&mac, iface->mac.bytes, sizeof(iface->mac.bytes));
 	for (unsigned i = 0; i < count; i++) {
-		struct packet_info *info = &path->burst.info[path->burst.count];
+		struct packet_info *info = &path->burst.info[n];
 		struct rte_mbuf *m = packets[i];
-		enum drop_reason drop = vpc ? parse(m, iface->vpc, info) : DROP_UNKNOWN_INTERFACE;
-		if (likely(!drop) && iface->check_mac) {
-			uint64_t source = 0;
-			memcpy(&source, packet_at(m, RTE_ETHER_ADDR_LEN), RTE_ETHER_ADDR_LEN);
-			if (unlikely(source != mac))
-				drop = DROP_SPOOFED_MAC;
+		if (unlikely(!vpc)) {
+			path_drop(path, m, DROP_UNKNOWN_INTERFACE, iface->id, 0);
+		} else if (likely(packet_parse_hot(m, iface->vpc, info) && source_mac_ok(iface, m))) {
+			info->in_iface = iface->id;
+			n = admit(path, m, vpc, n, seed);
+		} else {
+			n = input_vnic_odd(path, iface, m, vpc, n);
 		}
-		if (unlikely(drop)) {
-			path_drop(path, m, drop, iface->id, iface->vpc);
-			continue;
-		}
-		info->in_iface = iface->id;
-		info->outer_length = 0;
-		info->outer_src.family = IP_NONE;
-		admit(path, m, info, vpc);
 	}
+	path->burst.count = n;
 }
 
 /* Inner packets for our own tunnel endpoint would have us decapsulate again. */
-static bool tunnel_in_tunnel(const struct path *path, const struct flow_key *key)
+static inline bool tunnel_in_tunnel(const struct path *path, const struct flow_key *key)
 {
-	if (key->proto != IPPROTO_UDP ||
-	    (key->dst_port != RTE_BE16(VXLAN_PORT) && key->dst_port != RTE_BE16(GENEVE_PORT)))
+	if (likely(key->proto != IPPROTO_UDP ||
+		   (key->dst_port != RTE_BE16(VXLAN_PORT) && key->dst_port != RTE_BE16(GENEVE_PORT))))
 		return false;
 	return flow_key_is_v6(key) ? path_local_v6(path->config, key->v6.dst)
 				   : path_local_v4(path->config, &key->v4.dst);
 }
 
-/* What remains of an uplink frame once its outer headers are gone. */
-static enum drop_reason input_inner(struct path *path, const struct path_iface *iface, struct rte_mbuf *m,
-				    const struct path_vpc *vpc, struct packet_info *info)
+static inline bool uplink_mac_ok(const struct path_iface *iface, const struct rte_mbuf *m)
 {
-	path_tap(path, CAPTURE_DECAP, DROP_NONE, iface->id, m);
-	enum drop_reason drop = parse(m, vpc->slot, info);
-	if (unlikely(drop))
-		return drop;
-	if (unlikely(tunnel_in_tunnel(path, &info->key)))
-		return DROP_TUNNEL_IN_TUNNEL;
-	info->flags |= PACKET_F_TUNNELLED;
-	info->in_iface = iface->id;
-	counter_add(&path->vpc_counters[vpc->slot].decapsulated, 1);
-	admit(path, m, info, vpc);
-	return DROP_NONE;
-}
-
-static bool uplink_mac_ok(const struct path_iface *iface, const struct rte_mbuf *m)
-{
-	const uint8_t *frame = packet_at(m, 0);
+	const uint8_t *frame = rte_pktmbuf_mtod(m, const uint8_t *);
 
 	return !iface->check_mac || m->data_len < ETHER_BYTES || frame[0] & 1 ||
-	       memcmp(frame, iface->mac.bytes, sizeof(iface->mac.bytes)) == 0;
+	       ((load32(frame) ^ load32(iface->mac.bytes)) | (load16(frame + 4) ^ load16(iface->mac.bytes + 4))) == 0;
+}
+
+/* Decapsulates what packet_decap_hot() did not; returns the VPC's slot, or -1 if the frame ends here. */
+static int decap_odd(struct path *path, const struct path_iface *iface, struct rte_mbuf *m, struct packet_info *info)
+{
+	uint16_t slot = 0;
+	bool local = false;
+	enum drop_reason drop =
+		uplink_mac_ok(iface, m) ? packet_decap(path->config, m, &slot, info, &local) : DROP_NOT_FOR_US;
+
+	if (local)
+		path->service.underlay(path->service.ctx, path, m, iface->id);
+	else if (drop)
+		path_drop(path, m, drop, iface->id, 0);
+	else
+		return slot;
+	return -1;
+}
+
+/* An inner frame that packet_parse_hot() did not take, or that is for a tunnel endpoint. */
+static unsigned input_inner_odd(struct path *path, const struct path_iface *iface, struct rte_mbuf *m,
+				const struct path_vpc *vpc, unsigned n)
+{
+	struct packet_info *info = &path->burst.info[n];
+	enum drop_reason drop = packet_parse_slow(m, vpc->slot, info);
+
+	if (!drop && tunnel_in_tunnel(path, &info->key))
+		drop = DROP_TUNNEL_IN_TUNNEL;
+	if (drop) {
+		path_drop(path, m, drop, iface->id, vpc->slot);
+		return n;
+	}
+	info->flags |= PACKET_F_TUNNELLED;
+	info->in_iface = iface->id;
+	return admit_odd(path, m, vpc, n);
 }
 
 static void input_uplink(struct path *path, const struct path_iface *iface, struct rte_mbuf **packets, unsigned count)
 {
+	const uint64_t seed = path->seed;
+	struct path_tally tally = { 0 };
+	unsigned n = 0;
+
 	for (unsigned i = 0; i < count; i++) {
-		struct packet_info *info = &path->burst.info[path->burst.count];
+		struct packet_info *info = &path->burst.info[n];
 		struct rte_mbuf *m = packets[i];
-		const struct path_vpc *vpc = NULL;
-		uint16_t slot = 0;
-		bool local = false;
-		enum drop_reason drop =
-			uplink_mac_ok(iface, m) ? packet_decap(path->config, m, &slot, info, &local) : DROP_NOT_FOR_US;
-		if (unlikely(local)) {
-			path->service.underlay(path->service.ctx, path, m, iface->id);
+		int slot = likely(uplink_mac_ok(iface, m)) ? packet_decap_hot(path->config, m, info) : -1;
+		if (unlikely(slot < 0)) {
+			slot = decap_odd(path, iface, m, info);
+			if (slot < 0)
+				continue;
+		}
+		const struct path_vpc *vpc = path_vpc(path, (uint16_t)slot);
+		if (unlikely(!vpc)) {
+			path_drop(path, m, DROP_UNKNOWN_VNI, iface->id, 0);
 			continue;
 		}
-		if (likely(!drop)) {
-			vpc = path_vpc(path, slot);
-			drop = likely(vpc) ? input_inner(path, iface, m, vpc, info) : DROP_UNKNOWN_VNI;
+		path_tap(path, CAPTURE_DECAP, DROP_NONE, iface->id, m);
+		tally_switch(path, &tally, vpc);
+		tally.decapsulated++;
+		if (likely(packet_parse_hot(m, vpc->slot, info) && !tunnel_in_tunnel(path, &info->key))) {
+			info->flags |= PACKET_F_TUNNELLED;
+			info->in_iface = iface->id;
+			n = admit(path, m, vpc, n, seed);
+		} else {
+			n = input_inner_odd(path, iface, m, vpc, n);
 		}
-		if (unlikely(drop))
-			path_drop(path, m, drop, iface->id, vpc ? vpc->slot : 0);
 	}
+	if (tally.vpc)
+		tally_flush(path, &tally);
+	path->burst.count = n;
 }
 
 static void except(struct path_burst *b, unsigned i, unsigned kind, uint16_t mtu)
@@ -194,7 +250,12 @@ static void burst_lookup(struct path_burst *b)
 static void burst_apply(struct path *path)
 {
 	struct path_burst *b = &path->burst;
+	struct path_tally tally = { 0 };
+	unsigned out;
 
+	if (path->tx_count > PATH_TX_QUEUE - PATH_BURST)
+		path_flush(path);
+	out = path->tx_count;
 	for (unsigned i = 0; i < b->count; i++) {
 		struct packet_info *info = &b->info[i];
 		const struct path_tunnel *tunnel = NULL;
@@ -206,11 +267,21 @@ static void burst_apply(struct path *path)
 			continue;
 		}
 		unsigned kind = path_admit(path, b->m[i], info, dir, b->direction[i], &tunnel);
-		if (unlikely(kind))
+		if (unlikely(kind)) {
 			except(b, i, kind, dir->mtu);
+			continue;
+		}
+		tally_switch(path, &tally, b->vpc[i]);
+		path->tx_iface[out] = dir->out_iface;
+		path->tx[out] = path_rewrite(path, b->m[i], info, dir, tunnel, &tally);
+		if (likely(path->tx[out]))
+			out++;
 		else
-			path_rewrite(path, b->m[i], info, dir, b->vpc[i], tunnel);
+			path_count_drops(path, DROP_NO_BUFFER, info->in_iface, b->vpc[i]->slot, 1);
 	}
+	path->tx_count = out;
+	if (tally.vpc)
+		tally_flush(path, &tally);
 }
 
 /* Fragments one packet, or applies what an earlier packet of the burst has compiled; sessions may have come and gone
@@ -231,6 +302,18 @@ static void again(struct path *path, struct path_exception *e)
 		path_forward(path, e->m, e->info, session, direction);
 }
 
+/* Before a service sees it: fills in what packet_parse_hot() leaves out, and blanks what packet_decap() did not set. */
+static void complete(struct packet_info *info)
+{
+	if (!(info->flags & PACKET_F_DETAILS))
+		packet_info_plain(info);
+	info->flags &= ~PACKET_F_DETAILS;
+	if (info->flags & PACKET_F_TUNNELLED)
+		return;
+	info->outer_length = 0;
+	info->outer_src = (struct ip_addr){ 0 };
+}
+
 /* After all hits: only now may sessions be removed and created. */
 static void burst_except(struct path *path)
 {
@@ -239,12 +322,27 @@ static void burst_except(struct path *path)
 
 	for (unsigned i = 0; i < b->exception_count; i++) {
 		struct path_exception *e = &b->exceptions[i];
+		complete(e->info);
 		if (e->kind == PATH_FRAGMENT || (e->kind == PATH_MISS && missed &&
 						 !(e->info->flags & PACKET_F_SERVICE) && !is_first_fragment(e->info)))
 			again(path, e);
 		else
 			path_except(path, e->m, e->info, e->kind, e->mtu);
 		missed |= e->kind == PATH_MISS;
+	}
+}
+
+/* A port has just written the buffers, or a guest has, on another core: bring their first lines here. The line before
+ * the frame is where encapsulation writes. */
+static void burst_prefetch(struct rte_mbuf **packets, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		rte_prefetch0(packets[i]);
+	for (unsigned i = 0; i < count; i++) {
+		const uint8_t *frame = rte_pktmbuf_mtod(packets[i], const uint8_t *);
+		rte_prefetch0(frame);
+		rte_prefetch0(frame + 64);
+		__builtin_prefetch(frame - 64, 1);
 	}
 }
 
@@ -305,6 +403,7 @@ void path_input(struct path *path, uint16_t in_iface, struct rte_mbuf **packets,
 	uint64_t start = burst_begin(path);
 
 	assert(count <= PATH_BURST);
+	burst_prefetch(packets, count);
 	count_rx(path, in_iface, packets, count);
 	burst(path, in_iface, packets, count);
 	burst_end(path, start, count);

@@ -13,6 +13,9 @@ enum {
 	PATH_MAX_FRAGMENTS = 64,
 };
 
+/* In packet_info.flags, within a burst: packet_parse_slow() has set all fields. */
+static const uint32_t PACKET_F_DETAILS = UINT32_C(1) << 31;
+
 /* What a packet needs beyond its compiled action. */
 enum path_exception_kind {
 	PATH_OK = 0,
