@@ -330,6 +330,8 @@ static const char *packet_fault(const uint8_t *ip, uint32_t length)
 		return "IPv4 header checksum";
 	if (!v6 && get16(ip + 6) & 0x3fff)
 		return NULL;
+	if (v6 && ip[6] == IPPROTO_FRAGMENT && length >= 48 && get16(ip + 42) & 0xfff9)
+		return NULL;
 	uint32_t header = upper(ip, &proto);
 	int offset = checksum_offset(proto);
 	if (offset < 0)
