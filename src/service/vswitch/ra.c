@@ -14,7 +14,6 @@ enum {
 	VALID_SECONDS = 86400,
 	PREFERRED_SECONDS = 14400,
 	INTERVAL_SECONDS = 300, /* between two advertisements to one vNIC */
-	STEP_SECONDS = 1,
 	OPTION_SOURCE_MAC = 1,
 	OPTION_PREFIX = 3,
 	OPTION_MTU = 5,
@@ -126,7 +125,8 @@ bool ra_send(struct dp_worker *worker, const struct dp_vnic *vnic, const struct 
 	return true;
 }
 
-/* One part of the vNICs every second, so that each gets one every INTERVAL_SECONDS; each vNIC belongs to one worker. */
+/* Round robin, so that each vNIC gets one every INTERVAL_SECONDS, of the worker that it falls to: one at a time when
+ * they are few, many every second when they are more than seconds. */
 uint64_t ra_tick(struct dp_worker *worker, uint64_t now_ns)
 {
 	struct dp *dp = worker->dp;
@@ -143,6 +143,7 @@ uint64_t ra_tick(struct dp_worker *worker, uint64_t now_ns)
 		if (vnic && iface % dp->worker_count == worker->index)
 			ra_send(worker, vnic, NULL, NULL);
 	}
-	worker->advertise_ns = now_ns + STEP_SECONDS * CLOCK_NS_PER_S;
+	uint64_t rounds = count ? (count + part - 1) / part : 1;
+	worker->advertise_ns = now_ns + INTERVAL_SECONDS * CLOCK_NS_PER_S / rounds;
 	return worker->advertise_ns;
 }
