@@ -2,8 +2,8 @@
 /* What session tables cost, in TSC cycles: lookups of random bursts, creation and ageing at a steady number of
  * sessions, the slowest burst while a table grows.
  *
- * usage: session_bench [lookup|churn|grow]… KEY=VALUE…   (default: lookup churn)
- *   sessions=N   of churn and grow (1000000 and 33554432)      v6=0|1
+ * usage: session_bench [lookup|churn|grow|adopt]… KEY=VALUE…   (default: lookup churn)
+ *   sessions=N   of churn, adopt (1000000) and grow (33554432)      v6=0|1
  *   huge=0|1     huge pages (1)                                 path=FILE   records in this file, else anonymous
  *   helper=0|1   a second thread makes memory ready (1)
  * grow creates two million sessions per second and tells how often 32 of them took over 100 µs, and how often the
@@ -366,19 +366,50 @@ static void bench_grow(const struct plan *plan)
 	close_table(plan, table);
 }
 
+/* ---- adoption ---- */
+
+static void bench_adopt(const struct plan *plan)
+{
+	uint32_t count = plan->sessions ? plan->sessions : 1000000, adopted;
+	struct plan with_file = *plan;
+	char path[64];
+
+	if (!plan->path) {
+		snprintf(path, sizeof(path), "/dev/shm/session_bench.%d", (int)getpid());
+		with_file.path = path;
+	}
+	struct session_table *table = open_table(&with_file, count);
+	fill(table, 0, count, plan->v6, 1000);
+	session_table_close(table);
+	struct session_table_options options = {
+		.path = with_file.path, .huge_pages = plan->huge, .v6 = plan->v6, .max_sessions = count, .now = 1001
+	};
+	struct dpu_error err;
+	uint64_t hz = tsc_hz(), start = rte_rdtsc();
+	if (session_table_open(&options, &table, &adopted, &err) || adopted != count) {
+		fprintf(stderr, "session_bench: adoption failed\n");
+		exit(1);
+	}
+	printf("{\"bench\":\"session-adopt\",\"sessions\":%u,\"v6\":%d,\"huge\":%d,\"milliseconds\":%.1f}\n", adopted,
+	       plan->v6, plan->huge, (rte_rdtsc() - start) * 1e3 / hz);
+	close_table(&with_file, table);
+}
+
 int main(int argc, char **argv)
 {
 	struct plan plan = { .huge = true, .helper = true };
 	static const struct {
 		const char *name;
 		void (*run)(const struct plan *plan);
-	} benches[] = { { "lookup", bench_lookup }, { "churn", bench_churn }, { "grow", bench_grow } };
+	} benches[] = {
+		{ "lookup", bench_lookup }, { "churn", bench_churn }, { "grow", bench_grow }, { "adopt", bench_adopt }
+	};
 	unsigned chosen = 0;
 
 	for (int i = 1; i < argc; i++) {
 		char *value = strchr(argv[i], '=');
 
-		for (unsigned b = 0; b < 3; b++)
+		for (unsigned b = 0; b < 4; b++)
 			if (strcmp(argv[i], benches[b].name) == 0)
 				chosen |= 1 << b;
 		if (!value)
@@ -395,7 +426,7 @@ int main(int argc, char **argv)
 		else if (strcmp(argv[i], "path") == 0)
 			plan.path = value;
 	}
-	for (unsigned b = 0; b < 3; b++)
+	for (unsigned b = 0; b < 4; b++)
 		if ((chosen ? chosen : 3) & 1 << b)
 			benches[b].run(&plan);
 	return 0;

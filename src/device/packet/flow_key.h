@@ -97,16 +97,18 @@ static inline uint32_t flow_key_hash_v6(const struct flow_key *key, uint64_t see
 {
 	uint64_t src[2] = { flow_key_load64(key->v6.src), flow_key_load64(key->v6.src + 8) };
 	uint64_t dst[2] = { flow_key_load64(key->v6.dst), flow_key_load64(key->v6.dst + 8) };
-	unsigned __int128 a = (unsigned __int128)src[1] << 64 | src[0];
-	unsigned __int128 b = (unsigned __int128)dst[1] << 64 | dst[0];
 	uint64_t ports = key->rest & UINT32_MAX;
-	uint64_t swapped = (ports >> 16) | (ports & 0xffff) << 16;
-	bool reverse = a > b || (a == b && (ports & 0xffff) > (ports >> 16));
+	uint64_t swapped = ports >> 16 | (ports & 0xffff) << 16;
+	/* Without branches, for directions are as good as random: all ones if the source is the higher endpoint. */
+	uint64_t above =
+		(src[1] > dst[1]) |
+		((src[1] == dst[1]) & ((src[0] > dst[0]) | ((src[0] == dst[0]) & ((ports & 0xffff) > ports >> 16))));
+	uint64_t swap = -above;
+	uint64_t x0 = (src[0] ^ dst[0]) & swap, x1 = (src[1] ^ dst[1]) & swap;
 
-	*ret_direction = reverse;
-	uint64_t low0 = reverse ? dst[0] : src[0], low1 = reverse ? dst[1] : src[1];
-	uint64_t high0 = reverse ? src[0] : dst[0], high1 = reverse ? src[1] : dst[1];
-	uint64_t rest = (key->rest & ~(uint64_t)UINT32_MAX) | (reverse ? swapped : ports);
+	*ret_direction = above;
+	uint64_t low0 = src[0] ^ x0, low1 = src[1] ^ x1, high0 = dst[0] ^ x0, high1 = dst[1] ^ x1;
+	uint64_t rest = key->rest ^ ((ports ^ swapped) & swap);
 	uint64_t low = flow_key_fold(low0 ^ flow_key_secret(seed, 0), low1 ^ flow_key_secret(seed, 1));
 	uint64_t high = flow_key_fold(high0 ^ flow_key_secret(seed, 2), high1 ^ flow_key_secret(seed, 3));
 	uint64_t mix = flow_key_fold(low ^ rest, high ^ flow_key_secret(seed, 1));
@@ -162,5 +164,5 @@ static inline void flow_key_reverse(const struct flow_key *key, struct flow_key 
 }
 
 /* "tcp 10.0.0.1:80 > 10.0.0.2:4242 vpc 3"; buf of FLOW_KEY_TEXT bytes, returned. */
-enum { FLOW_KEY_TEXT = 160 };
+enum { FLOW_KEY_TEXT = 192 };
 const char *flow_key_format(const struct flow_key *key, char *buf);

@@ -57,53 +57,45 @@ bool session_validate(const struct session_table *table, struct session *session
 	return true;
 }
 
+/* Grants the memory of chunks that are said to be in use again, which makes sure that no damaged map leads to memory
+ * that is not there. In long runs, for most of the time goes to the kernel. */
+static void adopt_chunks(struct session_table *table)
+{
+	struct session_memory *memory = &table->memory;
+
+	for (uint32_t first = 0, end; first < memory->chunk_count; first = end) {
+		for (end = first; end < memory->chunk_count && memory->chunks[end] == CHUNK_IN_USE;)
+			end++;
+		bool granted = end == first || session_memory_prepare(table, first, end) == 0;
+
+		for (uint32_t chunk = first; chunk < end; chunk++) {
+			if (!granted && session_memory_prepare(table, chunk, chunk + 1)) {
+				memory->chunks[chunk] = CHUNK_NONE;
+				continue;
+			}
+			memory->chunks_in_use++;
+			memory->top_chunk = chunk + 1;
+		}
+		/* What was only ready is made ready again when it is wanted. */
+		for (; end < memory->chunk_count && memory->chunks[end] != CHUNK_IN_USE; end++)
+			if (memory->chunks[end] != CHUNK_NONE)
+				memory->chunks[end] = CHUNK_NONE;
+	}
+}
+
 static void discard(struct session_table *table, struct session *session, uint32_t number)
 {
 	session->state = SESSION_FREE;
 	session_memory_give(table, number);
 }
 
-static void adopt_record(struct session_table *table, uint32_t number, session_tick_t now)
-{
-	struct session *session = session_at(&table->view, number);
-	struct flow_key key;
-	unsigned direction;
-
-	if (!session_validate(table, session, now)) {
-		discard(table, session, number);
-		return;
-	}
-	session_key(table, session, 0, &key);
-	if (table->count >= table->max || session_find(table, &key, session->hash, &direction) ||
-	    !session_index_insert(table, session->hash, number)) {
-		discard(table, session, number);
-		return;
-	}
-	session_wheel_arm(table, session, number, session_last_seen(session) + session_effective_timeout(session));
-	table->count++;
-}
-
-/* Chunks as a process left them. Granting again makes sure that no damaged map leads to memory that is not there. */
-static void adopt_chunks(struct session_table *table)
-{
-	struct session_memory *memory = &table->memory;
-
-	for (uint32_t chunk = 0; chunk < memory->chunk_count; chunk++) {
-		bool keep = memory->chunks[chunk] == CHUNK_IN_USE && session_memory_prepare(table, chunk) == 0;
-
-		if (memory->chunks[chunk] != CHUNK_NONE)
-			memory->chunks[chunk] = keep ? CHUNK_IN_USE : CHUNK_NONE;
-		memory->chunks_in_use += keep;
-		if (keep)
-			memory->top_chunk = chunk + 1;
-	}
-}
-
-uint32_t session_adopt(struct session_table *table, session_tick_t now)
+/* Calls fn for every cell that may hold a record. */
+static void each_cell(struct session_table *table, session_tick_t now,
+		      void (*fn)(struct session_table *table, struct session *session, uint32_t number,
+				 session_tick_t now))
 {
 	const struct session_memory *memory = &table->memory;
 
-	adopt_chunks(table);
 	for (uint32_t chunk = 0; chunk < memory->top_chunk; chunk++) {
 		uint32_t number, end;
 
@@ -113,8 +105,42 @@ uint32_t session_adopt(struct session_table *table, session_tick_t now)
 		for (; number < end; number++) {
 			if (end - number > PREFETCH)
 				session_lookup_prefetch(table, session_at(&table->view, number + PREFETCH)->hash);
-			adopt_record(table, number, now);
+			fn(table, session_at(&table->view, number), number, now);
 		}
 	}
-	return table->count;
+}
+
+/* First round: how many are good? */
+static void check(struct session_table *table, struct session *session, uint32_t number, session_tick_t now)
+{
+	if (table->count < table->max && session_validate(table, session, now))
+		table->count++;
+	else
+		discard(table, session, number);
+}
+
+/* Second round, with an index of the right size. Of two records of one key the second goes. */
+static void enter(struct session_table *table, struct session *session, uint32_t number, session_tick_t now)
+{
+	struct flow_key key;
+	unsigned direction;
+
+	if (session->state != SESSION_LIVE)
+		return;
+	session_key(table, session, 0, &key);
+	if (session_find(table, &key, session->hash, &direction) ||
+	    !session_index_insert(table, session->hash, number)) {
+		table->count--;
+		discard(table, session, number);
+		return;
+	}
+	session_wheel_arm(table, session, number, session_last_seen(session) + session_effective_timeout(session));
+}
+
+void session_adopt(struct session_table *table, session_tick_t now)
+{
+	adopt_chunks(table);
+	each_cell(table, now, check);
+	session_index_presize(table, table->count);
+	each_cell(table, now, enter);
 }

@@ -13,7 +13,15 @@ enum {
 	ENTRIES = SESSION_BUCKET_ENTRIES,
 	LINK = SESSION_BUCKET_ENTRIES, /* hashes[LINK] is the overflow bucket */
 	HUGE_BYTES = 2 << 20,
+	SMALL_STEP_BYTES = 256 << 10,
 };
+
+/* A free entry matches no lookup: its hash leads to another bucket. */
+static void entry_free(struct session_bucket *bucket, unsigned place)
+{
+	bucket->hashes[place] ^= 1;
+	bucket->numbers[place] = 0;
+}
 
 static struct session_bucket *next_bucket(const struct session_table *table, const struct session_bucket *bucket)
 {
@@ -43,8 +51,8 @@ int session_index_init(struct session_table *table, uint32_t max_sessions, bool 
 	munmap(start + head + buckets + overflow, HUGE_BYTES - head);
 	start += head;
 	madvise(start, buckets + overflow, MADV_DONTDUMP);
-	if (huge_pages)
-		madvise(start, HUGE_BYTES, MADV_HUGEPAGE);
+	if (huge_pages && madvise(start, HUGE_BYTES, MADV_HUGEPAGE) == 0)
+		madvise(start, HUGE_BYTES, MADV_POPULATE_WRITE);
 	index->mapped_bytes = buckets + overflow;
 	index->overflow = (struct session_bucket *)(start + buckets);
 	index->overflow_used = 1;
@@ -61,16 +69,32 @@ void session_index_fini(struct session_table *table)
 	table->view.buckets = NULL;
 }
 
+void session_index_presize(struct session_table *table, uint32_t count)
+{
+	uint32_t buckets = count / SESSION_BUCKET_LOAD + 1;
+
+	if (buckets > table->index.bucket_limit)
+		buckets = table->index.bucket_limit;
+	if (buckets <= table->view.bucket_count)
+		return;
+	table->view.bucket_count = buckets;
+	while (table->view.bucket_mask < buckets - 1)
+		table->view.bucket_mask = table->view.bucket_mask * 2 + 1;
+	session_index_grow_ahead(table);
+}
+
 static uint32_t overflow_new(struct session_index *index)
 {
 	uint32_t number = index->overflow_free;
 
-	if (number)
+	if (number) {
 		index->overflow_free = index->overflow[number].hashes[LINK];
-	else if (index->overflow_used < index->overflow_limit)
-		number = index->overflow_used++;
-	else
+	} else if (index->overflow_used < index->overflow_limit) {
+		number = index->overflow_used;
+		__atomic_store_n(&index->overflow_used, number + 1, __ATOMIC_RELAXED);
+	} else {
 		return 0;
+	}
 	index->overflow[number] = (struct session_bucket){ 0 };
 	return number;
 }
@@ -187,7 +211,7 @@ static void fill_gap(struct session_table *table, struct session_bucket *gap, un
 	}
 	gap->hashes[place] = last->hashes[from];
 	gap->numbers[place] = last->numbers[from];
-	last->numbers[from] = 0;
+	entry_free(last, from);
 	if (used == 1) {
 		overflow_free(&table->index, before->hashes[LINK]);
 		before->hashes[LINK] = 0;
@@ -220,7 +244,7 @@ void session_index_remove(struct session_table *table, uint32_t hash, uint32_t n
 		for (unsigned i = 0; i < ENTRIES; i++) {
 			if (bucket->numbers[i] != number)
 				continue;
-			bucket->numbers[i] = 0;
+			entry_free(bucket, i);
 			if (bucket->hashes[LINK])
 				fill_gap(table, bucket, i);
 			else if (bucket != first)
@@ -230,26 +254,40 @@ void session_index_remove(struct session_table *table, uint32_t hash, uint32_t n
 	}
 }
 
-/* Helper thread: maps the pages that the next splits will write. */
+/* Populates an array ahead of its use; *ready is how far it has come. What fails is left to the worker's page faults.
+ */
+static void populate_ahead(void *array, size_t *ready, size_t used, size_t ahead, size_t limit, bool huge)
+{
+	size_t step = huge ? HUGE_BYTES : SMALL_STEP_BYTES;
+	size_t want = used + ahead < limit ? used + ahead : limit;
+
+	if (*ready < used)
+		*ready = used & ~(size_t)4095;
+	while (*ready < want) {
+		uint8_t *start = (uint8_t *)array + *ready;
+		size_t end = (*ready + step) & ~(step - 1);
+
+		end = end < limit ? end : limit;
+		if (huge)
+			madvise(start, end - *ready, MADV_HUGEPAGE);
+		if (madvise(start, end - *ready, MADV_POPULATE_WRITE))
+			return;
+		*ready = end;
+	}
+}
+
+/* Helper thread: maps the pages that the next splits will write. With huge pages a whole one is always in reserve: the
+ * worker must not be the one who has to clear it. */
 void session_index_grow_ahead(struct session_table *table)
 {
 	struct session_index *index = &table->index;
 	size_t used = (size_t)__atomic_load_n(&table->view.bucket_count, __ATOMIC_RELAXED) * 64;
+	size_t overflow = (size_t)__atomic_load_n(&index->overflow_used, __ATOMIC_RELAXED) * 64;
 	size_t limit = (size_t)((uint8_t *)index->overflow - (uint8_t *)table->view.buckets);
-	size_t want = used + used / 4;
-	size_t step = table->memory.advise_huge || table->memory.hugetlb ? HUGE_BYTES : 1 << 18;
+	bool huge = table->memory.advise_huge || table->memory.hugetlb;
 
-	want = want > limit ? limit : want;
-	if (index->ready_bytes < used)
-		index->ready_bytes = used & ~(size_t)4095;
-	while (index->ready_bytes < want) {
-		uint8_t *start = (uint8_t *)table->view.buckets + index->ready_bytes;
-		size_t end = (index->ready_bytes + step) & ~(step - 1);
-
-		if (step == HUGE_BYTES)
-			madvise(start, end - index->ready_bytes, MADV_HUGEPAGE);
-		if (madvise(start, end - index->ready_bytes, MADV_POPULATE_WRITE))
-			return; /* the worker's own page faults will do */
-		index->ready_bytes = end;
-	}
+	populate_ahead(table->view.buckets, &index->ready_bytes, used, huge ? (size_t)HUGE_BYTES : used / 4, limit,
+		       huge);
+	populate_ahead(index->overflow, &index->overflow_ready_bytes, overflow, overflow / 4,
+		       (size_t)index->overflow_limit * 64 & ~(size_t)4095, false);
 }

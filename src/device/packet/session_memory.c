@@ -76,8 +76,9 @@ int session_memory_map(struct session_table *table, int fd, uint32_t blocks)
 
 	if (!start)
 		return -ENOMEM;
+	/* Anonymous huge pages are reserved at once, or not to be had: a pool that runs dry later would end growth. */
 	if (fd < 0 && memory->hugetlb)
-		flags |= MAP_HUGETLB | 21 << MAP_HUGE_SHIFT;
+		flags = (flags & ~MAP_NORESERVE) | MAP_HUGETLB | SESSION_BLOCK_SHIFT << MAP_HUGE_SHIFT;
 	if (mmap(start, bytes, PROT_READ | PROT_WRITE, flags, fd, 0) == MAP_FAILED) {
 		int error = errno;
 		munmap(start, bytes);
@@ -135,25 +136,19 @@ int session_memory_prepare_header(struct session_table *table)
 	return grant(table, 0, memory->hugetlb ? (size_t)SESSION_BLOCK_BYTES : bytes);
 }
 
-static void chunk_range(const struct session_table *table, uint32_t chunk, size_t *ret_offset, size_t *ret_bytes)
+static size_t chunk_offset(const struct session_table *table, uint32_t chunk)
 {
 	const struct session_memory *memory = &table->memory;
 	size_t block = chunk / memory->chunks_per_block;
-	size_t start = (size_t)(chunk % memory->chunks_per_block) * memory->chunk_bytes;
-	size_t end = start + memory->chunk_bytes;
 
-	if (end > SESSION_BLOCK_BYTES)
-		end = SESSION_BLOCK_BYTES;
-	*ret_offset = (block << SESSION_BLOCK_SHIFT) + start;
-	*ret_bytes = end - start;
+	return (block << SESSION_BLOCK_SHIFT) + (size_t)(chunk % memory->chunks_per_block) * memory->chunk_bytes;
 }
 
-int session_memory_prepare(struct session_table *table, uint32_t chunk)
+int session_memory_prepare(struct session_table *table, uint32_t first, uint32_t end)
 {
-	size_t offset, bytes;
+	size_t offset = chunk_offset(table, first);
 
-	chunk_range(table, chunk, &offset, &bytes);
-	return grant(table, offset, bytes);
+	return grant(table, offset, chunk_offset(table, end) - offset);
 }
 
 void session_memory_chunk_numbers(const struct session_table *table, uint32_t chunk, uint32_t *ret_first,
@@ -183,7 +178,7 @@ static bool take_chunk(struct session_table *table)
 		if (state == CHUNK_READY)
 			break;
 		if (state == CHUNK_NONE && chunk_claim(table, chunk)) {
-			if (session_memory_prepare(table, chunk) == 0)
+			if (session_memory_prepare(table, chunk, chunk + 1) == 0)
 				break;
 			chunk_store(table, chunk, CHUNK_NONE);
 			return false;
@@ -234,14 +229,39 @@ void session_memory_give(struct session_table *table, uint32_t number)
 	table->memory.free_head = number;
 }
 
-/* Helper thread: a whole untouched block as one huge page, where transparent ones are to be had. */
-static void advise_block(struct session_table *table, uint32_t chunk)
+/* Helper thread: a whole untouched block as one huge page. All its chunks are claimed first, for a huge page takes
+ * longer to clear than a worker that touched it could wait. Returns 0, -ENOSPC or 1: not to be had this way. */
+static int prepare_block(struct session_table *table, uint32_t first)
 {
 	struct session_memory *memory = &table->memory;
+	uint32_t end = first + memory->chunks_per_block, claimed = first;
 
-	if (memory->advise_huge && chunk % memory->chunks_per_block == 0)
-		madvise(table->view.records + ((size_t)(chunk / memory->chunks_per_block) << SESSION_BLOCK_SHIFT),
-			SESSION_BLOCK_BYTES, MADV_HUGEPAGE);
+	while (claimed < end && chunk_claim(table, claimed))
+		claimed++;
+	int rc = claimed < end;
+	if (rc == 0) {
+		madvise(table->view.records + chunk_offset(table, first), SESSION_BLOCK_BYTES, MADV_HUGEPAGE);
+		rc = session_memory_prepare(table, first, end);
+	}
+	while (claimed-- > first)
+		chunk_store(table, claimed, rc ? CHUNK_NONE : CHUNK_READY);
+	return rc;
+}
+
+static int prepare_chunk(struct session_table *table, uint32_t chunk)
+{
+	if (chunk_load(table, chunk) != CHUNK_NONE)
+		return 0;
+	if (table->memory.advise_huge && chunk % table->memory.chunks_per_block == 0) {
+		int rc = prepare_block(table, chunk);
+		if (rc <= 0)
+			return rc;
+	}
+	if (!chunk_claim(table, chunk))
+		return 0;
+	int rc = session_memory_prepare(table, chunk, chunk + 1);
+	chunk_store(table, chunk, rc ? CHUNK_NONE : CHUNK_READY);
+	return rc;
 }
 
 /* How many cells should be ready, those in use included: a quarter more than now, within limits. */
@@ -254,8 +274,9 @@ static uint32_t wanted_records(const struct session_table *table, uint32_t count
 		return 0;
 	if (ahead < memory->chunk_records)
 		ahead = memory->chunk_records;
-	if (memory->advise_huge && ahead < memory->block_records)
-		ahead = memory->block_records;
+	/* Huge pages take time: two of them. */
+	if ((memory->advise_huge || memory->hugetlb) && ahead < 2 * memory->block_records)
+		ahead = 2 * memory->block_records;
 	return count + (ahead < AHEAD_RECORDS_MAX ? ahead : AHEAD_RECORDS_MAX);
 }
 
@@ -272,11 +293,7 @@ int session_memory_grow_ahead(struct session_table *table)
 	want = want > used ? want - used : 0;
 	uint32_t ahead = (want + memory->chunk_records - 1) / memory->chunk_records;
 	for (uint32_t chunk = start; chunk < memory->chunk_count && chunk - start < ahead; chunk++) {
-		if (chunk_load(table, chunk) != CHUNK_NONE || !chunk_claim(table, chunk))
-			continue;
-		advise_block(table, chunk);
-		int rc = session_memory_prepare(table, chunk);
-		chunk_store(table, chunk, rc ? CHUNK_NONE : CHUNK_READY);
+		int rc = prepare_chunk(table, chunk);
 		if (rc)
 			return rc;
 	}

@@ -59,7 +59,7 @@ struct session_index {
 	uint32_t bucket_limit, overflow_limit;
 	uint32_t overflow_used, overflow_free; /* free ones linked by hashes[7]; [0] is never used */
 	size_t mapped_bytes;
-	size_t ready_bytes; /* helper thread: buckets populated */
+	size_t ready_bytes, overflow_ready_bytes; /* helper thread: populated */
 };
 
 /* ---- timer wheel (session_wheel.c) ---- */
@@ -110,8 +110,8 @@ int session_memory_map(struct session_table *table, int fd, uint32_t blocks);
 void session_memory_unmap(struct session_table *table);
 /* Memory for the header: call before anything is touched. 0 or -ENOSPC. */
 int session_memory_prepare_header(struct session_table *table);
-/* Grants the memory of a chunk that is CLAIMED (not announced); 0 or -ENOSPC. */
-int session_memory_prepare(struct session_table *table, uint32_t chunk);
+/* Grants the memory of chunks from first up to, not including, end; 0 or -ENOSPC. */
+int session_memory_prepare(struct session_table *table, uint32_t first, uint32_t end);
 /* The record numbers of a chunk: *ret_first up to, not including, *ret_end. */
 void session_memory_chunk_numbers(const struct session_table *table, uint32_t chunk, uint32_t *ret_first,
 				  uint32_t *ret_end);
@@ -121,6 +121,8 @@ int session_memory_grow_ahead(struct session_table *table);
 
 int session_index_init(struct session_table *table, uint32_t max_sessions, bool huge_pages);
 void session_index_fini(struct session_table *table);
+/* Before the first insertion: as many buckets as count sessions want. */
+void session_index_presize(struct session_table *table, uint32_t count);
 bool session_index_insert(struct session_table *table, uint32_t hash, uint32_t number);
 void session_index_remove(struct session_table *table, uint32_t hash, uint32_t number);
 void session_index_grow_ahead(struct session_table *table);
@@ -136,6 +138,6 @@ void session_destroy(struct session_table *table, struct session *session, uint3
 /* Is the record what a table of ours could have written? Fields that cannot be trusted are set right (session_adopt.c).
  */
 bool session_validate(const struct session_table *table, struct session *session, session_tick_t now);
-uint32_t session_adopt(struct session_table *table, session_tick_t now);
+void session_adopt(struct session_table *table, session_tick_t now);
 /* Ticks that a protocol without state machine gets once it was answered. */
 uint32_t session_stream_timeout(uint8_t proto);

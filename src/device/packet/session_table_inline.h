@@ -31,11 +31,12 @@ enum {
 #define SESSION_NUMBER_MASK UINT32_C(0x7fffffff)
 #define SESSION_NUMBER_FLIP UINT32_C(0x80000000) /* the key's canonical direction is the other index of dir[] */
 
-/* One cache line of the index. Entries in any order, free ones have number 0. */
+/* One cache line of the index. Entries in any order; free ones have number 0 and a hash that belongs to another bucket
+ * (but for the zeroes of a fresh bucket 0: there session_find() has to sort it out). */
 struct session_bucket {
 	uint32_t hashes[SESSION_BUCKET_ENTRIES + 1];  /* [7]: the overflow bucket behind this one, 0 = none */
 	uint32_t numbers[SESSION_BUCKET_ENTRIES + 1]; /* [7]: always 0 */
-};
+} __attribute__((aligned(64)));
 _Static_assert(sizeof(struct session_bucket) == 64, "a bucket is one cache line");
 
 /* What a lookup reads of a table: the first member of struct session_table. */
@@ -72,6 +73,23 @@ static inline struct session *session_at(const struct session_table_view *view, 
 				  (number & SESSION_BLOCK_INDEX_MASK) * view->record_bytes);
 }
 
+/* Vectors of the compiler, which become SSE2 or NEON. */
+typedef uint32_t session_lanes __attribute__((vector_size(16), may_alias));
+typedef uint64_t session_halves __attribute__((vector_size(16)));
+
+/* Bit per entry of the bucket that has this hash. */
+static inline unsigned session_bucket_hits(const struct session_bucket *bucket, uint32_t hash)
+{
+	const session_lanes *hashes = (const session_lanes *)bucket->hashes;
+	const session_lanes wanted = { hash, hash, hash, hash };
+	session_lanes low = (session_lanes)(hashes[0] == wanted) & (session_lanes){ 1, 2, 4, 8 };
+	session_lanes high = (session_lanes)(hashes[1] == wanted) & (session_lanes){ 16, 32, 64, 0 };
+	session_halves both = (session_halves)(low | high);
+	uint64_t hits = both[0] | both[1];
+
+	return hits | hits >> 32;
+}
+
 static inline void session_lookup_prefetch(const struct session_table *table, uint32_t hash)
 {
 	__builtin_prefetch(session_bucket_of(session_table_view(table), hash));
@@ -83,15 +101,11 @@ static inline struct session *session_lookup_candidate(const struct session_tabl
 {
 	const struct session_table_view *view = session_table_view(table);
 	const struct session_bucket *bucket = session_bucket_of(view, hash);
-	uint32_t found = 0;
+	unsigned hits = session_bucket_hits(bucket, hash);
 
-	/* No early exit: eight lanes, which compilers turn into a few vector instructions. */
-	for (unsigned i = 0; i < SESSION_BUCKET_ENTRIES + 1; i++) {
-		uint32_t number = bucket->hashes[i] == hash ? bucket->numbers[i] : 0;
-		found = number > found ? number : found;
-	}
-	if (__builtin_expect(!found, 0))
+	if (__builtin_expect(!hits, 0))
 		return NULL;
+	uint32_t found = bucket->numbers[__builtin_ctz(hits)];
 	*direction ^= found >> 31;
 	struct session *session = session_at(view, found & SESSION_NUMBER_MASK);
 	__builtin_prefetch(&session->dir[*direction], 1);
