@@ -14,7 +14,7 @@ static json_t *value_of(const struct field *row, const struct object *object)
 {
 	if ((row->flags & FIELD_F_SECRET) && !field_is_zero(row, object))
 		return json_string("***");
-	return field_to_json(row, object, object->tenant, FIELD_FORM_USER);
+	return field_to_json(row, object, object->tenant);
 }
 
 static json_t *fields_of(const struct class_state *state, const struct object *old, const struct object *new)
@@ -37,7 +37,7 @@ static json_t *fields_of(const struct class_state *state, const struct object *o
 	return fields;
 }
 
-static json_t *member_diff(const struct member *member)
+json_t *member_diff(const struct member *member)
 {
 	const struct class_state *state = member->node->class;
 	const struct object *object = member->new ? member->new : member->old;

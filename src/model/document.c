@@ -40,7 +40,7 @@ static json_t *export_object(const struct class_state *state, const struct objec
 		if (base || !field_is_config(row) || (row->flags & FIELD_F_SECRET) ||
 		    (!needed && field_equal(row, object, state->defaults)))
 			continue;
-		json_object_set_new(json, row->name, field_to_json(row, object, object->tenant, FIELD_FORM_USER));
+		json_object_set_new(json, row->name, field_to_json(row, object, object->tenant));
 	}
 	return json;
 }

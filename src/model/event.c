@@ -79,16 +79,23 @@ static void emit(struct model *model, struct event *event)
 
 void stage_emit(struct stage *stage, json_t *diff)
 {
+	/* Without listeners only the numbers go on. */
+	if (LIST_EMPTY(&stage->model->subscriptions)) {
+		stage->model->event_sequence += stage->count;
+		return;
+	}
 	for (size_t i = 0; i < stage->count; i++) {
 		const struct member *member = stage->order[i];
+		json_t *detail = diff ? json_incref(json_array_get(diff, i)) : member_diff(member);
 		struct event event = {
 			.kind = !member->old  ? EVENT_CREATED
 				: member->new ? EVENT_CHANGED
 					      : EVENT_DELETED,
 			.object = member->new ? member->new : member->old,
-			.detail = json_array_get(diff, i),
+			.detail = detail,
 		};
 		emit(stage->model, &event);
+		json_decref(detail);
 	}
 }
 

@@ -43,9 +43,8 @@ struct field_scope {
  * item's index). null takes the value from defaults. */
 int field_from_json(const struct field *field, const json_t *value, void *base, const void *defaults,
 		    const struct field_scope *scope, struct dpu_error *err);
-/* References come as names as seen from tenant, or as UUIDs for the store. NULL when memory is short. */
-enum field_form { FIELD_FORM_USER, FIELD_FORM_STORE };
-json_t *field_to_json(const struct field *field, const void *base, const struct object *tenant, enum field_form form);
+/* References come as names as seen from tenant. NULL when memory is short. */
+json_t *field_to_json(const struct field *field, const void *base, const struct object *tenant);
 /* The rules for one string value: length, control characters, UTF-8, the row's check. */
 int field_check_string(const struct field *field, const char *text, size_t length, struct dpu_error *err);
 /* text in quotes, cut to a readable length between characters; buf has FIELD_QUOTE bytes. */

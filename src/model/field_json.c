@@ -152,7 +152,9 @@ static int string_from_json(const struct field *field, const json_t *value, unio
 	if (!text)
 		return wrong_kind("a string", value, err);
 	/* An empty string says "not set", which null says, too: there is one such state, not two. */
-	if (!text[0] && field->type == FIELD_STRING) {
+	if (!text[0] && field->type == FIELD_STRINGS)
+		return error_set(err, DPU_E_INVALID, NULL, "the text is empty; leave it out");
+	if (!text[0]) {
 		ret->string = NULL;
 		return 0;
 	}
@@ -297,7 +299,7 @@ static int list_items_from_json(const struct field *field, const json_t *value, 
 		if (status == -ENOMEM)
 			return out_of_memory(err);
 		if (status < 0)
-			error_set(err, DPU_E_INVALID, NULL, "the list has this value twice; give it once");
+			status = error_set(err, DPU_E_INVALID, NULL, "the list has this value twice; give it once");
 	}
 	if (status < 0) {
 		snprintf(place, sizeof(place), "[%zu]", index);
@@ -373,14 +375,10 @@ int field_from_json(const struct field *field, const json_t *value, void *base, 
 
 /* ---- out ---- */
 
-static json_t *ref_to_json(const struct ref *ref, const struct object *tenant, enum field_form form)
+static json_t *ref_to_json(const struct ref *ref, const struct object *tenant)
 {
-	char text[UUID_TEXT];
-
 	if (!ref->object)
 		return json_null();
-	if (form == FIELD_FORM_STORE)
-		return json_string_nocheck(uuid_format(&ref->object->uuid, text));
 	if (!ref->object->tenant || (tenant && tenant->node == ref->object->tenant->node))
 		return json_string_nocheck(ref->object->name);
 	return json_sprintf("%s/%s", ref->object->tenant->name, ref->object->name);
@@ -410,7 +408,7 @@ static json_t *enum_to_json(const struct field *field, uint8_t value)
 }
 
 static json_t *item_to_json(const struct field *field, enum field_type type, const void *at,
-			    const struct object *tenant, enum field_form form)
+			    const struct object *tenant)
 {
 	char text[PREFIX_TEXT];
 	uint64_t number;
@@ -431,25 +429,25 @@ static json_t *item_to_json(const struct field *field, enum field_type type, con
 	case FIELD_UUID:
 		return uuid_is_zero(at) ? json_null() : json_string_nocheck(uuid_format(at, text));
 	case FIELD_REF:
-		return ref_to_json(at, tenant, form);
+		return ref_to_json(at, tenant);
 	default: /* numbers; a counter beyond what JSON integers hold stays at the end */
 		number = field_number(field, (const char *)at - field->offset);
 		return json_integer((json_int_t)(number > FIELD_U64_MAX ? FIELD_U64_MAX : number));
 	}
 }
 
-json_t *field_to_json(const struct field *field, const void *base, const struct object *tenant, enum field_form form)
+json_t *field_to_json(const struct field *field, const void *base, const struct object *tenant)
 {
 	enum field_type type = field_item_type(field->type);
 	const struct field item = { .type = type };
 	const struct ref_list *list = field_at(field, base);
 
 	if (!field_type_is_list(field->type))
-		return item_to_json(field, field->type, list, tenant, form);
+		return item_to_json(field, field->type, list, tenant);
 	json_t *array = json_array();
 	for (size_t i = 0; array && i < list->count; i++) {
 		const char *at = (const char *)list->items + i * field_size(&item);
-		if (json_array_append_new(array, item_to_json(field, type, at, tenant, form)) < 0) {
+		if (json_array_append_new(array, item_to_json(field, type, at, tenant)) < 0) {
 			json_decref(array);
 			return NULL;
 		}

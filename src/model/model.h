@@ -147,6 +147,8 @@ int txn_check(struct txn *txn, json_t **ret_diff, struct dpu_error *err);
  * err and diff are borrowed. Not from inside a class's functions or an event: post to the loop there. */
 void txn_commit(struct txn *txn, void (*done)(void *arg, int status, const struct dpu_error *err, json_t *diff),
 		void *arg);
+/* done() gets no diff (NULL): saves a large transaction time and memory when nobody looks at it. */
+void txn_skip_diff(struct txn *txn);
 void txn_free(struct txn *txn);
 
 /* ---- looking ---- */
@@ -154,12 +156,12 @@ void txn_free(struct txn *txn);
 const struct object_class *model_class(const struct model *model, const char *name);
 /* NULL when there is none. During validate() the answer is that of the transaction's outcome. */
 struct object *model_find(const struct model *model, const char *class_name, const char *tenant, const char *name);
-/* What a person means by text: a name (in tenant; NULL: of a class without tenants), "tenant/name", or a UUID. The error
- * says what there is not, or what is missing; its path is empty. */
-int model_resolve(const struct model *model, const char *class_name, const struct object *tenant, const char *text,
-		  struct object **ret, struct dpu_error *err);
 struct object *model_find_uuid(const struct model *model, const struct uuid *uuid);
 struct object *model_slot(const struct model *model, const char *class_name, uint32_t slot);
+/* What text means in a place that refers to class_name: a name of tenant (NULL: none), "tenant/name" or a UUID. Fails
+ * with DPU_E_NOT_FOUND or DPU_E_INVALID and no path. */
+int model_resolve(const struct model *model, const char *class_name, const struct object *tenant, const char *text,
+		  struct object **ret, struct dpu_error *err);
 /* Calls fn for each object of the class (of one tenant, or all if NULL) until it returns non-zero; returns that.
  * In validate(): of the transaction's outcome. */
 int model_each(const struct model *model, const char *class_name, const struct object *tenant,

@@ -104,6 +104,7 @@ struct txn {
 	struct model *model;
 	struct change *changes;
 	size_t count, capacity;
+	bool skip_diff;
 };
 
 /* A node's part in a transaction: created (old NULL), updated, or deleted (new NULL). */
@@ -239,11 +240,12 @@ struct change *txn_append(struct txn *txn); /* a zeroed one */
 void inflight_abandon(struct model *model); /* answers those who wait for a barrier that nobody will pass */
 
 /* event.c */
-void stage_emit(struct stage *stage, json_t *diff);
+void stage_emit(struct stage *stage, json_t *diff); /* diff NULL: made where somebody listens */
 void subscriptions_free(struct model *model);
 
 /* diff.c */
 json_t *stage_diff(const struct stage *stage); /* elements in the order of stage->order */
+json_t *member_diff(const struct member *member);
 
 /* schema.c */
 struct class_state *const *model_ranked(const struct model *model);          /* classes in reference order */

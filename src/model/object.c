@@ -108,8 +108,7 @@ static int add_observed(const struct class_state *state, const struct object *ob
 	CLASS_EACH_ROW(state, state->base_count, row)
 	{
 		if (status == 0 && !field_is_config(row))
-			status = json_object_set_new(json, row->name,
-						     field_to_json(row, copy, object->tenant, FIELD_FORM_USER));
+			status = json_object_set_new(json, row->name, field_to_json(row, copy, object->tenant));
 	}
 	if (copy)
 		object_observed_free(state, copy);
@@ -126,8 +125,7 @@ json_t *model_object_json(struct model *model, const struct object *object, bool
 	{
 		bool base = row < state->rows + state->base_count;
 		if ((base || field_is_config(row)) && !(row->flags & FIELD_F_SECRET))
-			status |= json_object_set_new(json, row->name,
-						      field_to_json(row, object, object->tenant, FIELD_FORM_USER));
+			status |= json_object_set_new(json, row->name, field_to_json(row, object, object->tenant));
 	}
 	if (status == 0 && observe)
 		status = add_observed(state, object, json);

@@ -20,7 +20,7 @@ static void put(json_t *json, const char *key, const char *text)
 
 json_t *field_default_json(const struct field *field, const void *defaults)
 {
-	return field->def ? field_to_json(field, defaults, NULL, FIELD_FORM_USER) : NULL;
+	return field->def ? field_to_json(field, defaults, NULL) : NULL;
 }
 
 static void add_range(json_t *json, const struct field *field)

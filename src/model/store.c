@@ -19,6 +19,7 @@ struct store {
 	sqlite3 *db;
 	char *path;
 	sqlite3_stmt *insert, *update, *delete;
+	struct text fields; /* of the row being written; its memory is used again */
 };
 
 /* ---- errors ---- */
@@ -72,13 +73,15 @@ static int query_int(sqlite3 *db, const char *sql, int64_t *ret)
 	return code == SQLITE_ROW || code == SQLITE_DONE ? SQLITE_OK : code;
 }
 
-static int db_open(const char *path, int flags, sqlite3 **ret)
+/* Closing would write the log into the file, which must not happen to a file that is refused. */
+static int db_open(const char *path, sqlite3 **ret)
 {
 	sqlite3 *db = NULL;
-	int code = sqlite3_open_v2(path, &db, flags | SQLITE_OPEN_NOMUTEX, NULL);
+	int code = sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
 
 	if (code == SQLITE_OK) {
 		sqlite3_busy_timeout(db, LOCK_WAIT_MS);
+		sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 		/* Exclusive: no second dpud on this store, and no shared-memory file beside it. */
 		code = sqlite3_exec(db, "PRAGMA locking_mode=EXCLUSIVE", NULL, NULL, NULL);
 	}
@@ -89,7 +92,7 @@ static int db_open(const char *path, int flags, sqlite3 **ret)
 	return code;
 }
 
-/* Reads what store this is without being able to change it. */
+/* Reads what store this is, before anything could change it. */
 static int read_version(const char *path, sqlite3 *db, int64_t *ret_version, struct dpu_error *err)
 {
 	int64_t application = 0, version = 0;
@@ -129,33 +132,13 @@ static int check_pages(const char *path, sqlite3 *db, struct dpu_error *err)
 	return 0;
 }
 
-/* Version 0: there is no file, or an empty one. */
-static int inspect(const char *path, int64_t *ret_version, struct dpu_error *err)
-{
-	struct stat info;
-	sqlite3 *db;
-
-	if (stat(path, &info) < 0 && errno != ENOENT)
-		return error_set(err, DPU_E_IO, path, "cannot look at the store: %s", strerror(errno));
-	if (stat(path, &info) < 0 || info.st_size == 0) {
-		*ret_version = 0;
-		return 0;
-	}
-	int code = db_open(path, SQLITE_OPEN_READONLY, &db);
-	if (code != SQLITE_OK)
-		return store_error(path, code, sqlite3_errstr(code), err);
-	int status = read_version(path, db, ret_version, err);
-	if (status == 0)
-		status = check_pages(path, db, err);
-	sqlite3_close(db);
-	return status;
-}
-
 static int prepare(struct store *store, int64_t version)
 {
 	static const char settings[] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-16000;"
 				       "PRAGMA journal_size_limit=4194304";
 	int code = sqlite3_exec(store->db, settings, NULL, NULL, NULL);
+
+	sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
 
 	if (code == SQLITE_OK && version < STORE_VERSION)
 		code = store_migrate(store->db, (int)version);
@@ -175,33 +158,47 @@ static int prepare(struct store *store, int64_t version)
 	return code;
 }
 
-int store_open(const char *path, struct store **ret, struct dpu_error *err)
+static int open_db(struct store *store, bool empty, struct dpu_error *err)
 {
 	int64_t version = 0;
-	int status = inspect(path, &version, err);
+	int code = db_open(store->path, &store->db);
+	int status = 0;
 
-	if (status < 0)
-		return status;
+	if (code != SQLITE_OK)
+		return store_error(store->path, code, sqlite3_errstr(code), err);
+	if (!empty)
+		status = read_version(store->path, store->db, &version, err);
+	if (!empty && status == 0)
+		status = check_pages(store->path, store->db, err);
+	if (status == 0 && prepare(store, version) != SQLITE_OK)
+		status = db_error(store, err);
+	return status;
+}
+
+int store_open(const char *path, struct store **ret, struct dpu_error *err)
+{
+	struct stat info = { 0 };
 	/* SQLite would make it readable for all; it may hold secrets. Its other files take over the mode. */
 	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return error_set(err, DPU_E_IO, path, "cannot open the store: %s", strerror(errno));
+
+	if (fd < 0 || fstat(fd, &info) < 0) {
+		int error = errno;
+		if (fd >= 0)
+			close(fd);
+		return error_set(err, DPU_E_IO, path, "cannot open the store: %s", strerror(error));
+	}
 	close(fd);
 	struct store *store = calloc(1, sizeof(*store));
 	if (!store || !(store->path = strdup(path))) {
 		free(store);
 		return error_set(err, DPU_E_LIMIT, path, "out of memory");
 	}
-	int code = db_open(path, SQLITE_OPEN_READWRITE, &store->db);
-	if (code == SQLITE_OK)
-		code = prepare(store, version);
-	if (code != SQLITE_OK) {
-		status = store_error(path, code, store->db ? sqlite3_errmsg(store->db) : sqlite3_errstr(code), err);
+	int status = open_db(store, info.st_size == 0, err);
+	if (status < 0)
 		store_close(store);
-		return status;
-	}
-	*ret = store;
-	return 0;
+	else
+		*ret = store;
+	return status;
 }
 
 void store_close(struct store *store)
@@ -212,6 +209,7 @@ void store_close(struct store *store)
 	sqlite3_finalize(store->update);
 	sqlite3_finalize(store->delete);
 	sqlite3_close(store->db);
+	text_free(&store->fields);
 	free(store->path);
 	free(store);
 }
@@ -271,25 +269,6 @@ int store_each(struct store *store, int (*fn)(void *arg, const struct store_row 
 
 /* ---- writing ---- */
 
-static json_t *stored_fields(const struct class_state *state, const struct object *object)
-{
-	json_t *json = json_object();
-	int status = json ? 0 : -1;
-
-	CLASS_EACH_ROW(state, 0, row)
-	{
-		bool own_column = row < state->rows + state->base_count && row->type != FIELD_STRINGS;
-		bool nothing = !row->def && !(row->flags & FIELD_F_REQUIRED) && field_is_zero(row, object);
-		if (status == 0 && field_is_config(row) && !own_column && !nothing)
-			status = json_object_set_new_nocheck(
-				json, row->name, field_to_json(row, object, object->tenant, FIELD_FORM_STORE));
-	}
-	if (status == 0)
-		return json;
-	json_decref(json);
-	return NULL;
-}
-
 static int run_stmt(sqlite3_stmt *stmt)
 {
 	int code = sqlite3_step(stmt);
@@ -301,11 +280,10 @@ static int run_stmt(sqlite3_stmt *stmt)
 static int put_object(struct store *store, struct node *node, const struct object *object)
 {
 	sqlite3_stmt *stmt = node->store_id ? store->update : store->insert;
-	json_t *json = stored_fields(node->class, object);
-	CLEANUP(free_pointer) char *fields = json ? json_dumps(json, JSON_COMPACT) : NULL;
 
-	json_decref(json);
-	if (!fields)
+	store->fields.length = 0;
+	store_fields_write(node->class, object, &store->fields);
+	if (store->fields.failed)
 		return SQLITE_NOMEM;
 	sqlite3_bind_text(stmt, 1, node->class->class->name, -1, SQLITE_STATIC);
 	sqlite3_bind_blob(stmt, 2, &object->uuid, sizeof(object->uuid), SQLITE_STATIC);
@@ -316,7 +294,7 @@ static int put_object(struct store *store, struct node *node, const struct objec
 	sqlite3_bind_text(stmt, 4, object->name, -1, SQLITE_STATIC);
 	sqlite3_bind_int64(stmt, 5, object->slot);
 	sqlite3_bind_int64(stmt, 6, (sqlite3_int64)object->generation);
-	sqlite3_bind_text(stmt, 7, fields, -1, SQLITE_STATIC);
+	sqlite3_bind_text(stmt, 7, store->fields.data, (int)store->fields.length, SQLITE_STATIC);
 	if (node->store_id)
 		sqlite3_bind_int64(stmt, 8, node->store_id);
 	int code = run_stmt(stmt);

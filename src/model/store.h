@@ -37,5 +37,11 @@ int store_write(struct store *store, struct stage *stage, struct dpu_error *err)
 int store_commit(struct store *store, struct dpu_error *err);
 void store_rollback(struct store *store);
 
+/* store_fields.c: appends the JSON text of a row's fields. */
+struct class_state;
+struct object;
+struct text;
+void store_fields_write(const struct class_state *state, const struct object *object, struct text *text);
+
 /* store_migrate.c: from version to STORE_VERSION, in one SQLite transaction. Version 0 is an empty file. */
 int store_migrate(struct sqlite3 *db, int version);

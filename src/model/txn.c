@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Transactions as callers see them: queued, tried, committed. */
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include "model/model_priv.h"
 #include "model/store.h"
+
+enum { LARGE = 10000 /* changes */ };
 
 typedef void txn_done_fn(void *arg, int status, const struct dpu_error *err, json_t *diff);
 
@@ -36,14 +39,24 @@ static void change_fini(struct change *change)
 	json_decref(change->fields);
 }
 
+void txn_skip_diff(struct txn *txn)
+{
+	txn->skip_diff = true;
+}
+
 void txn_free(struct txn *txn)
 {
+	bool large = txn && txn->count > LARGE;
+
 	if (!txn)
 		return;
 	for (size_t i = 0; i < txn->count; i++)
 		change_fini(&txn->changes[i]);
 	free(txn->changes);
 	free(txn);
+	/* What a large transaction needed for a moment, the process should not keep. */
+	if (large)
+		malloc_trim(0);
 }
 
 struct change *txn_append(struct txn *txn)
@@ -183,11 +196,11 @@ static int apply_and_store(struct stage *stage, struct dpu_error *err)
 	return status;
 }
 
-static int commit_stage(struct stage *stage, json_t **ret_diff, struct dpu_error *err)
+static int commit_stage(struct stage *stage, bool skip_diff, json_t **ret_diff, struct dpu_error *err)
 {
-	json_t *diff = stage_diff(stage);
+	json_t *diff = skip_diff ? NULL : stage_diff(stage);
 
-	if (!diff)
+	if (!diff && !skip_diff)
 		return error_set(err, DPU_E_LIMIT, NULL, "out of memory");
 	int status = stage->count > 0 ? apply_and_store(stage, err) : 0;
 	if (status < 0) {
@@ -211,7 +224,7 @@ static int commit(struct txn *txn, struct inflight *inflight, struct dpu_error *
 		return status;
 	status = stage_begin(model, txn, STAGE_NORMAL, &stage, err);
 	if (status == 0) {
-		status = commit_stage(stage, &inflight->diff, err);
+		status = commit_stage(stage, txn->skip_diff, &inflight->diff, err);
 		if (status < 0)
 			stage_cancel(stage);
 		else

@@ -15,6 +15,7 @@
 #include <rte_log.h>
 #include "base/log.h"
 #include "base/str.h"
+#include "operating/eal_priv.h"
 
 enum { DEFAULT_MEMORY_MB = 128, MAX_ARGS = 64, LOG_LINE = 256 };
 
@@ -22,8 +23,20 @@ enum { DEFAULT_MEMORY_MB = 128, MAX_ARGS = 64, LOG_LINE = 256 };
 static struct {
 	bool started, huge_pages;
 	char *signature; /* of the options it was started with */
-	char last_error[LOG_LINE];
 } eal;
+
+/* What DPDK last complained of in this thread: its functions return less than they log. */
+static _Thread_local char last_error[LOG_LINE];
+
+const char *eal_last_error(void)
+{
+	return last_error;
+}
+
+void eal_forget_error(void)
+{
+	last_error[0] = '\0';
+}
 
 bool eal_started(void)
 {
@@ -62,8 +75,8 @@ static ssize_t log_write(void *cookie, const char *bytes, size_t length)
 	/* memif wants to serve secondary processes; there are none. */
 	if (used == 0 || strstr(line, "Failed to register mp action callback"))
 		return (ssize_t)length;
-	if (level == LOG_LEVEL_ERROR && !eal.started)
-		memcpy(eal.last_error, line, sizeof(eal.last_error));
+	if (level == LOG_LEVEL_ERROR && last_error[0] == '\0') /* the first one is nearest to the cause */
+		memcpy(last_error, line, used + 1);
 	log_event(level, "dpdk", "message", "text=\"%s\"", line);
 	return (ssize_t)length;
 }
@@ -193,10 +206,11 @@ static int start(const struct eal_options *options, bool huge_pages, struct dpu_
 	if (argc < 0)
 		return error_set(err, DPU_E_INVALID, "extra", "More than %d DPDK arguments.", MAX_ARGS);
 	log_open_stream();
+	eal_forget_error();
 	int status = init_quietly(argc, argv);
 	if (status < 0)
 		return error_set(err, DPU_E_IO, "extra", "DPDK does not start: %s%s%s. Memory: %u MiB of %s pages.",
-				 strerror(-status), eal.last_error[0] ? ": " : "", eal.last_error,
+				 strerror(-status), last_error[0] ? ": " : "", last_error,
 				 options->memory_mb ? options->memory_mb : DEFAULT_MEMORY_MB,
 				 huge_pages ? "huge" : "normal");
 	if (!huge_pages) /* it is empty: nothing is shared with other processes */

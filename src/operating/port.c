@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What all ports have in common: transmission with software offloads, choice of queue, life of queues. */
+/* What all ports have in common: transmission with software offloads, choice of queue, reports. */
 #include "operating/port.h"
 
 #include <stdarg.h>
@@ -153,7 +153,7 @@ int port_tx_queue(struct port *port, unsigned worker, uint32_t hash, unsigned *r
 	return -1;
 }
 
-/* ---- life ---- */
+/* ---- what the kinds begin with and report ---- */
 
 void port_init(struct port *port, const struct port_ops *ops, const char *name, struct rte_mempool *pool,
 	       const struct port_callbacks *callbacks)
@@ -170,47 +170,6 @@ void port_init(struct port *port, const struct port_ops *ops, const char *name, 
 	port->queue_gone = callbacks->queue_gone;
 	port->notice = callbacks->notice;
 	port->ctx = callbacks->ctx;
-}
-
-void port_queues_announce(struct port_queues *queues, int tx_worker)
-{
-	struct port *port = queues->port;
-
-	queues->announced = true;
-	for (unsigned i = 0; i < port->tx_queues; i++)
-		atomic_store(&port->tx_worker[i], tx_worker);
-	for (unsigned i = 0; i < port->rx_queues; i++)
-		if (port->queue_ready)
-			port->queue_ready(port->ctx, port, i);
-}
-
-static void finish(struct port_queues *queues)
-{
-	if (--queues->held == 0)
-		queues->done(queues->arg);
-}
-
-static void released(void *arg)
-{
-	finish(arg);
-}
-
-void port_queues_take_back(struct port_queues *queues, void (*done)(void *arg), void *arg)
-{
-	struct port *port = queues->port;
-
-	queues->done = done;
-	queues->arg = arg;
-	queues->held = 1;
-	for (unsigned i = 0; i < port->tx_queues; i++)
-		atomic_store(&port->tx_worker[i], PORT_WORKER_OFF);
-	if (queues->announced && port->queue_gone) {
-		queues->held += port->rx_queues;
-		for (unsigned i = 0; i < port->rx_queues; i++)
-			port->queue_gone(port->ctx, port, i, released, queues);
-	}
-	queues->announced = false;
-	finish(queues);
 }
 
 void port_set_up(struct port *port, bool up)

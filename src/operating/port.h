@@ -63,8 +63,9 @@ struct port {
 	struct rte_mempool *pool;
 	uint16_t tx_max_segments;     /* mbufs in a chain; 0 = any number, 1 = linear buffers only */
 	_Atomic uint64_t tx_offloads; /* RTE_MBUF_F_TX_* that may be left to it; the rest is done in software before */
-	_Atomic uint64_t tx_tunnel_offloads;        /* the same for frames with RTE_MBUF_F_TX_TUNNEL_*; mostly less */
-	_Atomic bool up;                            /* link up, guest connected and driver ready */
+	_Atomic uint64_t tx_tunnel_offloads; /* the same for frames with RTE_MBUF_F_TX_TUNNEL_*; mostly less */
+	_Atomic bool up;                     /* link up, guest connected and driver ready */
+	bool keep; /* to be set before close(): leave what can outlive us (a persistent TAP) to the next process */
 	_Atomic int16_t rx_worker[PORT_MAX_QUEUES]; /* worker that polls it, or PORT_WORKER_ANY; set by the owner */
 	/* The worker that may use it. Kinds whose queues any worker may use say PORT_WORKER_ANY; where it is
 	 * PORT_WORKER_OFF when queue_ready is called, the owner sets it. */
@@ -108,6 +109,7 @@ struct port_tap_options {
 	struct mac_addr mac; /* given to the interface: the tenant's MAC */
 	bool persist;        /* keep the interface over our restart (it is adopted by the next open) */
 	bool adopt;          /* an interface of this name that we may use but did not make is taken, too */
+	bool far_end; /* we are the interface's neighbour, not its driver: port.mac is another than the interface's */
 };
 
 /* All open functions: 0 and a port whose queues are announced by queue_ready (at once for all kinds but vhost), or a

@@ -13,19 +13,34 @@
 void port_init(struct port *port, const struct port_ops *ops, const char *name, struct rte_mempool *pool,
 	       const struct port_callbacks *callbacks);
 
-/* For kinds whose queues come and go together. tx_worker: PORT_WORKER_ANY, or OFF for the owner to set. */
-struct port_queues {
+/* The life of kinds whose queues come and go together, with an interface that may vanish and come back. */
+enum port_life_stage { PORT_OPEN, PORT_LOSING, PORT_ABSENT, PORT_CLOSING };
+
+struct port_life {
 	struct port *port;
+	int tx_worker;                   /* of open queues: PORT_WORKER_ANY, or PORT_WORKER_OFF for the owner to set */
+	int (*open)(struct port *port);  /* opens all queues (again), sets port.up; 0 or a negative errno */
+	void (*shut)(struct port *port); /* closes what open() opened; the owner has released all queues */
+	void (*free)(struct port *port); /* the rest, at the end */
+	enum port_life_stage stage;
 	bool announced;
-	unsigned held; /* by the owner, while they are taken back */
-	void (*done)(void *arg);
+	unsigned held; /* queues that the owner has not yet released */
+	struct loop_timer *retry;
+	void (*done)(void *arg); /* of close */
 	void *arg;
 };
-void port_queues_announce(struct port_queues *queues, int tx_worker);
-/* done(arg) once the owner has released all; at once if there is none. */
-void port_queues_take_back(struct port_queues *queues, void (*done)(void *arg), void *arg);
 
-void port_set_up(struct port *port, bool up); /* tells the owner of a change */
+int port_life_init(struct port_life *life, struct loop *loop);
+/* After a first open() that the kind has done itself: announces the queues. */
+void port_life_start(struct port_life *life);
+/* The interface has gone: takes the queues back, shuts, and opens again as soon as that works. */
+void port_life_lost(struct port_life *life);
+/* It may be back: try now instead of within a second. */
+void port_life_retry(struct port_life *life);
+void port_life_close(struct port_life *life, void (*done)(void *arg), void *arg);
+
+/* Tells the owner of a change. */
+void port_set_up(struct port *port, bool up);
 void port_notice(struct port *port, const char *name, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* In workers; rare. */

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* TAP interfaces: made, or taken over, in a given network namespace. */
+#pragma once
+
+#include <sys/types.h>
+#include "operating/port.h"
+
+struct tap_device {
+	int fds[PORT_MAX_QUEUES]; /* non-blocking, with virtio-net headers */
+	struct mac_addr mac;
+	ino_t netns; /* identity of the namespace; 0 = our own */
+};
+
+/* Opens queue_pairs descriptors on the interface of options->name, which then has the MTU and MAC address of options
+ * (address zero: leaves the one that it has) and is up. It is created unless it exists, belongs to us and nobody has it
+ * open. Enters the namespace in a thread of its own, so that the caller's stays. 0 or a negative errno with err. */
+int tap_device_open(const struct port_tap_options *options, struct tap_device *ret, struct dpu_error *err);
+/* Whether the name still means the namespace that the device was opened in. Open descriptors keep a namespace alive
+ * whose name and processes have gone. */
+bool tap_netns_is(const char *netns, ino_t inode);
+/* A persistent interface goes with its descriptors after this. */
+void tap_device_unpersist(int fd);
