@@ -219,8 +219,8 @@ void path_input_handoff(struct path *path, struct rte_mbuf **packets, const uint
  * wants to run again. */
 uint64_t path_tick(struct path *path, uint64_t now_ns);
 
-/* For services, within miss(): apply the session's compiled action for this packet's direction and queue it for output.
- */
+/* For services: apply the session's compiled action for this packet's direction and queue it for output; outside a
+ * burst it is transmitted at once, as is what path_send() gets. */
 void path_forward(struct path *path, struct rte_mbuf *m, const struct packet_info *info, struct session *session,
 		  unsigned direction);
 /* Queue a frame of our own making (or an answer made from the request) for an interface. */

@@ -94,8 +94,8 @@ void path_fragment(struct path *path, struct rte_mbuf *m, struct packet_info *in
 		send_rewritten(path, fragments[i], info, dir, vpc, tunnel);
 }
 
-void path_forward(struct path *path, struct rte_mbuf *m, const struct packet_info *info, struct session *session,
-		  unsigned direction)
+static void forward(struct path *path, struct rte_mbuf *m, const struct packet_info *info, struct session *session,
+		    unsigned direction)
 {
 	struct session_dir *dir = &session->dir[direction];
 	const struct path_vpc *vpc = path_vpc(path, info->key.vpc);
@@ -115,6 +115,14 @@ void path_forward(struct path *path, struct rte_mbuf *m, const struct packet_inf
 		path_fragment(path, m, &copy, dir, direction, vpc);
 	else
 		path_except(path, m, &copy, kind, dir->mtu);
+}
+
+void path_forward(struct path *path, struct rte_mbuf *m, const struct packet_info *info, struct session *session,
+		  unsigned direction)
+{
+	forward(path, m, info, session, direction);
+	if (!path->in_burst)
+		path_flush(path);
 }
 
 void path_send(struct path *path, uint16_t iface, struct rte_mbuf *m)
