@@ -70,7 +70,8 @@ static int key_parse(const struct model *model, const struct change *change, str
 	const char *text = change->key ? change->key : text_field(change, "name");
 	if (!text && (change->class->class->flags & CLASS_F_SINGLETON))
 		text = change->class->class->name;
-	const char *slash = text ? strchr(text, '/') : NULL;
+	/* Only a key has the tenant in front; the field "name" is a name. */
+	const char *slash = change->key ? strchr(change->key, '/') : NULL;
 	struct uuid uuid;
 
 	if (!text || !text[0])

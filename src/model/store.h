@@ -43,5 +43,6 @@ struct object;
 struct text;
 void store_fields_write(const struct class_state *state, const struct object *object, struct text *text);
 
-/* store_migrate.c: from version to STORE_VERSION, in one SQLite transaction. Version 0 is an empty file. */
+/* store_migrate.c: from version to STORE_VERSION, in one SQLite transaction. Version 0 is an empty file.
+ * After a failure db keeps its message and must be closed, which rolls back. */
 int store_migrate(struct sqlite3 *db, int version);

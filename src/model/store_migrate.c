@@ -85,7 +85,5 @@ int store_migrate(sqlite3 *db, int version)
 	code = migrate(db, version);
 	if (code == SQLITE_OK)
 		code = run(db, "COMMIT");
-	if (code != SQLITE_OK && !sqlite3_get_autocommit(db))
-		run(db, "ROLLBACK");
 	return code;
 }

@@ -63,7 +63,7 @@ static void check_refs(struct test_service *service, const struct object *object
 		struct in_force *target = book_find(service, ref->object);
 		if (!target)
 			fault(service, "applied before what it refers to");
-		else if (target->version != ref->object)
+		else if (target->version != ref->object && !service->undoing)
 			fault(service, "refers to a version that is not in force");
 	}
 }
@@ -74,8 +74,12 @@ static int service_apply(void *ctx, struct object *old, struct object *new, stru
 	struct in_force *entry = book_find(service, new);
 
 	service->applies++;
-	if (service->fail_remaining > 0 && --service->fail_remaining == 0)
+	if (service->fail_remaining > 0 && --service->fail_remaining == 0) {
+		service->undoing = true;
 		return error_set(err, DPU_E_IO, "mtu", "the device is on fire");
+	}
+	if (service->fail_again > 0 && service->undoing && --service->fail_again == 0)
+		return error_set(err, DPU_E_IO, NULL, "it is on fire, too");
 	if (old && (!entry || entry->version != old))
 		fault(service, "a change of a version that is not in force");
 	if (!old && entry)
@@ -122,7 +126,10 @@ static void service_remove(void *ctx, struct object *object)
 
 static void service_commit(void *ctx)
 {
-	((struct test_service *)ctx)->commits++;
+	struct test_service *service = ctx;
+
+	service->commits++;
+	service->undoing = false;
 }
 
 /* ---- functions of single classes ---- */

@@ -76,8 +76,9 @@ struct test_service {
 	} in_force[TEST_IN_FORCE_MAX];
 	size_t count;
 	unsigned applies, removes, commits, validates;
-	int fail_apply;     /* the apply() with this number (from 1) fails; 0 = none */
-	int fail_remaining; /* counts down to it */
+	int fail_remaining; /* counts down the calls of apply(); the one that reaches 0 fails */
+	int fail_again;     /* the same, for calls that undo */
+	bool undoing;       /* since a failure: in reverse order, references may be ahead of their targets */
 	const char *fault;  /* first disagreement with the model, or NULL */
 	char order[8192];   /* "+name" created, "~name" changed, "-name" removed, blanks between */
 	struct model *model;
