@@ -150,6 +150,15 @@ static void session_removed(void *ctx, struct path *path, struct session *sessio
 	quota_give(&worker->quota, session);
 }
 
+static void capture(void *ctx, struct path *path, enum capture_stage stage, enum drop_reason reason, uint16_t iface,
+		    const struct rte_mbuf *m)
+{
+	const struct dp_worker *worker = ctx;
+	(void)path;
+	if (worker->dp->capture)
+		worker->dp->capture(worker->dp->capture_ctx, worker->index, stage, reason, iface, m);
+}
+
 static const struct path_service service = {
 	.miss = miss_input,
 	.underlay = underlay,
@@ -157,6 +166,7 @@ static const struct path_service service = {
 	.ttl_expired = icmp_send_ttl_expired,
 	.output = output,
 	.handoff = handoff,
+	.capture = capture,
 	.session_removed = session_removed,
 };
 

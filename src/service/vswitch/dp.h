@@ -184,6 +184,10 @@ struct dp {
 	/* Underlay frames go to control (underlay.c): bounded ring of mbufs, several producers; mbuf->port is the
 	 * interface; dropped when full. NULL: dropped. */
 	struct rte_ring *punt;
+	/* Called in worker `worker` for every packet at every stage while capturing is on (path_set_capture()). */
+	void (*capture)(void *ctx, unsigned worker, enum capture_stage stage, enum drop_reason reason, uint16_t iface,
+			const struct rte_mbuf *m);
+	void *capture_ctx;
 	_Atomic uint32_t vnic_limit; /* one more than the highest interface number of a vNIC that there ever was */
 };
 

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the classes call to bring objects into force: the functions behind validate, apply, remove, commit and observe.
+ * ctx is the struct vswitch that vswitch_service.init() made. Control thread only. */
+#pragma once
+
+#include "model/model.h"
+#include "service/vswitch/dp.h"
+
+struct vpc;
+
+struct model *control_model(void *ctx);
+
+/* 0, or DPU_E_EXISTS when another object than `own` has the address in the VPC. */
+int control_address_free(void *ctx, const struct vpc *vpc, const struct ip_addr *address, const struct uuid *own,
+			 const char *field, struct dpu_error *err);
+/* True if a mapping or route of the VPC needs its underlay. */
+bool control_vpc_uses_underlay(void *ctx, const struct vpc *vpc);
+
+int control_tenant_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err);
+void control_tenant_remove(void *ctx, struct object *object);
+void control_tenant_observe(void *ctx, const struct object *object, struct object *copy);
+
+int control_port_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err);
+void control_port_remove(void *ctx, struct object *object);
+void control_port_observe(void *ctx, const struct object *object, struct object *copy);
+
+int control_underlay_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err);
+void control_underlay_remove(void *ctx, struct object *object);
+void control_underlay_observe(void *ctx, const struct object *object, struct object *copy);
+
+int control_vpc_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err);
+void control_vpc_remove(void *ctx, struct object *object);
+void control_vpc_observe(void *ctx, const struct object *object, struct object *copy);
+
+int control_subnet_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err);
+void control_subnet_remove(void *ctx, struct object *object);
+void control_subnet_observe(void *ctx, const struct object *object, struct object *copy);
+
+int control_vnic_complete(void *ctx, const struct object *old, struct object *new, struct dpu_error *err);
+int control_vnic_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err);
+void control_vnic_remove(void *ctx, struct object *object);
+void control_vnic_observe(void *ctx, const struct object *object, struct object *copy);
+
+int control_route_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err);
+void control_route_remove(void *ctx, struct object *object);
+
+int control_mapping_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err);
+void control_mapping_remove(void *ctx, struct object *object);
+
+int control_rule_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err);
+void control_rule_remove(void *ctx, struct object *object);
+
+/* After a transaction: publishes what apply and remove have marked. */
+void control_commit(void *ctx);

@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* VPCs and subnets in force, and the addresses that a VPC knows. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "service/vswitch/vswitch_priv.h"
+
+/* An address and who declared it. The record is what workers see; it lives inside. */
+struct endpoint {
+	struct uuid holder;
+	uint64_t transaction;
+	struct dp_endpoint record;
+};
+
+static struct endpoint *endpoint_of(struct dp_endpoint *record)
+{
+	return (struct endpoint *)((char *)record - offsetof(struct endpoint, record));
+}
+
+/* Workers know the record only; what is freed begins before it. */
+static void endpoint_free(void *record)
+{
+	if (record)
+		free(endpoint_of(record));
+}
+
+struct control_vpc *control_vpc_of(const struct ref *vpc)
+{
+	return vpc->object->runtime;
+}
+
+enum tunnel_kind vpc_tunnel_kind(const struct vpc *vpc)
+{
+	return vpc->encapsulation == ENCAPSULATION_GENEVE ? TUNNEL_GENEVE : TUNNEL_VXLAN;
+}
+
+struct control_underlay *vpc_underlay(const struct vpc *vpc)
+{
+	return vpc->underlay.object ? vpc->underlay.object->runtime : NULL;
+}
+
+void vpc_mark(struct control_vpc *vpc)
+{
+	if (vpc->listed)
+		return;
+	vpc->listed = true;
+	LIST_INSERT_HEAD(&vpc->vswitch->dirty_vpcs, vpc, dirty_link);
+}
+
+int endpoint_set(struct control_vpc *vpc, const struct uuid *holder, const struct dp_endpoint *endpoint,
+		 const uint32_t *groups, struct dpu_error *err)
+{
+	struct vswitch *vswitch = vpc->vswitch;
+	struct dp_endpoint *old = rcu_map_find(vpc->endpoints, &endpoint->address);
+	size_t group_bytes = endpoint->group_count * sizeof(groups[0]);
+	struct endpoint *new;
+	void *replaced = NULL;
+	char text[IP_TEXT];
+
+	/* Two objects of one transaction: validate() saw neither in force. */
+	if (old && !uuid_equal(&endpoint_of(old)->holder, holder) &&
+	    endpoint_of(old)->transaction == vswitch->transaction)
+		return error_set(err, DPU_E_EXISTS, "address", "%s is declared twice",
+				 ip_format(&endpoint->address, text));
+	new = control_alloc(sizeof(*new) + group_bytes);
+	new->holder = *holder;
+	new->transaction = vswitch->transaction;
+	new->record = *endpoint;
+	memcpy(new->record.groups, groups, group_bytes);
+	if (rcu_map_set(vpc->endpoints, &endpoint->address, &new->record, &replaced) != 0) {
+		free(new);
+		return error_set(err, DPU_E_INTERNAL, "address", "cannot be registered: out of memory");
+	}
+	if (replaced)
+		retire_with(vswitch, endpoint_free, replaced);
+	vpc->epoch_dirty = true;
+	vpc_mark(vpc);
+	return 0;
+}
+
+void endpoint_clear(struct control_vpc *vpc, const struct uuid *holder, const struct ip_addr *address)
+{
+	struct dp_endpoint *record = rcu_map_find(vpc->endpoints, address);
+
+	if (!record || !uuid_equal(&endpoint_of(record)->holder, holder))
+		return;
+	rcu_map_remove(vpc->endpoints, address);
+	retire_with(vpc->vswitch, endpoint_free, record);
+	vpc->epoch_dirty = true;
+	vpc_mark(vpc);
+}
+
+/* True if the object still declares the address, in the transaction's outcome. */
+static bool still_declares(const struct object *object, const struct ip_addr *address)
+{
+	if (!object)
+		return false;
+	if (object->class == &mapping_class)
+		return ip_equal(&((const struct mapping *)object)->address, address);
+	const struct ip_list *list = &((const struct vnic *)object)->addresses;
+
+	for (size_t i = 0; i < list->count; i++)
+		if (ip_equal(&list->items[i], address))
+			return true;
+	return false;
+}
+
+int control_address_free(void *ctx, const struct vpc *vpc, const struct ip_addr *address, const struct uuid *own,
+			 const char *field, struct dpu_error *err)
+{
+	struct control_vpc *control = vpc->base.runtime;
+	struct dp_endpoint *record = control ? rcu_map_find(control->endpoints, address) : NULL;
+	const struct object *holder;
+	char text[IP_TEXT], path[OBJECT_PATH_TEXT];
+
+	if (!record || uuid_equal(&endpoint_of(record)->holder, own))
+		return 0;
+	holder = model_find_uuid(control_model(ctx), &endpoint_of(record)->holder);
+	if (!still_declares(holder, address))
+		return 0;
+	return error_set(err, DPU_E_EXISTS, field, "%s belongs to %s", ip_format(address, text),
+			 object_path(holder, path, sizeof(path)));
+}
+
+bool control_vpc_uses_underlay(void *ctx, const struct vpc *vpc)
+{
+	struct control_vpc *control = vpc->base.runtime;
+
+	(void)ctx;
+	return control && control->remotes > 0;
+}
+
+/* The same on every DPU, so that a guest that moves keeps its gateway: locally administered, from the VNI. */
+static struct mac_addr router_mac(const struct vpc *vpc)
+{
+	return (struct mac_addr){ { 0x02, 0x5d, vpc->encapsulation, vpc->vni >> 16, vpc->vni >> 8, vpc->vni } };
+}
+
+static void record_publish(struct control_vpc *vpc)
+{
+	struct vswitch *vswitch = vpc->vswitch;
+	struct dp_vpc *record = control_alloc(sizeof(*record)), *old = vpc->record;
+	const struct vpc *object = vpc->object;
+
+	if (old) {
+		atomic_init(&record->path.epoch, atomic_load(&old->path.epoch));
+		atomic_init(&record->subnets, atomic_load(&old->subnets));
+		atomic_init(&record->route_lengths_v4, atomic_load(&old->route_lengths_v4));
+		for (unsigned i = 0; i < 3; i++)
+			atomic_init(&record->route_lengths_v6[i], atomic_load(&old->route_lengths_v6[i]));
+	}
+	record->path.slot = object->base.slot;
+	record->path.vni = object->vni;
+	record->path.tunnel = vpc_tunnel_kind(object);
+	snprintf(record->name, sizeof(record->name), "%s/%s", object->base.tenant->name, object->base.name);
+	record->router_mac = router_mac(object);
+	record->validate_vtep = object->validate_vtep;
+	record->endpoints = vpc->endpoints;
+	record->routes = vpc->routes;
+	vpc->record = record;
+	atomic_store_explicit(&vswitch->dp.config->vpcs[object->base.slot], &record->path, memory_order_release);
+	if (old)
+		retire(vswitch, old);
+}
+
+static void vni_publish(struct control_vpc *vpc, const struct vpc *old)
+{
+	struct path_config *config = vpc->vswitch->dp.config;
+	const struct vpc *new = vpc->object;
+
+	if (old && (old->vni != new->vni || old->encapsulation != new->encapsulation))
+		path_vni_clear(config, vpc_tunnel_kind(old), old->vni, control_retire, vpc->vswitch);
+	path_vni_set(config, vpc_tunnel_kind(new), new->vni, new->base.slot, control_retire, vpc->vswitch);
+}
+
+int control_vpc_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err)
+{
+	struct vswitch *vswitch = ctx;
+	struct control_vpc *vpc = new->runtime;
+
+	if (!old) {
+		vpc = control_alloc(sizeof(*vpc));
+		vpc->vswitch = vswitch;
+		if (rcu_map_new(sizeof(struct ip_addr), control_retire, vswitch, &vpc->endpoints) != 0 ||
+		    rcu_map_new(sizeof(struct ip_prefix), control_retire, vswitch, &vpc->routes) != 0) {
+			free(vpc);
+			return error_set(err, DPU_E_INTERNAL, NULL, "out of memory for the VPC's tables");
+		}
+		new->runtime = vpc;
+	}
+	vpc->object = (struct vpc *)new;
+	record_publish(vpc);
+	vni_publish(vpc, (const struct vpc *)old);
+	vpc->record_dirty = true;
+	vpc_mark(vpc);
+	return 0;
+}
+
+/* In three steps: out of the workers' sight, a grace period, freed. */
+static void vpc_free(void *memory)
+{
+	struct control_vpc *vpc = memory;
+
+	rcu_map_free(vpc->endpoints);
+	rcu_map_free(vpc->routes);
+	free(atomic_load(&vpc->record->subnets));
+	free(vpc->record);
+	free(vpc);
+}
+
+void control_vpc_remove(void *ctx, struct object *object)
+{
+	struct vswitch *vswitch = ctx;
+	struct control_vpc *vpc = object->runtime;
+
+	path_vni_clear(vswitch->dp.config, vpc_tunnel_kind(vpc->object), vpc->object->vni, control_retire, vswitch);
+	atomic_store_explicit(&vswitch->dp.config->vpcs[object->slot], NULL, memory_order_release);
+	if (vpc->listed)
+		LIST_REMOVE(vpc, dirty_link);
+	object->runtime = NULL;
+	retire_with(vswitch, vpc_free, vpc);
+}
+
+/* ---- subnets ---- */
+
+static struct ip_addr link_local(const struct mac_addr *mac)
+{
+	struct ip_addr address = { .family = IP_V6,
+				   .bytes = { 0xfe, 0x80 } }; /* modified EUI-64: RFC 4291 appendix A */
+
+	memcpy(address.bytes + 8, mac->bytes, 3);
+	address.bytes[8] ^= 2;
+	address.bytes[11] = 0xff, address.bytes[12] = 0xfe;
+	memcpy(address.bytes + 13, mac->bytes + 3, 3);
+	return address;
+}
+
+static struct dp_subnet *subnet_record(const struct control_subnet *subnet)
+{
+	const struct subnet *object = subnet->object;
+	struct dp_subnet *record = control_alloc(sizeof(*record));
+
+	record->slot = object->base.slot;
+	record->vpc = subnet->vpc->record;
+	record->v4 = object->prefix_v4;
+	record->v6 = object->prefix_v6;
+	record->gateway_v4 = object->gateway_v4;
+	record->gateway_v6 = object->gateway_v6;
+	record->gateway_mac = subnet->vpc->record->router_mac;
+	record->gateway_link_local = link_local(&record->gateway_mac);
+	record->dhcp = object->dhcp;
+	record->lease_seconds = object->lease_seconds;
+	for (size_t i = 0; i < object->dns.count && i < 4; i++)
+		record->dns[record->dns_count++] = object->dns.items[i];
+	for (size_t i = 0; i < object->ntp.count && i < 4; i++)
+		record->ntp[record->ntp_count++] = object->ntp.items[i];
+	snprintf(record->domain, sizeof(record->domain), "%s", object->domain ? object->domain : "");
+	for (size_t i = 0; i < object->host_routes.count && i < 16; i++) {
+		unsigned n = record->classless_route_count;
+
+		if (host_route_parse(object->host_routes.items[i], &record->classless_routes[n].prefix,
+				     &record->classless_routes[n].next_hop) == 0)
+			record->classless_route_count++;
+	}
+	return record;
+}
+
+/* The VPC's array of subnets, and the record of each, anew. */
+static void subnets_publish(struct control_vpc *vpc)
+{
+	struct dp_subnet **array, **old = atomic_load(&vpc->record->subnets);
+	struct control_subnet *subnet;
+	size_t count = 0;
+
+	LIST_FOREACH(subnet, &vpc->subnets, link)
+	count++;
+	array = control_alloc((count + 1) * sizeof(*array));
+	count = 0;
+	LIST_FOREACH(subnet, &vpc->subnets, link)
+	{
+		if (subnet->record)
+			retire(vpc->vswitch, subnet->record);
+		subnet->record = subnet_record(subnet);
+		array[count++] = subnet->record;
+	}
+	atomic_store_explicit(&vpc->record->subnets, array, memory_order_release);
+	if (old)
+		retire(vpc->vswitch, old);
+}
+
+int control_subnet_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err)
+{
+	struct control_subnet *subnet = new->runtime;
+
+	(void)ctx, (void)err;
+	if (!old) {
+		subnet = control_alloc(sizeof(*subnet));
+		subnet->vpc = control_vpc_of(&((struct subnet *)new)->vpc);
+		LIST_INSERT_HEAD(&subnet->vpc->subnets, subnet, link);
+		new->runtime = subnet;
+	}
+	subnet->object = (struct subnet *)new;
+	subnet->vpc->subnets_dirty = true;
+	vpc_mark(subnet->vpc);
+	return 0;
+}
+
+void control_subnet_remove(void *ctx, struct object *object)
+{
+	struct vswitch *vswitch = ctx;
+	struct control_subnet *subnet = object->runtime;
+
+	LIST_REMOVE(subnet, link);
+	subnet->vpc->subnets_dirty = true;
+	vpc_mark(subnet->vpc);
+	if (subnet->record)
+		retire(vswitch, subnet->record);
+	object->runtime = NULL;
+	free(subnet);
+}
+
+void control_subnet_observe(void *ctx, const struct object *object, struct object *copy)
+{
+	const struct control_subnet *subnet = object->runtime;
+
+	(void)ctx;
+	((struct subnet *)copy)->gateway_mac = subnet->vpc->record->router_mac;
+}
+
+/* ---- after a transaction ---- */
+
+/* Tunnels depend on the VPC's encapsulation and underlay. */
+static void remotes_publish(struct control_vpc *vpc)
+{
+	struct control_mapping *mapping;
+	struct control_route *route;
+
+	LIST_FOREACH(mapping, &vpc->mappings, link)
+	mapping_publish(mapping, NULL);
+	LIST_FOREACH(route, &vpc->route_list, link)
+	route_publish(route, NULL);
+}
+
+void vpc_commit(struct control_vpc *vpc)
+{
+	struct control_vnic *vnic;
+
+	if (vpc->record_dirty)
+		remotes_publish(vpc);
+	if (vpc->record_dirty || vpc->subnets_dirty) {
+		subnets_publish(vpc);
+		LIST_FOREACH(vnic, &vpc->vnics, link)
+		vnic->dirty = true;
+	}
+	LIST_FOREACH(vnic, &vpc->vnics, link)
+	if (vnic->dirty)
+		vnic_publish(vnic);
+	vpc->record_dirty = vpc->subnets_dirty = vpc->epoch_dirty = vpc->listed = false;
+	/* Last: who sees the new epoch sees all that is behind it. */
+	atomic_store_explicit(&vpc->record->path.epoch, ++vpc->vswitch->next_epoch, memory_order_release);
+}
