@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The control side from end to end: objects through the model into records that a real worker uses, in a network
+ * namespace of the test's own. */
+#include <net/if.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "operating/test_rig.h"
+#include "device/packet/testlib.h"
+#include "model/document.h"
+#include "service/vswitch/vswitch.h"
+#include "service/vswitch/vswitch_priv.h"
+
+struct world {
+	struct rig rig;
+	struct dpu dpu;
+	struct vswitch *vswitch;
+	struct dpu_error err;
+	int status;
+	bool done;
+	json_t *diff, *result;
+};
+
+static void barrier(void *ctx, void (*done)(void *arg), void *arg)
+{
+	workers_barrier(ctx, done, arg);
+}
+
+static void world_up(struct world *world, unsigned workers)
+{
+	memset(world, 0, sizeof(*world));
+	rig_up(&world->rig, workers, WORKER_BALANCED);
+	struct model_options options = { .loop = world->rig.loop,
+					 .barrier = barrier,
+					 .barrier_ctx = world->rig.workers };
+	static char dir[] = "/tmp";
+
+	world->dpu = (struct dpu){ .instance = "test",
+				   .run_dir = dir,
+				   .state_dir = NULL,
+				   .loop = world->rig.loop,
+				   .capture_dir = dir,
+				   .workers = world->rig.workers,
+				   .max_sessions = 65536,
+				   .pool = test_pool() };
+	assert_int_equal(model_new(&options, &world->dpu.model, &world->err), 0);
+	void *state;
+	assert_int_equal(vswitch_service.init(&world->dpu, &state, &world->err), 0);
+	world->vswitch = state;
+	for (unsigned i = 0; vswitch_service.classes[i]; i++)
+		if (model_add_class(world->dpu.model, vswitch_service.classes[i], state, &world->err) != 0)
+			fail_msg("%s: %s", world->err.path, world->err.message);
+	assert_int_equal(model_load(world->dpu.model, &world->err), 0);
+	if (vswitch_service.start(state, &world->err) != 0)
+		fail_msg("%s", world->err.message);
+}
+
+static void world_down(struct world *world)
+{
+	atomic_bool stopped = false;
+
+	vswitch_service.stop(world->vswitch, set_flag, &stopped);
+	WAIT_FOR(&world->rig, atomic_load(&stopped));
+	model_free(world->dpu.model);
+	world->dpu.model = NULL;
+	run_for(&world->rig, 20 * CLOCK_NS_PER_MS);
+	vswitch_service.fini(world->vswitch);
+	json_decref(world->result);
+	rig_down(&world->rig);
+}
+
+static void committed(void *arg, int status, const struct dpu_error *err, json_t *diff)
+{
+	struct world *world = arg;
+
+	world->status = status;
+	world->err = status ? *err : (struct dpu_error){ 0 };
+	world->done = true;
+}
+
+static int apply(struct world *world, const char *text)
+{
+	json_error_t where;
+	json_t *document = json_loads(text, 0, &where);
+	struct txn *txn;
+	int rc;
+
+	if (!document)
+		fail_msg("%d: %s", where.line, where.text);
+	rc = document_plan(world->dpu.model, document, false, &txn, &world->err);
+	if (rc != 0) {
+		json_decref(document);
+		return rc;
+	}
+	world->done = false;
+	txn_commit(txn, committed, world);
+	WAIT_FOR(&world->rig, world->done);
+	txn_free(txn);
+	json_decref(document);
+	return world->status;
+}
+
+static void must_apply(struct world *world, const char *text)
+{
+	if (apply(world, text) != 0)
+		fail_msg("%s: %s", world->err.path, world->err.message);
+}
+
+static void must_refuse(struct world *world, const char *text, const char *path, const char *part)
+{
+	if (apply(world, text) == 0)
+		fail_msg("accepted: %s", text);
+	if (strcmp(world->err.path, path) != 0 || !strstr(world->err.message, part))
+		fail_msg("%s: %s", world->err.path, world->err.message);
+}
+
+static void answered(void *arg, int status, json_t *result, const struct dpu_error *err)
+{
+	struct world *world = arg;
+
+	world->status = status;
+	world->err = status ? *err : (struct dpu_error){ 0 };
+	json_decref(world->result);
+	world->result = json_incref(result);
+	world->done = true;
+}
+
+static json_t *act(struct world *world, const char *action, const char *args)
+{
+	json_t *json = args ? json_loads(args, 0, NULL) : NULL;
+
+	world->done = false;
+	model_action(world->dpu.model, "dpu", action, NULL, NULL, json, answered, world);
+	WAIT_FOR(&world->rig, world->done);
+	json_decref(json);
+	if (world->status != 0)
+		fail_msg("%s: %s", world->err.path, world->err.message);
+	return world->result;
+}
+
+static const char basics[] =
+	"{\"tenants\":[{\"name\":\"blue\"},{\"name\":\"red\"}],"
+	"\"ports\":[{\"name\":\"up\",\"device\":\"tap:up0\"}],"
+	"\"underlays\":[{\"name\":\"fabric\",\"port\":\"up\",\"address\":\"192.0.2.1\",\"prefix_length\":24}],"
+	"\"vpcs\":[{\"name\":\"prod\",\"tenant\":\"blue\",\"vni\":100,\"underlay\":\"fabric\"},"
+	"{\"name\":\"prod\",\"tenant\":\"red\",\"vni\":200,\"underlay\":\"fabric\"}],"
+	"\"subnets\":[{\"name\":\"a\",\"tenant\":\"blue\",\"vpc\":\"prod\",\"prefix_v4\":\"10.0.0.0/"
+	"24\",\"prefix_v6\":\"fd00::/64\"},"
+	"{\"name\":\"a\",\"tenant\":\"red\",\"vpc\":\"prod\",\"prefix_v4\":\"10.0.0.0/24\"}]}";
+
+static void tables_are_sound(void **state)
+{
+	struct world world;
+
+	world_up(&world, 1);
+	if (model_lint(world.dpu.model, &world.err) != 0)
+		fail_msg("%s: %s", world.err.path, world.err.message);
+	world_down(&world);
+}
+
+static void objects_come_and_go(void **state)
+{
+	struct world world;
+	struct object *vnic;
+	char text[IP_TEXT];
+
+	world_up(&world, 2);
+	must_apply(&world, basics);
+	must_apply(
+		&world,
+		"{\"vnics\":[{\"name\":\"one\",\"tenant\":\"blue\",\"subnet\":\"a\",\"backend\":\"tap\",\"tap_name\":"
+		"\"one\"},"
+		"{\"name\":\"two\",\"tenant\":\"blue\",\"subnet\":\"a\",\"backend\":\"tap\",\"tap_name\":\"two\"}]}");
+	vnic = model_find(world.dpu.model, "vnic", "blue", "two");
+	assert_non_null(vnic);
+	assert_string_equal(ip_format(&((struct vnic *)vnic)->addresses.items[0], text), "10.0.0.3");
+	assert_string_equal(ip_format(&((struct vnic *)vnic)->addresses.items[1], text), "fd00::3");
+	assert_true(if_nametoindex("one") != 0);
+	must_apply(
+		&world,
+		"{\"mappings\":[{\"name\":\"m\",\"tenant\":\"blue\",\"vpc\":\"prod\",\"address\":\"10.0.0.9\",\"mac\":"
+		"\"02:00:00:00:00:09\",\"vtep\":\"192.0.2.9\"}]}");
+	json_t *why = act(&world, "why", "{\"vnic\":\"blue/one\",\"dst\":\"10.0.0.3\",\"dst_port\":80}");
+	assert_string_equal(json_string_value(json_object_get(why, "verdict")), "forward");
+	why = act(&world, "why", "{\"vnic\":\"blue/one\",\"dst\":\"10.0.0.77\",\"dst_port\":80}");
+	assert_string_equal(json_string_value(json_object_get(why, "reason")), "no-mapping");
+	/* The underlay's neighbour does not answer here. */
+	why = act(&world, "why", "{\"vnic\":\"blue/one\",\"dst\":\"10.0.0.9\",\"dst_port\":80}");
+	assert_non_null(json_object_get(why, "verdict"));
+	assert_int_equal(json_array_size(json_object_get(act(&world, "session_list", "{}"), "sessions")), 0);
+	world_down(&world);
+}
+
+static void groups_decide(void **state)
+{
+	struct world world;
+
+	world_up(&world, 1);
+	must_apply(&world, basics);
+	must_apply(&world, "{\"security_groups\":[{\"name\":\"g\",\"tenant\":\"blue\"}],"
+			   "\"vnics\":[{\"name\":\"one\",\"tenant\":\"blue\",\"subnet\":\"a\",\"backend\":\"tap\","
+			   "\"tap_name\":\"one\"},"
+			   "{\"name\":\"two\",\"tenant\":\"blue\",\"subnet\":\"a\",\"backend\":\"tap\",\"tap_name\":"
+			   "\"two\",\"security_groups\":[\"g\"]}]}");
+	json_t *why = act(&world, "why", "{\"vnic\":\"blue/one\",\"dst\":\"10.0.0.3\",\"dst_port\":80}");
+	assert_string_equal(json_string_value(json_object_get(why, "reason")), "ingress-denied");
+	must_apply(&world, "{\"security_group_rules\":[{\"name\":\"http\",\"tenant\":\"blue\",\"group\":\"g\","
+			   "\"direction\":\"ingress\","
+			   "\"protocol\":\"tcp\",\"port_range_min\":80}]}");
+	why = act(&world, "why", "{\"vnic\":\"blue/one\",\"dst\":\"10.0.0.3\",\"dst_port\":80}");
+	assert_string_equal(json_string_value(json_object_get(why, "verdict")), "forward");
+	why = act(&world, "why", "{\"vnic\":\"blue/one\",\"dst\":\"10.0.0.3\",\"dst_port\":81}");
+	assert_string_equal(json_string_value(json_object_get(why, "reason")), "ingress-denied");
+	world_down(&world);
+}
+
+static void faults_are_named(void **state)
+{
+	struct world world;
+
+	world_up(&world, 1);
+	must_apply(&world, basics);
+	must_refuse(&world, "{\"vpcs\":[{\"name\":\"x\",\"tenant\":\"red\",\"vni\":100}]}", "vpc/red/x.vni",
+		    "is used by vpc/blue/prod");
+	must_refuse(
+		&world,
+		"{\"subnets\":[{\"name\":\"b\",\"tenant\":\"blue\",\"vpc\":\"prod\",\"prefix_v4\":\"10.0.0.128/25\"}]}",
+		"subnet/blue/b.prefix_v4", "overlaps with subnet a");
+	must_refuse(&world,
+		    "{\"vnics\":[{\"name\":\"v\",\"tenant\":\"blue\",\"subnet\":\"a\",\"backend\":\"tap\","
+		    "\"addresses\":[\"10.0.1.1\"]}]}",
+		    "vnic/blue/v.addresses", "is not in subnet a");
+	must_refuse(&world,
+		    "{\"vnics\":[{\"name\":\"v\",\"tenant\":\"blue\",\"subnet\":\"a\",\"backend\":\"tap\","
+		    "\"addresses\":[\"10.0.0.1\"]}]}",
+		    "vnic/blue/v.addresses", "is the gateway");
+	must_refuse(
+		&world,
+		"{\"mappings\":[{\"name\":\"m\",\"tenant\":\"blue\",\"vpc\":\"prod\",\"address\":\"10.0.0.9\",\"mac\":"
+		"\"02:00:00:00:00:09\",\"vtep\":\"192.0.2.9\"},{\"name\":\"n\",\"tenant\":\"blue\",\"vpc\":\"prod\","
+		"\"address\":"
+		"\"10.0.0.9\",\"mac\":\"02:00:00:00:00:09\",\"vtep\":\"192.0.2.9\"}]}",
+		"mapping/blue/n.address", "declared twice");
+	assert_int_equal(model_count(world.dpu.model, "mapping", NULL), 0);
+	must_refuse(&world, "{\"ports\":[{\"name\":\"bad\",\"device\":\"af_packet:nosuchif\"}]}", "port/bad.device",
+		    "nosuchif");
+	world_down(&world);
+}
+
+static void many_mappings_load(void **state)
+{
+	enum { COUNT = 20000 };
+	struct world world;
+	json_t *list = json_array(), *document;
+	uint64_t began;
+	char *text;
+
+	world_up(&world, 1);
+	must_apply(&world, basics);
+	for (unsigned i = 0; i < COUNT; i++) {
+		char name[16], address[32];
+
+		snprintf(name, sizeof(name), "m%u", i);
+		snprintf(address, sizeof(address), "10.%u.%u.%u", 1 + (i >> 16), i >> 8 & 255, i & 255);
+		json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "name", name, "tenant", "blue",
+						      "vpc", "prod", "address", address, "mac", "02:00:00:00:00:09",
+						      "vtep", i % 2 ? "192.0.2.9" : "192.0.2.10"));
+	}
+	document = json_pack("{s:o}", "mappings", list);
+	text = json_dumps(document, 0);
+	began = clock_ns();
+	must_apply(&world, text);
+	print_message("%u mappings in %lu ms\n", COUNT, (unsigned long)((clock_ns() - began) / CLOCK_NS_PER_MS));
+	assert_int_equal(model_count(world.dpu.model, "mapping", NULL), COUNT);
+	free(text);
+	json_decref(document);
+	world_down(&world);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(tables_are_sound),   cmocka_unit_test(objects_come_and_go),
+		cmocka_unit_test(groups_decide),      cmocka_unit_test(faults_are_named),
+		cmocka_unit_test(many_mappings_load),
+	};
+
+	if (unshare(CLONE_NEWNET) != 0) {
+		fprintf(stderr, "skipped: needs root, to make a network namespace\n");
+		return 77;
+	}
+	test_pool();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
