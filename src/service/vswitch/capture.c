@@ -60,7 +60,7 @@ const struct field capture_start_fields[] = {
 
 const struct field capture_stop_fields[] = {
 	FIELD(struct capture_stop_args, id, .min = 1, .max = UINT32_MAX, .flags = FIELD_F_REQUIRED,
-	      .doc = "Number that capture_start gave."),
+	      .doc = "Number that capture-start gave."),
 	{ 0 },
 };
 
@@ -459,7 +459,7 @@ int capture_stop(void *ctx, struct object *object, const void *arguments, json_t
 		*ret_result = capture_json(capture);
 		return 0;
 	}
-	return error_set(err, DPU_E_NOT_FOUND, "id", "no capture has number %u; capture_list shows them", args->id);
+	return error_set(err, DPU_E_NOT_FOUND, "id", "no capture has number %u; capture-list shows them", args->id);
 }
 
 int capture_list(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err)

@@ -6,7 +6,7 @@
 static const struct field tenant_fields[] = {
 	FIELD(struct tenant, max_sessions, .unit = "sessions", .max = UINT32_MAX, .def = "0",
 	      .doc = "Sessions that all vNICs of the tenant may hold together; 0 means no limit."),
-	FIELD(struct tenant, max_session_rate, .unit = "sessions per second", .max = UINT32_MAX, .def = "0",
+	FIELD(struct tenant, max_session_rate, .unit = "sessions_per_second", .max = UINT32_MAX, .def = "0",
 	      .doc = "New sessions per second of all vNICs of the tenant together; 0 means no limit."),
 	FIELD(struct tenant, max_objects, .unit = "objects", .max = UINT32_MAX, .def = "0",
 	      .doc = "Objects of all classes that the tenant may own; 0 means no limit."),

@@ -35,7 +35,7 @@ static const struct field vnic_fields[] = {
 	FIELD(struct vnic, device, .flags = FIELD_F_IMMUTABLE, .max = 1024,
 	      .doc = "With backend=device: what drives it, as a port's device; for instance memif:PATH,server for a "
 		     "network function."),
-	FIELD(struct vnic, queues, .flags = FIELD_F_IMMUTABLE, .unit = "queue pairs", .min = 1, .max = 16, .def = "1",
+	FIELD(struct vnic, queues, .flags = FIELD_F_IMMUTABLE, .unit = "queue_pairs", .min = 1, .max = 16, .def = "1",
 	      .doc = "Queue pairs offered to the guest, spread over the workers."),
 	FIELD(struct vnic, mtu, .flags = FIELD_F_IMMUTABLE, .unit = "bytes", .min = 576, .max = 9216, .def = "1500",
 	      .doc = "Largest layer-3 packet; told to the guest."),

@@ -89,6 +89,7 @@ static int apply(struct world *world, const char *text)
 
 	if (!document)
 		fail_msg("%d: %s", where.line, where.text);
+	json_object_set_new(document, "version", json_integer(1));
 	rc = document_plan(world->dpu.model, document, false, &txn, &world->err);
 	if (rc != 0) {
 		json_decref(document);
@@ -189,7 +190,7 @@ static void objects_come_and_go(void **state)
 	/* The underlay's neighbour does not answer here. */
 	why = act(&world, "why", "{\"vnic\":\"blue/one\",\"dst\":\"10.0.0.9\",\"dst_port\":80}");
 	assert_non_null(json_object_get(why, "verdict"));
-	assert_int_equal(json_array_size(json_object_get(act(&world, "session_list", "{}"), "sessions")), 0);
+	assert_int_equal(json_array_size(json_object_get(act(&world, "session-list", "{}"), "sessions")), 0);
 	world_down(&world);
 }
 
