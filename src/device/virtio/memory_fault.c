@@ -23,7 +23,6 @@ struct watch {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic(struct watch *) chunks[CHUNKS]; /* grow only: the handler may look at any time */
 static struct sigaction previous;
-static bool installed;
 
 static struct watch *watch_find(uintptr_t address)
 {
@@ -74,17 +73,19 @@ static void on_sigbus(int signal_number, siginfo_t *info, void *context)
 	errno = saved_errno;
 }
 
+/* Also when somebody else has put a handler in our place meanwhile. */
 static int install(void)
 {
 	struct sigaction action = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_RESTART | SA_NODEFER };
+	struct sigaction current;
 
-	if (installed)
-		return 0;
-	sigemptyset(&action.sa_mask);
-	if (sigaction(SIGBUS, NULL, &previous) < 0 || sigaction(SIGBUS, &action, NULL) < 0)
+	if (sigaction(SIGBUS, NULL, &current) < 0)
 		return -errno;
-	installed = true;
-	return 0;
+	if (current.sa_flags & SA_SIGINFO && current.sa_sigaction == on_sigbus)
+		return 0;
+	previous = current;
+	sigemptyset(&action.sa_mask);
+	return sigaction(SIGBUS, &action, NULL) < 0 ? -errno : 0;
 }
 
 static int slot_take(struct watch **ret)

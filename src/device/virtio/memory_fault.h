@@ -2,9 +2,9 @@
 /* SIGBUS on memory that somebody else may truncate: a watched mapping that faults is replaced by anonymous memory and
  * its flag is set, so that only what uses this mapping stops.
  *
- * The handler is installed once per process, when the first mapping is watched; faults elsewhere go to the handler that
- * was there before. Threads that touch watched memory must not block SIGBUS. Watching and unwatching may be done from
- * any thread; looking up, in the handler, takes no lock. */
+ * The handler is the process's: installed when a mapping is watched, if it is not in place; faults elsewhere go to the
+ * handler that was there before. Threads that touch watched memory must not block SIGBUS. Watching and unwatching may
+ * be done from any thread; looking up, in the handler, takes no lock. */
 #pragma once
 
 #include <stdatomic.h>

@@ -316,8 +316,8 @@ int vhost_request_check_header(struct vhost_endpoint *endpoint, const struct vho
 	return 0;
 }
 
-/* The queue that a message names, or UINT32_MAX. */
-static uint32_t queue_named(const struct vhost_message *message)
+/* The queue that a message names, which may be any 32-bit number; -1 if it names none. */
+static int64_t queue_named(const struct vhost_message *message)
 {
 	switch (kinds[message->header.request].scope) {
 	case SCOPE_STATE:
@@ -327,22 +327,22 @@ static uint32_t queue_named(const struct vhost_message *message)
 	case SCOPE_U64:
 		return message->payload.u64 & VHOST_VRING_INDEX_MASK;
 	default:
-		return UINT32_MAX;
+		return -1;
 	}
 }
 
 int vhost_request_check(struct vhost_endpoint *endpoint, const struct vhost_message *message)
 {
 	const struct request_kind *kind = &kinds[message->header.request];
-	uint32_t index = queue_named(message);
+	int64_t index = queue_named(message);
 
 	if (message->fd_count < kind->min_fds || message->fd_count > kind->max_fds)
 		return vhost_refuse(endpoint, -EPROTO, "%s carries %u descriptors, not %u to %u", kind->name,
 				    message->fd_count, kind->min_fds, kind->max_fds);
 	if (kind->needs && !(endpoint->protocol_features & kind->needs))
 		return vhost_refuse(endpoint, -EPROTO, "%s without its protocol feature", kind->name);
-	if (index != UINT32_MAX && index >= endpoint->ops->max_queues)
-		return vhost_refuse(endpoint, -EPROTO, "%s names queue %u of %u", kind->name, index,
+	if (index >= endpoint->ops->max_queues)
+		return vhost_refuse(endpoint, -EPROTO, "%s names queue %u of %u", kind->name, (uint32_t)index,
 				    endpoint->ops->max_queues);
 	return 0;
 }

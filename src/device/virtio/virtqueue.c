@@ -62,6 +62,9 @@ int virtqueue_break(struct virtqueue *queue, const char *reason)
 	const char *expected = NULL;
 	uint64_t one = 1;
 
+	/* What is read where memory was does not make sense either: say what came first. */
+	if (atomic_load_explicit(&queue->memory->faulted, memory_order_relaxed))
+		reason = "the front end has taken memory away that it shared";
 	if (atomic_compare_exchange_strong(&queue->broken, &expected, reason) && queue->alarm_fd >= 0) {
 		ssize_t written = write(queue->alarm_fd, &one, sizeof(one));
 		(void)written; /* a full counter wakes control as well */
@@ -135,7 +138,7 @@ int virtqueue_pop(struct virtqueue *queue, struct virtq_element *elements, unsig
 		  unsigned room)
 {
 	if (__builtin_expect(atomic_load_explicit(&queue->memory->faulted, memory_order_relaxed), 0))
-		virtqueue_break(queue, "the front end has taken memory away that it shared");
+		virtqueue_break(queue, "the front end has taken memory away");
 	if (__builtin_expect(atomic_load_explicit(&queue->broken, memory_order_relaxed) != NULL, 0))
 		return -EPIPE;
 	return queue->packed ? virtq_packed_pop(queue, elements, max, iov, room)
