@@ -4,6 +4,7 @@
  *
  * usage: generator EAL-ARGUMENTS -- KEY=VALUE…
  *   flows=N size=BYTES seconds=S warmup=S dst_mac=M src_mac=M src_ip=A dst_ip=A rate=PPS (0 = as fast as it goes)
+ *   queues=N            per port; sends on the first, receives on all
  *   out=PORT in=PORT    port numbers (vdevs in order of the command line)
  * Flow i has source port 1024 + i mod 60000 and destination port 5000 + i / 60000.
  * Prints one JSON object: sent, received (of what was sent in the measured time), seconds, tx_mpps, rx_mpps. */
@@ -25,7 +26,7 @@
 enum { BURST = 32, PREFETCH = 8, PORTS_PER_FLOW_BLOCK = 60000, RING_SIZE = 1024 };
 
 struct plan {
-	uint32_t flows, size, seconds, warmup, out, in;
+	uint32_t flows, size, seconds, warmup, out, in, queues;
 	uint64_t rate;
 	struct rte_ether_addr dst_mac, src_mac;
 	rte_be32_t src_ip, dst_ip;
@@ -48,7 +49,8 @@ static void plan_set(struct plan *plan, const char *key, const char *value)
 		const char *key;
 		uint32_t *number;
 	} numbers[] = { { "flows", &plan->flows },   { "size", &plan->size }, { "seconds", &plan->seconds },
-			{ "warmup", &plan->warmup }, { "out", &plan->out },   { "in", &plan->in } };
+			{ "warmup", &plan->warmup }, { "out", &plan->out },   { "in", &plan->in },
+			{ "queues", &plan->queues } };
 
 	for (size_t i = 0; i < RTE_DIM(numbers); i++)
 		if (strcmp(key, numbers[i].key) == 0) {
@@ -71,7 +73,7 @@ static void plan_set(struct plan *plan, const char *key, const char *value)
 
 static void plan_read(struct plan *plan, int count, char **words)
 {
-	*plan = (struct plan){ .flows = 1000, .size = 64, .seconds = 3, .warmup = 1, .in = 1 };
+	*plan = (struct plan){ .flows = 1000, .size = 64, .seconds = 3, .warmup = 1, .in = 1, .queues = 1 };
 	for (int i = 0; i < count; i++) {
 		char *equals = strchr(words[i], '=');
 
@@ -84,13 +86,17 @@ static void plan_read(struct plan *plan, int count, char **words)
 		fail("size is at least 60 bytes");
 }
 
-static void port_open(uint16_t port, struct rte_mempool *pool)
+static void port_open(uint16_t port, unsigned queues, struct rte_mempool *pool)
 {
 	struct rte_eth_conf conf = { 0 };
 
-	if (rte_eth_dev_configure(port, 1, 1, &conf) != 0 ||
-	    rte_eth_rx_queue_setup(port, 0, RING_SIZE, SOCKET_ID_ANY, NULL, pool) != 0 ||
-	    rte_eth_tx_queue_setup(port, 0, RING_SIZE, SOCKET_ID_ANY, NULL) != 0 || rte_eth_dev_start(port) != 0)
+	if (rte_eth_dev_configure(port, queues, queues, &conf) != 0)
+		fail("a port does not take its configuration");
+	for (unsigned i = 0; i < queues; i++)
+		if (rte_eth_rx_queue_setup(port, i, RING_SIZE, SOCKET_ID_ANY, NULL, pool) != 0 ||
+		    rte_eth_tx_queue_setup(port, i, RING_SIZE, SOCKET_ID_ANY, NULL) != 0)
+			fail("a port does not take its queues");
+	if (rte_eth_dev_start(port) != 0)
 		fail("a port does not start");
 }
 
@@ -141,12 +147,15 @@ static void shuffle(struct rte_mbuf **frames, uint32_t count)
 static void receive_burst(const struct plan *plan, uint64_t *received)
 {
 	struct rte_mbuf *got[BURST];
-	uint16_t count = rte_eth_rx_burst(plan->in, 0, got, BURST);
 
-	for (uint16_t i = 0; i < count; i++)
-		/* Shorter frames are not ours: neighbour discovery and the like. */
-		*received += got[i]->pkt_len >= plan->size - RTE_ETHER_CRC_LEN;
-	rte_pktmbuf_free_bulk(got, count);
+	for (unsigned queue = 0; queue < plan->queues; queue++) {
+		uint16_t count = rte_eth_rx_burst(plan->in, queue, got, BURST);
+
+		for (uint16_t i = 0; i < count; i++)
+			/* Shorter frames are not ours: neighbour discovery and the like. */
+			*received += got[i]->pkt_len >= plan->size - RTE_ETHER_CRC_LEN;
+		rte_pktmbuf_free_bulk(got, count);
+	}
 }
 
 static void run_burst_loop(const struct plan *plan, struct rte_mbuf **frames, uint32_t frame_count, double seconds,
@@ -201,9 +210,9 @@ int main(int argc, char **argv)
 	for (uint32_t i = 0; i < frame_count; i++)
 		frames[i] = frame_new(&plan, frames_pool, i % plan.flows);
 	shuffle(frames, frame_count);
-	port_open(plan.out, pool);
+	port_open(plan.out, plan.queues, pool);
 	if (plan.in != plan.out)
-		port_open(plan.in, pool);
+		port_open(plan.in, plan.queues, pool);
 	for (unsigned i = 0; i < 100; i++) { /* up to 10 s for both links */
 		struct rte_eth_link a, b;
 
