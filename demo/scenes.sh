@@ -8,11 +8,11 @@ scene_start() {
 	lab_netns b
 	lab_netns box
 	lab_veth a up0 b up0
-	lab_dpud a a --workers 1 --vhost-dir "$LAB_DIR"
-	lab_dpud b b --workers 1 --vhost-dir "$LAB_DIR"
-	sed "s/BOX_NETNS/$LAB-box/" demo/net-a.yaml >"$LAB_DIR/net-a.yaml"
+	lab_dpud a a --workers 1
+	lab_dpud b b --workers 1
+	for name in a b; do sed "s|BOX_NETNS|$LAB-box|; s|LAB/|$LAB_DIR/|" "demo/net-$name.yaml" >"$LAB_DIR/net-$name.yaml"; done
 	run dpu a apply -f "$LAB_DIR/net-a.yaml"
-	run dpu b apply -f demo/net-b.yaml
+	run dpu b apply -f "$LAB_DIR/net-b.yaml"
 	step "three VMs boot: Debian's kernel under QEMU (TCG), virtio-net over vhost-user"
 	local start
 	start=$(now)
