@@ -216,9 +216,8 @@ int main(int argc, char **argv)
 	for (unsigned i = 0; i < 100; i++) { /* up to 10 s for both links */
 		struct rte_eth_link a, b;
 
-		rte_eth_link_get_nowait(plan.out, &a);
-		rte_eth_link_get_nowait(plan.in, &b);
-		if (a.link_status && b.link_status)
+		if (rte_eth_link_get_nowait(plan.out, &a) == 0 && rte_eth_link_get_nowait(plan.in, &b) == 0 &&
+		    a.link_status && b.link_status)
 			break;
 		rte_delay_ms(100);
 	}
