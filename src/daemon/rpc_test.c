@@ -244,8 +244,8 @@ static void actions(void **state)
 	peer_call(world, fd, "vnic.create", "{'tenant':'blue','name':'v1','fields':{'subnet':'s'}}", NULL);
 	peer_call(world, fd, "vnic.probe", "{'name':'blue/v1','args':{'note':'hi'}}",
 		  "{'count':3,'note':'hi','object':'v1'}");
-	peer_fail(world, fd, "vnic.probe", "{'name':'blue/v1','args':{'note':'fail'}}", "timeout",
-		  "note", "nobody answered");
+	peer_fail(world, fd, "vnic.probe", "{'name':'blue/v1','args':{'note':'fail'}}", "timeout", "note",
+		  "nobody answered");
 
 	/* One that answers later: the next request of this connection waits, another connection does not. */
 	int other = peer_dial(world, world->path);

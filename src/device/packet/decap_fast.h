@@ -19,8 +19,8 @@ static inline uint32_t decap_ipv4_hot(const struct path_config *config, const ui
 
 static inline uint32_t decap_ipv6_hot(const struct path_config *config, const uint8_t *ip, uint32_t length)
 {
-	if (unlikely(ip[0] >> 4 != 6 || ip[1] & 0x10 || load_be16(ip + 4) + 40u != length ||
-		     ip[6] != IPPROTO_UDP || !path_local_v6(config, ip + 24)))
+	if (unlikely(ip[0] >> 4 != 6 || ip[1] & 0x10 || load_be16(ip + 4) + 40u != length || ip[6] != IPPROTO_UDP ||
+		     !path_local_v6(config, ip + 24)))
 		return 0;
 	return IPV6_BYTES;
 }
