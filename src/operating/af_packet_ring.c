@@ -342,6 +342,14 @@ static void batch_fill(struct tx_batch *batch, struct rte_mbuf **packets, unsign
 			break;
 }
 
+static int batch_send(int fd, struct tx_batch *batch)
+{
+	if (batch->count > 0)
+		return sendmmsg(fd, batch->messages, batch->count, MSG_DONTWAIT);
+	errno = EINVAL; /* the first packet is impossible */
+	return -1;
+}
+
 /* Why the first one was refused. True when it may go later; else it is counted. */
 static bool refused(int error, struct port_tx_result *ret)
 {
@@ -364,11 +372,17 @@ unsigned af_packet_ring_tx(struct af_packet_ring *ring, struct rte_mbuf **packet
 {
 	struct tx_batch batch;
 	unsigned taken = 0;
+	bool was_down = false;
 
 	while (taken < count) {
 		batch_fill(&batch, packets + taken, count - taken);
-		int sent = batch.count ? sendmmsg(ring->fd, batch.messages, batch.count, MSG_DONTWAIT) : -1;
-		if (sent < 0 && refused(batch.count ? errno : EINVAL, ret))
+		int sent = batch_send(ring->fd, &batch);
+		/* The first call after the interface was down says so, even when it is up again. */
+		if (sent < 0 && errno == ENETDOWN && !was_down) {
+			was_down = true;
+			continue;
+		}
+		if (sent < 0 && refused(errno, ret))
 			break;
 		for (int i = 0; i < sent; i++)
 			ret->bytes += packets[taken + (unsigned)i]->pkt_len;

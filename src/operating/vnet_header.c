@@ -204,6 +204,16 @@ static bool request_checksum(struct rte_mbuf *m, uint32_t start, uint32_t offset
 	return start + m->l4_len <= m->data_len;
 }
 
+/* Segments differ in length, so their outer headers have checksums of their own, too. An outer UDP checksum of zero
+ * says that there is none. Of a frame that is not to be cut the sender has completed them (local checksum offload). */
+static void request_outer(struct rte_mbuf *m, const struct ip_place *outer)
+{
+	if (!outer->v6)
+		m->ol_flags |= RTE_MBUF_F_TX_OUTER_IP_CKSUM;
+	if (be16(rte_pktmbuf_mtod_offset(m, const uint8_t *, outer->l4 + UDP_CHECKSUM)) != 0)
+		m->ol_flags |= RTE_MBUF_F_TX_OUTER_UDP_CKSUM;
+}
+
 static bool request_segmentation(struct rte_mbuf *m, const struct virtio_net_hdr *header, const struct layout *layout)
 {
 	const struct ip_place *ip = &layout->inner;
@@ -226,6 +236,8 @@ static bool request_segmentation(struct rte_mbuf *m, const struct virtio_net_hdr
 		return false;
 	}
 	m->tso_segsz = header->gso_size;
+	if (layout->tunnel)
+		request_outer(m, &layout->outer);
 	return header->gso_size > 0 && m->l4_len >= 8 && ip->l4 + m->l4_len <= m->data_len;
 }
 
