@@ -112,8 +112,9 @@ struct port_tap_options {
 	bool far_end; /* we are the interface's neighbour, not its driver: port.mac is another than the interface's */
 };
 
-/* All open functions: 0 and a port whose queues are announced by queue_ready (at once for all kinds but vhost), or a
- * negative errno with err filled (path = the option's field). pool: of the port's mbufs. */
+/* All open functions: 0 and a port whose queues are announced by queue_ready (at once, but for vhost and for clients of
+ * memif: once the peer is there), or a negative errno with err filled (path = the option's field). pool: of the port's
+ * mbufs. */
 int port_vhost_open(const struct port_vhost_options *options, const char *name, struct loop *loop,
 		    struct rte_mempool *pool, const struct port_callbacks *callbacks, struct port **ret,
 		    struct dpu_error *err);

@@ -34,8 +34,9 @@ struct ethdev_queue {
 struct port_ethdev {
 	struct port port;
 	struct port_life life;
+	enum port_ethdev_kind kind;
 	uint16_t id; /* DPDK's */
-	bool configured, started;
+	bool started;
 	struct loop_timer *timer;
 	unsigned looks;
 	uint64_t missed, no_buffer; /* as counted so far */
@@ -206,13 +207,13 @@ static void set_receive(const struct port *port, const struct rte_eth_dev_info *
 
 /* ---- opening ---- */
 
+/* DPDK returns -1 where it does not care to say more. */
 static int fail(struct dpu_error *err, const char *what, int status)
 {
-	const char *detail = eal_last_error();
+	const char *detail = eal_last_error(), *reason = status == -1 ? "the driver refuses" : strerror(-status);
 
-	return error_set(err, status == -EPERM || status == -EACCES ? DPU_E_DENIED : DPU_E_IO, "device",
-			 "The device cannot be %s: %s%s%s.", what, strerror(-status), detail[0] ? "; DPDK says: " : "",
-			 detail);
+	return error_set(err, status == -EACCES ? DPU_E_DENIED : DPU_E_IO, "device", "The device cannot be %s: %s%s%s.",
+			 what, reason, detail[0] ? "; DPDK says: " : "", detail);
 }
 
 static int setup_queues(struct port_ethdev *ethdev, const struct rte_eth_dev_info *info,
@@ -271,7 +272,6 @@ static int configure(struct port_ethdev *ethdev, const struct rte_eth_dev_info *
 	}
 	if (status < 0)
 		return fail(err, "configured", status);
-	ethdev->configured = true;
 	status = set_mtu(ethdev, info, err);
 	if (status < 0)
 		return status;
@@ -280,9 +280,9 @@ static int configure(struct port_ethdev *ethdev, const struct rte_eth_dev_info *
 		return fail(err, "given its queues", status);
 	rte_eth_promiscuous_enable(ethdev->id); /* not all can; underlay addresses are then the device's own */
 	status = rte_eth_dev_start(ethdev->id);
-	if (status < 0)
+	ethdev->started = status == 0;
+	if (status < 0 && ethdev->kind != PORT_ETHDEV_CLIENT)
 		return fail(err, "started", status);
-	ethdev->started = true;
 	find_interrupts(ethdev, pci && conf.intr_conf.rxq);
 	return 0;
 }
@@ -309,47 +309,77 @@ static void count_missed(struct port_ethdev *ethdev)
 static void look(void *ctx)
 {
 	struct port_ethdev *ethdev = ctx;
+	bool up = ethdev->started && link_is_up(ethdev);
 
+	if (ethdev->life.stage == PORT_ABSENT && up)
+		port_life_retry(&ethdev->life);
 	if (ethdev->life.stage != PORT_OPEN)
 		return;
 	if (++ethdev->looks % LOOKS_PER_STATS == 0)
 		count_missed(ethdev);
-	port_set_up(&ethdev->port, link_is_up(ethdev)); /* last: its callback may close the port */
+	if (!up && ethdev->kind == PORT_ETHDEV_CLIENT)
+		port_life_lost(&ethdev->life);
+	else
+		port_set_up(&ethdev->port, up); /* last: its callback may close the port */
 }
 
 /* ---- life ---- */
 
-static void unplug(struct port *port)
+static void stop(struct port_ethdev *ethdev)
 {
-	struct port_ethdev *ethdev = (struct port_ethdev *)port;
-	struct rte_eth_dev_info info;
-
-	loop_timer_remove(ethdev->timer);
-	ethdev->timer = NULL;
-	for (unsigned i = 0; i < port->rx_queues; i++) {
+	for (unsigned i = 0; i < ethdev->port.rx_queues; i++) {
 		rte_pktmbuf_free_bulk(ethdev->queues[i].stash, ethdev->queues[i].stashed);
 		ethdev->queues[i].stashed = 0;
 	}
 	if (ethdev->started)
 		rte_eth_dev_stop(ethdev->id);
+	ethdev->started = false;
+}
+
+static void unplug(struct port_ethdev *ethdev)
+{
+	struct rte_eth_dev_info info;
+
+	stop(ethdev);
 	int status = rte_eth_dev_info_get(ethdev->id, &info);
 	if (status == 0)
 		status = rte_eth_dev_close(ethdev->id);
 	if (status == 0)
 		status = rte_dev_remove(info.device);
 	if (status < 0)
-		log_warn("port", "device cannot be unplugged", "port=\"%s\" error=\"%s\"", port->name,
+		log_warn("port", "device cannot be unplugged", "port=\"%s\" error=\"%s\"", ethdev->port.name,
 			 strerror(-status));
 }
 
-static int open_again(struct port *port)
+static void shut(struct port *port)
 {
-	return -ENODEV; /* not reached: these are never lost */
+	struct port_ethdev *ethdev = (struct port_ethdev *)port;
+
+	if (ethdev->life.stage == PORT_LOSING)
+		stop(ethdev);
+}
+
+/* The connection is made by DPDK's own thread: whether it is there shows some time after the start. */
+static int connect_again(struct port *port)
+{
+	struct port_ethdev *ethdev = (struct port_ethdev *)port;
+
+	if (ethdev->started && link_is_up(ethdev)) {
+		atomic_store(&port->up, true);
+		return 0;
+	}
+	stop(ethdev);
+	ethdev->started = rte_eth_dev_start(ethdev->id) == 0;
+	return -ENOTCONN;
 }
 
 static void free_port(struct port *port)
 {
-	free(port);
+	struct port_ethdev *ethdev = (struct port_ethdev *)port;
+
+	loop_timer_remove(ethdev->timer);
+	unplug(ethdev);
+	free(ethdev);
 }
 
 static int clip(const char *name, unsigned wanted, unsigned most)
@@ -381,29 +411,40 @@ static struct port_ethdev *allocate(uint16_t id, const char *name, uint16_t mtu,
 	ethdev->life = (struct port_life){
 		.port = port,
 		.tx_worker = info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MT_LOCKFREE ? PORT_WORKER_ANY : PORT_WORKER_OFF,
-		.open = open_again,
-		.shut = unplug,
+		.open = connect_again,
+		.shut = shut,
 		.free = free_port,
 	};
 	return ethdev;
 }
 
-static int plug(const char *devargs, uint16_t *ret_id, struct dpu_error *err)
+/* RTE_MAX_ETHPORTS if there is none. */
+static uint16_t find_port(const char *devargs)
 {
 	struct rte_dev_iterator iterator;
-	uint16_t id = RTE_MAX_ETHPORTS;
+	uint16_t id;
 
-	eal_forget_error();
-	int status = rte_dev_probe(devargs);
-	if (status == -EEXIST)
-		return error_set(err, DPU_E_EXISTS, "device", "Device \"%.128s\" is in use already.", devargs);
-	if (status < 0)
-		return fail(err, "plugged in", status);
 	RTE_ETH_FOREACH_MATCHING_DEV(id, devargs, &iterator)
 	{
 		rte_eth_iterator_cleanup(&iterator);
-		break;
+		return id;
 	}
+	return RTE_MAX_ETHPORTS;
+}
+
+/* Probing a device that is there already does nothing and succeeds, so that is asked first. */
+static int plug(const char *devargs, uint16_t *ret_id, struct dpu_error *err)
+{
+	if (find_port(devargs) != RTE_MAX_ETHPORTS)
+		return error_set(err, DPU_E_EXISTS, "device", "Device \"%.128s\" is in use already.", devargs);
+	if (rte_eth_dev_count_total() == RTE_MAX_ETHPORTS)
+		return error_set(err, DPU_E_LIMIT, "device", "DPDK drives at most %d devices in a process.",
+				 RTE_MAX_ETHPORTS);
+	eal_forget_error();
+	int status = rte_dev_probe(devargs);
+	if (status < 0)
+		return fail(err, "plugged in", status);
+	uint16_t id = find_port(devargs);
 	if (id == RTE_MAX_ETHPORTS)
 		return error_set(err, DPU_E_UNSUPPORTED, "device", "Device \"%.128s\" has no Ethernet port.", devargs);
 	*ret_id = id;
@@ -418,9 +459,9 @@ static void unplug_id(uint16_t id)
 		rte_dev_remove(info.device);
 }
 
-int port_ethdev_open(const char *devargs, const char *name, uint16_t mtu, unsigned queues, struct loop *loop,
-		     struct rte_mempool *pool, const struct port_callbacks *callbacks, struct port **ret,
-		     struct dpu_error *err)
+int port_ethdev_open(enum port_ethdev_kind kind, const char *devargs, const char *name, uint16_t mtu, unsigned queues,
+		     struct loop *loop, struct rte_mempool *pool, const struct port_callbacks *callbacks,
+		     struct port **ret, struct dpu_error *err)
 {
 	struct rte_eth_dev_info info;
 	uint16_t id = 0;
@@ -434,17 +475,20 @@ int port_ethdev_open(const char *devargs, const char *name, uint16_t mtu, unsign
 		unplug_id(id);
 		return error_set(err, DPU_E_LIMIT, "device", "No memory for the port.");
 	}
+	ethdev->kind = kind;
 	status = configure(ethdev, &info, err);
 	if (status == 0 && (loop_timer_add(loop, LINK_NS, LINK_NS, look, ethdev, &ethdev->timer) < 0 ||
 			    port_life_init(&ethdev->life, loop) < 0))
 		status = error_set(err, DPU_E_LIMIT, "device", "No memory for the port.");
 	if (status < 0) {
-		unplug(&ethdev->port);
 		free_port(&ethdev->port);
 		return status;
 	}
-	atomic_store(&ethdev->port.up, link_is_up(ethdev));
 	*ret = &ethdev->port;
-	port_life_start(&ethdev->life);
+	atomic_store(&ethdev->port.up, ethdev->started && link_is_up(ethdev));
+	if (kind == PORT_ETHDEV_CLIENT && !atomic_load(&ethdev->port.up))
+		port_life_wait(&ethdev->life);
+	else
+		port_life_start(&ethdev->life);
 	return 0;
 }

@@ -9,7 +9,12 @@ int port_af_packet_open(const char *interface, const char *name, uint16_t mtu, u
 			struct rte_mempool *pool, const struct port_callbacks *callbacks, struct port **ret,
 			struct dpu_error *err);
 
+enum port_ethdev_kind {
+	PORT_ETHDEV_DEVICE,
+	PORT_ETHDEV_CLIENT, /* connects to a peer when it is started (memif): started again until that works */
+};
+
 /* A DPDK device by its arguments. */
-int port_ethdev_open(const char *devargs, const char *name, uint16_t mtu, unsigned queues, struct loop *loop,
-		     struct rte_mempool *pool, const struct port_callbacks *callbacks, struct port **ret,
-		     struct dpu_error *err);
+int port_ethdev_open(enum port_ethdev_kind kind, const char *devargs, const char *name, uint16_t mtu, unsigned queues,
+		     struct loop *loop, struct rte_mempool *pool, const struct port_callbacks *callbacks,
+		     struct port **ret, struct dpu_error *err);

@@ -77,7 +77,8 @@ static void try_open(void *ctx)
 		loop_timer_rearm(life->retry, RETRY_NS);
 		return;
 	}
-	port_notice(life->port, "interface-back", "The interface of port %s is there again.", life->port->name);
+	if (life->was_lost)
+		port_notice(life->port, "interface-back", "The other end of port %s is there again.", life->port->name);
 	announce(life);
 	if (life->port->changed)
 		life->port->changed(life->port->ctx, life->port);
@@ -93,13 +94,20 @@ void port_life_start(struct port_life *life)
 	announce(life);
 }
 
+void port_life_wait(struct port_life *life)
+{
+	life->stage = PORT_ABSENT;
+	loop_timer_rearm(life->retry, RETRY_NS);
+}
+
 void port_life_lost(struct port_life *life)
 {
 	if (life->stage != PORT_OPEN)
 		return;
 	life->stage = PORT_LOSING;
+	life->was_lost = true;
 	port_notice(life->port, "interface-lost",
-		    "The interface of port %s is gone; it is opened again once it is back.", life->port->name);
+		    "The other end of port %s is gone; it is opened again once it is back.", life->port->name);
 	take_back(life);
 }
 

@@ -23,7 +23,7 @@ struct port_life {
 	void (*shut)(struct port *port); /* closes what open() opened; the owner has released all queues */
 	void (*free)(struct port *port); /* the rest, at the end */
 	enum port_life_stage stage;
-	bool announced;
+	bool announced, was_lost;
 	unsigned held; /* queues that the owner has not yet released */
 	struct loop_timer *retry;
 	void (*done)(void *arg); /* of close */
@@ -33,6 +33,8 @@ struct port_life {
 int port_life_init(struct port_life *life, struct loop *loop);
 /* After a first open() that the kind has done itself: announces the queues. */
 void port_life_start(struct port_life *life);
+/* After a first open() that has found nobody: tries again until it works, then announces the queues. */
+void port_life_wait(struct port_life *life);
 /* The interface has gone: takes the queues back, shuts, and opens again as soon as that works. */
 void port_life_lost(struct port_life *life);
 /* It may be back: try now instead of within a second. */

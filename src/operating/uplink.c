@@ -4,10 +4,14 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 #include <net/if.h>
 #include <rte_ethdev.h>
 #include "base/str.h"
@@ -55,12 +59,12 @@ static int check_interface(const char *interface, struct dpu_error *err)
 	return 0;
 }
 
-static int open_ethdev(const struct uplink *uplink, const char *devargs, unsigned queues, struct port **ret,
-		       struct dpu_error *err)
+static int open_ethdev(const struct uplink *uplink, enum port_ethdev_kind kind, const char *devargs, unsigned queues,
+		       struct port **ret, struct dpu_error *err)
 {
 	if (!eal_started())
 		return error_set(err, DPU_E_UNSUPPORTED, "device", "DPDK is not running in this process.");
-	return port_ethdev_open(devargs, uplink->name, uplink->mtu, queues, uplink->loop, uplink->pool,
+	return port_ethdev_open(kind, devargs, uplink->name, uplink->mtu, queues, uplink->loop, uplink->pool,
 				uplink->callbacks, ret, err);
 }
 
@@ -95,40 +99,28 @@ static int open_tap(const struct uplink *uplink, const char *interface, struct p
 	return status;
 }
 
-/* DPDK wants another number for each virtual device of a kind. */
-static int free_number(const char *kind)
+/* Virtual devices of DPDK are named for the process. A number is never used twice: a device that could not be plugged
+ * in may keep its name. */
+static unsigned next_number(void)
 {
-	char name[RTE_ETH_NAME_MAX_LEN];
-	uint16_t id;
+	static atomic_uint number;
 
-	for (int i = 0; i < RTE_MAX_ETHPORTS; i++) {
-		snprintf(name, sizeof(name), "%s%d", kind, i);
-		if (rte_eth_dev_get_port_by_name(name, &id) < 0)
-			return i;
-	}
-	return -1;
-}
-
-static int too_many(struct dpu_error *err)
-{
-	return error_set(err, DPU_E_LIMIT, "device", "DPDK drives at most %d devices in a process.", RTE_MAX_ETHPORTS);
+	return atomic_fetch_add(&number, 1);
 }
 
 static int open_af_xdp(const struct uplink *uplink, const char *interface, struct port **ret, struct dpu_error *err)
 {
 	char devargs[256];
-	int status = check_interface(interface, err), number = free_number("net_af_xdp");
+	int status = check_interface(interface, err);
 
 	if (status < 0)
 		return status;
 	if (if_nametoindex(interface) == 0)
 		return error_set(err, DPU_E_NOT_FOUND, "device",
 				 "There is no interface \"%s\" in this network namespace.", interface);
-	if (number < 0)
-		return too_many(err);
-	snprintf(devargs, sizeof(devargs), "net_af_xdp%d,iface=%s,start_queue=0,queue_count=%u", number, interface,
-		 uplink->queues);
-	return open_ethdev(uplink, devargs, uplink->queues, ret, err);
+	snprintf(devargs, sizeof(devargs), "net_af_xdp%u,iface=%s,start_queue=0,queue_count=%u", next_number(),
+		 interface, uplink->queues);
+	return open_ethdev(uplink, PORT_ETHDEV_DEVICE, devargs, uplink->queues, ret, err);
 }
 
 /* ---- memif ---- */
@@ -196,24 +188,51 @@ static void memif_mac(const struct memif *memif, uint8_t mac[6])
 	mac[0] = (uint8_t)((mac[0] & 0xfc) | 2); /* locally administered, unicast */
 }
 
+/* DPDK 22.11 leaks a port for each server socket that it cannot make, so look first. Asking with another type of socket
+ * than memif's (SOCK_SEQPACKET) does not disturb a live one, which answers EPROTOTYPE: DPDK does not survive a
+ * connection that ends in the middle of the greeting. */
+static int prepare_socket(const char *path, struct dpu_error *err)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	CLEANUP(close_fd) int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	char folder[sizeof(address.sun_path)];
+	struct stat status;
+
+	snprintf(folder, sizeof(folder), "%s", path);
+	*strrchr(folder, '/') = '\0'; /* the path is absolute */
+	if (stat(folder[0] ? folder : "/", &status) < 0 || !S_ISDIR(status.st_mode))
+		return error_set(err, DPU_E_NOT_FOUND, "device", "There is no folder \"%s\" for the socket.", folder);
+	if (lstat(path, &status) < 0)
+		return 0;
+	if (!S_ISSOCK(status.st_mode))
+		return error_set(err, DPU_E_EXISTS, "device", "\"%s\" exists already and is no socket.", path);
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0 || errno != ECONNREFUSED)
+		return error_set(err, DPU_E_IN_USE, "device", "Another process listens at \"%s\".", path);
+	unlink(path);
+	return 0;
+}
+
 static int open_memif(const struct uplink *uplink, const char *text, struct port **ret, struct dpu_error *err)
 {
 	CLEANUP(free_pointer) char *copy = strdup(text);
 	struct memif memif = { .queues = uplink->queues };
 	char devargs[512];
 	uint8_t mac[6];
-	int number = free_number("net_memif");
 
 	int status = copy ? memif_parse(copy, &memif, err) : error_set(err, DPU_E_LIMIT, "device", "No memory.");
 	if (status < 0)
 		return status;
-	if (number < 0)
-		return too_many(err);
+	status = memif.server ? prepare_socket(memif.path, err) : 0;
+	if (status < 0)
+		return status;
 	memif_mac(&memif, mac);
 	snprintf(devargs, sizeof(devargs),
-		 "net_memif%d,id=0,role=%s,socket=%s,socket-abstract=no,mac=%02x:%02x:%02x:%02x:%02x:%02x", number,
-		 memif.server ? "server" : "client", memif.path, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
-	return open_ethdev(uplink, devargs, memif.queues, ret, err);
+		 "net_memif%u,id=0,role=%s,socket=%s,socket-abstract=no,mac=%02x:%02x:%02x:%02x:%02x:%02x",
+		 next_number(), memif.server ? "server" : "client", memif.path, mac[0], mac[1], mac[2], mac[3], mac[4],
+		 mac[5]);
+	return open_ethdev(uplink, memif.server ? PORT_ETHDEV_DEVICE : PORT_ETHDEV_CLIENT, devargs, memif.queues, ret,
+			   err);
 }
 
 /* ---- DPDK device arguments ---- */
@@ -269,7 +288,7 @@ static int open_device(const struct uplink *uplink, struct port **ret, struct dp
 	if ((rest = after(uplink->device, "memif:")))
 		return open_memif(uplink, rest, ret, err);
 	if (is_pci_address(uplink->device) || is_virtual_device(uplink->device))
-		return open_ethdev(uplink, uplink->device, uplink->queues, ret, err);
+		return open_ethdev(uplink, PORT_ETHDEV_DEVICE, uplink->device, uplink->queues, ret, err);
 	return wrong(err, uplink->device);
 }
 

@@ -9,6 +9,7 @@
 #include <rte_ip.h>
 #include <rte_tcp.h>
 #include "device/packet/path.h"
+#include "device/packet/segment.h"
 
 #ifndef VIRTIO_NET_HDR_GSO_UDP_L4 /* headers older than Linux 6.2 */
 #define VIRTIO_NET_HDR_GSO_UDP_L4 5
@@ -175,14 +176,15 @@ static bool complete_sctp(struct rte_mbuf *m, uint32_t start)
 /* Layouts that mbuf flags have no words for. The field holds the sum of the pseudo header. */
 static bool complete(struct rte_mbuf *m, uint32_t start, uint32_t offset)
 {
-	uint16_t sum;
+	uint32_t sum = 0;
 
-	if (start + offset + 2 > m->data_len || rte_raw_cksum_mbuf(m, start, m->pkt_len - start, &sum) < 0)
+	if (start + offset + 2 > m->data_len || !packet_sum(m, start, m->pkt_len - start, &sum))
 		return false;
-	sum = (uint16_t)~sum;
-	if (sum == 0) /* the same value, and in UDP 0 says that there is no checksum */
-		sum = 0xffff;
-	memcpy(rte_pktmbuf_mtod_offset(m, uint8_t *, start + offset), &sum, sizeof(sum));
+	sum = (sum & 0xffff) + (sum >> 16);
+	uint16_t checksum = (uint16_t) ~(sum + (sum >> 16));
+	if (checksum == 0) /* the same value, and in UDP 0 says that there is no checksum */
+		checksum = 0xffff;
+	memcpy(rte_pktmbuf_mtod_offset(m, uint8_t *, start + offset), &checksum, sizeof(checksum));
 	return true;
 }
 
