@@ -39,6 +39,7 @@ struct wire_end {
 struct wire {
 	struct rig *rig;
 	struct port *ports[2];
+	struct port *_Atomic out[2]; /* the same for workers; NULL before a port is closed */
 	struct wire_end ends[2][PORT_MAX_QUEUES];
 	unsigned attached[2]; /* queues that are polled */
 	unsigned next_worker, changes;
@@ -50,7 +51,7 @@ struct wire {
 	atomic_uint kept_count;
 };
 void wire_callbacks(struct wire *wire, struct rig *rig, unsigned side, struct port_callbacks *ret);
-/* After both ports are open (one is enough with sink). */
+void wire_close_side(struct wire *wire, unsigned side);
 void wire_close(struct wire *wire);
 
 struct rte_mempool *test_pool(void);

@@ -38,7 +38,8 @@ struct port_ops {
 	int (*arm)(struct port *port, unsigned queue); /* as worker_source.arm; NULL: cannot be armed */
 	void (*disarm)(struct port *port, unsigned queue);
 	int (*fd)(struct port *port, unsigned queue);
-	/* Take the queues back (queue_gone), then free the port and call done. Control thread. Once. */
+	/* Take the queues back (queue_gone), then free the port and call done. Control thread. Once. Before, the owner
+	 * unpublishes the port: the grace period after queue_gone covers those that still see it. */
 	void (*close)(struct port *port, void (*done)(void *arg), void *arg);
 };
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include "operating/net_rig.h"
 
@@ -137,6 +138,50 @@ static void several_queues(void **state)
 	pair_down(&pair);
 }
 
+static uint64_t cpu_ns(void)
+{
+	struct timespec used;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+	return (uint64_t)used.tv_sec * CLOCK_NS_PER_S + (uint64_t)used.tv_nsec;
+}
+
+/* Ten vNICs with nothing to do cost next to nothing, and still answer at once. */
+static void idle(void **state)
+{
+	static struct wire wires[10];
+	struct rig rig;
+	struct netns ns;
+	char name[16];
+
+	rig_up(&rig, 2, WORKER_BALANCED);
+	netns_up(&ns);
+	run_in(&ns, "echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6 2>/dev/null; true");
+	for (unsigned i = 0; i < 10; i++) {
+		struct port_tap_options options = { .name = name, .netns = ns.path, .queue_pairs = 2, .mtu = 1500 };
+		memset(&wires[i], 0, sizeof(wires[i]));
+		wires[i].sink = true;
+		snprintf(name, sizeof(name), "vnic%u", i);
+		tap_open(&wires[i], &rig, 0, &options);
+	}
+	for (uint64_t end = clock_ns() + CLOCK_NS_PER_S; clock_ns() < end;)
+		assert_int_equal(loop_once(rig.loop, 100), 0);
+	uint64_t start = clock_ns(), used = cpu_ns();
+	for (uint64_t end = start + 2 * CLOCK_NS_PER_S; clock_ns() < end;)
+		assert_int_equal(loop_once(rig.loop, 100), 0);
+	double percent = (double)(cpu_ns() - used) * 100 / (double)(clock_ns() - start);
+	print_message("ten idle TAPs with two queues each, two workers: %.3f %% of a core\n", percent);
+	assert_true(percent < 2);
+	for (unsigned i = 0; i < 10; i++) {
+		run_in(&ns, "ip addr add 10.%u.0.1/24 dev vnic%u && bash -c \"echo x > /dev/udp/10.%u.0.9/9\"", i, i,
+		       i);
+		WAIT_FOR(&rig, atomic_load(&wires[i].kept_count) > 0); /* it asks for the neighbour, at least */
+		wire_close(&wires[i]);
+	}
+	netns_down(&ns);
+	rig_down(&rig);
+}
+
 /* ---- life ---- */
 
 static void interface_deleted(void **state)
@@ -185,6 +230,7 @@ static void closed_while_losing(void **state)
 	for (unsigned turns = 0; atomic_load(&port->up) && turns < 1000; turns++)
 		loop_once(pair.rig.loop, 1);
 	assert_false(atomic_load(&port->up));
+	atomic_store(&pair.wire.out[0], NULL);
 	port->ops->close(port, set_flag, &closed);
 	WAIT_FOR(&pair.rig, atomic_load(&closed));
 	pair.wire.ports[0] = NULL;
@@ -329,11 +375,17 @@ static void refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(configured),        cmocka_unit_test(tcp_with_segmentation),
-		cmocka_unit_test(tcp_in_software),   cmocka_unit_test(datagrams_of_all_lengths),
-		cmocka_unit_test(several_queues),    cmocka_unit_test(interface_deleted),
-		cmocka_unit_test(namespace_deleted), cmocka_unit_test(closed_while_losing),
-		cmocka_unit_test(kept_over_restart), cmocka_unit_test(refused),
+		cmocka_unit_test(configured),
+		cmocka_unit_test(tcp_with_segmentation),
+		cmocka_unit_test(tcp_in_software),
+		cmocka_unit_test(datagrams_of_all_lengths),
+		cmocka_unit_test(several_queues),
+		cmocka_unit_test(idle),
+		cmocka_unit_test(interface_deleted),
+		cmocka_unit_test(namespace_deleted),
+		cmocka_unit_test(closed_while_losing),
+		cmocka_unit_test(kept_over_restart),
+		cmocka_unit_test(refused),
 	};
 
 	net_rig_init();

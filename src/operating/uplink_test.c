@@ -53,16 +53,6 @@ static void bench_down(struct bench *bench)
 	rig_down(&bench->rig);
 }
 
-static void close_side(struct bench *bench, unsigned side)
-{
-	atomic_bool closed = false;
-	struct port *port = bench->wire.ports[side];
-
-	port->ops->close(port, set_flag, &closed);
-	WAIT_FOR(&bench->rig, atomic_load(&closed));
-	bench->wire.ports[side] = NULL;
-}
-
 /* ---- strings ---- */
 
 static void wrong_devices(void **state)
@@ -278,7 +268,7 @@ static void memif_pair(void **state)
 		}
 		if (round > 0)
 			break;
-		close_side(&bench, 1);
+		wire_close_side(&bench.wire, 1);
 		WAIT_FOR(&bench.rig, !atomic_load(&left->up));
 	}
 	bench_down(&bench);

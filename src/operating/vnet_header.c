@@ -163,9 +163,8 @@ static bool complete_sctp(struct rte_mbuf *m, uint32_t start)
 	memset(rte_pktmbuf_mtod_offset(m, uint8_t *, at), 0, 4);
 	uint32_t skip = start;
 	for (const struct rte_mbuf *part = m; part; part = part->next) {
-		if (skip < part->data_len)
-			crc = rte_hash_crc(rte_pktmbuf_mtod_offset(part, const uint8_t *, skip), part->data_len - skip,
-					   crc);
+		for (uint32_t i = skip; i < part->data_len; i++)
+			crc = rte_hash_crc_1byte(*rte_pktmbuf_mtod_offset(part, const uint8_t *, i), crc);
 		skip -= RTE_MIN(skip, part->data_len);
 	}
 	crc = ~crc;
