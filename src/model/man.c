@@ -105,7 +105,7 @@ char *model_manual_man(const struct model *model, const char *class_name)
 		return NULL;
 	text_printf(&text, ".Dd %s\n.Dt DPU-", page_date);
 	add_upper(&text, class_name);
-	text_printf(&text, " 5\n.Os softdpu\n.Sh NAME\n.Nm dpu-%s\n", class_name);
+	text_printf(&text, " 5\n.Os\n.Sh NAME\n.Nm dpu-%s\n", class_name);
 	add_description_line(&text, state->class->doc);
 	text_add(&text, ".Sh DESCRIPTION\n");
 	add_prose(&text, state->class->doc);

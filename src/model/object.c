@@ -65,11 +65,17 @@ bool object_equal(const struct class_state *state, const struct object *a, const
 const char *object_path(const struct object *object, char *buf, size_t size)
 {
 	const char *name = object->name ? object->name : "";
+	const char *tenant = object->tenant ? object->tenant->name : "";
+	int length = snprintf(buf, size, "%s/%s%s%s", object->class->name, tenant, tenant[0] ? "/" : "", name);
 
-	if (object->tenant)
-		snprintf(buf, size, "%s/%s/%s", object->class->name, object->tenant->name, name);
-	else
-		snprintf(buf, size, "%s/%s", object->class->name, name);
+	if ((size_t)length < size)
+		return buf;
+	/* Cut: not within a character, since paths travel as JSON. buf ends in the first bytes of one, if in any. */
+	size_t end = size - 1;
+	while (end > 0 && ((unsigned char)buf[end - 1] & 0xc0) == 0x80)
+		end--;
+	if (end > 0 && (unsigned char)buf[end - 1] >= 0xc0)
+		buf[end - 1] = 0;
 	return buf;
 }
 

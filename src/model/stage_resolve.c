@@ -30,16 +30,13 @@ static const char *text_field(const struct change *change, const char *name)
 
 static int change_error(const struct change *change, int status, struct dpu_error *err)
 {
-	char path[OBJECT_PATH_TEXT];
+	char path[4 * OBJECT_PATH_TEXT]; /* error_prefix() cuts between characters */
 	const char *name = change->key ? change->key : text_field(change, "name");
 	const char *tenant = change->tenant ? change->tenant : text_field(change, "tenant");
 	bool whole = !tenant || class_is_global(change->class) || (name && strchr(name, '/'));
 
-	if (name)
-		snprintf(path, sizeof(path), "%s/%s%s%.255s", change->class->class->name, whole ? "" : tenant,
-			 whole ? "" : "/", name);
-	else
-		snprintf(path, sizeof(path), "%s", change->class->class->name);
+	snprintf(path, sizeof(path), "%s%s%s%s%s", change->class->class->name, name ? "/" : "",
+		 name && !whole ? tenant : "", name && !whole ? "/" : "", name ? name : "");
 	error_prefix(err, path);
 	return status;
 }

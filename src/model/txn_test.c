@@ -139,6 +139,25 @@ static void long_names(void **state)
 	assert_non_null(strstr(err.message, "at most 255"));
 }
 
+/* Errors about hopeless names can still be sent as JSON. */
+static void errors_are_text(void **state)
+{
+	char key[2000] = "blue/x";
+
+	while (strlen(key) < 1500)
+		strcat(key, "\xe2\x82\xac");
+	for (int i = 0; i < 3; i++) {
+		struct dpu_error err = { 0 };
+		memmove(key + 6, key + 5, strlen(key) - 4);
+		assert_true(test_change(model, CHANGE_CREATE, "group", key, NULL, &err) < 0);
+		json_t *path = json_string(err.path), *message = json_string(err.message);
+		assert_non_null(path);
+		assert_non_null(message);
+		json_decref(path);
+		json_decref(message);
+	}
+}
+
 static void renames(void **state)
 {
 	test_do(model, CHANGE_UPDATE, "vnic", "blue/web", "{'name': 'www', 'mtu': 1400}");
@@ -637,6 +656,7 @@ int main(void)
 		TEST(updates_only_what_changes),
 		TEST(names_and_keys),
 		TEST(long_names),
+		TEST(errors_are_text),
 		TEST(renames),
 		TEST(values_out_of_line),
 		TEST(references),
