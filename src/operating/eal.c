@@ -219,8 +219,7 @@ static int start(const struct eal_options *options, bool huge_pages, struct dpu_
 				 strerror(-status), last_error[0] ? ": " : "", last_error,
 				 options->memory_mb ? options->memory_mb : DEFAULT_MEMORY_MB,
 				 huge_pages ? "huge" : "normal");
-	if (!huge_pages) /* it is empty: nothing is shared with other processes */
-		rmdir(rte_eal_get_runtime_dir());
+	rmdir(rte_eal_get_runtime_dir()); /* it is empty: nothing is shared with other processes */
 	return 0;
 }
 
