@@ -7,6 +7,8 @@
 #include "device/packet/packet_priv.h"
 #include "device/packet/path_config_priv.h"
 
+enum { DECAP_HOT_BYTES = ETHER_BYTES + IPV6_BYTES + UDP_BYTES + TUNNEL_BYTES + ETHER_BYTES };
+
 /* The IP header at frame + 14 is plain and leads UDP to us: its length, 0 otherwise. */
 static inline uint32_t decap_ipv4_hot(const struct path_config *config, const uint8_t *ip, uint32_t length)
 {
@@ -38,15 +40,15 @@ static inline enum tunnel_kind decap_kind_hot(const uint8_t *udp)
 	return TUNNEL_NONE;
 }
 
-/* Strips the outer headers and returns the VPC's slot; or returns -1 and has changed nothing in the frame. */
+/* m has at least DECAP_HOT_BYTES in its first segment. Strips the outer headers, sets ret->outer_length and returns the
+ * VPC's slot; or returns -1 and has changed nothing in the frame. */
 static inline int packet_decap_hot(const struct path_config *config, struct rte_mbuf *m, struct packet_info *ret)
 {
 	const uint64_t requests = RTE_MBUF_F_TX_L4_MASK | RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG;
 	const uint8_t *frame = rte_pktmbuf_mtod(m, const uint8_t *), *ip = frame + ETHER_BYTES;
 	uint32_t l3_length, length = m->pkt_len - ETHER_BYTES;
 
-	if (unlikely(m->data_len < ETHER_BYTES + IPV6_BYTES + UDP_BYTES + TUNNEL_BYTES + ETHER_BYTES ||
-		     m->packet_type & RTE_PTYPE_TUNNEL_MASK || m->ol_flags & requests))
+	if (unlikely(m->packet_type & RTE_PTYPE_TUNNEL_MASK || m->ol_flags & requests))
 		return -1;
 	uint16_t ether_type = load16(frame + 12);
 	if (ether_type == RTE_BE16(RTE_ETHER_TYPE_IPV4))
@@ -67,11 +69,6 @@ static inline int packet_decap_hot(const struct path_config *config, struct rte_
 
 	uint32_t stripped = ETHER_BYTES + l3_length + UDP_BYTES + TUNNEL_BYTES;
 	ret->outer_length = (uint16_t)stripped;
-	ret->outer_src = (struct ip_addr){ .family = l3_length == IPV4_BYTES ? IP_V4 : IP_V6 };
-	if (l3_length == IPV4_BYTES)
-		memcpy(ret->outer_src.bytes, ip + 12, 4);
-	else
-		memcpy(ret->outer_src.bytes, ip + 8, 16);
 	m->ol_flags &= ~(RTE_MBUF_F_RX_IP_CKSUM_MASK | RTE_MBUF_F_RX_L4_CKSUM_MASK);
 	m->packet_type = 0;
 	m->data_off += (uint16_t)stripped;

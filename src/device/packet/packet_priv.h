@@ -84,15 +84,18 @@ static inline uint16_t fold16(uint64_t sum)
 	return (uint16_t)((sum & 0xffff) + (sum >> 16));
 }
 
-/* Is the checksum of a 20-byte IPv4 header right, that is, its sum a multiple of 0xffff (and not 0: the version is in
- * it)? */
+/* Is the checksum of a 20-byte IPv4 header right, that is, its sum all ones? RFC 1071 in words of 64, 32 and 16 bits;
+ * what is carried out is added in again. */
 static inline bool ipv4_sum_ok(const uint8_t *ip)
 {
-	uint64_t sum = (uint64_t)load32(ip) + load32(ip + 4) + load32(ip + 8) + load32(ip + 12) + load32(ip + 16);
+	uint64_t a = load64(ip), b = load64(ip + 12), sum = a + b, c = load32(ip + 8);
 
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return (sum & 0xffff) + (sum >> 16) == 0xffff;
+	sum += sum < b;
+	sum += c;
+	sum += sum < c;
+	uint32_t low = (uint32_t)sum, folded = low + (uint32_t)(sum >> 32);
+	folded += folded < low;
+	return folded + (folded << 16 | folded >> 16) >= 0xffff0000;
 }
 
 /* Sum of bytes (native 16-bit words, RFC 1071 section 2B), unfolded below 2^48. */

@@ -296,6 +296,11 @@ static enum drop_reason parse_arp(struct parse *p)
 	return packet_pull(p->m, ETHER_BYTES + ARP_BYTES);
 }
 
+static uint32_t parse_checksum_flag(const struct rte_mbuf *m)
+{
+	return (m->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_BAD ? PACKET_F_L4_CSUM_BAD : 0;
+}
+
 static void parse_start(struct packet_info *info, uint16_t vpc)
 {
 	struct packet_info clean = {
@@ -337,8 +342,5 @@ enum drop_reason packet_parse_slow(struct rte_mbuf *m, uint16_t vpc, struct pack
 
 enum drop_reason packet_parse(struct rte_mbuf *m, uint16_t vpc, struct packet_info *ret)
 {
-	if (!packet_parse_hot(m, vpc, ret))
-		return packet_parse_slow(m, vpc, ret);
-	packet_info_plain(ret);
-	return DROP_NONE;
+	return packet_parse_slow(m, vpc, ret);
 }

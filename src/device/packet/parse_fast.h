@@ -1,11 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The parser's common cases, inlined into the packet path: unfragmented, option-less IPv4 and IPv6 unicast with TCP or
- * UDP, headers in the first segment. Anything else, faulty frames included, is left to packet_parse_slow().
+/* The parser's common cases, inlined into the packet path: unfragmented, option-less IPv4 and IPv6 with TCP or UDP,
+ * headers in the first segment. Anything else, faulty frames included, is left to packet_parse_slow().
  *
- * Only the first cache line of struct packet_info is written here; the rest would be zero. */
+ * Of struct packet_info they fill in no more than a session hit needs: the key (of IPv4 only what is compared),
+ * tcp_flags, and flags = PACKET_F_BARE. Whoever else wants to look at it runs packet_parse_slow(). */
 #pragma once
 
 #include "device/packet/packet_priv.h"
+
+/* In packet_info.flags, inside the burst loop only: nothing but key and tcp_flags is known. */
+static const uint32_t PACKET_F_BARE = UINT32_C(1) << 31;
+
+enum {
+	/* What must be in the first segment: up to the TCP header's fixed part. */
+	PARSE_HOT_IPV4 = ETHER_BYTES + IPV4_BYTES + TCP_BYTES,
+	PARSE_HOT_IPV6 = ETHER_BYTES + IPV6_BYTES + TCP_BYTES,
+};
 
 enum drop_reason packet_parse_slow(struct rte_mbuf *m, uint16_t vpc, struct packet_info *ret);
 
@@ -19,105 +29,59 @@ static inline uint64_t parse_key_rest(uint32_t ports, uint16_t vpc, uint8_t flag
 #endif
 }
 
-/* Fills in what depends on the TCP or UDP header at offset l4; false if it is not of the plain kind. end: of the IP
- * packet, from the start of the frame. */
-static inline bool parse_l4_hot(const struct rte_mbuf *m, const uint8_t *frame, uint32_t l4, uint32_t end, uint16_t vpc,
-				uint8_t key_flags, uint8_t proto, struct packet_info *ret)
+/* The upper-layer header at l4. room: bytes of the IP packet behind 20 of upper-layer header. Differences are compared
+ * as unsigned numbers, so that too small and too large are one test. */
+static inline bool parse_l4_hot(const uint8_t *l4, uint32_t room, uint16_t vpc, uint8_t key_flags, uint8_t proto,
+				struct packet_info *ret)
 {
-	const uint8_t *header = frame + l4;
-	uint32_t payload = l4 + UDP_BYTES;
-	uint8_t tcp_flags = 0;
-
-	if (proto == IPPROTO_TCP) {
-		if (unlikely(l4 + TCP_BYTES > m->data_len))
+	if (likely(proto == IPPROTO_TCP)) {
+		if (unlikely((l4[12] >> 4) * 4u - TCP_BYTES > room))
 			return false;
-		payload = l4 + (header[12] >> 4) * 4;
-		tcp_flags = header[13];
-		if (unlikely(payload < l4 + TCP_BYTES || payload > m->data_len || payload > end))
-			return false;
-	} else {
-		uint32_t length = load_be16(header + 4);
-		uint16_t port = load_be16(header + 2);
-		/* DHCP is looked at more closely. */
-		if (unlikely(length < UDP_BYTES || l4 + length > end || port == DHCP_SERVER_PORT ||
-			     port == DHCPV6_SERVER_PORT))
-			return false;
+		ret->tcp_flags = l4[13];
+		ret->key.rest = parse_key_rest(load32(l4), vpc, key_flags, IPPROTO_TCP);
+		return true;
 	}
-	ret->key.rest = parse_key_rest(load32(header), vpc, key_flags, proto);
-	ret->l3_offset = ETHER_BYTES;
-	ret->l4_offset = (uint16_t)l4;
-	ret->payload_offset = (uint16_t)payload;
-	ret->l3_length = (uint16_t)(end - ETHER_BYTES);
-	ret->tcp_flags = tcp_flags;
-	ret->proto = proto;
+	if (unlikely(proto != IPPROTO_UDP || load_be16(l4 + 4) - (uint32_t)UDP_BYTES > room + TCP_BYTES - UDP_BYTES))
+		return false;
+	ret->tcp_flags = 0;
+	ret->key.rest = parse_key_rest(load32(l4), vpc, key_flags, IPPROTO_UDP);
 	return true;
 }
 
-static inline uint32_t parse_checksum_flag(const struct rte_mbuf *m)
+static inline bool parse_ipv4_hot(const struct rte_mbuf *m, const uint8_t *ip, uint16_t vpc, struct packet_info *ret)
 {
-	return unlikely((m->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_BAD)
-		       ? PACKET_F_L4_CSUM_BAD
-		       : 0;
-}
+	uint32_t room = load_be16(ip + 2) - (uint32_t)(IPV4_BYTES + TCP_BYTES);
 
-static inline bool parse_ipv4_hot(const struct rte_mbuf *m, const uint8_t *frame, uint16_t vpc, struct packet_info *ret)
-{
-	const uint8_t *ip = frame + ETHER_BYTES;
-	uint32_t length = load_be16(ip + 2);
-	uint8_t proto = ip[9];
-
-	if (unlikely(ip[0] != 0x45 || load16(ip + 6) & RTE_BE16(IPV4_MF | IPV4_OFFSET) ||
-		     (proto != IPPROTO_TCP && proto != IPPROTO_UDP) || length < IPV4_BYTES + UDP_BYTES ||
-		     length + ETHER_BYTES > m->pkt_len || ip[16] >= 224 || !ipv4_sum_ok(ip)))
+	if (unlikely(ip[0] != 0x45 || m->data_len < PARSE_HOT_IPV4 || room > m->pkt_len - PARSE_HOT_IPV4 ||
+		     load16(ip + 6) & RTE_BE16(IPV4_MF | IPV4_OFFSET) || !ipv4_sum_ok(ip)))
 		return false;
-	memset(&ret->key, 0, offsetof(struct flow_key, rest));
 	memcpy(&ret->key.v4, ip + 12, 8);
-	ret->flags = PACKET_F_IPV4 | PACKET_F_L4 | parse_checksum_flag(m);
-	ret->ttl = ip[8];
-	ret->tos = ip[1];
-	ret->ether_type = RTE_ETHER_TYPE_IPV4;
-	return parse_l4_hot(m, frame, ETHER_BYTES + IPV4_BYTES, ETHER_BYTES + length, vpc, 0, proto, ret);
+	return parse_l4_hot(ip + IPV4_BYTES, room, vpc, 0, ip[9], ret);
 }
 
-static inline bool parse_ipv6_hot(const struct rte_mbuf *m, const uint8_t *frame, uint16_t vpc, struct packet_info *ret)
+static inline bool parse_ipv6_hot(const struct rte_mbuf *m, const uint8_t *ip, uint16_t vpc, struct packet_info *ret)
 {
-	const uint8_t *ip = frame + ETHER_BYTES;
-	uint32_t length = IPV6_BYTES + load_be16(ip + 4);
-	uint8_t proto = ip[6];
+	uint32_t room = load_be16(ip + 4) - (uint32_t)TCP_BYTES;
 
-	if (unlikely(ip[0] >> 4 != 6 || (proto != IPPROTO_TCP && proto != IPPROTO_UDP) ||
-		     m->data_len < ETHER_BYTES + IPV6_BYTES + UDP_BYTES || length < IPV6_BYTES + UDP_BYTES ||
-		     length > UINT16_MAX || length + ETHER_BYTES > m->pkt_len || ip[24] == 0xff))
+	if (unlikely(ip[0] >> 4 != 6 || m->data_len < PARSE_HOT_IPV6 || room > m->pkt_len - PARSE_HOT_IPV6 ||
+		     room > UINT16_MAX - IPV6_BYTES - TCP_BYTES))
 		return false;
 	memcpy(&ret->key.v6, ip + 8, 32);
-	ret->flags = PACKET_F_IPV6 | PACKET_F_L4 | parse_checksum_flag(m);
-	ret->ttl = ip[7];
-	ret->tos = (uint8_t)(load_be16(ip) >> 4);
-	ret->ether_type = RTE_ETHER_TYPE_IPV6;
-	return parse_l4_hot(m, frame, ETHER_BYTES + IPV6_BYTES, ETHER_BYTES + length, vpc, FLOW_KEY_F_V6, proto, ret);
+	return parse_l4_hot(ip + IPV6_BYTES, room, vpc, FLOW_KEY_F_V6, ip[6], ret);
 }
 
-/* False: nothing is known; ret may have been written to. */
-static inline bool packet_parse_hot(const struct rte_mbuf *m, uint16_t vpc, struct packet_info *ret)
+/* False: nothing is known; ret may have been written to. frame: m's data. *families collects 1 for IPv4, 2 for IPv6. */
+static inline bool packet_parse_hot(const struct rte_mbuf *m, const uint8_t *frame, uint16_t vpc,
+				    struct packet_info *ret, unsigned *families)
 {
-	const uint8_t *frame = rte_pktmbuf_mtod(m, const uint8_t *);
-
-	if (unlikely(m->data_len < ETHER_BYTES + IPV4_BYTES + UDP_BYTES || frame[0] & 1))
+	if (unlikely(m->data_len < ETHER_BYTES + IPV4_BYTES))
 		return false;
 	uint16_t ether_type = load16(frame + 12);
-	if (ether_type == RTE_BE16(RTE_ETHER_TYPE_IPV4))
-		return parse_ipv4_hot(m, frame, vpc, ret);
-	if (ether_type == RTE_BE16(RTE_ETHER_TYPE_IPV6))
-		return parse_ipv6_hot(m, frame, vpc, ret);
-	return false;
-}
-
-/* What a plain packet has in the fields that packet_parse_hot() leaves out. */
-static inline void packet_info_plain(struct packet_info *info)
-{
-	info->fragment_id = 0;
-	info->fragment_offset = 0;
-	info->more_fragments = false;
-	info->icmp_type = 0;
-	info->icmp_code = 0;
+	ret->flags = PACKET_F_BARE;
+	if (likely(ether_type == RTE_BE16(RTE_ETHER_TYPE_IPV4))) {
+		*families |= 1;
+		return parse_ipv4_hot(m, frame + ETHER_BYTES, vpc, ret);
+	}
+	*families |= 2;
+	return ether_type == RTE_BE16(RTE_ETHER_TYPE_IPV6) && parse_ipv6_hot(m, frame + ETHER_BYTES, vpc, ret);
 }

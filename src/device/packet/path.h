@@ -108,7 +108,7 @@ enum packet_flags {
 	PACKET_F_L4_CSUM_BAD = 1 << 7,
 	PACKET_F_MULTICAST = 1 << 8, /* destination MAC or address */
 	PACKET_F_ARP = 1 << 9,
-	PACKET_F_SERVICE = 1 << 10, /* ARP, ND, DHCP: for the first-hop services, whatever the session table says */
+	PACKET_F_SERVICE = 1 << 10, /* ARP, ND, DHCP from clients: for the first-hop services; never put in a session */
 };
 
 struct packet_info {

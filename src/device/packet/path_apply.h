@@ -3,6 +3,7 @@
  * the packet can take it and changes nothing; path_rewrite() cannot fail. */
 #pragma once
 
+#include "device/packet/parse_fast.h"
 #include "device/packet/path_encap.h"
 #include "device/packet/path_priv.h"
 
@@ -51,16 +52,36 @@ static inline unsigned path_admit(struct path *path, struct rte_mbuf *m, const s
 	return path_admit_sized(path, info, dir, direction, ret_tunnel);
 }
 
-static inline void rewrite_ttl(uint8_t *ip, bool v4)
+static __rte_always_inline uint8_t packet_ttl(const uint8_t *frame, bool v6)
 {
-	if (v4) {
-		/* RFC 1624 for a byte that shrinks by one. */
-		uint32_t sum = load16(ip + 10) + RTE_BE16(0x0100);
-		store16(ip + 10, (uint16_t)(sum + (sum >= 0xffff)));
-		ip[8]--;
-	} else {
+	return frame[ETHER_BYTES + (v6 ? 7 : 8)];
+}
+
+static __rte_always_inline uint8_t packet_tos(const uint8_t *frame, bool v6)
+{
+	const uint8_t *ip = frame + ETHER_BYTES;
+
+	return v6 ? (uint8_t)(load_be16(ip) >> 4) : ip[1];
+}
+
+/* Nothing that path_admit() would have to look at more closely. One branch for all. */
+static __rte_always_inline bool path_is_plain(const struct rte_mbuf *m, const uint8_t *frame, uint8_t tcp_flags,
+					      bool v6, const struct session_dir *dir)
+{
+	return !((m->pkt_len > dir->mtu + (uint32_t)ETHER_BYTES) | (packet_ttl(frame, v6) <= 1) |
+		 (tcp_flags & TCP_FLAGS_TRACKED) | (dir->ops & (SESSION_OP_SLOW | SESSION_OP_TRACK)));
+}
+
+static __rte_always_inline void rewrite_ttl(uint8_t *ip, bool v6)
+{
+	if (v6) {
 		ip[7]--;
+		return;
 	}
+	/* RFC 1624 for a byte that shrinks by one. */
+	uint32_t sum = load16(ip + 10) + RTE_BE16(0x0100);
+	store16(ip + 10, (uint16_t)(sum + (sum >= 0xffff)));
+	ip[8]--;
 }
 
 /* What a run of packets of one VPC adds to its counters. */
@@ -88,26 +109,34 @@ static inline void tally_switch(struct path *path, struct path_tally *tally, con
 	*tally = (struct path_tally){ .vpc = vpc };
 }
 
-static inline void rewrite_macs(uint8_t *frame, const struct session_dir *dir)
-{
-	const uint8_t *macs = (const uint8_t *)dir + offsetof(struct session_dir, dst_mac);
-
-	if (likely(!(dir->ops & SESSION_OP_KEEP_SRC_MAC)))
-		memcpy(frame, macs, 12); /* the source follows */
-	else
-		memcpy(frame, macs, 6);
-}
 _Static_assert(offsetof(struct session_dir, src_mac) == offsetof(struct session_dir, dst_mac) + 6,
 	       "both MACs are copied at once");
 
-/* Applies dir's action; tunnel is path_admit()'s. Returns the packet to send to dir->out_iface, or NULL if there was no
- * buffer (m is freed). */
-static inline struct rte_mbuf *path_rewrite(struct path *path, struct rte_mbuf *m, const struct packet_info *info,
-					    struct session_dir *dir, const struct path_tunnel *tunnel,
-					    struct path_tally *tally)
+static __rte_always_inline void rewrite_frame(uint8_t *frame, const struct session_dir *dir, bool v6)
 {
-	uint8_t *frame = rte_pktmbuf_mtod(m, uint8_t *);
-	uint32_t ops = dir->ops, length = m->pkt_len;
+	const uint8_t *macs = (const uint8_t *)dir + offsetof(struct session_dir, dst_mac);
+	const uint32_t routed = SESSION_OP_SET_MACS | SESSION_OP_DEC_TTL;
+	uint32_t ops = dir->ops & (routed | SESSION_OP_KEEP_SRC_MAC);
+
+	if (likely(ops == routed)) {
+		memcpy(frame, macs, 12);
+		rewrite_ttl(frame + ETHER_BYTES, v6);
+		return;
+	}
+	if (ops & SESSION_OP_SET_MACS)
+		memcpy(frame, macs, ops & SESSION_OP_KEEP_SRC_MAC ? 6 : 12);
+	if (ops & SESSION_OP_DEC_TTL)
+		rewrite_ttl(frame + ETHER_BYTES, v6);
+}
+
+/* Applies dir's action to m, whose frame starts at frame; tunnel is path_admit()'s. Returns the packet to send to
+ * dir->out_iface, or NULL if there was no buffer (m is freed). */
+static __rte_always_inline struct rte_mbuf *path_rewrite(struct path *path, struct rte_mbuf *m, uint8_t *frame,
+							 const struct packet_info *info, bool v6,
+							 struct session_dir *dir, const struct path_tunnel *tunnel,
+							 struct path_tally *tally)
+{
+	uint32_t length = m->pkt_len;
 
 	m->hash.rss = info->hash; /* chooses the transmit queue */
 	dir->last_seen = path->now;
@@ -115,18 +144,13 @@ static inline struct rte_mbuf *path_rewrite(struct path *path, struct rte_mbuf *
 	dir->bytes += length;
 	tally->packets++;
 	tally->bytes += length;
-	if (ops & SESSION_OP_DEC_TTL)
-		rewrite_ttl(frame + ETHER_BYTES, info->flags & PACKET_F_IPV4);
-	if (ops & SESSION_OP_SET_MACS)
-		rewrite_macs(frame, dir);
+	rewrite_frame(frame, dir, v6);
 	if (!tunnel)
 		return m;
-	struct encap_inner inner = {
-		.hash = info->hash,
-		.tos = info->tos,
-		.v6 = info->flags & PACKET_F_IPV6,
-		.l3_length = (uint16_t)(info->l4_offset - info->l3_offset),
-	};
+	struct encap_inner inner = { .hash = info->hash, .tos = packet_tos(frame, v6), .v6 = v6 };
 	tally->encapsulated++;
-	return path_encap(m, tunnel, tally->vpc->vni, inner);
+	m = path_encap(m, frame, tunnel, tally->vpc->vni, inner);
+	if (m && unlikely(tunnel->udp_checksum || m->ol_flags & PATH_ENCAP_REQUESTS))
+		path_encap_offloads(m, tunnel, info);
+	return m;
 }

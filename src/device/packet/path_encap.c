@@ -1,14 +1,27 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Encapsulation's rarer cases: offload requests under an outer header, frames without headroom. */
 #include "device/packet/path_encap.h"
+#include "device/packet/parse_fast.h"
 
-void path_encap_offloads(struct rte_mbuf *m, const struct path_tunnel *tunnel, const struct encap_inner *inner)
+/* Length of the inner IP header. */
+static uint32_t l3_length(const struct packet_info *info)
+{
+	if (info->flags & PACKET_F_BARE)
+		return flow_key_is_v6(&info->key) ? IPV6_BYTES : IPV4_BYTES;
+	return info->l4_offset - info->l3_offset;
+}
+
+void path_encap_offloads(struct rte_mbuf *m, const struct path_tunnel *tunnel, const struct packet_info *info)
 {
 	uint64_t flags = m->ol_flags;
 	bool segment = flags & (RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG);
 
-	flags &= ~(RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_IPV6 | RTE_MBUF_F_TX_TUNNEL_MASK);
-	flags |= inner->v6 ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4;
+	if (info) {
+		flags &= ~(RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_IPV6);
+		flags |= flow_key_is_v6(&info->key) ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4;
+		m->l3_len = l3_length(info) & 0x1ff;
+	}
+	flags &= ~RTE_MBUF_F_TX_TUNNEL_MASK;
 	flags |= tunnel->v6 ? RTE_MBUF_F_TX_OUTER_IPV6 : RTE_MBUF_F_TX_OUTER_IPV4;
 	flags |= tunnel->kind == TUNNEL_GENEVE ? RTE_MBUF_F_TX_TUNNEL_GENEVE : RTE_MBUF_F_TX_TUNNEL_VXLAN;
 	if (tunnel->udp_checksum)
@@ -20,7 +33,6 @@ void path_encap_offloads(struct rte_mbuf *m, const struct path_tunnel *tunnel, c
 	m->outer_l2_len = tunnel->l3_offset;
 	m->outer_l3_len = tunnel->v6 ? IPV6_BYTES : IPV4_BYTES;
 	m->l2_len = UDP_BYTES + TUNNEL_BYTES + ETHER_BYTES;
-	m->l3_len = inner->l3_length & 0x1ff;
 }
 
 struct rte_mbuf *path_encap_segment(struct rte_mbuf *m, uint32_t length)

@@ -4,6 +4,30 @@
 #include "device/packet/path_apply.h"
 #include "device/packet/segment.h"
 
+/* The sender's address in the outer header, which is still in front of the frame. */
+static struct ip_addr outer_source(const struct rte_mbuf *m, uint16_t length)
+{
+	const uint8_t *frame = (const uint8_t *)packet_at(m, 0) - length;
+	uint32_t l3 = load16(frame + 12) == RTE_BE16(RTE_ETHER_TYPE_VLAN) ? ETHER_BYTES + RTE_VLAN_HLEN : ETHER_BYTES;
+	struct ip_addr source = { .family = frame[l3] >> 4 == 4 ? IP_V4 : IP_V6 };
+
+	memcpy(source.bytes, frame + l3 + (source.family == IP_V4 ? 12 : 8), source.family == IP_V4 ? 4 : 16);
+	return source;
+}
+
+void path_info_complete(const struct path *path, struct rte_mbuf *m, struct packet_info *info)
+{
+	bool tunnelled = path->burst.uplink;
+
+	/* It has been found good before, so nothing can come of it. */
+	if (info->flags & PACKET_F_BARE)
+		packet_parse_slow(m, info->key.vpc, info);
+	info->in_iface = path->burst.in_iface;
+	info->flags |= tunnelled ? PACKET_F_TUNNELLED : 0;
+	info->outer_length = tunnelled ? info->outer_length : 0;
+	info->outer_src = tunnelled ? outer_source(m, info->outer_length) : (struct ip_addr){ 0 };
+}
+
 unsigned path_large(struct rte_mbuf *m, const struct packet_info *info, uint16_t mtu)
 {
 	bool may_fragment =
@@ -49,7 +73,7 @@ void path_except(struct path *path, struct rte_mbuf *m, struct packet_info *info
 				: kind == PATH_TOO_BIG ? DROP_TOO_BIG
 						       : (enum drop_reason)(kind - PATH_DROPS);
 
-	if (kind == PATH_MISS) {
+	if (kind == PATH_MISS || kind == PATH_POLICY) {
 		path_tap(path, CAPTURE_MISS, DROP_NONE, info->in_iface, m);
 		counter_add(&path->iface_counters[info->in_iface].misses, 1);
 		service->miss(service->ctx, path, m, info);
@@ -67,7 +91,7 @@ static void send_rewritten(struct path *path, struct rte_mbuf *m, const struct p
 {
 	struct path_tally tally = { .vpc = vpc };
 
-	m = path_rewrite(path, m, info, dir, tunnel, &tally);
+	m = path_rewrite(path, m, packet_at(m, 0), info, info->flags & PACKET_F_IPV6, dir, tunnel, &tally);
 	tally_flush(path, &tally);
 	if (m)
 		path_queue(path, dir->out_iface, m);
@@ -145,13 +169,14 @@ void path_send_tunnel(struct path *path, const struct path_tunnel *tunnel, uint3
 		const uint8_t *frame = packet_at(m, 0);
 		uint16_t type = load16(frame + 12);
 		inner.v6 = type == RTE_BE16(RTE_ETHER_TYPE_IPV6);
-		inner.l3_length = m->l3_len;
 		if (inner.v6)
 			inner.tos = (uint8_t)(load_be16(frame + ETHER_BYTES) >> 4);
 		else if (type == RTE_BE16(RTE_ETHER_TYPE_IPV4))
 			inner.tos = frame[ETHER_BYTES + 1];
 	}
-	m = path_encap(m, tunnel, vni, inner);
+	m = path_encap(m, packet_at(m, 0), tunnel, vni, inner);
+	if (m && (tunnel->udp_checksum || m->ol_flags & PATH_ENCAP_REQUESTS))
+		path_encap_offloads(m, tunnel, NULL);
 	if (m)
 		path_send(path, tunnel->out_iface, m);
 	else

@@ -13,13 +13,11 @@ enum {
 	PATH_MAX_FRAGMENTS = 64,
 };
 
-/* In packet_info.flags, within a burst: packet_parse_slow() has set all fields. */
-static const uint32_t PACKET_F_DETAILS = UINT32_C(1) << 31;
-
 /* What a packet needs beyond its compiled action. */
 enum path_exception_kind {
 	PATH_OK = 0,
-	PATH_MISS,
+	PATH_MISS,   /* no session of use; look again if an earlier miss may have opened it */
+	PATH_POLICY, /* as a miss, but whatever sessions there are */
 	PATH_TTL,
 	PATH_TOO_BIG,
 	PATH_FRAGMENT,
@@ -40,12 +38,18 @@ struct path_burst {
 	struct rte_mbuf *m[PATH_BURST];
 	const struct path_vpc *vpc[PATH_BURST];
 	struct session_table *table[PATH_BURST];
+	const struct session_bucket *bucket[PATH_BURST];
 	struct session *session[PATH_BURST];
 	unsigned direction[PATH_BURST];
 	unsigned count;
+	uint16_t in_iface;
+	bool uplink;       /* all have been decapsulated */
+	unsigned families; /* 1 IPv4, 2 IPv6, 3 both */
 	struct path_exception exceptions[PATH_BURST];
 	unsigned exception_count;
 	unsigned service_count;
+	/* What the last burst was like, and so the next one probably is: for prefetching. */
+	bool long_headers, encap;
 };
 
 struct path {
@@ -103,6 +107,15 @@ static inline void path_queue(struct path *path, uint16_t iface, struct rte_mbuf
 	path->tx[path->tx_count++] = m;
 }
 
+/* path_input.c: fills path->burst. */
+void path_receive(struct path *path, const struct path_iface *iface, struct rte_mbuf **packets, unsigned count);
+/* path_burst.c: finds the sessions of path->burst and applies them; then misses and other exceptions. */
+void path_burst_run(struct path *path);
+/* path_burst.c: gives a packet to its slot's worker. */
+void path_hand_off(struct path *path, struct rte_mbuf *m, const struct packet_info *info);
+
+/* path_forward.c: fills in what the burst loop has left out, before anybody else sees info. */
+void path_info_complete(const struct path *path, struct rte_mbuf *m, struct packet_info *info);
 /* path_forward.c: calls the service, or drops, for what path_admit() found. */
 void path_except(struct path *path, struct rte_mbuf *m, struct packet_info *info, unsigned kind, uint16_t mtu);
 void path_fragment(struct path *path, struct rte_mbuf *m, struct packet_info *info, struct session_dir *dir,
