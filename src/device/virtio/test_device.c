@@ -2,6 +2,9 @@
 /* The test device. */
 #include "device/virtio/test_device.h"
 
+#include <rte_eal.h>
+#include <rte_mbuf.h>
+
 static void on_start(void *ctx, unsigned index, struct virtqueue *queue)
 {
 	struct test_device *device = ctx;
@@ -207,4 +210,27 @@ int test_device_echo(struct test_device *device, unsigned index)
 	virtqueue_push(device->queues[index], elements, written, (unsigned)n);
 	virtqueue_notify(device->queues[index]);
 	return n;
+}
+
+struct rte_mempool *test_eal_pool(unsigned count)
+{
+	static char line[256]; /* EAL keeps pointers into it */
+	char *argv[16], *rest = line;
+	int argc = 0;
+
+	snprintf(line, sizeof(line),
+		 "test --no-huge -m 64 --no-pci --no-shconf --no-telemetry --log-level=lib.eal:error --lcores 0@0 "
+		 "--file-prefix=virtio-test-%d",
+		 (int)getpid());
+	while ((argv[argc] = strsep(&rest, " ")))
+		argc++;
+	if (rte_eal_init(argc, argv) < 0)
+		return NULL;
+	return rte_pktmbuf_pool_create("test", count, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+}
+
+void test_eal_end(struct rte_mempool *pool)
+{
+	rte_mempool_free(pool);
+	rte_eal_cleanup();
 }

@@ -58,3 +58,7 @@ void test_device_expect(struct test_device *device, const char *notice);
 
 /* Handles what is available: the number of elements, or -EPIPE. */
 int test_device_echo(struct test_device *device, unsigned index);
+
+/* DPDK without huge pages, and buffers; NULL when it cannot be. Once per process. */
+struct rte_mempool *test_eal_pool(unsigned count);
+void test_eal_end(struct rte_mempool *pool);

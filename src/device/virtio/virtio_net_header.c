@@ -7,7 +7,11 @@
 #include <rte_udp.h>
 #include "device/virtio/virtio_net_priv.h"
 
-enum { MAX_VLAN_TAGS = 2, MAX_EXTENSIONS = 8 };
+enum {
+	MAX_VLAN_TAGS = 2,
+	MAX_EXTENSIONS = 8,
+	MAX_L3_LEN = 511, /* of the mbuf's field */
+};
 
 /* What a frame is, up to its transport header. */
 struct frame {
@@ -188,7 +192,7 @@ bool virtio_net_header_apply(struct rte_mbuf *m, const struct virtio_net_hdr *he
 	bool ip = frame.v4 || frame.v6;
 	if (ip && (start < l4 || frame.fragment))
 		return false;
-	if (!ip || start > l4 || checksum_place(&frame) == 0)
+	if (!ip || start > l4 || checksum_place(&frame) == 0 || frame.l3_len > MAX_L3_LEN)
 		return !segment && checksum_complete(m, start, offset);
 	if (offset != checksum_place(&frame))
 		return false;
