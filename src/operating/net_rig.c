@@ -411,9 +411,8 @@ static unsigned end_poll(struct worker_source *source, struct worker *worker)
 {
 	struct wire_end *end = (struct wire_end *)source;
 	struct wire *wire = end->wire;
-	struct port *port = wire->ports[end->side];
 	struct rte_mbuf *packets[32];
-	unsigned count = port->ops->rx(port, end->queue, packets, 32);
+	unsigned count = end->port->ops->rx(end->port, end->queue, packets, 32);
 
 	if (count == 0)
 		return 0;
@@ -429,17 +428,15 @@ static unsigned end_poll(struct worker_source *source, struct worker *worker)
 static int end_arm(struct worker_source *source)
 {
 	struct wire_end *end = (struct wire_end *)source;
-	struct port *port = end->wire->ports[end->side];
 
-	return port->ops->arm(port, end->queue);
+	return end->port->ops->arm(end->port, end->queue);
 }
 
 static void end_disarm(struct worker_source *source)
 {
 	struct wire_end *end = (struct wire_end *)source;
-	struct port *port = end->wire->ports[end->side];
 
-	port->ops->disarm(port, end->queue);
+	end->port->ops->disarm(end->port, end->queue);
 }
 
 struct side {
@@ -455,7 +452,7 @@ static void queue_ready(void *ctx, struct port *port, unsigned queue)
 
 	wire->ports[side->side] = port;
 	atomic_store(&wire->out[side->side], port);
-	*end = (struct wire_end){ .wire = wire, .side = side->side, .queue = queue };
+	*end = (struct wire_end){ .wire = wire, .port = port, .side = side->side, .queue = queue };
 	end->worker = wire->next_worker++ % workers_count(wire->rig->workers);
 	end->source = (struct worker_source){
 		.poll = end_poll,

@@ -33,6 +33,7 @@ unsigned udp_echo(struct rig *rig, const struct netns *from, const struct netns 
 struct wire_end {
 	struct worker_source source;
 	struct wire *wire;
+	struct port *port;
 	unsigned side, queue, worker;
 	_Atomic uint64_t frames;
 };

@@ -26,7 +26,7 @@ struct worker_source {
 	/* Prepare to be left alone: from now on, `fd` becomes readable when there is work, or, without an fd, the one
 	 * who makes work calls worker_wake(). Returns 0, 1 if there is work now (then it is not armed), or -ENOTSUP:
 	 * the source is polled by timer while the worker sleeps, first after 50 µs, then less and less often down to
-	 * every millisecond (power-save: 250 µs to 4 ms). May be NULL (nothing to arm). */
+	 * every 2 ms (power-save: 250 µs to 8 ms). May be NULL (nothing to arm). */
 	int (*arm)(struct worker_source *source);
 	void (*disarm)(struct worker_source *source); /* before the next poll of an armed source; may be NULL */
 	/* Housekeeping: called about every millisecond when busy and before a sleep of more than that; returns ns

@@ -31,8 +31,8 @@ static const struct {
 	uint64_t back_off_first_ns, back_off_last_ns;
 } policies[] = {
 	[WORKER_LATENCY] = { .sleeps = false },
-	[WORKER_BALANCED] = { true, 50 * CLOCK_NS_PER_US, CLOCK_NS_PER_MS, 50 * CLOCK_NS_PER_US, CLOCK_NS_PER_MS },
-	[WORKER_POWER_SAVE] = { true, 0, 50 * CLOCK_NS_PER_US, 250 * CLOCK_NS_PER_US, 4 * CLOCK_NS_PER_MS },
+	[WORKER_BALANCED] = { true, 50 * CLOCK_NS_PER_US, CLOCK_NS_PER_MS, 50 * CLOCK_NS_PER_US, 2 * CLOCK_NS_PER_MS },
+	[WORKER_POWER_SAVE] = { true, 0, 50 * CLOCK_NS_PER_US, 250 * CLOCK_NS_PER_US, 8 * CLOCK_NS_PER_MS },
 };
 
 static void count(_Atomic uint64_t *counter, uint64_t more)
