@@ -226,7 +226,7 @@ static uint16_t pseudo_sum(const struct rte_mbuf *m, uint8_t proto)
 		if (!ip)
 			return 0;
 		sum += rte_cpu_to_be_16((uint16_t)(rte_be_to_cpu_16(ip->payload_len) + sizeof(*ip) - m->l3_len));
-		sum = __rte_raw_cksum(ip->src_addr, 32, sum);
+		sum = __rte_raw_cksum(&ip->src_addr, 32, sum);
 	}
 	return __rte_raw_cksum_reduce(sum);
 }
