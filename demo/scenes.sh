@@ -29,8 +29,10 @@ scene_addresses() {
 		on "$vm" "ip link set eth0 up; dhclient -4 -1 -q -sf /etc/dhclient-script eth0" >/dev/null
 		printf '    %-9s %s\n' "$vm" "$(on "$vm" "ip -4 address show dev eth0" | awk '/inet /{print $2}')"
 	done
-	on blue-web "dhclient -6 -1 -q -sf /etc/dhclient-script eth0" >/dev/null
-	on blue-db "dhclient -6 -1 -q -sf /etc/dhclient-script eth0" >/dev/null
+	for vm in blue-web blue-db; do
+		# DHCPv6 is sent from the link-local address, once duplicate address detection has passed.
+		on "$vm" "while ip address show dev eth0 | grep -q tentative; do sleep 0.2; done; dhclient -6 -1 -q -sf /etc/dhclient-script eth0" >/dev/null
+	done
 	printf '    %-9s %s\n' blue-web "$(on blue-web "ip -6 address show dev eth0 scope global" | awk '/inet6 /{print $2}' | paste -sd' ')"
 	inside box ip address add 10.0.0.20/24 dev eth0
 	inside box ip route add default via 10.0.0.1
@@ -108,7 +110,7 @@ scene_kill() {
 	title "kill -9 of dpud in the middle of a TCP transfer"
 	local size=$((160 * 1048576)) wanted got start gap
 	wanted=$(yes 0123456789abcdef | head -c $size | sha256sum | cut -d' ' -f1)
-	inside box bash -c "nc -l -p 5001 -q 0 | sha256sum >$LAB_DIR/received" &
+	inside box bash -c "nc -d -l 5001 | sha256sum >$LAB_DIR/received" &
 	local receiver=$!
 	sleep 0.3
 	inside box ping -D -i 0.02 -c 600 10.0.0.10 >"$LAB_DIR/kill.ping" 2>&1 &

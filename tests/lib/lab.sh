@@ -7,7 +7,7 @@
 #   lab_netns a                       namespace $LAB-a
 #   lab_veth a up0 b up0              a wire between two namespaces
 #   lab_dpud one a --workers 1        dpud instance $LAB-one in namespace a, restarted when it dies (not after lab_dpud_stop)
-#   dpu one vnic list                 dpuctl of that instance
+#   dpu one vnic list                 dpuctl of that instance;  rpc one dpu.version '{}'  without dpuctl
 #   lab_guest web1 SOCKET MAC         a VM whose NIC is that vhost-user socket;  on web1 COMMAND  runs in it
 #   inside a COMMAND                  runs in a namespace
 
@@ -95,7 +95,7 @@ lab_dpud() {
 		done
 	) &
 	disown $!
-	wait_until 20 "dpud $name answers" dpu "$name" version
+	wait_until 30 "dpud $name answers" rpc "$name" dpu.version
 }
 lab_dpud_pid() { cat "$LAB_DIR/$1.pid"; }
 lab_dpud_kill() { kill -9 "$(lab_dpud_pid "$1")"; }
@@ -109,6 +109,11 @@ lab_dpud_stop() {
 		sleep 0.1
 	done
 	kill -9 "$pid" 2>/dev/null
+}
+rpc() { # INSTANCE METHOD [JSON | @FILE]
+	local name=$1
+	shift
+	"$lab_top/tests/lib/rpc" "/run/softdpu/$LAB-$name/dpud.sock" "$@"
 }
 dpu() {
 	local name=$1
