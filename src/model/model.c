@@ -103,7 +103,8 @@ void model_free(struct model *model)
 	if (!model)
 		return;
 	inflight_abandon(model);
-	remove_all(model);
+	if (model->loaded) /* before that, nothing was ever in force: classes may not even have a ctx */
+		remove_all(model);
 	for (unsigned i = 0; i < model->class_count; i++)
 		free_nodes(model->classes[i]);
 	for (unsigned i = 0; i < model->class_count; i++)
