@@ -47,6 +47,24 @@ static void session_removed(void *ctx, struct session *session)
 		path->service.session_removed(path->service.ctx, path, session);
 }
 
+static int file_name(const char *state_dir, unsigned index, char name[FILE_NAME_BYTES])
+{
+	int length =
+		snprintf(name, FILE_NAME_BYTES, "%s/sessions-%02u.v%c", state_dir, index / 2, index & 1 ? '6' : '4');
+
+	return length < FILE_NAME_BYTES ? 0 : -ENAMETOOLONG;
+}
+
+int path_saved_seed(const char *state_dir, uint64_t *ret)
+{
+	char name[FILE_NAME_BYTES];
+
+	for (unsigned i = 0; i < PATH_TABLES; i++)
+		if (file_name(state_dir, i, name) == 0 && session_file_seed(name, ret) == 0)
+			return 0;
+	return -ENOENT;
+}
+
 static int table_open(struct path *path, const struct path_options *options, unsigned index, struct dpu_error *err)
 {
 	char file[FILE_NAME_BYTES];
@@ -61,8 +79,7 @@ static int table_open(struct path *path, const struct path_options *options, uns
 	};
 	uint32_t adopted = 0;
 
-	if (options->state_dir && snprintf(file, sizeof(file), "%s/sessions-%02u.v%c", options->state_dir, index / 2,
-					   index & 1 ? '6' : '4') >= (int)sizeof(file))
+	if (options->state_dir && file_name(options->state_dir, index, file))
 		return error_set(err, DPU_E_INVALID, options->state_dir, "the path is longer than %d bytes",
 				 FILE_NAME_BYTES);
 	int rc = session_table_open(&table, &path->tables[index], &adopted, err);
@@ -142,6 +159,17 @@ void path_free(struct path *path)
 	if (path->vpc_counters)
 		munmap(path->vpc_counters, VPC_COUNTER_BYTES);
 	free(path);
+}
+
+int path_grow_ahead(struct path *path)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < PATH_TABLES; i++) {
+		int table_rc = path->tables[i] ? session_table_grow_ahead(path->tables[i]) : 0;
+		rc = table_rc ? table_rc : rc;
+	}
+	return rc;
 }
 
 void path_age(struct path *path, unsigned budget)

@@ -209,7 +209,15 @@ struct path_options {
 
 int path_new(const struct path_options *options, struct path **ret, struct dpu_error *err);
 void path_free(struct path *path);
+/* The seed of the session files in state_dir, which path_new() must be given for their sessions to live on; -ENOENT
+ * when there is no file of this boot. All workers get the same. */
+int path_saved_seed(const char *state_dir, uint64_t *ret);
 uint32_t path_adopted(const struct path *path); /* sessions taken over from a former process */
+
+/* Makes memory ready for the sessions to come, in all tables (session_table_grow_ahead()), so that the worker seldom
+ * has to. From a helper thread, one at a time, every few milliseconds while sessions are created; 0, or -ENOSPC when
+ * the file system of state_dir is full. */
+int path_grow_ahead(struct path *path);
 
 /* One burst (≤ PATH_BURST) from an interface, in this worker. Consumes all packets. */
 void path_input(struct path *path, uint16_t in_iface, struct rte_mbuf **packets, unsigned count);

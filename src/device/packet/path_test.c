@@ -3,6 +3,9 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
 #include <cmocka.h>
 #include <netinet/in.h>
 #include "device/packet/packet_priv.h"
@@ -801,6 +804,52 @@ static void mixed_bursts(void **state)
 	}
 }
 
+static void memory_ahead(void **state)
+{
+	frame_build(&frame, &a_to_b);
+	harness_input(h, HARNESS_A, &frame);
+	assert_int_equal(path_grow_ahead(h->path), 0);
+	harness_input(h, HARNESS_A, &frame);
+	assert_int_equal(h->misses, 1);
+}
+
+static struct path *open_path_in(const char *folder, uint64_t seed)
+{
+	static const struct path_service nothing;
+	struct path_options options = {
+		.config = h->config, .service = &nothing, .state_dir = folder, .max_sessions = 10, .seed = seed
+	};
+	struct path *path;
+
+	assert_int_equal(path_new(&options, &path, NULL), 0);
+	return path;
+}
+
+static void seed_is_found_again(void **state)
+{
+	char folder[] = "/tmp/softdpu-path-XXXXXX", file[100];
+	uint64_t seed = 5;
+
+	assert_non_null(mkdtemp(folder));
+	assert_int_equal(path_saved_seed(folder, &seed), -ENOENT);
+	assert_int_equal(seed, 5);
+	path_free(open_path_in(folder, 4711));
+	assert_int_equal(path_saved_seed(folder, &seed), 0);
+	assert_int_equal(seed, 4711);
+	for (unsigned i = 0; i < 2 * PATH_SLOTS; i++) {
+		snprintf(file, sizeof(file), "%s/sessions-%02u.v%c", folder, i / 2, i & 1 ? '6' : '4');
+		/* As long as one file is good. */
+		assert_int_equal(path_saved_seed(folder, &seed), 0);
+		assert_int_equal(truncate(file, 10), 0);
+	}
+	assert_int_equal(path_saved_seed(folder, &seed), -ENOENT);
+	for (unsigned i = 0; i < 2 * PATH_SLOTS; i++) {
+		snprintf(file, sizeof(file), "%s/sessions-%02u.v%c", folder, i / 2, i & 1 ? '6' : '4');
+		assert_int_equal(unlink(file), 0);
+	}
+	assert_int_equal(rmdir(folder), 0);
+}
+
 static void ageing(void **state)
 {
 	unsigned direction;
@@ -846,6 +895,8 @@ int main(void)
 		test(own_frames),
 		test(output_by_interface),
 		test(mixed_bursts),
+		test(memory_ahead),
+		test(seed_is_found_again),
 		test(ageing),
 	};
 

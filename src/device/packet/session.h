@@ -129,6 +129,8 @@ struct session_table_options {
  * process has it open. ret_adopted (may be NULL): live sessions found. */
 int session_table_open(const struct session_table_options *options, struct session_table **ret, uint32_t *ret_adopted,
 		       struct dpu_error *err);
+/* The seed of a session file of this boot and layout, without opening it; -ENOENT when it is not there or none. */
+int session_file_seed(const char *path, uint64_t *ret);
 void session_table_close(struct session_table *table); /* the file and its sessions stay */
 
 /* NULL, or the session that holds this key in direction *ret_direction (index into dir[]). */

@@ -46,6 +46,24 @@ static bool header_is_ours(struct session_table *table, int fd, const struct uui
 	return memcmp(&found, &wanted, sizeof(found)) == 0;
 }
 
+int session_file_seed(const char *path, uint64_t *ret)
+{
+	struct session_file_header found = { 0 };
+	struct uuid boot_id;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+	if (fd < 0)
+		return -ENOENT;
+	ssize_t got = pread(fd, &found, sizeof(found), 0);
+	close(fd);
+	if (got != sizeof(found) || clock_boot_id(&boot_id) || found.magic != SESSION_FILE_MAGIC ||
+	    found.version != SESSION_FILE_VERSION || !uuid_equal(&found.boot_id, &boot_id) ||
+	    found.checksum != header_checksum(&found))
+		return -ENOENT;
+	*ret = found.seed;
+	return 0;
+}
+
 static uint64_t current_tick(void)
 {
 	return clock_ns() / (CLOCK_NS_PER_S / SESSION_TICKS_PER_SECOND);
