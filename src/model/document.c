@@ -132,8 +132,10 @@ static int plan_entry(struct plan *plan, const struct class_state *state, const 
 	if (!class_is_global(state) && !json_is_string(json_object_get(entry, "tenant")))
 		return error_set(err, DPU_E_INVALID, "tenant", "say whose %s it is", state->class->name);
 	json_t *fields = json_copy((json_t *)entry);
-	if (!fields)
+	if (json_object_size(fields) != json_object_size(entry)) { /* Jansson leaves out what it has no memory for */
+		json_decref(fields);
 		return error_set(err, DPU_E_LIMIT, NULL, "out of memory");
+	}
 	node = find_entry(plan, state, entry);
 	if (node && node->mark == plan->epoch)
 		status = error_set(err, DPU_E_INVALID, "name", "the document has this %s twice", state->class->name);

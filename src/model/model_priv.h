@@ -244,7 +244,8 @@ void stage_emit(struct stage *stage, json_t *diff); /* diff NULL: made where som
 void subscriptions_free(struct model *model);
 
 /* diff.c */
-json_t *stage_diff(const struct stage *stage); /* elements in the order of stage->order */
+/* Elements in the order of stage->order. NULL without memory. */
+json_t *stage_diff(const struct stage *stage);
 json_t *member_diff(const struct member *member);
 
 /* schema.c */

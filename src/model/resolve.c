@@ -41,10 +41,11 @@ static int resolve_elsewhere(const struct model *model, const struct class_state
 		return error_set(err, DPU_E_INVALID, NULL, "a %s belongs to no tenant: give its name alone, not %s",
 				 state->class->name, field_quote(text, quoted));
 	CLEANUP(free_pointer) char *tenant_name = strndup(text, (size_t)(slash - text));
-	struct node *tenant = tenant_name ? model_tenant(model, tenant_name) : NULL;
+	if (!tenant_name)
+		return error_set(err, DPU_E_LIMIT, NULL, "out of memory");
+	struct node *tenant = model_tenant(model, tenant_name);
 	if (!tenant)
-		return error_set(err, DPU_E_NOT_FOUND, NULL, "there is no tenant %s",
-				 field_quote(tenant_name ? tenant_name : "", quoted));
+		return error_set(err, DPU_E_NOT_FOUND, NULL, "there is no tenant %s", field_quote(tenant_name, quoted));
 	struct node *node = names_find(model, state, tenant, slash + 1);
 	if (!node)
 		return error_set(err, DPU_E_NOT_FOUND, NULL, "there is no %s %s", state->class->name,

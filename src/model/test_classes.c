@@ -394,7 +394,7 @@ const struct object_class *const test_classes[] = { &vnic_class,   &subnet_class
 int test_model_try(struct test_service *service, const char *store, struct model **ret, struct dpu_error *err)
 {
 	const struct model_options options = { .store_path = store };
-	struct model *model;
+	struct model *model = NULL;
 	int status = model_new(&options, &model, err);
 
 	for (size_t i = 0; status == 0 && test_classes[i]; i++)

@@ -122,8 +122,11 @@ int txn_check(struct txn *txn, json_t **ret_diff, struct dpu_error *err)
 	if (status == 0) {
 		status = stage_begin(model, txn, STAGE_NORMAL, &stage, &local);
 		if (status == 0) {
-			if (ret_diff)
-				*ret_diff = stage_diff(stage);
+			json_t *diff = ret_diff ? stage_diff(stage) : NULL;
+			if (ret_diff && !diff)
+				status = error_set(&local, DPU_E_LIMIT, NULL, "out of memory");
+			else if (ret_diff)
+				*ret_diff = diff;
 			stage_cancel(stage);
 		}
 		model->busy = false;
