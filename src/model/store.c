@@ -134,7 +134,7 @@ static int check_pages(const char *path, sqlite3 *db, struct dpu_error *err)
 
 static int prepare(struct store *store, int64_t version)
 {
-	static const char settings[] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-16000;"
+	static const char settings[] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-4000;"
 				       "PRAGMA journal_size_limit=4194304";
 	int code = sqlite3_exec(store->db, settings, NULL, NULL, NULL);
 

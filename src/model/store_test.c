@@ -420,6 +420,27 @@ static void fill_up(struct model *model, int *ret_created)
 		fail_msg("%s", err.message);
 }
 
+/* More than SQLite's cache holds: it fails while rows are written, before anything is applied. */
+static void overflow(struct model *model)
+{
+	struct dpu_error err = { 0 };
+	unsigned applies = service.applies;
+	char key[32], fields[800];
+	struct txn *txn;
+
+	snprintf(fields, sizeof(fields), "{'labels': ['a=%0700d']}", 7);
+	json_t *json = test_json(fields);
+	txn_new(model, &txn);
+	for (int i = 0; i < 8000; i++) {
+		snprintf(key, sizeof(key), "big%d", i);
+		txn_add(txn, CHANGE_CREATE, "hop", "blue", key, json, 0, false, &err);
+	}
+	assert_int_equal(test_commit(txn, &err, NULL), -EIO);
+	assert_int_equal(service.applies, applies);
+	assert_int_equal(model_count(model, "hop", NULL), 0);
+	json_decref(json);
+}
+
 static void full_disk(void **state)
 {
 	struct model *model = test_model(&service, path);
@@ -433,6 +454,7 @@ static void full_disk(void **state)
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
 	fill_up(model, &created);
 	assert_true(created > 0);
+	overflow(model);
 	test_check_book(model, &service);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
 	signal(SIGXFSZ, SIG_DFL);
