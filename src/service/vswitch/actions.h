@@ -8,6 +8,7 @@ struct session_filter {
 	struct ref vpc, vnic, tenant;
 	struct ip_addr address;
 	char *protocol;
+	uint8_t state; /* enum tcp_state */
 	uint16_t port;
 	uint32_t limit;
 };

@@ -488,3 +488,9 @@ void captures_end(struct vswitch *vswitch)
 	loop_timer_remove(vswitch->captures->timer);
 	vswitch->captures->timer = NULL;
 }
+
+void captures_free(struct vswitch *vswitch)
+{
+	free(vswitch->captures);
+	vswitch->captures = NULL;
+}

@@ -21,6 +21,13 @@ static int mapping_validate(void *ctx, const struct object *old, const struct ob
 	const struct vpc *vpc = (const struct vpc *)mapping->vpc.object;
 	const struct underlay *underlay = (const struct underlay *)vpc->underlay.object;
 
+	int rc = same_tenant(new, mapping->vpc.object, "vpc", err);
+
+	(void)old;
+	if (rc == 0)
+		rc = same_tenants(new, &mapping->security_groups, "security_groups", err);
+	if (rc != 0)
+		return rc;
 	if (!underlay)
 		return error_set(err, DPU_E_INVALID, "vpc",
 				 "must have an underlay to reach other DPUs; vpc %s has none", vpc->base.name);
@@ -34,8 +41,8 @@ static int mapping_validate(void *ctx, const struct object *old, const struct ob
 	if (ip_equal(&mapping->vtep, &underlay->address))
 		return error_set(err, DPU_E_INVALID, "vtep",
 				 "is this DPU's own; make a vnic for addresses that live here");
-	(void)old;
-	return control_address_free(ctx, vpc, &mapping->address, &new->uuid, "address", err);
+	rc = control_check_claims(ctx, new, err);
+	return rc ? rc : control_check_memory(ctx, new, "address", err);
 }
 
 const struct object_class mapping_class = {

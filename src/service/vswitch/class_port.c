@@ -14,6 +14,7 @@ static const struct field port_fields[] = {
 	      .doc = "Largest layer-3 packet of the underlay; encapsulation takes 50 to 70 bytes of it."),
 	FIELD(struct port_object, queues, .flags = FIELD_F_IMMUTABLE, .unit = "queues", .min = 1, .max = 64, .def = "1",
 	      .doc = "Receive queues, spread over the workers."),
+	FIELD(struct port_object, admin_up, .def = "true", .doc = "Whether the port is to carry traffic."),
 	FIELD(struct port_object, up, .flags = FIELD_F_STATE, .doc = "Whether the link is up."),
 	FIELD(struct port_object, driver, .flags = FIELD_F_STATE, .doc = "Kind of driver behind the port."),
 	FIELD(struct port_object, error, .flags = FIELD_F_STATE,
@@ -32,6 +33,12 @@ static const struct field port_fields[] = {
 	{ 0 },
 };
 
+static int port_validate(void *ctx, const struct object *old, const struct object *new, struct dpu_error *err)
+{
+	(void)old;
+	return control_check_claims(ctx, new, err);
+}
+
 const struct object_class port_class = {
 	.name = "port",
 	.plural = "ports",
@@ -40,6 +47,7 @@ const struct object_class port_class = {
 	.size = sizeof(struct port_object),
 	.fields = port_fields,
 	.max_objects = PATH_FIRST_VNIC - 1,
+	.validate = port_validate,
 	.apply = control_port_apply,
 	.remove = control_port_remove,
 	.commit = control_commit,

@@ -19,22 +19,6 @@ static const struct field route_fields[] = {
 	{ 0 },
 };
 
-struct route_search {
-	const struct route *route;
-	const struct object *same;
-};
-
-static int same_prefix(void *arg, struct object *object)
-{
-	struct route_search *search = arg;
-	const struct route *other = (const struct route *)object;
-
-	if (!uuid_equal(&object->uuid, &search->route->base.uuid) &&
-	    ip_prefix_equal(&other->prefix, &search->route->prefix))
-		search->same = object;
-	return search->same != NULL;
-}
-
 static int target_validate(const struct route *route, struct dpu_error *err)
 {
 	const struct vpc *vpc = (const struct vpc *)route->vpc.object;
@@ -58,14 +42,15 @@ static int target_validate(const struct route *route, struct dpu_error *err)
 
 static int route_validate(void *ctx, const struct object *old, const struct object *new, struct dpu_error *err)
 {
-	struct route_search search = { .route = (const struct route *)new };
+	const struct route *route = (const struct route *)new;
+	int rc = same_tenant(new, route->vpc.object, "vpc", err);
 
 	(void)old;
-	model_each_referrer(control_model(ctx), search.route->vpc.object, "route", same_prefix, &search);
-	if (search.same)
-		return error_set(err, DPU_E_EXISTS, "prefix", "route %s of the VPC has the same prefix",
-				 search.same->name);
-	return target_validate(search.route, err);
+	if (rc == 0)
+		rc = target_validate(route, err);
+	if (rc == 0)
+		rc = control_check_claims(ctx, new, err);
+	return rc ? rc : control_check_memory(ctx, new, "prefix", err);
 }
 
 const struct object_class route_class = {

@@ -22,6 +22,7 @@ const struct object_class security_group_class = {
 	       "replies are allowed.",
 	.size = sizeof(struct security_group),
 	.fields = group_fields,
+	.max_objects = 65535,
 };
 
 static const struct {
@@ -103,8 +104,15 @@ static int rule_validate(void *ctx, const struct object *old, const struct objec
 {
 	const struct security_group_rule *rule = (const struct security_group_rule *)new;
 	int proto = rule_protocol(rule->protocol, rule->ethertype);
+	int rc = same_tenant(new, rule->group.object, "group", err);
 
-	(void)ctx, (void)old;
+	(void)old;
+	if (rc == 0)
+		rc = same_tenant(new, rule->remote_group.object, "remote_group", err);
+	if (rc == 0)
+		rc = control_check_memory(ctx, new, "group", err);
+	if (rc != 0)
+		return rc;
 	if (proto == (rule->ethertype == RULE_IPV4 ? IPPROTO_ICMPV6 : IPPROTO_ICMP))
 		return error_set(err, DPU_E_INVALID, "protocol", "does not go with ethertype %s",
 				 ethertype_names[rule->ethertype]);

@@ -71,14 +71,15 @@ static int family_validate(const struct ip_prefix *prefix, const struct ip_addr 
 	if (prefix->length < 8 || prefix->length > longest)
 		return error_set(err, DPU_E_INVALID, prefix_name, "has length %u; a subnet's is 8 to %u",
 				 prefix->length, longest);
-	if (!ip_prefix_contains(prefix, gateway))
-		return error_set(err, DPU_E_INVALID, gateway_name, "must be an address of %s", prefix_name);
+	if (!ip_prefix_contains(prefix, gateway) || address_is_reserved(prefix, gateway))
+		return error_set(err, DPU_E_INVALID, gateway_name, "must be a host's address of %s", prefix_name);
 	return 0;
 }
 
 struct overlap_search {
 	const struct subnet *subnet;
 	const struct object *found;
+	uint8_t family;
 };
 
 static int overlaps(void *arg, struct object *object)
@@ -96,13 +97,30 @@ static int overlaps(void *arg, struct object *object)
 	return search->found != NULL;
 }
 
+/* A gateway that changes must not be what a vNIC has. */
+static int has_gateway(void *arg, struct object *object)
+{
+	const struct vnic *vnic = (const struct vnic *)object;
+	struct overlap_search *search = arg;
+
+	for (size_t i = 0; i < vnic->addresses.count && !search->found; i++) {
+		const struct ip_addr *address = &vnic->addresses.items[i];
+		if (!ip_equal(address, &search->subnet->gateway_v4) && !ip_equal(address, &search->subnet->gateway_v6))
+			continue;
+		search->found = object;
+		search->family = address->family;
+	}
+	return search->found != NULL;
+}
+
 static int subnet_validate(void *ctx, const struct object *old, const struct object *new, struct dpu_error *err)
 {
 	const struct subnet *subnet = (const struct subnet *)new;
 	struct overlap_search search = { .subnet = subnet };
-	int rc;
+	int rc = same_tenant(new, subnet->vpc.object, "vpc", err);
 
-	(void)old;
+	if (rc != 0)
+		return rc;
 	if (subnet->prefix_v4.addr.family == IP_NONE && subnet->prefix_v6.addr.family == IP_NONE)
 		return error_set(err, DPU_E_INVALID, "prefix_v4", "must be given, or prefix_v6, or both");
 	rc = family_validate(&subnet->prefix_v4, &subnet->gateway_v4, IP_V4, 30, "prefix_v4", "gateway_v4", err);
@@ -115,7 +133,10 @@ static int subnet_validate(void *ctx, const struct object *old, const struct obj
 	if (search.found)
 		return error_set(err, DPU_E_EXISTS, subnet->prefix_v4.addr.family ? "prefix_v4" : "prefix_v6",
 				 "overlaps with subnet %s of the same VPC", search.found->name);
-	return 0;
+	if (old && model_each_referrer(control_model(ctx), new, "vnic", has_gateway, &search))
+		return error_set(err, DPU_E_EXISTS, search.family == IP_V4 ? "gateway_v4" : "gateway_v6",
+				 "is the address of vnic %s", search.found->name);
+	return control_check_memory(ctx, new, "vpc", err);
 }
 
 const struct object_class subnet_class = {

@@ -8,12 +8,15 @@ static const struct field tenant_fields[] = {
 	      .doc = "Sessions that all vNICs of the tenant may hold together; 0 means no limit."),
 	FIELD(struct tenant, max_session_rate, .unit = "sessions_per_second", .max = UINT32_MAX, .def = "0",
 	      .doc = "New sessions per second of all vNICs of the tenant together; 0 means no limit."),
+	FIELD(struct tenant, max_memory_mb, .unit = "mebibytes", .max = 1048576, .def = "0",
+	      .doc = "Memory that the tenant's objects, the queues of its vNICs above all, and its sessions may take: "
+		     "what goes beyond is refused, and what is left bounds the sessions; 0 means no limit."),
 	FIELD(struct tenant, max_objects, .unit = "objects", .max = UINT32_MAX, .def = "0",
 	      .doc = "Objects of all classes that the tenant may own; 0 means no limit."),
 	FIELD(struct tenant, sessions, .flags = FIELD_F_GAUGE, .unit = "sessions",
 	      .doc = "Sessions that the tenant holds now."),
-	FIELD(struct tenant, session_memory_bytes, .flags = FIELD_F_GAUGE, .unit = "bytes",
-	      .doc = "Memory that these sessions take, counted as 256 bytes each."),
+	FIELD(struct tenant, memory_bytes, .flags = FIELD_F_GAUGE, .unit = "bytes",
+	      .doc = "Memory that the tenant's objects and sessions are reckoned to take."),
 	FIELD(struct tenant, vnics, .flags = FIELD_F_GAUGE, .unit = "vnics", .doc = "Virtual NICs of the tenant."),
 	FIELD(struct tenant, rx_packets, .flags = FIELD_F_COUNTER, .unit = "packets",
 	      .doc = "Packets that the tenant's vNICs have sent into the DPU."),
@@ -26,6 +29,11 @@ static const struct field tenant_fields[] = {
 	{ 0 },
 };
 
+static int tenant_validate(void *ctx, const struct object *old, const struct object *new, struct dpu_error *err)
+{
+	return old ? control_check_memory(ctx, new, "max_memory_mb", err) : 0;
+}
+
 const struct object_class tenant_class = {
 	.name = "tenant",
 	.plural = "tenants",
@@ -35,7 +43,9 @@ const struct object_class tenant_class = {
 	.size = sizeof(struct tenant),
 	.fields = tenant_fields,
 	.max_objects = 65000,
+	.validate = tenant_validate,
 	.apply = control_tenant_apply,
 	.remove = control_tenant_remove,
+	.commit = control_commit,
 	.observe = control_tenant_observe,
 };

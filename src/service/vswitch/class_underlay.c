@@ -13,6 +13,7 @@ static const struct field underlay_fields[] = {
 	FIELD(struct underlay, next_hop, .doc = "Router for tunnel endpoints beyond the prefix."),
 	FIELD(struct underlay, vlan, .max = 4094, .def = "0", .flags = FIELD_F_IMMUTABLE,
 	      .doc = "VLAN of the underlay on this port; 0 means untagged."),
+	FIELD(struct underlay, mac, .flags = FIELD_F_STATE, .doc = "Our own MAC address there."),
 	FIELD(struct underlay, resolved, .flags = FIELD_F_STATE,
 	      .doc = "Whether the next hop has answered; true when there is none."),
 	FIELD(struct underlay, next_hop_mac, .flags = FIELD_F_STATE, .doc = "MAC address of the next hop."),

@@ -5,6 +5,8 @@
 #include "service/vswitch/objects.h"
 #include "service/vswitch/control.h"
 
+enum { IPV6_MTU_MIN = 1280 };
+
 const char *const vnic_backend_names[] = { "vhost_user_client", "vhost_user_server", "tap", "device", NULL };
 
 static bool hostname_valid(const char *text)
@@ -13,7 +15,7 @@ static bool hostname_valid(const char *text)
 }
 
 static const struct field vnic_fields[] = {
-	FIELD(struct vnic, subnet, .flags = FIELD_F_REQUIRED | FIELD_F_IMMUTABLE, .target = "subnet",
+	FIELD(struct vnic, subnet, .flags = FIELD_F_REQUIRED | FIELD_F_IMMUTABLE | FIELD_F_PARENT, .target = "subnet",
 	      .doc = "The subnet that the vNIC is in."),
 	FIELD(struct vnic, mac, .flags = FIELD_F_IMMUTABLE | FIELD_F_GENERATED,
 	      .doc = "MAC address; by default a locally administered one that is made up."),
@@ -39,6 +41,7 @@ static const struct field vnic_fields[] = {
 	      .doc = "Queue pairs offered to the guest, spread over the workers."),
 	FIELD(struct vnic, mtu, .flags = FIELD_F_IMMUTABLE, .unit = "bytes", .min = 576, .max = 9216, .def = "1500",
 	      .doc = "Largest layer-3 packet; told to the guest."),
+	FIELD(struct vnic, admin_up, .def = "true", .doc = "Whether the vNIC is to carry traffic."),
 	FIELD(struct vnic, port_security, .def = "true",
 	      .doc = "Whether only the vNIC's own MAC and addresses may be used as source; off for appliances that "
 		     "forward."),
@@ -50,6 +53,7 @@ static const struct field vnic_fields[] = {
 	      .check_doc = "must be a host name of letters, digits and dashes",
 	      .doc = "Host name that DHCP tells; by default none."),
 	FIELD(struct vnic, up, .flags = FIELD_F_STATE, .doc = "Whether the guest is connected and its driver ready."),
+	FIELD(struct vnic, driver, .flags = FIELD_F_STATE, .doc = "Kind of port behind the vNIC, once it is open."),
 	FIELD(struct vnic, error, .flags = FIELD_F_STATE, .doc = "Why the vNIC does not work, when it does not."),
 	FIELD(struct vnic, rx_queues_active, .flags = FIELD_F_STATE, .unit = "queues",
 	      .doc = "Queues that workers serve now."),
@@ -71,14 +75,14 @@ static const struct field vnic_fields[] = {
 	{ 0 },
 };
 
-static int addresses_validate(void *ctx, const struct vnic *vnic, struct dpu_error *err)
+static int addresses_validate(const struct vnic *vnic, struct dpu_error *err)
 {
 	const struct subnet *subnet = (const struct subnet *)vnic->subnet.object;
 
 	for (size_t i = 0; i < vnic->addresses.count; i++) {
 		const struct ip_addr *address = &vnic->addresses.items[i];
+		const struct ip_prefix *prefix = address->family == IP_V4 ? &subnet->prefix_v4 : &subnet->prefix_v6;
 		char text[IP_TEXT];
-		int rc;
 
 		if (!address_is_host(address))
 			return error_set(err, DPU_E_INVALID, "addresses", "%s is not a unicast address",
@@ -89,10 +93,10 @@ static int addresses_validate(void *ctx, const struct vnic *vnic, struct dpu_err
 		if (ip_equal(address, &subnet->gateway_v4) || ip_equal(address, &subnet->gateway_v6))
 			return error_set(err, DPU_E_INVALID, "addresses", "%s is the gateway of subnet %s",
 					 ip_format(address, text), subnet->base.name);
-		rc = control_address_free(ctx, (const struct vpc *)subnet->vpc.object, address, &vnic->base.uuid,
-					  "addresses", err);
-		if (rc != 0)
-			return rc;
+		if (address_is_reserved(prefix, address))
+			return error_set(err, DPU_E_INVALID, "addresses",
+					 "%s is the first or last of subnet %s, which no host can have",
+					 ip_format(address, text), subnet->base.name);
 	}
 	return 0;
 }
@@ -127,8 +131,18 @@ static int vnic_validate(void *ctx, const struct object *old, const struct objec
 	(void)old;
 	if (mac_is_zero(&vnic->mac) || mac_is_multicast(&vnic->mac))
 		return error_set(err, DPU_E_INVALID, "mac", "must be a unicast MAC address");
-	rc = backend_validate(vnic, err);
-	return rc ? rc : addresses_validate(ctx, vnic, err);
+	if (vnic->mtu < IPV6_MTU_MIN && ((const struct subnet *)vnic->subnet.object)->prefix_v6.addr.family != IP_NONE)
+		return error_set(err, DPU_E_INVALID, "mtu", "must be at least %d in a subnet with IPv6", IPV6_MTU_MIN);
+	rc = same_tenant(new, vnic->subnet.object, "subnet", err);
+	if (rc == 0)
+		rc = same_tenants(new, &vnic->security_groups, "security_groups", err);
+	if (rc == 0)
+		rc = backend_validate(vnic, err);
+	if (rc == 0)
+		rc = addresses_validate(vnic, err);
+	if (rc == 0)
+		rc = control_check_claims(ctx, new, err);
+	return rc ? rc : control_check_memory(ctx, new, "queues", err);
 }
 
 const struct object_class vnic_class = {

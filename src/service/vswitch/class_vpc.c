@@ -29,36 +29,29 @@ static const struct field vpc_fields[] = {
 	{ 0 },
 };
 
-struct vni_search {
-	const struct vpc *vpc;
-	const struct object *taken_by;
-};
-
-static int vni_taken(void *arg, struct object *object)
+/* The underlay that mappings and routes of the VPC were made for. */
+static int underlay_validate(void *ctx, const struct vpc *old, const struct vpc *new, struct dpu_error *err)
 {
-	struct vni_search *search = arg;
-	const struct vpc *other = (const struct vpc *)object;
+	const struct underlay *now = (const struct underlay *)new->underlay.object,
+			      *before = old ? (const struct underlay *)old->underlay.object : NULL;
 
-	if (!uuid_equal(&object->uuid, &search->vpc->base.uuid) && other->vni == search->vpc->vni &&
-	    other->encapsulation == search->vpc->encapsulation)
-		search->taken_by = object;
-	return search->taken_by != NULL;
+	if (!before || (now && now->address.family == before->address.family) || !control_vpc_uses_underlay(ctx, new))
+		return 0;
+	if (!now)
+		return error_set(err, DPU_E_IN_USE, "underlay",
+				 "is needed by the mappings and routes of the VPC; delete them first");
+	return error_set(err, DPU_E_INVALID, "underlay",
+			 "must be of the family that the tunnel endpoints of the VPC's mappings and routes have, IPv%u",
+			 before->address.family);
 }
 
 static int vpc_validate(void *ctx, const struct object *old, const struct object *new, struct dpu_error *err)
 {
-	struct vni_search search = { .vpc = (const struct vpc *)new };
-	char path[OBJECT_PATH_TEXT];
+	int rc = underlay_validate(ctx, (const struct vpc *)old, (const struct vpc *)new, err);
 
-	(void)old;
-	if (!search.vpc->underlay.object && control_vpc_uses_underlay(ctx, search.vpc))
-		return error_set(err, DPU_E_IN_USE, "underlay",
-				 "is needed by the mappings and routes of the VPC; delete them first");
-	model_each(control_model(ctx), "vpc", NULL, vni_taken, &search);
-	if (search.taken_by)
-		return error_set(err, DPU_E_EXISTS, "vni", "%u is used by %s with the same encapsulation",
-				 search.vpc->vni, object_path(search.taken_by, path, sizeof(path)));
-	return 0;
+	if (rc == 0)
+		rc = control_check_claims(ctx, new, err);
+	return rc ? rc : control_check_memory(ctx, new, "vni", err);
 }
 
 const struct object_class vpc_class = {

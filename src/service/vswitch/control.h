@@ -6,13 +6,20 @@
 #include "model/model.h"
 #include "service/vswitch/dp.h"
 
+struct tenant;
 struct vpc;
 
 struct model *control_model(void *ctx);
 
-/* 0, or DPU_E_EXISTS when another object than `own` has the address in the VPC. */
-int control_address_free(void *ctx, const struct vpc *vpc, const struct ip_addr *address, const struct uuid *own,
-			 const char *field, struct dpu_error *err);
+/* In validate(): 0, or DPU_E_EXISTS when another object would have a value after the transaction that only one may
+ * have: an address, a VNI, a socket. */
+int control_check_claims(void *ctx, const struct object *object, struct dpu_error *err);
+/* Memory that a tenant's objects are reckoned to take, sessions aside; in validate(): of the transaction's outcome. */
+uint64_t tenant_object_bytes(const struct model *model, const struct tenant *tenant);
+enum { TENANT_SESSION_BYTES = 256 };
+/* 0, or DPU_E_LIMIT when they are more than its max_memory_mb. */
+int control_check_memory(void *ctx, const struct object *object, const char *field, struct dpu_error *err);
+
 /* True if a mapping or route of the VPC needs its underlay. */
 bool control_vpc_uses_underlay(void *ctx, const struct vpc *vpc);
 

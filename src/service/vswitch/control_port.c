@@ -6,44 +6,71 @@
 #include "base/log.h"
 #include "service/vswitch/vswitch_priv.h"
 
+uint8_t incarnation_of(const struct object *object)
+{
+	return 1 + object->uuid.bytes[15] % 31;
+}
+
+/* What is left for sessions of the memory that the tenant may take, as a number of sessions; 0 = no limit. */
+static uint32_t session_limit(struct vswitch *vswitch, const struct tenant *tenant)
+{
+	uint64_t memory = (uint64_t)tenant->max_memory_mb << 20,
+		 used = tenant_object_bytes(vswitch->dpu->model, tenant);
+	uint64_t left = memory > used ? (memory - used) / TENANT_SESSION_BYTES : 1;
+
+	if (memory == 0 || (tenant->max_sessions > 0 && tenant->max_sessions < left))
+		return tenant->max_sessions;
+	return left < UINT32_MAX ? (uint32_t)left : UINT32_MAX;
+}
+
+void tenant_limits(struct vswitch *vswitch, const struct tenant *tenant)
+{
+	struct control_tenant *control = tenant->base.runtime;
+
+	if (!control) /* not in force any more */
+		return;
+	atomic_store_explicit(&control->record->max_sessions, session_limit(vswitch, tenant), memory_order_relaxed);
+	atomic_store_explicit(&control->record->max_session_rate, tenant->max_session_rate, memory_order_relaxed);
+}
+
 int control_tenant_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err)
 {
 	struct vswitch *vswitch = ctx;
-	struct tenant *tenant = (struct tenant *)new;
-	struct dp_tenant *record = atomic_load(&vswitch->dp.tenants[new->slot]);
+	struct control_tenant *control = new->runtime;
 
-	(void)old;
 	if (new->slot >= DP_MAX_TENANTS)
 		return error_set(err, DPU_E_LIMIT, "name", "there are %u tenants already", DP_MAX_TENANTS - 1);
-	if (record) { /* limits are edited in place: the counts must go on */
-		record->max_sessions = tenant->max_sessions;
-		record->max_session_rate = tenant->max_session_rate;
-		return 0;
+	if (!old) {
+		control = control_alloc(sizeof(*control));
+		control->record = control_alloc(sizeof(*control->record));
+		control->record->slot = new->slot;
+		control->record->incarnation = incarnation_of(new);
+		new->runtime = control;
+		atomic_store_explicit(&vswitch->dp.tenants[new->slot], control->record, memory_order_release);
 	}
-	record = control_alloc(sizeof(*record));
-	record->slot = new->slot;
-	record->max_sessions = tenant->max_sessions;
-	record->max_session_rate = tenant->max_session_rate;
-	atomic_store_explicit(&vswitch->dp.tenants[new->slot], record, memory_order_release);
+	tenant_limits(vswitch, (struct tenant *)new); /* edited in place: the counts must go on */
 	return 0;
 }
 
 void control_tenant_remove(void *ctx, struct object *object)
 {
 	struct vswitch *vswitch = ctx;
-	struct dp_tenant *record = atomic_load(&vswitch->dp.tenants[object->slot]);
+	struct control_tenant *control = object->runtime;
 
 	atomic_store_explicit(&vswitch->dp.tenants[object->slot], NULL, memory_order_release);
-	retire(vswitch, record);
+	retire(vswitch, control->record);
+	object->runtime = NULL;
+	free(control);
 }
 
-/* The interface as the path sees it; again when the device has another MAC. */
+/* The interface as the path sees it, and what depends on it; again when the device has another MAC. */
 static void uplink_publish(struct control_port *uplink)
 {
 	struct vswitch *vswitch = uplink->attachment.vswitch;
 	struct port *port = uplink->attachment.port;
 	struct path_iface *record = control_alloc(sizeof(*record)), *old = uplink->record;
 	uint16_t id = uplink->attachment.iface;
+	bool visible = uplink->object->admin_up && attachment_may_publish(&uplink->attachment);
 
 	*record = (struct path_iface){
 		.id = id, .kind = PATH_IFACE_UPLINK, .check_mac = true, .mtu = uplink->object->mtu
@@ -51,81 +78,64 @@ static void uplink_publish(struct control_port *uplink)
 	if (port)
 		record->mac = port->mac;
 	uplink->record = record;
-	atomic_store_explicit(&vswitch->dp.config->ifaces[id], record, memory_order_release);
-	atomic_store_explicit(&vswitch->dp.ports[id], port, memory_order_release);
+	atomic_store_explicit(&vswitch->dp.config->ifaces[id], visible ? record : NULL, memory_order_release);
+	if (attachment_may_publish(&uplink->attachment))
+		atomic_store_explicit(&vswitch->dp.ports[id], visible ? port : NULL, memory_order_release);
 	if (old)
 		retire(vswitch, old);
 	for (unsigned i = 0; i < 64; i++)
-		if (vswitch->underlays[i] && vswitch->underlays[i]->port == uplink) {
-			vswitch->underlays[i]->record->mac = record->mac;
-			tunnels_of_underlay(vswitch, vswitch->underlays[i]);
-			neighbours_announce(vswitch->underlays[i]);
-		}
+		if (vswitch->underlays[i] && vswitch->underlays[i]->port == uplink)
+			underlay_refresh(vswitch->underlays[i]);
 }
 
 static void uplink_changed(struct attachment *attachment)
 {
 	struct control_port *uplink = (struct control_port *)attachment;
+	bool up = attachment_is_up(attachment);
 
-	if (uplink->record)
-		uplink_publish(uplink);
-}
-
-static int uplink_open(struct control_port *uplink, struct dpu_error *err)
-{
-	struct vswitch *vswitch = uplink->attachment.vswitch;
-	struct port_callbacks callbacks = attachment_callbacks(&uplink->attachment);
-
-	return port_uplink_open(uplink->object->device, uplink->object->base.name, uplink->object->mtu,
-				uplink->object->queues, vswitch->dpu->loop, vswitch->dpu->pool, &callbacks,
-				&uplink->attachment.port, err);
-}
-
-static void uplink_retry(void *arg)
-{
-	struct control_port *uplink = arg;
-	struct dpu_error err = { 0 };
-
-	if (uplink_open(uplink, &err) != 0) {
-		free(uplink->attachment.error);
-		uplink->attachment.error = control_text(err.message);
-		loop_timer_rearm(uplink->retry, CLOCK_NS_PER_S);
+	if (!uplink->record) /* being created */
 		return;
-	}
-	free(uplink->attachment.error);
-	uplink->attachment.error = NULL;
-	loop_timer_remove(uplink->retry);
-	uplink->retry = NULL;
-	log_info("vswitch", "port is back", "port=\"%s\"", uplink->object->base.name);
 	uplink_publish(uplink);
+	if (up != uplink->up)
+		attachment_notice(attachment, up ? "link-up" : "link-down",
+				  up ? "the link is up" : "the link is down: tunnels over this port do not work");
+	uplink->up = up;
 }
+
+static int uplink_open(struct attachment *attachment, const struct port_callbacks *callbacks, struct port **ret,
+		       struct dpu_error *err)
+{
+	const struct port_object *object = ((struct control_port *)attachment)->object;
+	struct dpu *dpu = attachment->vswitch->dpu;
+
+	return port_uplink_open(object->device, object->base.name, object->mtu, object->queues, dpu->loop, dpu->pool,
+				callbacks, ret, err);
+}
+
+static const struct attachment_ops uplink_ops = { .open = uplink_open, .changed = uplink_changed };
 
 int control_port_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err)
 {
 	struct vswitch *vswitch = ctx;
 	struct control_port *uplink = new->runtime;
-	int rc;
 
-	if (old) {
+	if (new->slot >= PATH_FIRST_VNIC)
+		return error_set(err, DPU_E_LIMIT, "name", "there are %u ports already", PATH_FIRST_VNIC - 1);
+	if (!old) {
+		uplink = control_alloc(sizeof(*uplink));
 		uplink->object = (struct port_object *)new;
-		return 0;
+		iface_counters(vswitch, new->slot, &uplink->base);
+		attachment_init(&uplink->attachment, vswitch, new->slot, &new->uuid, &uplink_ops);
+		int rc = attachment_open(&uplink->attachment, err);
+		if (rc != 0) {
+			attachment_forget(&uplink->attachment);
+			free(uplink);
+			return rc;
+		}
+		uplink->up = attachment_is_up(&uplink->attachment);
+		new->runtime = uplink;
 	}
-	uplink = control_alloc(sizeof(*uplink));
 	uplink->object = (struct port_object *)new;
-	attachment_init(&uplink->attachment, vswitch, new->slot, &new->uuid, uplink_changed);
-	rc = uplink_open(uplink, err);
-	if (rc != 0 && !model_loading(vswitch->dpu->model)) {
-		LIST_REMOVE(&uplink->attachment, link);
-		free(uplink);
-		return rc;
-	}
-	if (rc != 0) { /* configured, but missing today: the DPU starts without it and keeps trying */
-		log_warn("vswitch", "port does not open; trying again every second", "port=\"%s\" error=\"%s\"",
-			 new->name, err->message);
-		uplink->attachment.error = control_text(err->message);
-		loop_timer_add(vswitch->dpu->loop, CLOCK_NS_PER_S, 0, uplink_retry, uplink, &uplink->retry);
-	}
-	new->runtime = uplink;
 	uplink_publish(uplink);
 	return 0;
 }
@@ -140,15 +150,15 @@ void control_port_remove(void *ctx, struct object *object)
 	struct vswitch *vswitch = ctx;
 	struct control_port *uplink = object->runtime;
 
-	loop_timer_remove(uplink->retry);
 	atomic_store_explicit(&vswitch->dp.config->ifaces[uplink->attachment.iface], NULL, memory_order_release);
 	retire(vswitch, uplink->record);
 	object->runtime = NULL;
 	attachment_close(&uplink->attachment, uplink_closed);
 }
 
-static int underlay_record(struct vswitch *vswitch, struct control_underlay *underlay)
+static void underlay_record(struct control_underlay *underlay)
 {
+	struct vswitch *vswitch = underlay->vswitch;
 	struct dp_local_vtep *record = control_alloc(sizeof(*record)), *old = underlay->record;
 	const struct underlay *object = underlay->object;
 
@@ -162,28 +172,48 @@ static int underlay_record(struct vswitch *vswitch, struct control_underlay *und
 	atomic_store_explicit(&vswitch->dp.locals[object->base.slot], record, memory_order_release);
 	if (old)
 		retire(vswitch, old);
-	return path_local_set(vswitch->dp.config, &object->address, control_retire, vswitch);
+}
+
+/* The router is asked for as long as it is configured, whether or not a tunnel needs it. */
+static void next_hop_refresh(struct control_underlay *underlay)
+{
+	struct vswitch *vswitch = underlay->vswitch;
+	struct neighbour *former = underlay->next_hop;
+
+	underlay->next_hop = underlay->object->next_hop.family == IP_NONE
+				     ? NULL
+				     : neighbour_get(vswitch, underlay, &underlay->object->next_hop);
+	if (former)
+		neighbour_put(vswitch, former);
+}
+
+void underlay_refresh(struct control_underlay *underlay)
+{
+	underlay_record(underlay);
+	tunnels_of_underlay(underlay->vswitch, underlay);
+	neighbours_announce(underlay);
 }
 
 int control_underlay_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err)
 {
 	struct vswitch *vswitch = ctx;
 	struct control_underlay *underlay = new->runtime;
+	struct underlay *object = (struct underlay *)new;
 
+	if (new->slot >= 64)
+		return error_set(err, DPU_E_LIMIT, "name", "there are 63 underlays already");
+	if (!old && path_local_set(vswitch->dp.config, &object->address, control_retire, vswitch) != 0)
+		return error_set(err, DPU_E_LIMIT, "address", "cannot be registered: out of memory");
 	if (!old) {
 		underlay = control_alloc(sizeof(*underlay));
 		underlay->vswitch = vswitch;
 		new->runtime = underlay;
 		vswitch->underlays[new->slot] = underlay;
 	}
-	underlay->object = (struct underlay *)new;
-	underlay->port = underlay->object->port.object->runtime;
-	if (underlay_record(vswitch, underlay) != 0)
-		return error_set(err, DPU_E_INTERNAL, "address", "cannot be registered: out of memory");
-	if (old)
-		tunnels_of_underlay(vswitch, underlay);
-	else
-		neighbours_announce(underlay);
+	underlay->object = object;
+	underlay->port = object->port.object->runtime;
+	underlay_refresh(underlay);
+	next_hop_refresh(underlay);
 	return 0;
 }
 
@@ -192,6 +222,8 @@ void control_underlay_remove(void *ctx, struct object *object)
 	struct vswitch *vswitch = ctx;
 	struct control_underlay *underlay = object->runtime;
 
+	if (underlay->next_hop)
+		neighbour_put(vswitch, underlay->next_hop);
 	path_local_clear(vswitch->dp.config, &underlay->object->address, control_retire, vswitch);
 	atomic_store_explicit(&vswitch->dp.locals[object->slot], NULL, memory_order_release);
 	retire(vswitch, underlay->record);

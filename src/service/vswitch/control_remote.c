@@ -45,13 +45,13 @@ int mapping_publish(struct control_mapping *mapping, struct dpu_error *err)
 		return rc;
 	endpoint.tunnel = mapping->tunnel ? tunnel_index(mapping->tunnel) : 0;
 	ref_groups(&object->security_groups, groups, &endpoint.group_count);
-	return endpoint_set(mapping->vpc, &object->base.uuid, &endpoint, groups, err);
+	endpoint_set(mapping->vpc, &endpoint, groups, &mapping->endpoint);
+	return 0;
 }
 
 static void mapping_free(struct vswitch *vswitch, struct control_mapping *mapping)
 {
 	LIST_REMOVE(mapping, link);
-	mapping->vpc->remotes--;
 	tunnel_put(vswitch, mapping->tunnel);
 	free(mapping);
 }
@@ -65,30 +65,32 @@ int control_mapping_apply(void *ctx, struct object *old, struct object *new, str
 	if (!old) {
 		mapping = control_alloc(sizeof(*mapping));
 		mapping->vpc = control_vpc_of(&((struct mapping *)new)->vpc);
-		mapping->vpc->remotes++;
 		LIST_INSERT_HEAD(&mapping->vpc->mappings, mapping, link);
 	}
 	mapping->object = (struct mapping *)new;
 	rc = mapping_publish(mapping, err);
-	if (rc != 0 && !old) {
+	if (rc != 0 && !old)
 		mapping_free(vswitch, mapping);
-		return rc;
-	}
-	if (rc != 0) {
+	else if (rc != 0)
 		mapping->object = (struct mapping *)old;
+	if (rc != 0)
 		return rc;
-	}
+	if (old)
+		claims_drop(vswitch->claims, old);
+	claims_hold(vswitch->claims, new);
 	new->runtime = mapping;
 	return 0;
 }
 
 void control_mapping_remove(void *ctx, struct object *object)
 {
+	struct vswitch *vswitch = ctx;
 	struct control_mapping *mapping = object->runtime;
 
-	endpoint_clear(mapping->vpc, &object->uuid, &mapping->object->address);
+	endpoint_clear(mapping->vpc, &mapping->endpoint);
+	claims_drop(vswitch->claims, object);
 	object->runtime = NULL;
-	mapping_free(ctx, mapping);
+	mapping_free(vswitch, mapping);
 }
 
 /* ---- routes ---- */
@@ -109,11 +111,21 @@ static void length_count(struct control_vpc *vpc, const struct ip_prefix *prefix
 		atomic_fetch_and(word, ~bit);
 }
 
+/* Takes a record out, unless another route's stands in its place. */
+static void route_unlink(struct control_route *route, struct dp_route *record)
+{
+	struct control_vpc *vpc = route->vpc;
+
+	if (rcu_map_find(vpc->routes, &record->prefix) == record)
+		rcu_map_remove(vpc->routes, &record->prefix);
+	length_count(vpc, &record->prefix, -1);
+	retire(vpc->vswitch, record);
+}
+
 int route_publish(struct control_route *route, struct dpu_error *err)
 {
 	const struct route *object = route->object;
-	struct dp_route *record;
-	void *replaced = NULL;
+	struct dp_route *record, *old = route->record;
 	int rc = tunnel_change(route->vpc, object->kind == ROUTE_VTEP ? &object->vtep : NULL, &route->tunnel, err);
 
 	if (rc != 0)
@@ -128,15 +140,21 @@ int route_publish(struct control_route *route, struct dpu_error *err)
 				     .vtep = object->vtep,
 				     .mac = object->mac,
 				     .tunnel = route->tunnel ? tunnel_index(route->tunnel) : 0 };
-	if (rcu_map_set(route->vpc->routes, &object->prefix, record, &replaced) != 0) {
-		free(record);
-		return error_set(err, DPU_E_INTERNAL, "prefix", "cannot be registered: out of memory");
-	}
-	if (replaced)
-		retire(route->vpc->vswitch, replaced);
-	route->vpc->epoch_dirty = true;
+	if (rcu_map_set(route->vpc->routes, &object->prefix, record, NULL) != 0)
+		abort();
+	length_count(route->vpc, &record->prefix, 1);
+	route->record = record;
+	if (old)
+		route_unlink(route, old);
 	vpc_mark(route->vpc);
 	return 0;
+}
+
+static void route_free(struct vswitch *vswitch, struct control_route *route)
+{
+	LIST_REMOVE(route, link);
+	tunnel_put(vswitch, route->tunnel);
+	free(route);
 }
 
 int control_route_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err)
@@ -149,23 +167,18 @@ int control_route_apply(void *ctx, struct object *old, struct object *new, struc
 		route = control_alloc(sizeof(*route));
 		route->vpc = control_vpc_of(&((struct route *)new)->vpc);
 		LIST_INSERT_HEAD(&route->vpc->route_list, route, link);
-		route->vpc->remotes++;
 	}
 	route->object = (struct route *)new;
 	rc = route_publish(route, err);
-	if (rc != 0 && !old) {
-		LIST_REMOVE(route, link);
-		route->vpc->remotes--;
-		tunnel_put(vswitch, route->tunnel);
-		free(route);
-		return rc;
-	}
-	if (rc != 0) {
+	if (rc != 0 && !old)
+		route_free(vswitch, route);
+	else if (rc != 0)
 		route->object = (struct route *)old;
+	if (rc != 0)
 		return rc;
-	}
-	if (!old)
-		length_count(route->vpc, &route->object->prefix, 1);
+	if (old)
+		claims_drop(vswitch->claims, old);
+	claims_hold(vswitch->claims, new);
 	new->runtime = route;
 	return 0;
 }
@@ -174,16 +187,10 @@ void control_route_remove(void *ctx, struct object *object)
 {
 	struct vswitch *vswitch = ctx;
 	struct control_route *route = object->runtime;
-	struct dp_route *record = rcu_map_remove(route->vpc->routes, &route->object->prefix);
 
-	length_count(route->vpc, &route->object->prefix, -1);
-	if (record)
-		retire(vswitch, record);
-	route->vpc->epoch_dirty = true;
+	route_unlink(route, route->record);
+	claims_drop(vswitch->claims, object);
 	vpc_mark(route->vpc);
-	LIST_REMOVE(route, link);
-	route->vpc->remotes--;
-	tunnel_put(vswitch, route->tunnel);
 	object->runtime = NULL;
-	free(route);
+	route_free(vswitch, route);
 }

@@ -6,6 +6,9 @@
 #include "base/log.h"
 #include "service/vswitch/vswitch_priv.h"
 
+/* All groups of a vNIC together compile to one set. */
+enum { GROUP_MAX_RULES = DP_MAX_RULES / DP_MAX_GROUPS };
+
 static struct control_group *group_of(struct vswitch *vswitch, const struct object *group)
 {
 	struct control_group **place = &vswitch->groups[group->slot];
@@ -29,14 +32,15 @@ int control_rule_apply(void *ctx, struct object *old, struct object *new, struct
 	struct security_group_rule *rule = (struct security_group_rule *)new, **place;
 	struct control_group *group = group_of(vswitch, rule->group.object);
 
-	vswitch->groups_dirty = true;
+	group->dirty = vswitch->groups_dirty = true;
 	place = old ? rule_place(group, old) : NULL;
 	if (place) {
 		*place = rule;
 		return 0;
 	}
-	if (group->count == DP_MAX_RULES)
-		return error_set(err, DPU_E_LIMIT, "group", "has %u rules already", DP_MAX_RULES);
+	if (group->count == GROUP_MAX_RULES)
+		return error_set(err, DPU_E_LIMIT, "group", "has %u rules already; use another one besides",
+				 GROUP_MAX_RULES);
 	if (group->count == group->room) {
 		group->room = group->room ? 2 * group->room : 16;
 		group->rules = realloc(group->rules, group->room * sizeof(*group->rules));
@@ -50,17 +54,53 @@ int control_rule_apply(void *ctx, struct object *old, struct object *new, struct
 void control_rule_remove(void *ctx, struct object *object)
 {
 	struct vswitch *vswitch = ctx;
-	struct object *owner = ((struct security_group_rule *)object)->group.object;
-	struct control_group *group = group_of(vswitch, owner);
+	struct control_group *group = group_of(vswitch, ((struct security_group_rule *)object)->group.object);
 	struct security_group_rule **place = rule_place(group, object);
 
-	vswitch->groups_dirty = true;
-	if (place)
-		memmove(place, place + 1, (group->rules + group->count - place - 1) * sizeof(*place)), group->count--;
-	if (group->count == 0) { /* the group may be the next to go */
-		free(group->rules);
-		free(group);
-		vswitch->groups[owner->slot] = NULL;
+	group->dirty = vswitch->groups_dirty = true;
+	if (!place)
+		return;
+	memmove(place, place + 1, (group->rules + group->count - place - 1) * sizeof(*place));
+	group->count--;
+}
+
+static bool uses_dirty(const struct vswitch *vswitch, const struct vnic *vnic)
+{
+	for (size_t i = 0; i < vnic->security_groups.count; i++) {
+		const struct control_group *group = vswitch->groups[vnic->security_groups.items[i].object->slot];
+		if (group && group->dirty)
+			return true;
+	}
+	return false;
+}
+
+static int mark_user(void *arg, struct object *object)
+{
+	struct control_vnic *vnic = object->runtime;
+
+	if (vnic && uses_dirty(arg, vnic->object)) {
+		vnic->dirty = true;
+		vpc_mark(vnic->vpc);
+	}
+	return 0;
+}
+
+void rules_commit(struct vswitch *vswitch)
+{
+	if (!vswitch->groups_dirty)
+		return;
+	vswitch->groups_dirty = false;
+	model_each(vswitch->dpu->model, "vnic", NULL, mark_user, vswitch);
+	for (unsigned i = 0; i < CONTROL_MAX_GROUPS; i++) {
+		struct control_group *group = vswitch->groups[i];
+		if (!group || !group->dirty)
+			continue;
+		group->dirty = false;
+		if (group->count == 0) { /* it may have gone, too */
+			free(group->rules);
+			free(group);
+			vswitch->groups[i] = NULL;
+		}
 	}
 }
 

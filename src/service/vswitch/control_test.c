@@ -224,7 +224,7 @@ static void faults_are_named(void **state)
 	world_up(&world, 1);
 	must_apply(&world, basics);
 	must_refuse(&world, "{\"vpcs\":[{\"name\":\"x\",\"tenant\":\"red\",\"vni\":100}]}", "vpc/red/x.vni",
-		    "is used by vpc/blue/prod");
+		    "is used by another tenant");
 	must_refuse(
 		&world,
 		"{\"subnets\":[{\"name\":\"b\",\"tenant\":\"blue\",\"vpc\":\"prod\",\"prefix_v4\":\"10.0.0.128/25\"}]}",
@@ -243,7 +243,7 @@ static void faults_are_named(void **state)
 		"\"02:00:00:00:00:09\",\"vtep\":\"192.0.2.9\"},{\"name\":\"n\",\"tenant\":\"blue\",\"vpc\":\"prod\","
 		"\"address\":"
 		"\"10.0.0.9\",\"mac\":\"02:00:00:00:00:09\",\"vtep\":\"192.0.2.9\"}]}",
-		"mapping/blue/n.address", "declared twice");
+		"mapping/blue/n.address", "belongs to mapping/blue/m");
 	assert_int_equal(model_count(world.dpu.model, "mapping", NULL), 0);
 	must_refuse(&world, "{\"ports\":[{\"name\":\"bad\",\"device\":\"af_packet:nosuchif\"}]}", "port/bad.device",
 		    "nosuchif");

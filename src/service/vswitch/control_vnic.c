@@ -5,13 +5,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 #include "base/clock.h"
 #include "base/log.h"
 #include "service/vswitch/vswitch_priv.h"
 
 /* ---- what defaults cannot express ---- */
 
-enum { FREE_SEARCH = 65536 }; /* addresses of a subnet that are looked at for a free one */
+enum {
+	FREE_SEARCH = 65536, /* addresses of a subnet that are looked at for a free one */
+	PATH_BYTES = 512,
+};
 
 struct used_addresses {
 	const struct ip_prefix *prefix;
@@ -46,13 +50,6 @@ static int mark_vnic(void *arg, struct object *object)
 	return 0;
 }
 
-static int mark_endpoint(void *arg, const void *key, void *value)
-{
-	(void)value;
-	mark_used(arg, key);
-	return 0;
-}
-
 static int pick_address(struct vswitch *vswitch, const struct subnet *subnet, const struct ip_prefix *prefix,
 			const struct ip_addr *gateway, struct ip_addr *ret)
 {
@@ -64,17 +61,16 @@ static int pick_address(struct vswitch *vswitch, const struct subnet *subnet, co
 	used->prefix = prefix;
 	mark_used(used, gateway);
 	model_each_referrer(vswitch->dpu->model, &subnet->base, "vnic", mark_vnic, used);
-	if (vpc)
-		rcu_map_each(vpc->endpoints, mark_endpoint, used);
 	if (prefix->addr.family == IP_V4)
 		end--; /* the broadcast address */
-	for (number = 1; number < end && used->bits[number / 8] & 1 << (number % 8); number++)
-		;
+	for (number = 1; number < end; number++) {
+		*ret = prefix_address(prefix, number);
+		if (!(used->bits[number / 8] & 1 << (number % 8)) &&
+		    (!vpc || !rcu_map_find(vpc->endpoints, ret))) /* a mapping's, maybe */
+			break;
+	}
 	free(used);
-	if (number >= end)
-		return -ENOSPC;
-	*ret = prefix_address(prefix, number);
-	return 0;
+	return number < end ? 0 : -ENOSPC;
 }
 
 static int pick_addresses(struct vswitch *vswitch, struct vnic *vnic, struct dpu_error *err)
@@ -112,61 +108,104 @@ int control_vnic_complete(void *ctx, const struct object *old, struct object *ne
 
 /* ---- the port behind it ---- */
 
-static void vnic_changed(struct attachment *attachment);
+const char *vnic_tap_name(const struct vnic *vnic)
+{
+	return vnic->tap_name ? vnic->tap_name : "eth0";
+}
 
-static int open_vhost(struct control_vnic *vnic, const struct port_callbacks *callbacks, struct dpu_error *err)
+/* Names of files that outlive us: by identity, so that nobody else ever finds them. */
+static const char *state_file(const struct control_vnic *vnic, const char *what, char *buf, size_t size)
+{
+	const char *folder = vnic->attachment.vswitch->dpu->state_dir;
+	char uuid[UUID_TEXT];
+
+	if (!folder)
+		return NULL;
+	snprintf(buf, size, "%s/vnic-%s.%s", folder, uuid_format(&vnic->uuid, uuid), what);
+	return buf;
+}
+
+static void state_files_remove(const struct control_vnic *vnic)
+{
+	static const char *const kinds[] = { "inflight", "rings" };
+	char path[PATH_BYTES];
+
+	for (unsigned i = 0; i < RTE_DIM(kinds); i++)
+		if (state_file(vnic, kinds[i], path, sizeof(path)))
+			unlink(path);
+}
+
+static int open_vhost(struct control_vnic *vnic, const struct port_callbacks *callbacks, struct port **ret,
+		      struct dpu_error *err)
 {
 	struct dpu *dpu = vnic->attachment.vswitch->dpu;
 	const struct vnic *object = vnic->object;
-	const char *folder = dpu->run_dir;
-	char socket[512], state[512];
-	struct port_vhost_options options = { .socket_path = socket,
-					      .server = object->backend == BACKEND_VHOST_USER_SERVER,
-					      .queue_pairs = object->queues,
-					      .mtu = object->mtu,
-					      .mac = object->mac,
-					      .inflight_path = state };
+	char socket[PATH_BYTES], inflight[PATH_BYTES], rings[PATH_BYTES];
+	struct port_vhost_options options = {
+		.socket_path = socket,
+		.server = object->backend == BACKEND_VHOST_USER_SERVER,
+		.queue_pairs = object->queues,
+		.mtu = object->mtu,
+		.mac = object->mac,
+		.inflight_path = state_file(vnic, "inflight", inflight, sizeof(inflight)),
+		.state_path = state_file(vnic, "rings", rings, sizeof(rings)),
+	};
 
 	if (object->socket && object->socket[0] == '/')
 		snprintf(socket, sizeof(socket), "%s", object->socket);
 	else if (object->socket)
-		snprintf(socket, sizeof(socket), "%s/%s", folder, object->socket);
+		snprintf(socket, sizeof(socket), "%s/%s", dpu->run_dir, object->socket);
 	else
-		snprintf(socket, sizeof(socket), "%s/%s-%s.sock", folder, object->base.tenant->name, object->base.name);
-	snprintf(state, sizeof(state), "%s/vnic-%u.queues", dpu->state_dir, object->base.slot);
-	return port_vhost_open(&options, object->base.name, dpu->loop, dpu->pool, callbacks, &vnic->attachment.port,
-			       err);
+		snprintf(socket, sizeof(socket), "%s/%s-%s.sock", dpu->run_dir, object->base.tenant->name,
+			 object->base.name);
+	return port_vhost_open(&options, object->base.name, dpu->loop, dpu->pool, callbacks, ret, err);
 }
 
-static int open_tap(struct control_vnic *vnic, const struct port_callbacks *callbacks, struct dpu_error *err)
+static int open_tap(struct control_vnic *vnic, const struct port_callbacks *callbacks, struct port **ret,
+		    struct dpu_error *err)
 {
 	struct dpu *dpu = vnic->attachment.vswitch->dpu;
 	const struct vnic *object = vnic->object;
-	struct port_tap_options options = { .name = object->tap_name ? object->tap_name : "eth0",
+	struct port_tap_options options = { .name = vnic_tap_name(object),
 					    .netns = object->netns,
 					    .queue_pairs = object->queues,
 					    .mtu = object->mtu,
 					    .mac = object->mac,
 					    .persist = true };
 
-	return port_tap_open(&options, object->base.name, dpu->loop, dpu->pool, callbacks, &vnic->attachment.port, err);
+	return port_tap_open(&options, object->base.name, dpu->loop, dpu->pool, callbacks, ret, err);
 }
 
-static int vnic_open(struct control_vnic *vnic, struct dpu_error *err)
+/* The port's options have other names than the fields behind them. */
+static void name_field(struct dpu_error *err)
 {
-	struct dpu *dpu = vnic->attachment.vswitch->dpu;
-	struct port_callbacks callbacks = attachment_callbacks(&vnic->attachment);
+	static const char *const names[][2] = { { "name", "tap_name" },
+						{ "queue_pairs", "queues" },
+						{ "socket_path", "socket" } };
 
-	switch (vnic->object->backend) {
-	case BACKEND_TAP:
-		return open_tap(vnic, &callbacks, err);
-	case BACKEND_DEVICE:
-		return port_uplink_open(vnic->object->device, vnic->object->base.name, vnic->object->mtu,
-					vnic->object->queues, dpu->loop, dpu->pool, &callbacks, &vnic->attachment.port,
-					err);
-	default:
-		return open_vhost(vnic, &callbacks, err);
-	}
+	for (unsigned i = 0; err && i < RTE_DIM(names); i++)
+		if (strcmp(err->path, names[i][0]) == 0)
+			snprintf(err->path, sizeof(err->path), "%s", names[i][1]);
+}
+
+static int vnic_open(struct attachment *attachment, const struct port_callbacks *callbacks, struct port **ret,
+		     struct dpu_error *err)
+{
+	struct control_vnic *vnic = (struct control_vnic *)attachment;
+	struct dpu *dpu = attachment->vswitch->dpu;
+	const struct vnic *object = vnic->object;
+	int rc;
+
+	if (object->backend == BACKEND_TAP)
+		rc = open_tap(vnic, callbacks, ret, err);
+	else if (object->backend == BACKEND_DEVICE)
+		rc = port_uplink_open(object->device, object->base.name, object->mtu, object->queues, dpu->loop,
+				      dpu->pool, callbacks, ret, err);
+	else
+		rc = open_vhost(vnic, callbacks, ret, err);
+	if (rc != 0)
+		name_field(err);
+	return rc;
 }
 
 /* ---- the record ---- */
@@ -179,6 +218,7 @@ void vnic_publish(struct control_vnic *vnic)
 	const struct control_subnet *subnet = object->subnet.object->runtime;
 	uint16_t id = vnic->attachment.iface;
 	uint32_t limit = atomic_load(&vswitch->dp.vnic_limit);
+	bool free_number = attachment_may_publish(&vnic->attachment), visible = free_number && object->admin_up;
 
 	record->iface = (struct path_iface){ .id = id,
 					     .kind = PATH_IFACE_VNIC,
@@ -204,39 +244,48 @@ void vnic_publish(struct control_vnic *vnic)
 	vnic->dirty = false;
 	if (limit <= id)
 		atomic_store(&vswitch->dp.vnic_limit, id + 1u);
-	atomic_store_explicit(&vswitch->dp.config->ifaces[id], &record->iface, memory_order_release);
-	atomic_store_explicit(&vswitch->dp.ports[id], vnic->attachment.port, memory_order_release);
+	if (free_number) {
+		atomic_store_explicit(&vswitch->dp.config->ifaces[id], visible ? &record->iface : NULL,
+				      memory_order_release);
+		atomic_store_explicit(&vswitch->dp.ports[id], visible ? vnic->attachment.port : NULL,
+				      memory_order_release);
+	}
 	if (old) {
 		rules_release(vswitch, old);
 		retire(vswitch, old);
 	}
 }
 
-static int addresses_publish(struct control_vnic *vnic, const struct vnic *old, struct dpu_error *err)
+static void addresses_withdraw(struct control_vnic *vnic)
 {
-	const struct vnic *new = vnic->object;
-	struct dp_endpoint endpoint = { .kind = DP_ENDPOINT_LOCAL, .iface = vnic->attachment.iface, .mac = new->mac };
-	uint32_t groups[DP_MAX_GROUPS];
-
-	if (old)
-		for (size_t i = 0; i < old->addresses.count; i++)
-			endpoint_clear(vnic->vpc, &new->base.uuid, &old->addresses.items[i]);
-	ref_groups(&new->security_groups, groups, &endpoint.group_count);
-	for (size_t i = 0; i < new->addresses.count; i++) {
-		int rc;
-
-		endpoint.address = new->addresses.items[i];
-		rc = endpoint_set(vnic->vpc, &new->base.uuid, &endpoint, groups, err);
-		if (rc != 0)
-			return rc;
-	}
-	return 0;
+	for (size_t i = 0; i < vnic->endpoint_count; i++)
+		endpoint_clear(vnic->vpc, &vnic->endpoints[i]);
+	free(vnic->endpoints);
+	vnic->endpoints = NULL;
+	vnic->endpoint_count = 0;
 }
 
-static void addresses_withdraw(struct control_vnic *vnic, const struct vnic *object)
+/* The new ones come into force before the old ones go: an address that stays is never missing. */
+static void addresses_publish(struct control_vnic *vnic)
 {
-	for (size_t i = 0; i < object->addresses.count; i++)
-		endpoint_clear(vnic->vpc, &object->base.uuid, &object->addresses.items[i]);
+	const struct vnic *object = vnic->object;
+	struct dp_endpoint endpoint = { .kind = DP_ENDPOINT_LOCAL,
+					.iface = vnic->attachment.iface,
+					.mac = object->mac };
+	struct dp_endpoint **former = vnic->endpoints;
+	size_t former_count = vnic->endpoint_count;
+	uint32_t groups[DP_MAX_GROUPS];
+
+	vnic->endpoints = control_alloc((object->addresses.count + 1) * sizeof(*vnic->endpoints));
+	vnic->endpoint_count = object->addresses.count;
+	ref_groups(&object->security_groups, groups, &endpoint.group_count);
+	for (size_t i = 0; i < object->addresses.count; i++) {
+		endpoint.address = object->addresses.items[i];
+		endpoint_set(vnic->vpc, &endpoint, groups, &vnic->endpoints[i]);
+	}
+	for (size_t i = 0; i < former_count; i++)
+		endpoint_clear(vnic->vpc, &former[i]);
+	free(former);
 }
 
 /* A removal that is undone before the transaction is over takes the port back as it is. */
@@ -245,37 +294,39 @@ static struct control_vnic *vnic_revive(struct vswitch *vswitch, const struct ob
 	struct control_vnic *vnic;
 
 	LIST_FOREACH(vnic, &vswitch->removed, removed_link)
-	if (uuid_equal(&vnic->uuid, &object->uuid)) {
-		LIST_REMOVE(vnic, removed_link);
-		vnic->removed = false;
-		return vnic;
+	{
+		if (uuid_equal(&vnic->uuid, &object->uuid)) {
+			LIST_REMOVE(vnic, removed_link);
+			return vnic;
+		}
 	}
 	return NULL;
 }
 
+static void vnic_changed(struct attachment *attachment);
+static const struct attachment_ops vnic_ops = { .open = vnic_open, .changed = vnic_changed };
+
 static int vnic_new(struct vswitch *vswitch, struct object *object, struct control_vnic **ret, struct dpu_error *err)
 {
 	struct control_vnic *vnic = control_alloc(sizeof(*vnic));
+	uint16_t iface = PATH_FIRST_VNIC + object->slot;
 	int rc;
 
 	vnic->object = (struct vnic *)object;
 	vnic->uuid = object->uuid;
 	vnic->runtime = control_alloc(sizeof(*vnic->runtime));
-	vnic->runtime->incarnation = object->uuid.bytes[15] ? object->uuid.bytes[15] : 1;
-	attachment_init(&vnic->attachment, vswitch, PATH_FIRST_VNIC + object->slot, &object->uuid, vnic_changed);
-	rc = vnic_open(vnic, err);
-	if (rc != 0 && !model_loading(vswitch->dpu->model)) {
-		LIST_REMOVE(&vnic->attachment, link);
+	vnic->runtime->incarnation = incarnation_of(object);
+	iface_counters(vswitch, iface, &vnic->base);
+	attachment_init(&vnic->attachment, vswitch, iface, &object->uuid, &vnic_ops);
+	rc = attachment_open(&vnic->attachment, err);
+	if (rc != 0) {
+		attachment_forget(&vnic->attachment);
 		free(vnic->runtime);
 		free(vnic);
 		return rc;
 	}
-	if (rc != 0) {
-		log_warn("vswitch", "vNIC does not open", "vnic=\"%s/%s\" error=\"%s\"", object->tenant->name,
-			 object->name, err->message);
-		vnic->attachment.error = control_text(err->message);
-	}
 	vnic->runtime->port = vnic->attachment.port;
+	vnic->up = attachment_is_up(&vnic->attachment);
 	*ret = vnic;
 	return 0;
 }
@@ -283,33 +334,33 @@ static int vnic_new(struct vswitch *vswitch, struct object *object, struct contr
 int control_vnic_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err)
 {
 	struct vswitch *vswitch = ctx;
-	struct control_vnic *vnic = old ? new->runtime : vnic_revive(vswitch, new);
+	struct control_vnic *vnic = new->runtime;
 	const struct subnet *subnet = (const struct subnet *)((struct vnic *)new)->subnet.object;
 	int rc;
 
+	if (PATH_FIRST_VNIC + new->slot >= PATH_MAX_IFACES)
+		return error_set(err, DPU_E_LIMIT, "name", "there are %u vNICs already",
+				 PATH_MAX_IFACES - PATH_FIRST_VNIC - 1);
+	if (!old)
+		vnic = vnic_revive(vswitch, new);
 	if (!vnic) {
 		rc = vnic_new(vswitch, new, &vnic, err);
 		if (rc != 0)
 			return rc;
 	}
+	if (old)
+		claims_drop(vswitch->claims, old);
+	claims_hold(vswitch->claims, new);
 	vnic->object = (struct vnic *)new;
+	vnic->tenant = new->tenant->uuid;
 	vnic->vpc = control_vpc_of(&subnet->vpc);
 	if (!old)
 		LIST_INSERT_HEAD(&vnic->vpc->vnics, vnic, link);
 	new->runtime = vnic;
 	vnic->dirty = true;
 	vpc_mark(vnic->vpc);
-	rc = addresses_publish(vnic, (const struct vnic *)old, err);
-	if (rc == 0)
-		return 0;
-	addresses_withdraw(vnic, (const struct vnic *)new);
-	if (old) {
-		vnic->object = (struct vnic *)old;
-		addresses_publish(vnic, NULL, NULL);
-	} else {
-		control_vnic_remove(ctx, new);
-	}
-	return rc;
+	addresses_publish(vnic);
+	return 0;
 }
 
 void control_vnic_remove(void *ctx, struct object *object)
@@ -317,11 +368,12 @@ void control_vnic_remove(void *ctx, struct object *object)
 	struct vswitch *vswitch = ctx;
 	struct control_vnic *vnic = object->runtime;
 
-	addresses_withdraw(vnic, vnic->object);
-	atomic_store_explicit(&vswitch->dp.config->ifaces[vnic->attachment.iface], NULL, memory_order_release);
+	addresses_withdraw(vnic);
+	claims_drop(vswitch->claims, object);
+	if (attachment_may_publish(&vnic->attachment))
+		atomic_store_explicit(&vswitch->dp.config->ifaces[vnic->attachment.iface], NULL, memory_order_release);
 	LIST_REMOVE(vnic, link);
 	vpc_mark(vnic->vpc);
-	vnic->removed = true;
 	vnic->object = NULL;
 	object->runtime = NULL;
 	LIST_INSERT_HEAD(&vswitch->removed, vnic, removed_link);
@@ -331,6 +383,8 @@ static void vnic_closed(struct attachment *attachment)
 {
 	struct control_vnic *vnic = (struct control_vnic *)attachment;
 
+	if (!attachment->vswitch->stopping)
+		state_files_remove(vnic);
 	free(vnic->runtime);
 	free(vnic);
 }
@@ -341,6 +395,7 @@ void vnics_commit(struct vswitch *vswitch)
 
 	while ((vnic = LIST_FIRST(&vswitch->removed)) != NULL) {
 		LIST_REMOVE(vnic, removed_link);
+		tenant_vnic_gone(vswitch, vnic);
 		if (vnic->record) {
 			rules_release(vswitch, vnic->record);
 			retire(vswitch, vnic->record);
@@ -362,21 +417,34 @@ static void announce_in_worker(void *arg, struct worker *worker)
 	dp_announce(announcement->worker, announcement->iface);
 }
 
+void vnic_announce(struct control_vnic *vnic)
+{
+	struct vswitch *vswitch = vnic->attachment.vswitch;
+	struct announcement *announcement;
+
+	if (!vswitch->running || !attachment_is_up(&vnic->attachment))
+		return;
+	announcement = control_alloc(sizeof(*announcement));
+	*announcement = (struct announcement){ .worker = vswitch->workers[0], .iface = vnic->attachment.iface };
+	if (worker_call(workers_get(vswitch->dp.workers, 0), announce_in_worker, announcement, free) != 0)
+		free(announcement);
+}
+
 /* The guest has come: tell it and the world where things are. */
 static void vnic_changed(struct attachment *attachment)
 {
 	struct control_vnic *vnic = (struct control_vnic *)attachment;
-	struct vswitch *vswitch = attachment->vswitch;
-	struct announcement *announcement;
+	bool up = attachment_is_up(attachment);
 
 	vnic->runtime->port = attachment->port;
-	if (!vnic->record)
+	if (!vnic->object || !vnic->record) /* being created or removed */
 		return;
-	atomic_store_explicit(&vswitch->dp.ports[attachment->iface], attachment->port, memory_order_release);
-	if (!vswitch->running || !atomic_load(&attachment->port->up))
-		return;
-	announcement = control_alloc(sizeof(*announcement));
-	*announcement = (struct announcement){ .worker = vswitch->workers[0], .iface = attachment->iface };
-	if (worker_call(workers_get(vswitch->dp.workers, 0), announce_in_worker, announcement, free) != 0)
-		free(announcement);
+	vnic_publish(vnic);
+	if (up)
+		vnic_announce(vnic);
+	if (up != vnic->up)
+		attachment_notice(attachment, up ? "guest-connected" : "guest-disconnected",
+				  up ? "the guest is connected and its driver is ready"
+				     : "the guest or its driver has gone");
+	vnic->up = up;
 }

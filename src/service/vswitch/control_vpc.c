@@ -5,25 +5,6 @@
 #include <string.h>
 #include "service/vswitch/vswitch_priv.h"
 
-/* An address and who declared it. The record is what workers see; it lives inside. */
-struct endpoint {
-	struct uuid holder;
-	uint64_t transaction;
-	struct dp_endpoint record;
-};
-
-static struct endpoint *endpoint_of(struct dp_endpoint *record)
-{
-	return (struct endpoint *)((char *)record - offsetof(struct endpoint, record));
-}
-
-/* Workers know the record only; what is freed begins before it. */
-static void endpoint_free(void *record)
-{
-	if (record)
-		free(endpoint_of(record));
-}
-
 struct control_vpc *control_vpc_of(const struct ref *vpc)
 {
 	return vpc->object->runtime;
@@ -47,87 +28,54 @@ void vpc_mark(struct control_vpc *vpc)
 	LIST_INSERT_HEAD(&vpc->vswitch->dirty_vpcs, vpc, dirty_link);
 }
 
-int endpoint_set(struct control_vpc *vpc, const struct uuid *holder, const struct dp_endpoint *endpoint,
-		 const uint32_t *groups, struct dpu_error *err)
+/* Takes an endpoint out, unless another holder's stands in its place. */
+static void unlink_endpoint(struct control_vpc *vpc, const struct dp_endpoint *endpoint)
 {
-	struct vswitch *vswitch = vpc->vswitch;
-	struct dp_endpoint *old = rcu_map_find(vpc->endpoints, &endpoint->address);
+	if (rcu_map_find(vpc->endpoints, &endpoint->address) == endpoint)
+		rcu_map_remove(vpc->endpoints, &endpoint->address);
+}
+
+void endpoint_set(struct control_vpc *vpc, const struct dp_endpoint *endpoint, const uint32_t *groups,
+		  struct dp_endpoint **held)
+{
 	size_t group_bytes = endpoint->group_count * sizeof(groups[0]);
-	struct endpoint *new;
-	void *replaced = NULL;
-	char text[IP_TEXT];
+	struct dp_endpoint *new = malloc(sizeof(*new) + group_bytes), *old = *held;
 
-	/* Two objects of one transaction: validate() saw neither in force. */
-	if (old && !uuid_equal(&endpoint_of(old)->holder, holder) &&
-	    endpoint_of(old)->transaction == vswitch->transaction)
-		return error_set(err, DPU_E_EXISTS, "address", "%s is declared twice",
-				 ip_format(&endpoint->address, text));
-	new = control_alloc(sizeof(*new) + group_bytes);
-	new->holder = *holder;
-	new->transaction = vswitch->transaction;
-	new->record = *endpoint;
-	memcpy(new->record.groups, groups, group_bytes);
-	if (rcu_map_set(vpc->endpoints, &endpoint->address, &new->record, &replaced) != 0) {
-		free(new);
-		return error_set(err, DPU_E_INTERNAL, "address", "cannot be registered: out of memory");
+	if (!new)
+		abort();
+	*new = *endpoint;
+	memcpy(new->groups, groups, group_bytes);
+	if (rcu_map_set(vpc->endpoints, &new->address, new, NULL) != 0)
+		abort();
+	*held = new;
+	if (old) {
+		unlink_endpoint(vpc, old);
+		retire(vpc->vswitch, old);
 	}
-	if (replaced)
-		retire_with(vswitch, endpoint_free, replaced);
-	vpc->epoch_dirty = true;
 	vpc_mark(vpc);
-	return 0;
 }
 
-void endpoint_clear(struct control_vpc *vpc, const struct uuid *holder, const struct ip_addr *address)
+void endpoint_clear(struct control_vpc *vpc, struct dp_endpoint **held)
 {
-	struct dp_endpoint *record = rcu_map_find(vpc->endpoints, address);
-
-	if (!record || !uuid_equal(&endpoint_of(record)->holder, holder))
+	if (!*held)
 		return;
-	rcu_map_remove(vpc->endpoints, address);
-	retire_with(vpc->vswitch, endpoint_free, record);
-	vpc->epoch_dirty = true;
+	unlink_endpoint(vpc, *held);
+	retire(vpc->vswitch, *held);
+	*held = NULL;
 	vpc_mark(vpc);
 }
 
-/* True if the object still declares the address, in the transaction's outcome. */
-static bool still_declares(const struct object *object, const struct ip_addr *address)
+static int is_remote(void *arg, struct object *object)
 {
-	if (!object)
-		return false;
-	if (object->class == &mapping_class)
-		return ip_equal(&((const struct mapping *)object)->address, address);
-	const struct ip_list *list = &((const struct vnic *)object)->addresses;
-
-	for (size_t i = 0; i < list->count; i++)
-		if (ip_equal(&list->items[i], address))
-			return true;
-	return false;
-}
-
-int control_address_free(void *ctx, const struct vpc *vpc, const struct ip_addr *address, const struct uuid *own,
-			 const char *field, struct dpu_error *err)
-{
-	struct control_vpc *control = vpc->base.runtime;
-	struct dp_endpoint *record = control ? rcu_map_find(control->endpoints, address) : NULL;
-	const struct object *holder;
-	char text[IP_TEXT], path[OBJECT_PATH_TEXT];
-
-	if (!record || uuid_equal(&endpoint_of(record)->holder, own))
-		return 0;
-	holder = model_find_uuid(control_model(ctx), &endpoint_of(record)->holder);
-	if (!still_declares(holder, address))
-		return 0;
-	return error_set(err, DPU_E_EXISTS, field, "%s belongs to %s", ip_format(address, text),
-			 object_path(holder, path, sizeof(path)));
+	return object->class == &mapping_class || ((const struct route *)object)->kind == ROUTE_VTEP;
 }
 
 bool control_vpc_uses_underlay(void *ctx, const struct vpc *vpc)
 {
-	struct control_vpc *control = vpc->base.runtime;
+	struct model *model = control_model(ctx);
 
-	(void)ctx;
-	return control && control->remotes > 0;
+	return model_each_referrer(model, &vpc->base, "mapping", is_remote, NULL) ||
+	       model_each_referrer(model, &vpc->base, "route", is_remote, NULL);
 }
 
 /* The same on every DPU, so that a guest that moves keeps its gateway: locally administered, from the VNI. */
@@ -163,6 +111,7 @@ static void record_publish(struct control_vpc *vpc)
 		retire(vswitch, old);
 }
 
+/* Two VPCs may swap VNIs, so what is set now may be cleared by the other: commit sets it again. */
 static void vni_publish(struct control_vpc *vpc, const struct vpc *old)
 {
 	struct path_config *config = vpc->vswitch->dp.config;
@@ -170,7 +119,18 @@ static void vni_publish(struct control_vpc *vpc, const struct vpc *old)
 
 	if (old && (old->vni != new->vni || old->encapsulation != new->encapsulation))
 		path_vni_clear(config, vpc_tunnel_kind(old), old->vni, control_retire, vpc->vswitch);
-	path_vni_set(config, vpc_tunnel_kind(new), new->vni, new->base.slot, control_retire, vpc->vswitch);
+	if (path_vni_set(config, vpc_tunnel_kind(new), new->vni, new->base.slot, control_retire, vpc->vswitch) != 0)
+		abort();
+}
+
+static bool remotes_change(const struct vpc *old, const struct vpc *new)
+{
+	if (!old)
+		return false;
+	if (!old->underlay.object || !new->underlay.object)
+		return old->underlay.object != new->underlay.object;
+	return old->encapsulation != new->encapsulation ||
+	       !uuid_equal(&old->underlay.object->uuid, &new->underlay.object->uuid);
 }
 
 int control_vpc_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err)
@@ -178,9 +138,12 @@ int control_vpc_apply(void *ctx, struct object *old, struct object *new, struct 
 	struct vswitch *vswitch = ctx;
 	struct control_vpc *vpc = new->runtime;
 
+	if (new->slot >= PATH_MAX_VPCS)
+		return error_set(err, DPU_E_LIMIT, "name", "there are %u VPCs already", PATH_MAX_VPCS - 1);
 	if (!old) {
 		vpc = control_alloc(sizeof(*vpc));
 		vpc->vswitch = vswitch;
+		vpc_counters(vswitch, new->slot, &vpc->base);
 		if (rcu_map_new(sizeof(struct ip_addr), control_retire, vswitch, &vpc->endpoints) != 0 ||
 		    rcu_map_new(sizeof(struct ip_prefix), control_retire, vswitch, &vpc->routes) != 0) {
 			free(vpc);
@@ -189,9 +152,13 @@ int control_vpc_apply(void *ctx, struct object *old, struct object *new, struct 
 		new->runtime = vpc;
 	}
 	vpc->object = (struct vpc *)new;
+	if (old)
+		claims_drop(vswitch->claims, old);
+	claims_hold(vswitch->claims, new);
 	record_publish(vpc);
 	vni_publish(vpc, (const struct vpc *)old);
 	vpc->record_dirty = true;
+	vpc->remotes_dirty |= remotes_change((const struct vpc *)old, (const struct vpc *)new);
 	vpc_mark(vpc);
 	return 0;
 }
@@ -215,6 +182,7 @@ void control_vpc_remove(void *ctx, struct object *object)
 
 	path_vni_clear(vswitch->dp.config, vpc_tunnel_kind(vpc->object), vpc->object->vni, control_retire, vswitch);
 	atomic_store_explicit(&vswitch->dp.config->vpcs[object->slot], NULL, memory_order_release);
+	claims_drop(vswitch->claims, object);
 	if (vpc->listed)
 		LIST_REMOVE(vpc, dirty_link);
 	object->runtime = NULL;
@@ -341,21 +309,38 @@ static void remotes_publish(struct control_vpc *vpc)
 	route_publish(route, NULL);
 }
 
+/* 0 is no VPC's epoch. */
+static uint32_t epoch_next(struct vswitch *vswitch)
+{
+	if (++vswitch->next_epoch == 0)
+		vswitch->next_epoch = 1;
+	return vswitch->next_epoch;
+}
+
 void vpc_commit(struct control_vpc *vpc)
 {
+	bool told_otherwise = vpc->subnets_dirty;
 	struct control_vnic *vnic;
 
 	if (vpc->record_dirty)
+		vni_publish(vpc, NULL);
+	if (vpc->remotes_dirty)
 		remotes_publish(vpc);
 	if (vpc->record_dirty || vpc->subnets_dirty) {
 		subnets_publish(vpc);
 		LIST_FOREACH(vnic, &vpc->vnics, link)
-		vnic->dirty = true;
+		{
+			vnic->dirty = true;
+		}
 	}
 	LIST_FOREACH(vnic, &vpc->vnics, link)
-	if (vnic->dirty)
-		vnic_publish(vnic);
-	vpc->record_dirty = vpc->subnets_dirty = vpc->epoch_dirty = vpc->listed = false;
+	{
+		if (vnic->dirty)
+			vnic_publish(vnic);
+		if (told_otherwise)
+			vnic_announce(vnic);
+	}
+	vpc->record_dirty = vpc->remotes_dirty = vpc->subnets_dirty = vpc->listed = false;
 	/* Last: who sees the new epoch sees all that is behind it. */
-	atomic_store_explicit(&vpc->record->path.epoch, ++vpc->vswitch->next_epoch, memory_order_release);
+	atomic_store_explicit(&vpc->record->path.epoch, epoch_next(vpc->vswitch), memory_order_release);
 }

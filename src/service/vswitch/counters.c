@@ -28,6 +28,20 @@ void vpc_counters(const struct vswitch *vswitch, uint16_t slot, struct path_vpc_
 				  sizeof(*ret));
 }
 
+void counters_subtract(struct path_iface_counters *counters, const struct path_iface_counters *base)
+{
+	uint64_t *sum = (uint64_t *)counters;
+	const uint64_t *part = (const uint64_t *)base;
+
+	for (size_t i = 0; i < sizeof(*counters) / sizeof(*sum); i++)
+		sum[i] -= part[i];
+}
+
+void counters_add(struct path_iface_counters *counters, const struct path_iface_counters *more)
+{
+	add_words((uint64_t *)counters, (const uint64_t *)more, sizeof(*counters));
+}
+
 /* What the port itself lost before the switch saw it. */
 static uint64_t port_losses(const struct port *port)
 {
@@ -46,6 +60,7 @@ void control_port_observe(void *ctx, const struct object *object, struct object 
 	struct path_iface_counters counters;
 
 	iface_counters(ctx, uplink->attachment.iface, &counters);
+	counters_subtract(&counters, &uplink->base);
 	out->up = port && atomic_load(&port->up);
 	out->driver = control_text(port ? port->ops->kind : NULL);
 	out->error = control_text(uplink->attachment.error);
@@ -59,6 +74,26 @@ void control_port_observe(void *ctx, const struct object *object, struct object 
 	out->tx_drops = counters.tx_drops;
 }
 
+/* Of this vNIC alone, losses in its port included. */
+static void vnic_counters(const struct vswitch *vswitch, const struct control_vnic *vnic,
+			  struct path_iface_counters *ret)
+{
+	iface_counters(vswitch, vnic->attachment.iface, ret);
+	counters_subtract(ret, &vnic->base);
+	ret->rx_drops += port_losses(vnic->attachment.port);
+}
+
+void tenant_vnic_gone(struct vswitch *vswitch, const struct control_vnic *vnic)
+{
+	const struct object *tenant = model_find_uuid(vswitch->dpu->model, &vnic->tenant);
+	struct path_iface_counters counters;
+
+	if (!tenant || !tenant->runtime)
+		return;
+	vnic_counters(vswitch, vnic, &counters);
+	counters_add(&((struct control_tenant *)tenant->runtime)->gone, &counters);
+}
+
 void control_vnic_observe(void *ctx, const struct object *object, struct object *copy)
 {
 	const struct vswitch *vswitch = ctx;
@@ -67,8 +102,9 @@ void control_vnic_observe(void *ctx, const struct object *object, struct object 
 	const struct port *port = vnic->attachment.port;
 	struct path_iface_counters counters;
 
-	iface_counters(vswitch, vnic->attachment.iface, &counters);
+	vnic_counters(vswitch, vnic, &counters);
 	out->up = port && atomic_load(&port->up);
+	out->driver = control_text(port ? port->ops->kind : NULL);
 	out->error = control_text(vnic->attachment.error);
 	out->rx_queues_active = attachment_active(&vnic->attachment);
 	out->sessions = vnic->record ? dp_vnic_sessions(&vswitch->dp, vnic->record) : 0;
@@ -76,7 +112,7 @@ void control_vnic_observe(void *ctx, const struct object *object, struct object 
 	out->rx_bytes = counters.rx_bytes;
 	out->tx_packets = counters.tx_packets;
 	out->tx_bytes = counters.tx_bytes;
-	out->rx_drops = counters.rx_drops + port_losses(port);
+	out->rx_drops = counters.rx_drops; /* the port's losses are among them */
 	out->tx_drops = counters.tx_drops;
 	out->misses = counters.misses;
 }
@@ -84,34 +120,36 @@ void control_vnic_observe(void *ctx, const struct object *object, struct object 
 struct rollup {
 	const struct vswitch *vswitch;
 	struct tenant *tenant;
+	struct path_iface_counters sum;
 };
 
 static int add_vnic(void *arg, struct object *object)
 {
 	struct rollup *rollup = arg;
-	struct tenant *out = rollup->tenant;
 	struct path_iface_counters counters;
-	const struct control_vnic *vnic = object->runtime;
 
-	iface_counters(rollup->vswitch, vnic->attachment.iface, &counters);
-	out->vnics++;
-	out->rx_packets += counters.rx_packets;
-	out->rx_bytes += counters.rx_bytes;
-	out->tx_packets += counters.tx_packets;
-	out->tx_bytes += counters.tx_bytes;
-	out->drops += counters.rx_drops + counters.tx_drops + port_losses(vnic->attachment.port);
+	vnic_counters(rollup->vswitch, object->runtime, &counters);
+	counters_add(&rollup->sum, &counters);
+	rollup->tenant->vnics++;
 	return 0;
 }
 
 void control_tenant_observe(void *ctx, const struct object *object, struct object *copy)
 {
 	struct vswitch *vswitch = ctx;
-	struct rollup rollup = { .vswitch = vswitch, .tenant = (struct tenant *)copy };
-	const struct dp_tenant *record = atomic_load(&vswitch->dp.tenants[object->slot]);
+	const struct control_tenant *control = object->runtime;
+	struct tenant *out = (struct tenant *)copy;
+	struct rollup rollup = { .vswitch = vswitch, .tenant = out, .sum = control->gone };
 
 	model_each(vswitch->dpu->model, "vnic", object, add_vnic, &rollup);
-	rollup.tenant->sessions = dp_tenant_sessions(&vswitch->dp, record);
-	rollup.tenant->session_memory_bytes = rollup.tenant->sessions * 256;
+	out->rx_packets = rollup.sum.rx_packets;
+	out->rx_bytes = rollup.sum.rx_bytes;
+	out->tx_packets = rollup.sum.tx_packets;
+	out->tx_bytes = rollup.sum.tx_bytes;
+	out->drops = rollup.sum.rx_drops + rollup.sum.tx_drops;
+	out->sessions = dp_tenant_sessions(&vswitch->dp, control->record);
+	out->memory_bytes = tenant_object_bytes(vswitch->dpu->model, (const struct tenant *)object) +
+			    out->sessions * TENANT_SESSION_BYTES;
 }
 
 void control_vpc_observe(void *ctx, const struct object *object, struct object *copy)
@@ -121,6 +159,8 @@ void control_vpc_observe(void *ctx, const struct object *object, struct object *
 	struct path_vpc_counters counters;
 
 	vpc_counters(ctx, object->slot, &counters);
+	for (size_t i = 0; i < sizeof(counters) / sizeof(uint64_t); i++)
+		((uint64_t *)&counters)[i] -= ((const uint64_t *)&vpc->base)[i];
 	out->packets = counters.packets;
 	out->bytes = counters.bytes;
 	out->encapsulated = counters.encapsulated;

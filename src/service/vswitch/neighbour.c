@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "service/vswitch/vswitch_priv.h"
 
-enum { PUNT_RING = 1024, PUNT_BURST = 32, CONFIRM_SECONDS = 30, TRIES = 3 };
+enum { PUNT_RING = 1024, PUNT_BURST = 32, PUNT_TURNS = 8, CONFIRM_SECONDS = 30, TRIES = 3 };
 
 struct neighbour_key {
 	uint32_t underlay; /* slot */
@@ -28,6 +28,7 @@ struct neighbour {
 	bool resolved;
 	unsigned users, unanswered;
 	uint64_t next_request_ns;
+	struct tunnel_list tunnels; /* behind it */
 };
 
 static void neighbour_ask(struct vswitch *vswitch, struct neighbour *neighbour, uint64_t now)
@@ -50,6 +51,7 @@ struct neighbour *neighbour_get(struct vswitch *vswitch, struct control_underlay
 	if (!neighbour) {
 		neighbour = control_alloc(sizeof(*neighbour));
 		*neighbour = (struct neighbour){ .key = key, .underlay = underlay };
+		LIST_INIT(&neighbour->tunnels);
 		if (rcu_map_set(vswitch->neighbours, &key, neighbour, NULL) != 0)
 			abort();
 		neighbour_ask(vswitch, neighbour, clock_ns());
@@ -64,6 +66,11 @@ void neighbour_put(struct vswitch *vswitch, struct neighbour *neighbour)
 		return;
 	rcu_map_remove(vswitch->neighbours, &neighbour->key);
 	free(neighbour);
+}
+
+struct tunnel_list *neighbour_tunnels(struct neighbour *neighbour)
+{
+	return &neighbour->tunnels;
 }
 
 const struct mac_addr *neighbour_mac(const struct neighbour *neighbour)
@@ -122,11 +129,14 @@ static void punt_drain(void *arg)
 	void *packets[PUNT_BURST];
 	unsigned count;
 
-	do {
+	/* A bounded number: a flood of ARP must not keep control from its other work. */
+	for (unsigned turn = 0; turn < PUNT_TURNS; turn++) {
 		count = rte_ring_dequeue_burst(vswitch->dp.punt, packets, PUNT_BURST, NULL);
 		for (unsigned i = 0; i < count; i++)
 			underlay_receive(vswitch, packets[i]);
-	} while (count == PUNT_BURST);
+		if (count < PUNT_BURST)
+			break;
+	}
 }
 
 int neighbours_start(struct vswitch *vswitch, struct dpu_error *err)
@@ -149,9 +159,14 @@ void neighbours_stop(struct vswitch *vswitch)
 	loop_timer_remove(vswitch->neighbour_timer);
 	loop_timer_remove(vswitch->punt_timer);
 	vswitch->neighbour_timer = vswitch->punt_timer = NULL;
-	if (!vswitch->dp.punt)
-		return;
-	punt_drain(vswitch);
+}
+
+void neighbours_free(struct vswitch *vswitch)
+{
+	void *m;
+
+	while (vswitch->dp.punt && rte_ring_dequeue(vswitch->dp.punt, &m) == 0)
+		rte_pktmbuf_free(m);
 	rte_ring_free(vswitch->dp.punt);
 	vswitch->dp.punt = NULL;
 }

@@ -14,16 +14,17 @@ struct traffic_counters {
 
 struct tenant {
 	struct object base;
-	uint32_t max_sessions, max_session_rate, max_objects;
+	uint32_t max_sessions, max_session_rate, max_memory_mb, max_objects;
 	/* observed */
 	uint64_t sessions, vnics;
-	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes, drops, session_memory_bytes;
+	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes, drops, memory_bytes;
 };
 
 struct port_object {
 	struct object base;
 	char *device;
 	uint16_t mtu, queues;
+	bool admin_up;
 	/* observed */
 	bool up;
 	char *driver, *error;
@@ -38,7 +39,7 @@ struct underlay {
 	uint8_t prefix_length;
 	uint16_t vlan;
 	/* observed */
-	struct mac_addr next_hop_mac;
+	struct mac_addr mac, next_hop_mac;
 	bool resolved;
 	uint32_t tunnels, tunnels_resolved;
 };
@@ -82,17 +83,20 @@ struct vnic {
 	uint8_t backend; /* enum vnic_backend */
 	char *socket, *tap_name, *netns, *device;
 	uint16_t queues, mtu;
-	bool port_security;
+	bool admin_up, port_security;
 	struct ref_list security_groups;
 	uint32_t max_sessions;
 	char *hostname;
 	/* observed */
 	bool up;
-	char *error;
+	char *driver, *error;
 	uint16_t rx_queues_active;
 	uint64_t sessions;
 	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes, rx_drops, tx_drops, misses;
 };
+
+/* The interface's name, given or by default. */
+const char *vnic_tap_name(const struct vnic *vnic);
 
 enum route_kind { ROUTE_DROP, ROUTE_ADDRESS, ROUTE_VTEP };
 extern const char *const route_kind_names[];
@@ -143,10 +147,15 @@ extern const struct object_class tenant_class, port_class, underlay_class, vpc_c
 /* A network interface name as Linux accepts it (1..15 bytes, no '/', blank or ':'). */
 bool interface_name_valid(const char *text);
 
+/* A reference to an object of another tenant is refused: DPU_E_DENIED at `field`. */
+int same_tenant(const struct object *object, const struct object *target, const char *field, struct dpu_error *err);
+int same_tenants(const struct object *object, const struct ref_list *targets, const char *field, struct dpu_error *err);
+
 /* Shared by the classes: address and its families against the subnet (validate.c). */
 bool subnet_holds(const struct subnet *subnet, const struct ip_addr *address);
 bool address_is_host(const struct ip_addr *address); /* unicast, not loopback, not unspecified */
 /* prefix's address + number. */
+bool address_is_reserved(const struct ip_prefix *prefix, const struct ip_addr *address); /* no host can have it */
 struct ip_addr prefix_address(const struct ip_prefix *prefix, uint32_t number);
 /* "10.9.0.0/16 via 10.0.0.5" of a subnet's host_routes; 0 or -EINVAL. */
 int host_route_parse(const char *text, struct ip_prefix *ret_prefix, struct ip_addr *ret_next_hop);

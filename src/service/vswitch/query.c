@@ -11,6 +11,10 @@
 
 enum { SLICE = 2048 /* records looked at between two bursts: some 50 µs */ };
 
+/* By enum tcp_state, but for the first. */
+static const char *const session_states[] = { "any",     "syn-sent",  "syn-received", "established", "fin-wait",
+					      "closing", "time-wait", "closed",       NULL };
+
 const struct field session_filter_fields[] = {
 	FIELD(struct session_filter, tenant, .target = "tenant", .doc = "Only sessions charged to this tenant."),
 	FIELD(struct session_filter, vpc, .target = "vpc", .doc = "Only sessions of this VPC, as TENANT/NAME."),
@@ -19,6 +23,8 @@ const struct field session_filter_fields[] = {
 	FIELD(struct session_filter, address, .doc = "Only sessions from or to this address."),
 	FIELD(struct session_filter, protocol, .max = 16,
 	      .doc = "Only sessions of this IP protocol, by name or number."),
+	FIELD_ENUM_ROW(struct session_filter, state, session_states, .def = "any",
+		       .doc = "Only TCP sessions in this state."),
 	FIELD(struct session_filter, port, .max = 65535, .def = "0",
 	      .doc = "Only sessions with this port at either end; 0 means any."),
 	FIELD(struct session_filter, limit, .min = 1, .max = 100000, .def = "1000",
@@ -37,6 +43,7 @@ struct query {
 	struct action_reply *reply;
 	struct flow_key match; /* vpc, proto; 0 = any */
 	uint16_t iface, tenant, port;
+	uint8_t state; /* enum tcp_state; 0 = any */
 	struct ip_addr address;
 	uint32_t limit;
 	bool clear;
@@ -70,6 +77,8 @@ static bool matches(const struct query *query, const struct session *session, co
 		return false;
 	if (query->match.proto && key->proto != query->match.proto)
 		return false;
+	if (query->state && session->tcp_state != query->state)
+		return false;
 	if (query->tenant && session->tenant != query->tenant)
 		return false;
 	if (query->iface && first->in_iface != query->iface && first->out_iface != query->iface)
@@ -92,7 +101,7 @@ static void visit(void *arg, struct session *session)
 		session_remove(query->current, session);
 		return;
 	}
-	if (query->count < query->limit && query->count < query->room)
+	if (query->count < query->limit) /* query_go_on() has made room for a slice */
 		query->found[query->count++] =
 			(struct found){ .session = *session, .key = key, .worker = query->worker };
 }
@@ -104,23 +113,22 @@ static void look(void *arg, struct worker *worker)
 	struct path *path = query->vswitch->dp.paths[query->worker];
 
 	(void)worker;
-	while (query->table < 2 * PATH_SLOTS) {
+	for (; query->table < 2 * PATH_SLOTS; query->table++, query->cursor = 0) {
 		query->current = path_table_at(path, query->table);
-		if (query->current && session_table_scan(query->current, &query->cursor, SLICE, visit, query))
-			return;
-		query->table++;
-		query->cursor = 0;
-		if (query->current && session_table_count(query->current) > SLICE)
-			return;
+		if (!query->current || session_table_count(query->current) == 0)
+			continue;
+		if (!session_table_scan(query->current, &query->cursor, SLICE, visit, query)) {
+			query->table++;
+			query->cursor = 0;
+		}
+		return;
 	}
 }
 
 static const char *state_name(const struct session *session)
 {
-	static const char *const names[] = { "",         "syn-sent", "syn-received", "established",
-					     "fin-wait", "closing",  "time-wait",    "closed" };
-
-	return session->tcp_state < sizeof(names) / sizeof(names[0]) ? names[session->tcp_state] : "";
+	return session->tcp_state > TCP_NONE && session->tcp_state <= TCP_CLOSED ? session_states[session->tcp_state]
+										 : "";
 }
 
 static const char *proto_name(uint8_t proto, char *buf)
@@ -198,9 +206,15 @@ json_t *session_json(const struct vswitch *vswitch, const struct session *sessio
 
 static void query_answer(struct query *query)
 {
-	json_t *result;
+	bool complete = query->worker == query->vswitch->dp.worker_count;
+	struct dpu_error err = { 0 };
+	json_t *result = NULL;
+	int rc = complete ? 0 : error_set(&err, DPU_E_UNSUPPORTED, NULL, "the switch is being stopped");
 
-	if (query->clear) {
+	query->vswitch->questions--;
+	if (!complete) {
+		/* no result */
+	} else if (query->clear) {
 		result = json_pack("{s:I}", "cleared", (json_int_t)query->matched);
 	} else {
 		json_t *list = json_array();
@@ -211,7 +225,7 @@ static void query_answer(struct query *query)
 		result = json_pack("{s:o, s:I, s:b}", "sessions", list, "matched", (json_int_t)query->matched,
 				   "truncated", query->matched > query->count);
 	}
-	action_answer(query->reply, 0, result, NULL);
+	action_answer(query->reply, rc, result, rc ? &err : NULL);
 	free(query->found);
 	free(query);
 }
@@ -231,7 +245,7 @@ static void query_go_on(void *arg)
 		if (!query->found)
 			abort();
 	}
-	if (query->worker == query->vswitch->dp.worker_count ||
+	if (query->worker == query->vswitch->dp.worker_count || !query->vswitch->running ||
 	    worker_call(workers_get(query->vswitch->dp.workers, query->worker), look, query, query_go_on) != 0)
 		query_answer(query);
 }
@@ -248,9 +262,11 @@ static int query_begin(struct vswitch *vswitch, const struct session_filter *fil
 		return error_set(err, DPU_E_UNSUPPORTED, NULL, "the switch is not running yet");
 	query = control_alloc(sizeof(*query));
 	query->vswitch = vswitch;
+	vswitch->questions++;
 	query->reply = reply;
 	query->clear = clear;
 	query->limit = filter->limit;
+	query->state = filter->state;
 	query->port = filter->port;
 	query->address = filter->address;
 	query->match.proto = proto;

@@ -7,6 +7,7 @@
 #include <rte_ether.h>
 #include <rte_ip.h>
 #include <rte_udp.h>
+#include "base/clock.h"
 #include "service/vswitch/vswitch_priv.h"
 
 struct tunnel_key {
@@ -23,7 +24,16 @@ struct tunnel {
 	struct path_tunnel *record;
 	uint32_t index;
 	uint32_t users;
+	LIST_ENTRY(tunnel) neighbour_link;
 };
+
+/* A number that was in use rests until no session that knows it can be in force any more: the epochs of their VPCs have
+ * moved, and all workers have passed quiescent states since. */
+struct tunnel_rest {
+	uint32_t index;
+	uint64_t since_ns;
+};
+static const uint64_t REST_NS = CLOCK_NS_PER_S;
 
 enum { TUNNEL_TTL = 64, TUNNEL_HEADER_BYTES = 8 /* VXLAN, and Geneve without options */ };
 
@@ -111,10 +121,20 @@ static const struct ip_addr *next_hop(const struct underlay *underlay, const str
 	return underlay->next_hop.family == IP_NONE || ip_prefix_contains(&on_link, vtep) ? vtep : &underlay->next_hop;
 }
 
+static struct tunnel_rest *rest_at(struct vswitch *vswitch, size_t number)
+{
+	return &vswitch->tunnel_free[(vswitch->tunnel_free_head + number) % vswitch->tunnel_free_room];
+}
+
 static uint32_t index_take(struct vswitch *vswitch)
 {
-	if (vswitch->tunnel_free_count > 0)
-		return vswitch->tunnel_free[--vswitch->tunnel_free_count];
+	if (vswitch->tunnel_free_count > 0 && clock_ns() - rest_at(vswitch, 0)->since_ns >= REST_NS) {
+		uint32_t index = rest_at(vswitch, 0)->index;
+
+		vswitch->tunnel_free_head = (vswitch->tunnel_free_head + 1) % vswitch->tunnel_free_room;
+		vswitch->tunnel_free_count--;
+		return index;
+	}
 	return vswitch->tunnel_next < PATH_MAX_TUNNELS ? vswitch->tunnel_next++ : 0;
 }
 
@@ -122,14 +142,24 @@ static void index_give(struct vswitch *vswitch, uint32_t index)
 {
 	if (vswitch->tunnel_free_count == vswitch->tunnel_free_room) {
 		size_t room = vswitch->tunnel_free_room ? 2 * vswitch->tunnel_free_room : 64;
-		uint32_t *bigger = realloc(vswitch->tunnel_free, room * sizeof(*bigger));
+		struct tunnel_rest *bigger = control_alloc(room * sizeof(*bigger));
 
-		if (!bigger)
-			return; /* the number is lost until the next start, nothing else */
+		for (size_t i = 0; i < vswitch->tunnel_free_count; i++)
+			bigger[i] = *rest_at(vswitch, i);
+		free(vswitch->tunnel_free);
 		vswitch->tunnel_free = bigger;
+		vswitch->tunnel_free_head = 0;
 		vswitch->tunnel_free_room = room;
 	}
-	vswitch->tunnel_free[vswitch->tunnel_free_count++] = index;
+	*rest_at(vswitch, vswitch->tunnel_free_count++) =
+		(struct tunnel_rest){ .index = index, .since_ns = clock_ns() };
+}
+
+static void neighbour_attach(struct vswitch *vswitch, struct tunnel *tunnel)
+{
+	tunnel->neighbour =
+		neighbour_get(vswitch, tunnel->underlay, next_hop(tunnel->underlay->object, &tunnel->key.vtep));
+	LIST_INSERT_HEAD(neighbour_tunnels(tunnel->neighbour), tunnel, neighbour_link);
 }
 
 struct tunnel *tunnel_get(struct vswitch *vswitch, struct control_underlay *underlay, enum tunnel_kind kind,
@@ -148,13 +178,9 @@ struct tunnel *tunnel_get(struct vswitch *vswitch, struct control_underlay *unde
 		return NULL;
 	tunnel = control_alloc(sizeof(*tunnel));
 	*tunnel = (struct tunnel){ .key = key, .underlay = underlay, .index = index, .users = 1 };
-	tunnel->neighbour = neighbour_get(vswitch, underlay, next_hop(underlay->object, vtep));
-	if (rcu_map_set(vswitch->tunnels, &tunnel->key, tunnel, NULL) != 0) {
-		neighbour_put(vswitch, tunnel->neighbour);
-		index_give(vswitch, index);
-		free(tunnel);
-		return NULL;
-	}
+	if (rcu_map_set(vswitch->tunnels, &tunnel->key, tunnel, NULL) != 0)
+		abort();
+	neighbour_attach(vswitch, tunnel);
 	underlay->tunnels++;
 	tunnel_publish(vswitch, tunnel);
 	return tunnel;
@@ -169,6 +195,7 @@ void tunnel_put(struct vswitch *vswitch, struct tunnel *tunnel)
 	atomic_store_explicit(&vswitch->dp.config->tunnels[tunnel->index], NULL, memory_order_release);
 	retire(vswitch, tunnel->record);
 	index_give(vswitch, tunnel->index);
+	LIST_REMOVE(tunnel, neighbour_link);
 	neighbour_put(vswitch, tunnel->neighbour);
 	free(tunnel);
 }
@@ -183,9 +210,18 @@ bool tunnel_resolved(const struct tunnel *tunnel)
 	return tunnel->record->resolved;
 }
 
+void tunnels_of_neighbour(struct vswitch *vswitch, struct neighbour *neighbour)
+{
+	struct tunnel *tunnel;
+
+	LIST_FOREACH(tunnel, neighbour_tunnels(neighbour), neighbour_link)
+	{
+		tunnel_publish(vswitch, tunnel);
+	}
+}
+
 struct republish {
 	struct vswitch *vswitch;
-	const struct neighbour *neighbour;
 	struct control_underlay *underlay;
 };
 
@@ -193,26 +229,16 @@ static int republish_one(void *arg, const void *key, void *value)
 {
 	struct republish *republish = arg;
 	struct tunnel *tunnel = value;
+	struct neighbour *former = tunnel->neighbour;
 
 	(void)key;
-	if (republish->underlay && tunnel->underlay == republish->underlay) {
-		struct neighbour *former = tunnel->neighbour;
-
-		tunnel->neighbour = neighbour_get(republish->vswitch, tunnel->underlay,
-						  next_hop(tunnel->underlay->object, &tunnel->key.vtep));
-		neighbour_put(republish->vswitch, former);
-		tunnel_publish(republish->vswitch, tunnel);
-	} else if (republish->neighbour && tunnel->neighbour == republish->neighbour) {
-		tunnel_publish(republish->vswitch, tunnel);
-	}
+	if (tunnel->underlay != republish->underlay)
+		return 0;
+	LIST_REMOVE(tunnel, neighbour_link);
+	neighbour_attach(republish->vswitch, tunnel);
+	neighbour_put(republish->vswitch, former);
+	tunnel_publish(republish->vswitch, tunnel);
 	return 0;
-}
-
-void tunnels_of_neighbour(struct vswitch *vswitch, const struct neighbour *neighbour)
-{
-	struct republish republish = { .vswitch = vswitch, .neighbour = neighbour };
-
-	rcu_map_each(vswitch->tunnels, republish_one, &republish);
 }
 
 void tunnels_of_underlay(struct vswitch *vswitch, struct control_underlay *underlay)
@@ -242,14 +268,10 @@ void control_underlay_observe(void *ctx, const struct object *object, struct obj
 	out->tunnels = underlay->tunnels;
 	out->tunnels_resolved = 0;
 	rcu_map_each(vswitch->tunnels, count_resolved, out);
-	out->resolved = true;
-	if (out->next_hop.family != IP_NONE) {
-		struct neighbour *neighbour = neighbour_get(vswitch, underlay, &out->next_hop);
-		const struct mac_addr *mac = neighbour_mac(neighbour);
+	out->mac = underlay->record->mac;
+	const struct mac_addr *mac = underlay->next_hop ? neighbour_mac(underlay->next_hop) : NULL;
 
-		out->resolved = mac != NULL;
-		if (mac)
-			out->next_hop_mac = *mac;
-		neighbour_put(vswitch, neighbour);
-	}
+	out->resolved = mac || !underlay->next_hop;
+	if (mac)
+		out->next_hop_mac = *mac;
 }

@@ -138,13 +138,24 @@ struct rte_mbuf *underlay_announcement(struct vswitch *vswitch, const struct con
 
 /* ---- receiving ---- */
 
-static struct control_underlay *underlay_with(struct vswitch *vswitch, uint16_t iface, const struct ip_addr *address)
+/* Where a frame came from. */
+struct origin {
+	uint16_t iface, vlan;
+	struct mac_addr source;
+};
+
+static bool is_on(const struct control_underlay *underlay, const struct origin *origin)
+{
+	return underlay && underlay->record->iface == origin->iface && underlay->record->vlan == origin->vlan;
+}
+
+static struct control_underlay *underlay_with(struct vswitch *vswitch, const struct origin *origin,
+					      const struct ip_addr *address)
 {
 	for (unsigned i = 0; i < 64; i++) {
 		struct control_underlay *underlay = vswitch->underlays[i];
 
-		if (underlay && underlay->record->iface == iface &&
-		    (!address || ip_equal(&underlay->record->address, address)))
+		if (is_on(underlay, origin) && ip_equal(&underlay->record->address, address))
 			return underlay;
 	}
 	return NULL;
@@ -158,7 +169,15 @@ static struct ip_addr address_of(const void *bytes, uint8_t family)
 	return address;
 }
 
-static void arp_receive(struct vswitch *vswitch, uint16_t iface, const struct rte_arp_hdr *arp)
+static void learn(struct vswitch *vswitch, const struct origin *origin, const struct ip_addr *address,
+		  const struct mac_addr *mac)
+{
+	for (unsigned i = 0; i < 64; i++)
+		if (is_on(vswitch->underlays[i], origin))
+			neighbour_learn(vswitch, vswitch->underlays[i], address, mac);
+}
+
+static void arp_receive(struct vswitch *vswitch, const struct origin *origin, const struct rte_arp_hdr *arp)
 {
 	struct ip_addr sender = address_of(&arp->arp_data.arp_sip, IP_V4),
 		       target = address_of(&arp->arp_data.arp_tip, IP_V4);
@@ -170,15 +189,20 @@ static void arp_receive(struct vswitch *vswitch, uint16_t iface, const struct rt
 	    arp->arp_hlen != 6 || arp->arp_plen != 4)
 		return;
 	memcpy(sender_mac.bytes, &arp->arp_data.arp_sha, 6);
-	for (unsigned i = 0; i < 64; i++)
-		if (vswitch->underlays[i] && vswitch->underlays[i]->record->iface == iface)
-			neighbour_learn(vswitch, vswitch->underlays[i], &sender, &sender_mac);
-	underlay = underlay_with(vswitch, iface, &target);
+	learn(vswitch, origin, &sender, &sender_mac);
+	underlay = underlay_with(vswitch, origin, &target);
 	if (!underlay || arp->arp_opcode != htons(RTE_ARP_OP_REQUEST) || mac_is_multicast(&sender_mac))
 		return;
 	m = arp_new(vswitch, underlay->record, &sender_mac, RTE_ARP_OP_REPLY, sender_mac.bytes, sender.bytes);
 	if (m)
-		control_send(vswitch, iface, m);
+		control_send(vswitch, origin->iface, m);
+}
+
+static bool is_unspecified(const struct ip_addr *address)
+{
+	static const uint8_t zero[16];
+
+	return memcmp(address->bytes, zero, sizeof(zero)) == 0;
 }
 
 /* The link-layer address option of `type`, or NULL. */
@@ -197,8 +221,8 @@ static const uint8_t *link_option(const uint8_t *options, size_t bytes, uint8_t 
 	return NULL;
 }
 
-static void nd_receive(struct vswitch *vswitch, uint16_t iface, const struct rte_ipv6_hdr *ip, const uint8_t *message,
-		       size_t bytes)
+static void nd_receive(struct vswitch *vswitch, const struct origin *origin, const struct rte_ipv6_hdr *ip,
+		       const uint8_t *message, size_t bytes)
 {
 	bool solicit = message[0] == ND_NEIGHBOR_SOLICIT;
 	const uint8_t *mac = bytes < 24 ? NULL
@@ -206,24 +230,24 @@ static void nd_receive(struct vswitch *vswitch, uint16_t iface, const struct rte
 						      solicit ? ND_OPT_SOURCE_LINKADDR : ND_OPT_TARGET_LINKADDR);
 	struct ip_addr source = address_of(&ip->src_addr, IP_V6), target;
 	struct control_underlay *underlay;
-	struct mac_addr sender = { 0 };
+	/* RFC 4861 7.2.2: a unicast solicitation may leave the option out. */
+	struct mac_addr sender = origin->source;
 
 	if (bytes < 24 || ip->hop_limits != 255 || message[1] != 0)
 		return;
 	target = address_of(message + 8, IP_V6);
 	if (mac)
 		memcpy(sender.bytes, mac, 6);
-	for (unsigned i = 0; i < 64 && mac; i++)
-		if (vswitch->underlays[i] && vswitch->underlays[i]->record->iface == iface)
-			neighbour_learn(vswitch, vswitch->underlays[i], solicit ? &source : &target, &sender);
-	underlay = underlay_with(vswitch, iface, &target);
-	if (!solicit || !underlay || !mac)
+	if (mac)
+		learn(vswitch, origin, solicit ? &source : &target, &sender);
+	underlay = underlay_with(vswitch, origin, &target);
+	if (!solicit || !underlay || mac_is_multicast(&sender) || is_unspecified(&source))
 		return;
 	struct rte_mbuf *m = nd_new(vswitch, underlay->record, &sender, source.bytes, ND_NEIGHBOR_ADVERT,
 				    ntohl(ND_NA_FLAG_SOLICITED | ND_NA_FLAG_OVERRIDE), target.bytes);
 
 	if (m)
-		control_send(vswitch, iface, m);
+		control_send(vswitch, origin->iface, m);
 }
 
 static void swap(void *a, void *b, size_t bytes)
@@ -237,15 +261,15 @@ static void swap(void *a, void *b, size_t bytes)
 
 /* Turns an echo request to one of our addresses into its reply and sends it; true if it was one (m is then consumed).
  */
-static bool echo_answer(struct vswitch *vswitch, uint16_t iface, struct rte_mbuf *m, uint8_t *l3, uint8_t *icmp,
-			bool v6)
+static bool echo_answer(struct vswitch *vswitch, const struct origin *origin, struct rte_mbuf *m, uint8_t *l3,
+			uint8_t *icmp, bool v6)
 {
 	uint8_t *ether = rte_pktmbuf_mtod(m, uint8_t *);
 	struct ip_addr to = address_of(l3 + (v6 ? 24 : 16), v6 ? IP_V6 : IP_V4);
 	uint32_t sum = (uint16_t) ~(icmp[2] | icmp[3] << 8);
 	uint16_t old_word = icmp[0], new_word;
 
-	if (icmp[0] != (v6 ? ICMP6_ECHO_REQUEST : RTE_IP_ICMP_ECHO_REQUEST) || !underlay_with(vswitch, iface, &to))
+	if (icmp[0] != (v6 ? ICMP6_ECHO_REQUEST : RTE_IP_ICMP_ECHO_REQUEST) || !underlay_with(vswitch, origin, &to))
 		return false;
 	swap(ether, ether + 6, 6);
 	swap(l3 + (v6 ? 8 : 12), l3 + (v6 ? 24 : 16), v6 ? 16 : 4);
@@ -256,23 +280,25 @@ static bool echo_answer(struct vswitch *vswitch, uint16_t iface, struct rte_mbuf
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = ~((sum & 0xffff) + (sum >> 16));
 	icmp[2] = sum & 0xff, icmp[3] = sum >> 8 & 0xff;
-	control_send(vswitch, iface, m);
+	control_send(vswitch, origin->iface, m);
 	return true;
 }
 
 /* Finds the network header behind an optional VLAN tag; NULL if the frame is too short. */
-static uint8_t *network_header(struct rte_mbuf *m, uint16_t *ret_type, size_t *ret_bytes)
+static uint8_t *network_header(struct rte_mbuf *m, struct origin *origin, uint16_t *ret_type, size_t *ret_bytes)
 {
 	uint8_t *data = rte_pktmbuf_mtod(m, uint8_t *);
 	size_t bytes = rte_pktmbuf_data_len(m), offset = 14;
 
 	if (bytes < offset)
 		return NULL;
+	memcpy(origin->source.bytes, data + 6, 6);
 	*ret_type = data[12] << 8 | data[13];
 	if (*ret_type == RTE_ETHER_TYPE_VLAN) {
 		offset = 18;
 		if (bytes < offset)
 			return NULL;
+		origin->vlan = (data[14] << 8 | data[15]) & 0xfff;
 		*ret_type = data[16] << 8 | data[17];
 	}
 	*ret_bytes = bytes - offset;
@@ -280,16 +306,18 @@ static uint8_t *network_header(struct rte_mbuf *m, uint16_t *ret_type, size_t *r
 }
 
 /* True if m was passed on. */
-static bool ipv4_receive(struct vswitch *vswitch, uint16_t iface, struct rte_mbuf *m, uint8_t *l3, size_t bytes)
+static bool ipv4_receive(struct vswitch *vswitch, const struct origin *origin, struct rte_mbuf *m, uint8_t *l3,
+			 size_t bytes)
 {
 	size_t header = (l3[0] & 15) * 4u;
 
 	if (bytes < 28 || header < 20 || bytes < header + 8 || l3[9] != IPPROTO_ICMP)
 		return false;
-	return echo_answer(vswitch, iface, m, l3, l3 + header, false);
+	return echo_answer(vswitch, origin, m, l3, l3 + header, false);
 }
 
-static bool ipv6_receive(struct vswitch *vswitch, uint16_t iface, struct rte_mbuf *m, uint8_t *l3, size_t bytes)
+static bool ipv6_receive(struct vswitch *vswitch, const struct origin *origin, struct rte_mbuf *m, uint8_t *l3,
+			 size_t bytes)
 {
 	const struct rte_ipv6_hdr *ip = (const struct rte_ipv6_hdr *)l3;
 	size_t length;
@@ -300,29 +328,30 @@ static bool ipv6_receive(struct vswitch *vswitch, uint16_t iface, struct rte_mbu
 	if (length > bytes - sizeof(*ip) || length < 8 || rte_ipv6_udptcp_cksum_verify(ip, l3 + sizeof(*ip)) != 0)
 		return false;
 	if (l3[sizeof(*ip)] == ND_NEIGHBOR_SOLICIT || l3[sizeof(*ip)] == ND_NEIGHBOR_ADVERT) {
-		nd_receive(vswitch, iface, ip, l3 + sizeof(*ip), length);
+		nd_receive(vswitch, origin, ip, l3 + sizeof(*ip), length);
 		return false;
 	}
-	return echo_answer(vswitch, iface, m, l3, l3 + sizeof(*ip), true);
+	return echo_answer(vswitch, origin, m, l3, l3 + sizeof(*ip), true);
 }
 
 void underlay_receive(struct vswitch *vswitch, struct rte_mbuf *m)
 {
-	uint16_t type, iface = m->port;
+	struct origin origin = { .iface = m->port };
+	uint16_t type;
 	size_t bytes;
 	uint8_t *l3;
 	bool passed_on = false;
 
-	if (rte_pktmbuf_linearize(m) != 0 || !(l3 = network_header(m, &type, &bytes))) {
+	if (rte_pktmbuf_linearize(m) != 0 || !(l3 = network_header(m, &origin, &type, &bytes))) {
 		rte_pktmbuf_free(m);
 		return;
 	}
 	if (type == RTE_ETHER_TYPE_ARP && bytes >= sizeof(struct rte_arp_hdr))
-		arp_receive(vswitch, iface, (const struct rte_arp_hdr *)l3);
+		arp_receive(vswitch, &origin, (const struct rte_arp_hdr *)l3);
 	else if (type == RTE_ETHER_TYPE_IPV4 && bytes > 0)
-		passed_on = ipv4_receive(vswitch, iface, m, l3, bytes);
+		passed_on = ipv4_receive(vswitch, &origin, m, l3, bytes);
 	else if (type == RTE_ETHER_TYPE_IPV6)
-		passed_on = ipv6_receive(vswitch, iface, m, l3, bytes);
+		passed_on = ipv6_receive(vswitch, &origin, m, l3, bytes);
 	if (!passed_on)
 		rte_pktmbuf_free(m);
 }

@@ -10,6 +10,37 @@ bool subnet_holds(const struct subnet *subnet, const struct ip_addr *address)
 	return ip_prefix_contains(&subnet->prefix_v4, address) || ip_prefix_contains(&subnet->prefix_v6, address);
 }
 
+int same_tenant(const struct object *object, const struct object *target, const char *field, struct dpu_error *err)
+{
+	if (!target || uuid_equal(&target->tenant->uuid, &object->tenant->uuid))
+		return 0;
+	return error_set(err, DPU_E_DENIED, field, "%s %s belongs to another tenant; name one of tenant %s",
+			 target->class->name, target->name, object->tenant->name);
+}
+
+int same_tenants(const struct object *object, const struct ref_list *targets, const char *field, struct dpu_error *err)
+{
+	for (size_t i = 0; i < targets->count; i++) {
+		int rc = same_tenant(object, targets->items[i].object, field, err);
+		if (rc != 0)
+			return rc;
+	}
+	return 0;
+}
+
+/* The network and its broadcast address in IPv4, the routers' anycast address in IPv6 (RFC 4291 2.6.1). */
+bool address_is_reserved(const struct ip_prefix *prefix, const struct ip_addr *address)
+{
+	unsigned bits = address->family == IP_V4 ? 32 : 128;
+
+	if (ip_equal(&prefix->addr, address))
+		return true;
+	for (unsigned bit = prefix->length; bit < bits; bit++)
+		if (!(address->bytes[bit / 8] & 0x80 >> bit % 8))
+			return false;
+	return address->family == IP_V4;
+}
+
 bool address_is_host(const struct ip_addr *address)
 {
 	static const struct ip_addr none_v4 = { .family = IP_V4 }, none_v6 = { .family = IP_V6 },

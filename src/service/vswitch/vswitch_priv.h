@@ -9,6 +9,7 @@
 #include "operating/helpers.h"
 #include "operating/port.h"
 #include "operating/service.h"
+#include "service/vswitch/claims.h"
 #include "service/vswitch/control.h"
 #include "service/vswitch/dp.h"
 #include "service/vswitch/objects.h"
@@ -16,23 +17,42 @@
 struct tunnel;
 struct neighbour;
 struct capture_set;
+struct growth;
+struct purge;
+struct tunnel_rest;
+
+enum { CONTROL_MAX_GROUPS = 65536 };
 
 /* A port in use as uplink or vNIC: its queues and the workers that serve them (attach.c). */
+struct attachment;
 struct attachment_queue {
 	struct attachment *attachment;
 	unsigned queue, worker;
 	bool ready;       /* announced by the port, and not taken back */
+	bool withdrawing; /* on its way out of the worker */
 	struct dp_rx *rx; /* served by the worker */
+	/* Who waits until no worker uses it: the port, the end of the switch. */
 	void (*released)(void *arg);
 	void *released_arg;
+	void (*quiesced)(void *arg);
+	void *quiesced_arg;
+};
+struct attachment_ops {
+	int (*open)(struct attachment *attachment, const struct port_callbacks *callbacks, struct port **ret,
+		    struct dpu_error *err);
+	/* Link or guest came or went, or the device could be opened at last. */
+	void (*changed)(struct attachment *attachment);
 };
 struct attachment {
 	struct vswitch *vswitch;
 	struct port *port; /* NULL while it cannot be opened */
 	uint16_t iface;
-	char *error;                                    /* why not */
-	struct uuid object;                             /* whom notices are about */
-	void (*changed)(struct attachment *attachment); /* link or guest came or went */
+	char *error;              /* why not */
+	struct loop_timer *retry; /* meanwhile */
+	struct uuid object;       /* whom notices are about */
+	int (*open)(struct attachment *attachment, const struct port_callbacks *callbacks, struct port **ret,
+		    struct dpu_error *err);
+	void (*changed)(struct attachment *attachment);
 	struct attachment_queue queues[PORT_MAX_QUEUES];
 	LIST_ENTRY(attachment) link; /* vswitch.attachments */
 };
@@ -41,7 +61,13 @@ struct control_port {
 	struct attachment attachment;
 	struct port_object *object;
 	struct path_iface *record;
-	struct loop_timer *retry;
+	struct path_iface_counters base; /* of former holders of the number */
+	bool up;                         /* as last told */
+};
+
+struct control_tenant {
+	struct dp_tenant *record;
+	struct path_iface_counters gone; /* of vNICs that were deleted, for counters that never go back */
 };
 
 struct control_underlay {
@@ -49,6 +75,7 @@ struct control_underlay {
 	struct underlay *object;
 	struct control_port *port;
 	struct dp_local_vtep *record;
+	struct neighbour *next_hop; /* NULL: there is none */
 	unsigned tunnels;
 };
 
@@ -58,12 +85,14 @@ struct control_vpc {
 	struct dp_vpc *record;
 	struct rcu_map *endpoints, *routes;
 	uint32_t route_counts[2][129]; /* routes per family and length, for the lengths in use */
-	unsigned remotes;              /* mappings and routes that need the underlay */
+	struct path_vpc_counters base; /* of former holders of the number */
 	LIST_HEAD(, control_subnet) subnets;
 	LIST_HEAD(, control_vnic) vnics;
 	LIST_HEAD(, control_mapping) mappings;
 	LIST_HEAD(, control_route) route_list;
-	bool record_dirty, subnets_dirty, epoch_dirty, listed;
+	bool record_dirty;  /* the records that point to it are to be built anew */
+	bool remotes_dirty; /* its encapsulation or underlay has changed */
+	bool subnets_dirty, listed;
 	LIST_ENTRY(control_vpc) dirty_link;
 };
 
@@ -78,6 +107,7 @@ struct control_mapping {
 	struct mapping *object;
 	struct control_vpc *vpc;
 	struct tunnel *tunnel;
+	struct dp_endpoint *endpoint;
 	LIST_ENTRY(control_mapping) link;
 };
 
@@ -85,12 +115,14 @@ struct control_route {
 	struct route *object;
 	struct control_vpc *vpc;
 	struct tunnel *tunnel;
+	struct dp_route *record;
 	LIST_ENTRY(control_route) link;
 };
 
 struct control_group {
 	struct security_group_rule **rules;
 	size_t count, room;
+	bool dirty;
 };
 
 struct control_vnic {
@@ -99,8 +131,12 @@ struct control_vnic {
 	struct control_vpc *vpc;
 	struct dp_vnic *record;
 	struct dp_vnic_runtime *runtime;
-	struct uuid uuid;
-	bool dirty, removed;
+	struct dp_endpoint **endpoints; /* as many as object has addresses */
+	size_t endpoint_count;
+	struct path_iface_counters base; /* of former holders of the number */
+	struct uuid uuid, tenant;
+	bool dirty;
+	bool up;                               /* as last told */
 	LIST_ENTRY(control_vnic) link;         /* of its VPC */
 	LIST_ENTRY(control_vnic) removed_link; /* vswitch.removed, until the transaction is over */
 };
@@ -111,23 +147,29 @@ struct vswitch {
 	struct dp_worker *workers[DP_MAX_WORKERS];
 	bool running; /* workers serve queues */
 	bool stopping;
-	uint64_t transaction; /* counts commits: tells what one transaction has done */
 	uint32_t next_epoch;
 	uint64_t started_ns;
 	struct control_underlay *underlays[64];
-	struct control_group *groups[DP_MAX_TENANTS]; /* by slot */
+	struct control_group *groups[CONTROL_MAX_GROUPS]; /* by slot */
 	bool groups_dirty;
+	struct claims *claims;
 	LIST_HEAD(, attachment) attachments;
 	LIST_HEAD(, control_vpc) dirty_vpcs;
 	LIST_HEAD(, control_vnic) removed;
 	struct rcu_map *tunnels;    /* struct tunnel_key → struct tunnel */
 	struct rcu_map *neighbours; /* struct neighbour_key → struct neighbour */
 	uint32_t tunnel_next;
-	uint32_t *tunnel_free;
-	size_t tunnel_free_count, tunnel_free_room;
+	struct tunnel_rest *tunnel_free; /* ring of numbers to be used again, oldest first */
+	size_t tunnel_free_head, tunnel_free_count, tunnel_free_room;
 	struct loop_timer *neighbour_timer, *punt_timer;
 	struct capture_set *captures;
-	unsigned closing; /* attachments whose port is being closed */
+	struct purge *purge;
+	struct growth *growth;
+	unsigned closing;                  /* attachments on their way out */
+	unsigned questions;                /* sent to workers and not answered yet */
+	uint8_t draining[PATH_MAX_IFACES]; /* by interface: former holders that are not quite gone */
+	struct loop_timer *stop_timer;
+	unsigned sources, sources_left; /* of the workers' housekeeping: registered; not yet back */
 	void (*stopped)(void *arg);
 	void *stopped_arg;
 };
@@ -142,14 +184,30 @@ void control_retire(void *ctx, void (*free_fn)(void *),
 
 /* attach.c */
 void attachment_init(struct attachment *attachment, struct vswitch *vswitch, uint16_t iface, const struct uuid *object,
-		     void (*changed)(struct attachment *attachment));
-struct port_callbacks attachment_callbacks(struct attachment *attachment);
-void attachment_serve(struct attachment *attachment); /* workers are there: begin with what is ready */
+		     const struct attachment_ops *ops);
+/* Opens the port. A failure is the caller's to report, but not while the daemon starts or while something is being
+ * taken away that may be in its way: then it is noted and tried again, and 0 is returned. */
+int attachment_open(struct attachment *attachment, struct dpu_error *err);
+void attachment_forget(struct attachment *attachment); /* undoes attachment_init() where no port was opened */
+void attachment_serve(struct attachment *attachment);  /* workers are there: begin with what is ready */
 unsigned attachment_active(const struct attachment *attachment);
-/* Takes the port out of service and closes it, then done(attachment). */
+bool attachment_is_up(const struct attachment *attachment);
+/* False while traces of the number's former holder remain: workers must not see the new one. changed() is called when
+ * that is over. */
+bool attachment_may_publish(const struct attachment *attachment);
+void attachment_notice(struct attachment *attachment, const char *name, const char *sentence);
+/* Takes the port out of service and closes it, then done(attachment), which may free it. */
 void attachment_close(struct attachment *attachment, void (*done)(struct attachment *attachment));
 /* Takes all queues from the workers but leaves the ports open; then done(arg). */
 void attachments_quiesce(struct vswitch *vswitch, void (*done)(void *arg), void *arg);
+
+/* purge.c: ends the sessions of an interface that is gone; then done(arg). */
+void sessions_purge(struct vswitch *vswitch, uint16_t iface, void (*done)(void *arg), void *arg);
+void purge_free(struct vswitch *vswitch);
+
+/* growth.c: memory of the session tables is made ready ahead of need, by a helper thread. */
+int growth_start(struct vswitch *vswitch, struct dpu_error *err);
+void growth_stop(struct vswitch *vswitch);
 
 /* tunnel.c: one record per (underlay, encapsulation, remote VTEP), counted by its users. */
 struct tunnel *tunnel_get(struct vswitch *vswitch, struct control_underlay *underlay, enum tunnel_kind kind,
@@ -158,7 +216,7 @@ void tunnel_put(struct vswitch *vswitch, struct tunnel *tunnel);
 uint32_t tunnel_index(const struct tunnel *tunnel);
 bool tunnel_resolved(const struct tunnel *tunnel);
 /* The neighbour's MAC has become known, has changed or is lost: publish the tunnels behind it again. */
-void tunnels_of_neighbour(struct vswitch *vswitch, const struct neighbour *neighbour);
+void tunnels_of_neighbour(struct vswitch *vswitch, struct neighbour *neighbour);
 /* The underlay's next hop or prefix has changed. */
 void tunnels_of_underlay(struct vswitch *vswitch, struct control_underlay *underlay);
 
@@ -166,9 +224,12 @@ void tunnels_of_underlay(struct vswitch *vswitch, struct control_underlay *under
 struct neighbour *neighbour_get(struct vswitch *vswitch, struct control_underlay *underlay,
 				const struct ip_addr *address);
 void neighbour_put(struct vswitch *vswitch, struct neighbour *neighbour);
+LIST_HEAD(tunnel_list, tunnel);
+struct tunnel_list *neighbour_tunnels(struct neighbour *neighbour);      /* for tunnel.c */
 const struct mac_addr *neighbour_mac(const struct neighbour *neighbour); /* NULL while unresolved */
 int neighbours_start(struct vswitch *vswitch, struct dpu_error *err);
 void neighbours_stop(struct vswitch *vswitch);
+void neighbours_free(struct vswitch *vswitch); /* no worker is left that could send to control */
 /* What an ARP or ND message tells. */
 void neighbour_learn(struct vswitch *vswitch, struct control_underlay *underlay, const struct ip_addr *address,
 		     const struct mac_addr *mac);
@@ -182,12 +243,21 @@ struct rte_mbuf *underlay_announcement(struct vswitch *vswitch, const struct con
 /* Have a worker send a frame on an interface; consumes m. */
 void control_send(struct vswitch *vswitch, uint16_t iface, struct rte_mbuf *m);
 
+/* control_port.c */
+uint8_t incarnation_of(const struct object *object); /* 1..31 */
+/* The tenant's limits follow its fields and what its objects take. */
+void tenant_limits(struct vswitch *vswitch, const struct tenant *tenant);
+/* The underlay's port has another MAC: its record and tunnels anew. */
+void underlay_refresh(struct control_underlay *underlay);
+
 /* control_vpc.c */
 struct control_vpc *control_vpc_of(const struct ref *vpc);
 void vpc_mark(struct control_vpc *vpc); /* to be looked at by commit */
-int endpoint_set(struct control_vpc *vpc, const struct uuid *holder, const struct dp_endpoint *endpoint,
-		 const uint32_t *groups, struct dpu_error *err);
-void endpoint_clear(struct control_vpc *vpc, const struct uuid *holder, const struct ip_addr *address);
+/* Puts an address in force in place of *held, the holder's former endpoint or NULL, and notes the new one there. What
+ * another holder had under the address remains that one's: objects that swap addresses pass through this. */
+void endpoint_set(struct control_vpc *vpc, const struct dp_endpoint *endpoint, const uint32_t *groups,
+		  struct dp_endpoint **held);
+void endpoint_clear(struct control_vpc *vpc, struct dp_endpoint **held);
 void vpc_commit(struct control_vpc *vpc);
 enum tunnel_kind vpc_tunnel_kind(const struct vpc *vpc);
 struct control_underlay *vpc_underlay(const struct vpc *vpc);
@@ -198,7 +268,9 @@ void ref_groups(const struct ref_list *refs, uint32_t *ret_groups, uint8_t *ret_
 /* control_vnic.c, control_rules.c */
 void vnic_publish(struct control_vnic *vnic);
 void vnics_commit(struct vswitch *vswitch);
+void vnic_announce(struct control_vnic *vnic);
 void vnic_rules(struct vswitch *vswitch, const struct vnic *vnic, struct dp_vnic *ret);
+void rules_commit(struct vswitch *vswitch); /* marks the vNICs whose groups have changed */
 void rules_release(struct vswitch *vswitch, struct dp_vnic *record);
 
 /* query.c, capture.c */
@@ -206,8 +278,12 @@ json_t *session_json(const struct vswitch *vswitch, const struct session *sessio
 		     unsigned worker);
 /* "blue/web", "uplink" or "" */
 const char *iface_name(const struct vswitch *vswitch, uint16_t iface, char *buf, size_t size);
-void captures_end(struct vswitch *vswitch);
+void captures_end(struct vswitch *vswitch); /* no more of them */
+void captures_free(struct vswitch *vswitch);
 
 /* counters.c */
+void tenant_vnic_gone(struct vswitch *vswitch, const struct control_vnic *vnic);
+void counters_subtract(struct path_iface_counters *counters, const struct path_iface_counters *base);
+void counters_add(struct path_iface_counters *counters, const struct path_iface_counters *more);
 void iface_counters(const struct vswitch *vswitch, uint16_t iface, struct path_iface_counters *ret);
 void vpc_counters(const struct vswitch *vswitch, uint16_t slot, struct path_vpc_counters *ret);

@@ -218,6 +218,7 @@ static void question_answer(void *arg)
 								  : "This session was compiled before the last change: "
 								    "its next packet asks policy again."));
 	rte_pktmbuf_free(question->frame);
+	question->vswitch->questions--;
 	action_answer(question->reply, 0, result, NULL);
 	free(question);
 }
@@ -254,6 +255,7 @@ int why_start(void *ctx, struct object *object, const void *arguments, struct ac
 		free(question);
 		return rc;
 	}
+	vswitch->questions++;
 	question->hash = flow_key_hash(&question->key, path_seed(vswitch->dp.paths[0]));
 	question->worker = worker_of_hash(vswitch->workers[0], question->hash);
 	if (worker_call(workers_get(vswitch->dp.workers, question->worker), find_session, question, question_answer) !=
