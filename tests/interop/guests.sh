@@ -40,9 +40,10 @@ done
 on red-web "ping -q -c 2 -W 1 10.0.0.20" >/dev/null && lab_fail "red reaches blue's container"
 on red-web "ping -q -c 2 -W 1 10.0.1.10" >/dev/null && lab_fail "red reaches blue's VM"
 
-# UDP across: an echo by busybox nc
-on blue-db "(nc -u -l -p 7 -e cat >/dev/null 2>&1 &) ; true"
-on blue-web "echo over-udp | nc -u -w 2 10.0.1.10 7" | grep -q over-udp || lab_fail "no UDP echo across the overlay"
+# UDP across, counted by iperf3
+on blue-db "iperf3 -s -1 -D"
+on blue-web "iperf3 -u -c 10.0.1.10 -b 2M -t 2 -J" >"$LAB_DIR/udp.json"
+json "d['end']['sum']['lost_percent']" <"$LAB_DIR/udp.json" | awk '{exit !($1 < 20)}' || lab_fail "UDP is lost across the overlay"
 
 # blue-web's group lets nothing in but ping: what comes back in the transfer is admitted by its session alone.
 size=$((200 * 1048576))
