@@ -37,7 +37,8 @@ static void runs_off_the_loop(void **state)
 {
 	struct rig rig;
 	struct helpers *helpers;
-	struct task slow = { .open = &(atomic_bool){ false } }, quick[50] = { 0 };
+	atomic_bool open = false;
+	struct task slow = { .open = &open }, quick[50] = { 0 };
 
 	assert_int_equal(loop_new(&rig.loop), 0);
 	assert_int_equal(helpers_new(rig.loop, 0, &helpers), -EINVAL);
@@ -70,7 +71,8 @@ static void free_with_jobs(void **state)
 {
 	struct rig rig;
 	struct helpers *helpers;
-	struct task running = { .open = &(atomic_bool){ false } }, waiting = { 0 };
+	atomic_bool open = false;
+	struct task running = { .open = &open }, waiting = { 0 };
 
 	assert_int_equal(loop_new(&rig.loop), 0);
 	assert_int_equal(helpers_new(rig.loop, 1, &helpers), 0);

@@ -49,7 +49,7 @@ struct rte_mbuf *path_encap_segment(struct rte_mbuf *m, uint32_t length)
 	head->nb_segs = m->nb_segs + 1;
 	head->pkt_len = m->pkt_len;
 	head->port = m->port;
-	head->ol_flags = m->ol_flags;
+	head->ol_flags = m->ol_flags & ~(RTE_MBUF_F_EXTERNAL | RTE_MBUF_F_INDIRECT);
 	head->tx_offload = m->tx_offload;
 	head->hash = m->hash;
 	m->nb_segs = 1;

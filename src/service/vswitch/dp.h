@@ -59,7 +59,7 @@ struct dp_bucket {
 
 struct dp_tenant {
 	uint32_t slot;
-	uint8_t incarnation; /* 1..31, by the UUID: what a former tenant of this slot held is not given back to it */
+	uint8_t incarnation; /* by the UUID: what a former tenant of this slot held is not given back to it */
 	/* The counts outlive versions of the object: control edits the limits in place (relaxed). */
 	_Atomic uint32_t max_sessions;     /* 0 = no limit */
 	_Atomic uint32_t max_session_rate; /* new sessions per second; 0 = no limit */
@@ -109,8 +109,8 @@ struct dp_vnic {
 /* Zeroed by control, which sets port and incarnation. */
 struct dp_vnic_runtime {
 	struct port *port;
-	uint8_t incarnation; /* 1..31, by the UUID: what a former vNIC of this number held is not given back to it */
-	_Atomic int64_t sessions;              /* shared by workers in batches: see dp_vnic_sessions() */
+	uint8_t incarnation;      /* by the UUID: what a former vNIC of this number held is not given back to it */
+	_Atomic int64_t sessions; /* shared by workers in batches: see dp_vnic_sessions() */
 	struct dp_bucket service, icmp_errors; /* first-hop requests answered, ICMP errors sent */
 };
 

@@ -64,7 +64,7 @@ static int echo(const struct request *request, uint8_t reply_type)
 		memcpy(icmp + 2, &checksum, 2);
 	}
 	turn(request);
-	m->ol_flags = 0;
+	m->ol_flags &= RTE_MBUF_F_EXTERNAL | RTE_MBUF_F_INDIRECT; /* whose memory it is */
 	request_reply(request, m);
 	return REQUEST_DONE;
 }

@@ -60,8 +60,8 @@ static struct rte_mbuf *build(struct dp_worker *worker, const struct request *re
 	uint32_t room = (uint32_t)(v4 ? ERROR_MAX_V4 : ERROR_MAX_V6) + ETHER_BYTES - frame.l4 - 8;
 	uint32_t quoted = RTE_MIN(room, (uint32_t)request->info->l3_length);
 	uint8_t *quote = frame_room(&frame, quoted);
-	const void *original = rte_pktmbuf_read(request->m, request->info->l3_offset, quoted, quote);
-	if (quote && original && original != quote)
+	const void *original = quote ? rte_pktmbuf_read(request->m, request->info->l3_offset, quoted, quote) : NULL;
+	if (original && original != quote)
 		memcpy(quote, original, quoted);
 	return frame_finish(&frame);
 }

@@ -209,12 +209,18 @@ static unsigned holders_of(const struct quota *quota, uint16_t src_vnic, uint16_
 	return present;
 }
 
+/* 0 stands for a holder that was not there. */
+static unsigned mark_of(const struct holder *holder)
+{
+	return 1 + holder->incarnation % HOLDER_MASK;
+}
+
 static uint16_t flags_of(const struct holder *holders, unsigned present)
 {
 	uint16_t flags = 0;
 	for (unsigned i = 0; i < HOLDERS; i++)
 		if (present & 1 << i)
-			flags |= (uint16_t)((holders[i].incarnation & HOLDER_MASK) << (i * HOLDER_BITS));
+			flags |= (uint16_t)(mark_of(&holders[i]) << (i * HOLDER_BITS));
 	return flags;
 }
 
@@ -259,7 +265,7 @@ void quota_give(struct quota *quota, const struct session *session)
 	unsigned present = holders_of(quota, session->vnic[0], session->vnic[1], session->tenant, holders);
 	for (unsigned i = 0; i < HOLDERS; i++) {
 		unsigned charged = session->policy_flags >> (i * HOLDER_BITS) & HOLDER_MASK;
-		if (present & 1 << i && charged == (holders[i].incarnation & HOLDER_MASK))
+		if (present & 1 << i && charged == mark_of(&holders[i]))
 			holder_give(quota, &holders[i]);
 	}
 }
