@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* For fuzzers of the switch: the tests' world, made once, and frames in memory of exactly their length, so that
+ * AddressSanitizer sees every byte that is read beyond. */
+#pragma once
+
+#include "service/vswitch/testworld.h"
+
+/* World with DHCP data, names and security groups in it, and one worker. Once per process. */
+void fuzz_world(void);
+/* A frame as the path gets it; mostly with headroom, not a byte behind it. Split in two buffers at `split` if that is
+ * within it. */
+struct rte_mbuf *fuzz_mbuf(const void *bytes, uint32_t length, uint32_t split);
+/* From an interface. */
+void fuzz_input(uint16_t iface, const void *bytes, uint32_t length, uint32_t split);
+/* Takes what was sent, everywhere; well_formed: all of it is of our own making and must be right. */
+void fuzz_drain(bool well_formed);
+/* Housekeeping as of so many seconds later, up to 300. */
+void fuzz_tick(unsigned seconds);
+/* Every so many calls: accounts agree with the sessions that exist, and no buffer is lost. */
+void fuzz_audit(void);
