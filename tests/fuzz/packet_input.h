@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* How the fuzzers of the packet path read their input: numbers from its front, frames made from them. */
+#pragma once
+
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include "device/packet/packet_priv.h"
+#include "device/packet/testlib.h"
+
+struct input {
+	const uint8_t *at, *end;
+};
+
+static inline uint8_t input_byte(struct input *in)
+{
+	return in->at < in->end ? *in->at++ : 0;
+}
+
+static inline uint16_t input_word(struct input *in)
+{
+	uint16_t high = input_byte(in);
+
+	return (uint16_t)(high << 8 | input_byte(in));
+}
+
+static inline void input_require(bool condition)
+{
+	if (!condition)
+		abort();
+}
+
+/* Up to max of the remaining bytes as a frame. */
+static inline void input_frame(struct input *in, uint32_t max, struct frame *ret)
+{
+	ret->length = (uint32_t)RTE_MIN((size_t)(in->end - in->at), (size_t)max);
+	if (ret->length)
+		memcpy(ret->bytes, in->at, ret->length);
+	in->at += ret->length;
+}
+
+/* The right checksum for the IPv4 header at l3, which nobody finds by chance. */
+static inline void input_fix_ipv4(struct frame *frame, uint32_t l3)
+{
+	uint8_t *ip = frame->bytes + l3;
+
+	if (frame->length < l3 + IPV4_BYTES || ip[0] >> 4 != 4 || frame->length < l3 + (ip[0] & 15) * 4u)
+		return;
+	memset(ip + 10, 0, 2);
+	store_be16(ip + 10, reference_checksum(ip, (ip[0] & 15) * 4u, 0));
+}
+
+/* A frame of some kind, good but for what later bytes change in it. */
+static inline void input_spec_frame(struct input *in, struct frame *ret)
+{
+	static const uint8_t protos[] = { IPPROTO_UDP,  IPPROTO_TCP, IPPROTO_ICMP, IPPROTO_ICMPV6,
+					  IPPROTO_SCTP, IPPROTO_ESP, IPPROTO_GRE,  IPPROTO_DCCP };
+	static const uint8_t zeros[64];
+	static uint8_t extension[16];
+	uint8_t kind = input_byte(in);
+	struct frame_spec spec = {
+		.src = kind & 1 ? "fd00::1" : NULL,
+		.dst = kind & 1 ? "fd00::2" : NULL,
+		.proto = protos[kind >> 1 & 7],
+		.src_port = input_byte(in),
+		.dst_port = kind & 0x80 ? input_word(in) : 2000,
+		.tcp_flags = input_byte(in),
+		.payload = kind & 0x40 ? input_word(in) % 4000 : input_byte(in),
+		.options = zeros,
+		.ip_options_length = kind & 0x20 && !(kind & 1) ? 8 : 0,
+		.fragment = kind & 0x10 ? input_word(in) : 0,
+		.ttl = 64,
+	};
+
+	if (kind & 0x20 && kind & 1) {
+		spec.first_extension = kind & 0x10 ? IPPROTO_FRAGMENT : IPPROTO_DSTOPTS;
+		extension[0] = spec.proto;
+		for (unsigned i = 1; i < 8; i++)
+			extension[i] = kind & 0x10 ? input_byte(in) : 0;
+		spec.extensions = extension;
+		spec.extensions_length = 8;
+	}
+	frame_build(ret, &spec);
+}
+
+/* Changes some bytes, and perhaps the length. */
+static inline void input_mutate(struct input *in, struct frame *frame)
+{
+	uint8_t changes = input_byte(in);
+
+	for (unsigned n = changes & 7; n > 0; n--) {
+		uint16_t offset = input_byte(in);
+		if (offset < frame->length)
+			frame->bytes[offset] = input_byte(in);
+	}
+	if (changes & 8)
+		frame->length -= RTE_MIN(frame->length - 1, (uint32_t)input_byte(in));
+	if (changes & 16)
+		frame->length += input_byte(in);
+	if (changes & 32)
+		input_fix_ipv4(frame, ETHER_BYTES);
+}
