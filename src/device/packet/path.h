@@ -81,7 +81,7 @@ struct path_config {
 	struct path_locals *locals; /* local VTEP addresses */
 };
 
-/* One zeroed configuration (mmap'd: untouched parts cost nothing), with empty tables. */
+/* One zeroed configuration (9 MiB of address space; untouched parts cost nothing), with empty tables. */
 int path_config_new(struct path_config **ret);
 void path_config_free(struct path_config *config);
 

@@ -4,7 +4,6 @@
 #include "device/packet/path_config_priv.h"
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 enum { VNI_MIN_SLOTS = 64, VNI_LIMIT = 1 << 24 };
 
@@ -30,9 +29,9 @@ static struct path_vni_table *vni_table_new(uint32_t slots)
 
 int path_config_new(struct path_config **ret)
 {
-	struct path_config *config =
-		mmap(NULL, sizeof(*config), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (config == MAP_FAILED)
+	/* Large enough for the C library to map it: untouched pages cost nothing. */
+	struct path_config *config = calloc(1, sizeof(*config));
+	if (!config)
 		return -ENOMEM;
 	config->vnis = calloc(1, sizeof(*config->vnis));
 	config->locals = calloc(1, sizeof(*config->locals));
@@ -43,7 +42,7 @@ int path_config_new(struct path_config **ret)
 		free(list);
 		free(config->vnis);
 		free(config->locals);
-		munmap(config, sizeof(*config));
+		free(config);
 		return -ENOMEM;
 	}
 	atomic_init(&config->vnis->table, table);
@@ -60,7 +59,7 @@ void path_config_free(struct path_config *config)
 	free(config->vnis);
 	free(atomic_load(&config->locals->list));
 	free(config->locals);
-	munmap(config, sizeof(*config));
+	free(config);
 }
 
 /* The entry that holds key, or the first one where it may go: an erased one on the way, else the empty one at the
