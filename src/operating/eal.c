@@ -214,12 +214,12 @@ static int start(const struct eal_options *options, bool huge_pages, struct dpu_
 	log_open_stream();
 	eal_forget_error();
 	int status = init_quietly(argc, argv);
+	rmdir(rte_eal_get_runtime_dir()); /* it is empty: nothing is shared with other processes */
 	if (status < 0)
 		return error_set(err, DPU_E_IO, "extra", "DPDK does not start: %s%s%s. Memory: %u MiB of %s pages.",
 				 strerror(-status), last_error[0] ? ": " : "", last_error,
 				 options->memory_mb ? options->memory_mb : DEFAULT_MEMORY_MB,
 				 huge_pages ? "huge" : "normal");
-	rmdir(rte_eal_get_runtime_dir()); /* it is empty: nothing is shared with other processes */
 	return 0;
 }
 

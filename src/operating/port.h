@@ -39,7 +39,8 @@ struct port_ops {
 	void (*disarm)(struct port *port, unsigned queue);
 	int (*fd)(struct port *port, unsigned queue);
 	/* Take the queues back (queue_gone), then free the port and call done. Control thread. Once. Before, the owner
-	 * unpublishes the port: the grace period after queue_gone covers those that still see it. */
+	 * unpublishes the port: the grace period after queue_gone covers those that still see it. The loop must live
+	 * until done is called. */
 	void (*close)(struct port *port, void (*done)(void *arg), void *arg);
 };
 

@@ -73,6 +73,12 @@ static void close_rings(struct port *port)
 	af->index = 0;
 }
 
+static int shut(struct port *port)
+{
+	close_rings(port);
+	return 0;
+}
+
 static int open_rings(struct port_af_packet *af, const struct link_state *state)
 {
 	uint16_t group = 0;
@@ -167,7 +173,7 @@ int port_af_packet_open(const char *interface, const char *name, uint16_t mtu, u
 		.port = &af->port,
 		.tx_worker = PORT_WORKER_ANY, /* the kernel locks the socket */
 		.open = open_interface,
-		.shut = close_rings,
+		.shut = shut,
 		.free = free_port,
 	};
 	snprintf(af->interface, sizeof(af->interface), "%s", interface);

@@ -351,12 +351,13 @@ static void unplug(struct port_ethdev *ethdev)
 			 strerror(-status));
 }
 
-static void shut(struct port *port)
+static int shut(struct port *port)
 {
 	struct port_ethdev *ethdev = (struct port_ethdev *)port;
 
 	if (ethdev->life.stage == PORT_LOSING)
 		stop(ethdev);
+	return 0;
 }
 
 /* The connection is made by DPDK's own thread: whether it is there shows some time after the start. */

@@ -31,9 +31,8 @@ static void destroy(struct port_life *life)
 		done(arg);
 }
 
-static void all_released(struct port_life *life)
+void port_life_shut_done(struct port_life *life)
 {
-	life->shut(life->port);
 	if (life->stage == PORT_CLOSING) {
 		destroy(life);
 		return;
@@ -46,8 +45,8 @@ static void released(void *arg)
 {
 	struct port_life *life = arg;
 
-	if (--life->held == 0)
-		all_released(life);
+	if (--life->held == 0 && life->shut(life->port) == 0)
+		port_life_shut_done(life);
 }
 
 static void take_back(struct port_life *life)

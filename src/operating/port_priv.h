@@ -18,9 +18,11 @@ enum port_life_stage { PORT_OPEN, PORT_LOSING, PORT_ABSENT, PORT_CLOSING };
 
 struct port_life {
 	struct port *port;
-	int tx_worker;                   /* of open queues: PORT_WORKER_ANY, or PORT_WORKER_OFF for the owner to set */
-	int (*open)(struct port *port);  /* opens all queues (again), sets port.up; 0 or a negative errno */
-	void (*shut)(struct port *port); /* closes what open() opened; the owner has released all queues */
+	int tx_worker;                  /* of open queues: PORT_WORKER_ANY, or PORT_WORKER_OFF for the owner to set */
+	int (*open)(struct port *port); /* opens all queues (again), sets port.up; 0 or a negative errno */
+	/* Closes what open() opened; the owner has released all queues. 0, or -EINPROGRESS: port_life_shut_done()
+	 * follows. */
+	int (*shut)(struct port *port);
 	void (*free)(struct port *port); /* the rest, at the end */
 	enum port_life_stage stage;
 	bool announced, was_lost;
@@ -37,6 +39,7 @@ void port_life_start(struct port_life *life);
 void port_life_wait(struct port_life *life);
 /* The interface has gone: takes the queues back, shuts, and opens again as soon as that works. */
 void port_life_lost(struct port_life *life);
+void port_life_shut_done(struct port_life *life);
 /* It may be back: try now instead of within a second. */
 void port_life_retry(struct port_life *life);
 void port_life_close(struct port_life *life, void (*done)(void *arg), void *arg);

@@ -24,6 +24,7 @@ enum {
 	MTU_DEFAULT = 1500,
 };
 
+/* In step with all others, so that a thousand of them wake the control thread once. */
 static const uint64_t NETNS_CHECK_NS = 2 * CLOCK_NS_PER_S;
 
 struct tap_queue {
@@ -280,17 +281,22 @@ static int open_queues(struct port_tap *tap, struct dpu_error *err)
 	return 0;
 }
 
-static void close_queues(struct port *port)
+static void shut_done(void *arg)
+{
+	port_life_shut_done(arg);
+}
+
+static int shut(struct port *port)
 {
 	struct port_tap *tap = (struct port_tap *)port;
+	int fds[PORT_MAX_QUEUES];
 
-	if (tap->options.persist && !port->keep && tap->queues[0].fd >= 0)
-		tap_device_unpersist(tap->queues[0].fd);
 	for (unsigned i = 0; i < port->rx_queues; i++) {
-		if (tap->queues[i].fd >= 0)
-			close(tap->queues[i].fd);
+		fds[i] = tap->queues[i].fd;
 		tap->queues[i].fd = -1;
 	}
+	return tap_device_close(fds, port->rx_queues, tap->options.persist && !port->keep, tap->loop, shut_done,
+				&tap->life);
 }
 
 /* Nobody tells us when the name of our namespace is removed or given to another one. */
@@ -376,12 +382,13 @@ int port_tap_open(const struct port_tap_options *options, const char *name, stru
 		.port = &tap->port,
 		.tx_worker = PORT_WORKER_ANY, /* the kernel locks */
 		.open = reopen,
-		.shut = close_queues,
+		.shut = shut,
 		.free = free_port,
 	};
 	int status = port_life_init(&tap->life, loop);
 	if (status == 0 && options->netns)
-		status = loop_timer_add(loop, NETNS_CHECK_NS, NETNS_CHECK_NS, check_namespace, tap, &tap->timer);
+		status = loop_timer_add(loop, NETNS_CHECK_NS - clock_ns() % NETNS_CHECK_NS, NETNS_CHECK_NS,
+					check_namespace, tap, &tap->timer);
 	if (status < 0)
 		error_set(err, DPU_E_LIMIT, "name", "No memory for the port.");
 	else

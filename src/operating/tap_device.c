@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -112,7 +113,9 @@ static int inspect(struct setup *setup)
 	struct link_info info;
 	int status = link_info_read(setup->options->name, &info);
 
-	setup->multi_queue = true;
+	/* The kernel gives an interface of several queues 256 of them, with a queueing discipline each: that costs
+	 * milliseconds and 180 KiB. */
+	setup->multi_queue = setup->options->queue_pairs > 1;
 	if (status == -ENODEV)
 		return 0;
 	if (status < 0)
@@ -292,7 +295,60 @@ int tap_device_open(const struct port_tap_options *options, struct tap_device *r
 	return 0;
 }
 
-void tap_device_unpersist(int fd)
+/* ---- closing ---- */
+
+struct closing {
+	struct loop *loop;
+	void (*done)(void *arg);
+	void *arg;
+	bool remove;
+	unsigned count;
+	int fds[];
+};
+
+static void close_all(const int *fds, unsigned count, bool remove)
 {
-	ioctl(fd, TUNSETPERSIST, 0UL); /* fails only when the interface has gone already */
+	if (remove && count > 0)
+		ioctl(fds[0], TUNSETPERSIST, 0UL); /* fails only when the interface has gone already */
+	for (unsigned i = 0; i < count; i++)
+		close(fds[i]);
+}
+
+static void *closing_thread(void *arg)
+{
+	struct closing *closing = arg;
+
+	close_all(closing->fds, closing->count, closing->remove);
+	while (loop_post(closing->loop, closing->done, closing->arg) < 0)
+		usleep(1000); /* no memory just now; somebody waits for it */
+	free(closing);
+	return NULL;
+}
+
+static int start_detached(struct closing *closing)
+{
+	pthread_attr_t attributes;
+	pthread_t thread;
+
+	if (pthread_attr_init(&attributes) != 0)
+		return -ENOMEM;
+	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	int status = -pthread_create(&thread, &attributes, closing_thread, closing);
+	pthread_attr_destroy(&attributes);
+	return status;
+}
+
+int tap_device_close(const int *fds, unsigned count, bool remove, struct loop *loop, void (*done)(void *arg), void *arg)
+{
+	struct closing *closing = malloc(sizeof(*closing) + count * sizeof(closing->fds[0]));
+
+	if (closing) {
+		*closing = (struct closing){ .loop = loop, .done = done, .arg = arg, .remove = remove, .count = count };
+		memcpy(closing->fds, fds, count * sizeof(fds[0]));
+		if (start_detached(closing) == 0)
+			return -EINPROGRESS;
+	}
+	free(closing);
+	close_all(fds, count, remove);
+	return 0;
 }

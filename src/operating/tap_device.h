@@ -18,5 +18,8 @@ int tap_device_open(const struct port_tap_options *options, struct tap_device *r
 /* Whether the name still means the namespace that the device was opened in. Open descriptors keep a namespace alive
  * whose name and processes have gone. */
 bool tap_netns_is(const char *netns, ino_t inode);
-/* A persistent interface goes with its descriptors after this. */
-void tap_device_unpersist(int fd);
+/* Closes the descriptors, and then calls done(arg) in the loop's thread; remove: a persistent interface goes, too. That
+ * takes the kernel some milliseconds, so another thread does it. Returns 0 when it is done already (done is not
+ * called), or -EINPROGRESS. */
+int tap_device_close(const int *fds, unsigned count, bool remove, struct loop *loop, void (*done)(void *arg),
+		     void *arg);

@@ -293,7 +293,7 @@ static void kept_over_restart(void **state)
 		assert_int_equal(index_of(&ns), index);
 	}
 	rig_up(&rig, 1, WORKER_BALANCED);
-	options.queue_pairs = 1;
+	options.queue_pairs = 1; /* of an interface that was made for several */
 	tap_open(&wire, &rig, 0, &options);
 	wire_close(&wire);
 	rig_down(&rig);
