@@ -109,7 +109,7 @@ scene_sessions() {
 scene_kill() {
 	title "kill -9 of dpud in the middle of a TCP transfer"
 	local size=$((160 * 1048576)) wanted got start gap
-	wanted=$(yes 0123456789abcdef | head -c $size | sha256sum | cut -d' ' -f1)
+	wanted=$(set +o pipefail; yes 0123456789abcdef | head -c $size | sha256sum | cut -d' ' -f1)
 	inside box bash -c "nc -d -l 5001 | sha256sum >$LAB_DIR/received" &
 	local receiver=$!
 	sleep 0.3
