@@ -35,13 +35,21 @@ need_packages() {
 
 # build_into DIR [meson options]: configure once, then compile.
 build_into() {
+	configure_into "$@"
+	compile_into "$1"
+}
+configure_into() {
 	local dir=$1
 	shift
 	if [ ! -f "$dir/build.ninja" ]; then
 		meson setup "$dir" "$@" >"$dir.log" 2>&1 || { tail -30 "$dir.log" >&2; die "meson setup failed"; }
 		rm -f "$dir.log"
 	fi
-	ninja -C "$dir" >"$dir/compile.log" 2>&1 || { grep -A12 -E 'FAILED|error' "$dir/compile.log" | head -60 >&2; die "the build failed: see $dir/compile.log"; }
+}
+compile_into() { # DIR [targets]
+	local dir=$1
+	shift
+	ninja -C "$dir" "$@" >"$dir/compile.log" 2>&1 || { grep -A12 -E 'FAILED|error' "$dir/compile.log" | head -60 >&2; die "the build failed: see $dir/compile.log"; }
 }
 
 # Shows the header comment of a command file, without the licence line.
