@@ -90,7 +90,7 @@ lab_dpud() {
 		while [ -e "$LAB_DIR/$name.wanted" ]; do
 			ip netns exec "$LAB-$namespace" "$lab_build/src/daemon/dpud" --instance "$LAB-$name" "$@" >>"$LAB_DIR/$name.log" 2>&1 &
 			echo $! >"$LAB_DIR/$name.pid"
-			wait $! 2>/dev/null
+			wait $! 2>/dev/null || true
 			sleep 0.05
 		done
 	) &
