@@ -27,16 +27,49 @@ static bool is_safe_plain(const char *text)
 	return true;
 }
 
+/* A character that may not stand in YAML text as it is: its code, and its length in bytes; 0 for all others. */
+static unsigned unprintable(const unsigned char *text, size_t *ret_length)
+{
+	*ret_length = 1;
+	if (text[0] < ' ' || text[0] == 0x7f)
+		return text[0];
+	if (text[0] == 0xc2 && text[1] >= 0x80 && text[1] < 0xa0) {
+		*ret_length = 2;
+		return text[1];
+	}
+	if (text[0] == 0xef && ((text[1] == 0xbb && text[2] == 0xbf) || (text[1] == 0xbf && text[2] >= 0xbe))) {
+		*ret_length = 3;
+		return 0xf000u | (text[1] & 0x3fu) << 6 | (text[2] & 0x3fu);
+	}
+	return 0;
+}
+
+/* text is UTF-8, as all JSON strings are. */
+static void write_quoted(FILE *out, const char *text)
+{
+	const unsigned char *at = (const unsigned char *)text;
+	fputc('"', out);
+	while (*at) {
+		size_t length;
+		unsigned code = unprintable(at, &length);
+		if (code) {
+			fprintf(out, "\\u%04x", code);
+			at += length;
+			continue;
+		}
+		if (*at == '"' || *at == '\\')
+			fputc('\\', out);
+		fputc(*at++, out);
+	}
+	fputc('"', out);
+}
+
 static void write_string(FILE *out, const char *text)
 {
-	if (is_safe_plain(text)) {
+	if (is_safe_plain(text))
 		fputs(text, out);
-		return;
-	}
-	/* JSON's quoting is YAML's double-quoted style. */
-	json_t *value = json_string(text);
-	json_dumpf(value, out, JSON_ENCODE_ANY);
-	json_decref(value);
+	else
+		write_quoted(out, text);
 }
 
 static void write_scalar(FILE *out, const json_t *value)
