@@ -28,9 +28,9 @@ static void print_fields(struct ctl *ctl, const json_t *fields, bool with_old, b
 		const json_t *old = json_object_get(field, "old"), *new = json_object_get(field, "new");
 		CLEANUP(free_pointer) char *old_text = old ? field_word(old) : NULL;
 		CLEANUP(free_pointer) char *new_text = new ? field_word(new) : NULL;
-		if (with_old && old)
+		if (with_old && old_text && old_text[0])
 			print_line(ctl, '-', "    ", name, old_text);
-		if (with_new && new)
+		if (with_new && new_text && new_text[0])
 			print_line(ctl, '+', "    ", name, new_text);
 	}
 }

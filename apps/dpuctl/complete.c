@@ -76,13 +76,15 @@ static void offer_values(const struct completion *c, const json_t *field, const 
 		offer_parts(c, prefix, "false", "");
 	}
 	json_array_foreach(json_object_get(field, "values"), index, value)
+	{
 		offer_parts(c, prefix, json_string_value(value), "");
+	}
 	if (schema_text(field, "target")[0])
 		offer_objects(c, schema_text(field, "target"), tenant, prefix);
 }
 
 /* The word is "field=…": completes what is behind the last = or comma. */
-static void complete_value(const struct completion *c, const json_t *class, const json_t *rows, const char *tenant)
+static void complete_value(const struct completion *c, const json_t *rows, const char *tenant)
 {
 	char name[64], *prefix = strdup(c->word);
 	size_t length = strcspn(c->word, "=");
@@ -98,8 +100,6 @@ static void complete_value(const struct completion *c, const json_t *class, cons
 		name[length - 1] = '\0';
 	char *comma = strrchr(prefix, ',');
 	(comma && comma > prefix + length ? comma : prefix + length)[1] = '\0';
-	if (strcmp(name, "tenant") == 0 && class && !schema_is(class, "global"))
-		offer_objects(c, "tenant", NULL, prefix);
 	json_array_foreach(rows, index, field)
 	{
 		if (strcmp(schema_name(field), name) == 0)
@@ -174,7 +174,7 @@ static void complete_request(const struct completion *c, const json_t *class, co
 	if (!tenant)
 		tenant = tenant_of_name(words, count, buf, sizeof buf);
 	if (strchr(c->word, '=')) {
-		complete_value(c, class, rows, tenant);
+		complete_value(c, rows, tenant);
 		return;
 	}
 	if (names && count == 1 && !schema_is(class, "singleton")) {
@@ -194,7 +194,10 @@ static void complete_verbs(const struct completion *c, const json_t *class)
 		if (verb->for_singleton || !schema_is(class, "singleton"))
 			offer(c, verb->name);
 	}
-	json_array_foreach(json_object_get(class, "actions"), index, action) offer(c, schema_name(action));
+	json_array_foreach(json_object_get(class, "actions"), index, action)
+	{
+		offer(c, schema_name(action));
+	}
 }
 
 /* ---- the first words ---- */
@@ -226,7 +229,10 @@ static void complete_first(const struct completion *c)
 {
 	size_t index;
 	json_t *class;
-	json_array_foreach(json_object_get(c->schema, "classes"), index, class) offer(c, schema_name(class));
+	json_array_foreach(json_object_get(c->schema, "classes"), index, class)
+	{
+		offer(c, schema_name(class));
+	}
 	for (const struct command *command = commands; command->name; command++) {
 		if (command->doc)
 			offer(c, command->name);
@@ -244,7 +250,10 @@ static void complete_help(const struct completion *c, char *const *words, size_t
 	if (count != 2 || !class)
 		return;
 	complete_verbs(c, class);
-	json_array_foreach(json_object_get(class, "fields"), index, field) offer(c, schema_name(field));
+	json_array_foreach(json_object_get(class, "fields"), index, field)
+	{
+		offer(c, schema_name(field));
+	}
 }
 
 static void complete_command(const struct completion *c, char *const *words, size_t count)
@@ -259,7 +268,10 @@ static void complete_command(const struct completion *c, char *const *words, siz
 	for (unsigned i = 0; i < 4 && strcmp(words[0], "log-level") == 0; i++)
 		offer(c, levels[i]);
 	if (strcmp(words[0], "watch") == 0) {
-		json_array_foreach(json_object_get(c->schema, "classes"), index, class) offer(c, schema_name(class));
+		json_array_foreach(json_object_get(c->schema, "classes"), index, class)
+		{
+			offer(c, schema_name(class));
+		}
 	}
 }
 

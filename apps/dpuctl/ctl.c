@@ -120,13 +120,19 @@ void ctl_fini(struct ctl *ctl)
 	ctl->schema = NULL;
 }
 
+static const char *environment(const char *name)
+{
+	const char *value = getenv(name);
+	return value && *value ? value : NULL;
+}
+
 int ctl_init(struct ctl *ctl, char **words, size_t *count, struct dpu_error *err)
 {
-	const char *instance = getenv("DPUCTL_INSTANCE");
+	const char *instance = environment("DPUCTL_INSTANCE");
 	*ctl = (struct ctl){ .out = stdout };
 	ctl->options.instance = instance ? instance : "dpu0";
-	ctl->options.socket = getenv("DPUCTL_SOCKET");
-	ctl->options.tenant = getenv("DPUCTL_TENANT");
+	ctl->options.socket = environment("DPUCTL_SOCKET");
+	ctl->options.tenant = environment("DPUCTL_TENANT");
 	ctl->options.timeout_s = 60;
 	if (*count > 0 && strcmp(words[0], "__complete") == 0)
 		return EXIT_OK;
@@ -144,7 +150,9 @@ static int unknown_word(const json_t *schema, const char *word, struct dpu_error
 	{
 		suggest(&suggestion, schema_name(class));
 		json_array_foreach(json_object_get(class, "actions"), row, action)
+		{
 			suggest(&suggestion, schema_name(action));
+		}
 	}
 	for (const struct command *command = commands; command->name; command++)
 		suggest(&suggestion, command->name);

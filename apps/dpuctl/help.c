@@ -63,7 +63,9 @@ static void print_classes(const struct ctl *ctl, const json_t *schema)
 	json_t *class;
 	print_heading(ctl, "Classes");
 	json_array_foreach(json_object_get(schema, "classes"), index, class)
+	{
 		print_entry(ctl->out, schema_name(class), 28, schema_text(class, "doc"));
+	}
 }
 
 static int print_overview(struct ctl *ctl)
@@ -132,7 +134,9 @@ static char *facts(const json_t *field)
 	json_t *value;
 	text_add(&text, type_words(schema_text(field, "type")));
 	json_array_foreach(values, index, value)
+	{
 		text_printf(&text, "%s%s", index ? ", " : " ", json_string_value(value));
+	}
 	if (schema_text(field, "target")[0])
 		text_printf(&text, " of %s", schema_text(field, "target"));
 	if (field_is_number(field) && min && max)

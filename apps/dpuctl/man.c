@@ -1,24 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* dpuctl(1) in mdoc(7), from the same tables as the help. */
 #include <string.h>
+#include "base/roff.h"
 #include "ctl.h"
-
-/* A dot or an apostrophe at the beginning of a line and backslashes have a meaning in mdoc. */
-static void print_prose(FILE *out, const char *text)
-{
-	if (*text == '.' || *text == '\'')
-		fputs("\\&", out);
-	for (; *text; text++) {
-		if (*text == '\\')
-			fputs("\\e", out);
-		else if (text[0] == '.' && text[1] == ' ' && text[2] >= 'A' && text[2] <= 'Z') {
-			fputs(".\n", out);
-			text++;
-		} else
-			fputc(*text, out);
-	}
-	fputc('\n', out);
-}
 
 static const char head[] = ".Dd November 21, 2026\n"
 			   ".Dt DPUCTL 1\n"
@@ -113,14 +97,14 @@ int command_man(struct ctl *ctl, char *const *words, size_t count, struct dpu_er
 	fputs(".Bl -tag -width Ds\n", out);
 	for (const struct verb *verb = verbs; verb->name; verb++) {
 		fprintf(out, ".It Ar class Cm %s %s\n", verb->name, verb->synopsis);
-		print_prose(out, verb->doc);
+		roff_prose(out, verb->doc);
 	}
 	fputs(".El\n.Sh COMMANDS\n.Bl -tag -width Ds\n", out);
 	for (const struct command *command = commands; command->name; command++) {
 		if (!command->doc)
 			continue;
-		fprintf(out, ".It Cm %s %s\n", command->name, command->synopsis);
-		print_prose(out, command->doc);
+		fprintf(out, ".It Cm %s%s%s\n", command->name, command->synopsis[0] ? " " : "", command->synopsis);
+		roff_prose(out, command->doc);
 	}
 	fputs(".El\n.Sh OPTIONS\n.Bl -tag -width Ds\n", out);
 	for (const struct option_row *row = option_rows; row->name; row++) {
@@ -129,7 +113,7 @@ int command_man(struct ctl *ctl, char *const *words, size_t count, struct dpu_er
 				row->arg ? row->arg : "");
 		else
 			fprintf(out, ".It Fl -%s%s%s\n", row->name, row->arg ? " Ar " : "", row->arg ? row->arg : "");
-		print_prose(out, row->doc);
+		roff_prose(out, row->doc);
 	}
 	fputs(".El\n", out);
 	fputs(tail, out);

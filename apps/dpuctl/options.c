@@ -89,6 +89,9 @@ static int set(struct ctl_options *options, const struct option_row *row, const 
 			options->color = number;
 		return rc;
 	}
+	/* The later of the two says where dpud is. */
+	if (strcmp(row->name, "instance") == 0)
+		options->socket = NULL;
 	for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
 		if (strcmp(members[i].name, row->name) != 0)
 			continue;

@@ -199,7 +199,10 @@ static json_t *keys_of(const json_t *objects)
 	const char *key;
 	json_array_foreach(objects, index, object)
 	{
-		json_object_foreach(object, key, value) json_object_set_new(keys, key, json_null());
+		json_object_foreach(object, key, value)
+		{
+			json_object_set_new(keys, key, json_null());
+		}
 	}
 	return keys;
 }

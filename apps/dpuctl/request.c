@@ -11,9 +11,15 @@ static int unknown_verb(const json_t *class, const char *word, struct dpu_error 
 	struct suggestion suggestion = { .word = word };
 	size_t index;
 	json_t *action;
+	if (verb_find(word)) /* a singleton has only some of the verbs */
+		return usage_error(err, schema_name(class),
+				   "there is always one, and only one: it can be shown and set");
 	for (const struct verb *verb = verbs; verb->name; verb++)
 		suggest(&suggestion, verb->name);
-	json_array_foreach(json_object_get(class, "actions"), index, action) suggest(&suggestion, schema_name(action));
+	json_array_foreach(json_object_get(class, "actions"), index, action)
+	{
+		suggest(&suggestion, schema_name(action));
+	}
 	if (suggestion.best)
 		return usage_error(err, schema_name(class), "there is no verb '%s'; did you mean '%s'?", word,
 				   suggestion.best);
@@ -35,7 +41,10 @@ static int unknown_field(const struct request *request, const char *name, struct
 	const char *what = request->action ? schema_name(request->action) : schema_name(request->class);
 	size_t index;
 	json_t *row;
-	json_array_foreach(rows, index, row) suggest(&suggestion, schema_name(row));
+	json_array_foreach(rows, index, row)
+	{
+		suggest(&suggestion, schema_name(row));
+	}
 	if (suggestion.best)
 		return usage_error(err, what, "there is no %s '%s'; did you mean '%s'?",
 				   request->action ? "argument" : "field", name, suggestion.best);

@@ -125,12 +125,14 @@ static void print_clean(FILE *out, const char *text)
 }
 
 /* row: SIZE_MAX for the heads. */
-static void print_row(const struct table *table, FILE *out, size_t row, const size_t *widths, size_t shown)
+static void print_row(const struct table *table, FILE *out, size_t row, const size_t *widths, size_t shown, bool bold)
 {
 	bool first = true;
 	size_t last = 0;
 	for (size_t i = 0; i < shown; i++)
 		last = table->hidden[i] ? last : i;
+	if (bold)
+		fputs("\033[1m", out);
 	for (size_t i = 0; i < shown; i++) {
 		if (table->hidden[i])
 			continue;
@@ -143,7 +145,7 @@ static void print_row(const struct table *table, FILE *out, size_t row, const si
 			print_padding(out, padding);
 		first = false;
 	}
-	fputc('\n', out);
+	fputs(bold ? "\033[0m\n" : "\n", out);
 }
 
 /* How many columns fit: the first one always. */
@@ -168,13 +170,9 @@ void table_print(const struct table *table, FILE *out, unsigned width, bool colo
 	for (size_t i = 0; i < table->columns; i++)
 		widths[i] = column_width(table, i);
 	size_t shown = fitting(table, widths, width);
-	if (color)
-		fputs("\033[1m", out);
-	print_row(table, out, SIZE_MAX, widths, shown);
-	if (color)
-		fputs("\033[0m", out);
+	print_row(table, out, SIZE_MAX, widths, shown, color);
 	for (size_t row = 0; row < table->count / table->columns; row++)
-		print_row(table, out, row, widths, shown);
+		print_row(table, out, row, widths, shown, false);
 	if (shown < table->columns) {
 		fputs("… and the columns", out);
 		for (size_t i = shown; i < table->columns; i++) {

@@ -96,7 +96,10 @@ static json_t *sorted(const json_t *objects)
 	json_t *result = json_array(), *object;
 	if (!items)
 		return result;
-	json_array_foreach(objects, index, object) items[index] = object;
+	json_array_foreach(objects, index, object)
+	{
+		items[index] = object;
+	}
 	qsort(items, count, sizeof *items, by_name);
 	for (size_t i = 0; i < count; i++)
 		json_array_append(result, items[i]);

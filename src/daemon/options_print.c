@@ -3,6 +3,7 @@
 #include "daemon/options.h"
 
 #include <string.h>
+#include "base/roff.h"
 #include "daemon/options_priv.h"
 
 enum { HELP_INDENT = 26, HELP_WIDTH = 100 };
@@ -77,7 +78,7 @@ void options_help(FILE *out)
 	}
 }
 
-static const char man_head[] = ".Dd $Mdocdate$\n"
+static const char man_head[] = ".Dd November 21, 2026\n"
 			       ".Dt DPUD 8\n"
 			       ".Os softdpu\n"
 			       ".Sh NAME\n"
@@ -110,7 +111,8 @@ static const char man_tail[] = ".Sh FILES\n"
 			       ".It Pa RUN_DIR/dpud-ro.sock\n"
 			       "Socket on which nothing can be changed.\n"
 			       ".It Pa RUN_DIR/dpud.pid\n"
-			       "The running daemon's process id. It is locked, so that an instance runs once.\n"
+			       "The running daemon's process id.\n"
+			       "It is locked, so that an instance runs once.\n"
 			       ".It Pa STORE_DIR/store.db\n"
 			       "The configuration.\n"
 			       ".El\n"
@@ -125,20 +127,6 @@ static const char man_tail[] = ".Sh FILES\n"
 			       ".El\n"
 			       ".Sh SEE ALSO\n"
 			       ".Xr dpuctl 1\n";
-
-/* mdoc gives a meaning to a dot or an apostrophe at the beginning of a line and to backslashes anywhere. */
-static void print_roff(FILE *out, const char *text)
-{
-	if (*text == '.' || *text == '\'')
-		fputs("\\&", out);
-	for (; *text; text++) {
-		if (*text == '\\')
-			fputs("\\e", out);
-		else
-			fputc(*text, out);
-	}
-	fputc('\n', out);
-}
 
 void options_man(FILE *out)
 {
@@ -157,7 +145,7 @@ void options_man(FILE *out)
 		else
 			fprintf(out, ".It Fl -%s%s%s\n", row->name, row->arg ? " Ar " : "", row->arg ? row->arg : "");
 		describe(row, text, sizeof text);
-		print_roff(out, text);
+		roff_prose(out, text);
 	}
 	fputs(".El\n", out);
 	fputs(man_tail, out);

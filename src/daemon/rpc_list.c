@@ -90,7 +90,10 @@ static bool matches(const json_t *object, const json_t *filter)
 		/* Of a list, one item is enough. */
 		size_t index;
 		json_t *item;
-		json_array_foreach(value, index, item) found = found || equals(item, wanted);
+		json_array_foreach(value, index, item)
+		{
+			found = found || equals(item, wanted);
+		}
 		if (!found)
 			return false;
 	}
