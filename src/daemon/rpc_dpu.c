@@ -96,7 +96,7 @@ static void committed(void *arg, int status, const struct dpu_error *err, json_t
 	if (status)
 		call_failed(call, err);
 	else
-		call_done(call, json_pack("{s:b, s:O}", "applied", true, "changes", diff));
+		call_done(call, json_pack("{s:b, s:O*}", "applied", true, "changes", diff));
 }
 
 /* Tries or commits, and frees. */
@@ -104,6 +104,8 @@ static void conclude(struct rpc_call *call, struct txn *txn)
 {
 	struct dpu_error err = { 0 };
 	json_t *diff = NULL;
+	if (!param_bool(call, "diff", true))
+		txn_skip_diff(txn);
 	if (!param_bool(call, "dry_run", false))
 		txn_commit(txn, committed, call);
 	else if (txn_check(txn, &diff, &err))

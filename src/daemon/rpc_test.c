@@ -203,6 +203,11 @@ static void transactions(void **state)
 		  "{'changes':[{'op':'update','class':'group','name':'pink/g','fields':{},'generation':-1}]}",
 		  "invalid", "changes[0].generation", "must be a whole number, zero or more");
 	peer_call(world, fd, "dpu.transaction", "{'changes':[]}", "{'applied':true,'changes':[]}");
+	/* Who loads much may do without the diff. */
+	peer_call(world, fd, "dpu.transaction",
+		  "{'diff':false,'changes':[{'op':'create','class':'group','tenant':'pink','name':'quiet'}]}",
+		  "{'applied':true}");
+	peer_call(world, fd, "group.get", "{'name':'pink/quiet'}", NULL);
 	close(fd);
 }
 
