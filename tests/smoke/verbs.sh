@@ -67,7 +67,7 @@ wrong vnic/blue/web3.addresses "10.0.0.5 belongs to vnic/blue/web1" vnic create 
 wrong vnic/blue/web3.port_security "expected true or false, got a string" vnic create blue/web3 subnet=front port_security=maybe
 wrong vnic/blue/web1.rx_packets "this is read-only: leave it out" vnic set blue/web1 rx_packets=5
 wrong vnic/blue/nope "there is no such vnic" vnic delete blue/nope
-wrong subnet/blue/front "it is used by vnic/blue/web1, vnic/blue/web2: change or delete these first" subnet delete blue/front
+wrong subnet/blue/front "it is used by vnic/blue/web1, vnic/blue/web2: delete these first or give cascade" subnet delete blue/front
 wrong tenant "a port belongs to no tenant" port list tenant=blue
 wrong level "must be error, warn, info or debug" log-level loud
 wrong 'classes[0]' "there is no such class; dpu.schema tells what there is" watch nothing
