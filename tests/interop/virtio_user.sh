@@ -3,7 +3,7 @@
 # DPDK's virtio-user driver as front end of our vhost-user port: both roles, both ring formats, one and two queue pairs, frames
 # echoed; where the front end listens, our side is killed with -9 in the middle and the traffic goes on with its successor.
 #
-# usage: virtio_user.sh VHOST_ECHO
+# usage: virtio_user.sh VHOST_PEER
 set -euo pipefail
 echo_program=$1
 command -v dpdk-testpmd >/dev/null || { echo "skipped: no dpdk-testpmd (package dpdk-dev)"; exit 77; }
@@ -85,7 +85,7 @@ run_case() { # our role, packed, queue pairs
 	wait "$pmd_pid" || fail "testpmd ended with $?"
 	pmd_pid=''
 	kill -TERM "$echo_pid"
-	wait "$echo_pid" || fail "vhost_echo ended with $?"
+	wait "$echo_pid" || fail "vhost_peer ended with $?"
 	echo_pid=''
 	grep -q ' bad-header 0 ' "$dir/echo.out" || fail "$(cat "$dir/echo.out")"
 	rm -f "$dir/commands" "$dir/socket"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A vhost-user port that sends every frame back with its MAC addresses swapped: the other end of tests with real front
- * ends. vhost_echo SOCKET server|client STATE [QUEUE_PAIRS]; ends with SIGTERM and prints what it counted. */
+/* The other end of tests with real front ends: a vhost-user port that sends every frame back with its MAC addresses
+ * swapped, or, with the name of a TAP, one that is wired to that interface.
+ * vhost_peer SOCKET server|client STATE QUEUE_PAIRS [TAP]; ends with SIGTERM and prints what it counted. */
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,17 +15,21 @@
 
 enum { BURST = 32 };
 
+enum { GUEST, TAP, SIDES };
+
 struct end {
 	struct worker_source source;
 	struct port *port;
-	unsigned queue, worker;
+	unsigned side, queue, worker;
 	void (*released)(void *arg);
 	void *arg;
 };
 
 static struct loop *loop;
 static struct workers *workers;
-static struct end ends[PORT_MAX_QUEUES];
+static struct port *_Atomic ports[SIDES];
+static bool wired;
+static struct end ends[SIDES][PORT_MAX_QUEUES];
 static _Atomic uint64_t received, sent, lost;
 
 static void swap(struct rte_mbuf *m)
@@ -36,21 +41,35 @@ static void swap(struct rte_mbuf *m)
 	ether->src_addr = address;
 }
 
-static unsigned echo(struct worker_source *source, struct worker *worker)
+static void send_on(struct end *end, struct rte_mbuf **packets, unsigned count)
+{
+	struct port *out = wired ? ports[!end->side] : ports[GUEST];
+	struct port_tx_result result = { 0 };
+	unsigned other;
+	int queue = !out ? -2 : port_tx_queue(out, end->worker, end->queue, &other);
+
+	if (queue < 0) { /* one worker: nobody else to give it to */
+		lost += count;
+		rte_pktmbuf_free_bulk(packets, count);
+		return;
+	}
+	port_transmit(out, (unsigned)queue, packets, count, &result);
+	sent += result.packets;
+	lost += result.full + result.too_long + result.failed;
+}
+
+static unsigned poll_end(struct worker_source *source, struct worker *worker)
 {
 	struct end *end = (struct end *)source;
 	struct rte_mbuf *packets[BURST];
-	struct port_tx_result result = { 0 };
 	unsigned count = end->port->ops->rx(end->port, end->queue, packets, BURST);
 
 	if (count == 0)
 		return 0;
-	for (unsigned i = 0; i < count; i++)
-		swap(packets[i]);
-	port_transmit(end->port, end->queue, packets, count, &result);
 	received += count;
-	sent += result.packets;
-	lost += result.full + result.too_long + result.failed;
+	for (unsigned i = 0; i < count && !wired; i++)
+		swap(packets[i]);
+	send_on(end, packets, count);
 	return count;
 }
 
@@ -68,11 +87,15 @@ static void disarm(struct worker_source *source)
 
 static void queue_ready(void *ctx, struct port *port, unsigned queue)
 {
-	struct end *end = &ends[queue];
+	unsigned side = *(unsigned *)ctx;
+	struct end *end = &ends[side][queue];
 
-	*end = (struct end){ .port = port, .queue = queue, .worker = queue % workers_count(workers) };
+	ports[side] = port; /* open has not returned yet for kinds that are ready at once */
+	*end = (struct end){ .port = port, .side = side, .queue = queue };
+	if (port->tx_worker[queue] == PORT_WORKER_OFF)
+		port->tx_worker[queue] = 0;
 	end->source = (struct worker_source){
-		.poll = echo, .arm = arm, .disarm = disarm, .fd = port->ops->fd(port, queue), .name = "echo"
+		.poll = poll_end, .arm = arm, .disarm = disarm, .fd = port->ops->fd(port, queue), .name = "echo"
 	};
 	worker_add_source(workers_get(workers, end->worker), &end->source);
 	fprintf(stderr, "queue %u ready\n", queue);
@@ -91,7 +114,7 @@ static void removed(void *arg)
 
 static void queue_gone(void *ctx, struct port *port, unsigned queue, void (*released)(void *arg), void *arg)
 {
-	struct end *end = &ends[queue];
+	struct end *end = &ends[*(unsigned *)ctx][queue];
 
 	end->released = released;
 	end->arg = arg;
@@ -131,35 +154,59 @@ static void signals_watch(void)
 	loop_fd_add(loop, signalfd(-1, &set, SFD_CLOEXEC), EPOLLIN, on_signal, NULL, &watch);
 }
 
+static int ports_open(char **argv, struct rte_mempool *pool, struct dpu_error *err)
+{
+	static unsigned sides[SIDES] = { GUEST, TAP };
+	struct port_callbacks callbacks = { .queue_ready = queue_ready, .queue_gone = queue_gone, .notice = notice };
+	struct port_vhost_options vhost = {
+		.socket_path = argv[1],
+		.server = strcmp(argv[2], "server") == 0,
+		.state_path = argv[3],
+		.queue_pairs = (uint16_t)atoi(argv[4]),
+		.mtu = 9000,
+	};
+	struct port_tap_options tap = { .name = argv[5], .queue_pairs = 1, .mtu = 1500, .persist = true };
+
+	struct port *port;
+	int r = 0;
+
+	wired = tap.name;
+	callbacks.ctx = &sides[TAP];
+	if (wired)
+		r = port_tap_open(&tap, "tap", loop, pool, &callbacks, &port, err);
+	callbacks.ctx = &sides[GUEST];
+	if (r == 0)
+		r = port_vhost_open(&vhost, "guest", loop, pool, &callbacks, &port, err);
+	if (r == 0)
+		ports[GUEST] = port;
+	return r;
+}
+
 int main(int argc, char **argv)
 {
 	struct eal_options eal = { .memory_mb = 128 };
 	struct dpu_error err = { 0 };
-	struct port *port;
-	struct port_callbacks callbacks = { .queue_ready = queue_ready, .queue_gone = queue_gone, .notice = notice };
 
-	if (argc < 4)
+	if (argc < 5)
 		return 2;
-	struct port_vhost_options options = {
-		.socket_path = argv[1],
-		.server = strcmp(argv[2], "server") == 0,
-		.state_path = argv[3],
-		.queue_pairs = argc > 4 ? (uint16_t)atoi(argv[4]) : 1,
-		.mtu = 9000,
-	};
 	if (loop_new(&loop) < 0)
 		return 1;
 	signals_watch(); /* before threads are made */
 	struct workers_options with = { .loop = loop, .count = 1, .policy = WORKER_BALANCED };
 	if (eal_start(&eal, &err) < 0 || workers_new(&with, &workers, &err) < 0)
 		return fail(&err);
-	struct rte_mempool *pool = packet_pool_new("echo", 8191, 0, &err);
-	if (!pool || port_vhost_open(&options, "echo", loop, pool, &callbacks, &port, &err) < 0)
+	struct rte_mempool *pool = packet_pool_new("peer", 8191, 0, &err);
+	if (!pool || ports_open(argv, pool, &err) < 0)
 		return fail(&err);
 	loop_run(loop);
-	uint64_t bad_header = port->rx_drops[PORT_RX_BAD_HEADER], no_buffer = port->rx_drops[PORT_RX_NO_BUFFER];
-	port->ops->close(port, on_closed, NULL);
-	loop_run(loop);
+	uint64_t bad_header = ports[GUEST]->rx_drops[PORT_RX_BAD_HEADER];
+	uint64_t no_buffer = ports[GUEST]->rx_drops[PORT_RX_NO_BUFFER];
+	for (unsigned side = 0; side < SIDES; side++) {
+		if (!ports[side])
+			continue;
+		ports[side]->ops->close(ports[side], on_closed, NULL);
+		loop_run(loop);
+	}
 	workers_free(workers);
 	printf("received %" PRIu64 " sent %" PRIu64 " lost %" PRIu64 " bad-header %" PRIu64 " no-buffer %" PRIu64 "\n",
 	       received, sent, lost, bad_header, no_buffer);
