@@ -194,6 +194,30 @@ static void objects_come_and_go(void **state)
 	world_down(&world);
 }
 
+static struct mac_addr gateway_of(struct world *world, const char *name)
+{
+	struct object *subnet = model_find(world->dpu.model, "subnet", "blue", name);
+	struct subnet copy = *(struct subnet *)subnet;
+
+	control_subnet_observe(world->vswitch, subnet, &copy.base);
+	return copy.gateway_mac;
+}
+
+static void gateway_outlives_the_encapsulation(void **state)
+{
+	struct world world;
+	struct mac_addr before, after;
+
+	world_up(&world, 1);
+	must_apply(&world, basics);
+	before = gateway_of(&world, "a");
+	must_apply(&world, "{\"vpcs\":[{\"name\":\"prod\",\"tenant\":\"blue\",\"vni\":100,\"underlay\":\"fabric\","
+			   "\"encapsulation\":\"geneve\"}]}");
+	after = gateway_of(&world, "a");
+	assert_memory_equal(&before, &after, sizeof(before));
+	world_down(&world);
+}
+
 static void groups_decide(void **state)
 {
 	struct world world;
@@ -285,7 +309,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(tables_are_sound),   cmocka_unit_test(objects_come_and_go),
 		cmocka_unit_test(groups_decide),      cmocka_unit_test(faults_are_named),
-		cmocka_unit_test(many_mappings_load),
+		cmocka_unit_test(many_mappings_load), cmocka_unit_test(gateway_outlives_the_encapsulation),
 	};
 
 	if (unshare(CLONE_NEWNET) != 0) {

@@ -78,10 +78,11 @@ bool control_vpc_uses_underlay(void *ctx, const struct vpc *vpc)
 	       model_each_referrer(model, &vpc->base, "route", is_remote, NULL);
 }
 
-/* The same on every DPU, so that a guest that moves keeps its gateway: locally administered, from the VNI. */
+/* The same on every DPU, so that a guest that moves keeps its gateway: locally administered, from the VNI. Nothing else
+ * goes into it: guests hold on to the IPv6 router that they know, whose link-local address comes from it, too. */
 static struct mac_addr router_mac(const struct vpc *vpc)
 {
-	return (struct mac_addr){ { 0x02, 0x5d, vpc->encapsulation, vpc->vni >> 16, vpc->vni >> 8, vpc->vni } };
+	return (struct mac_addr){ { 0x02, 0x5d, 0, vpc->vni >> 16, vpc->vni >> 8, vpc->vni } };
 }
 
 static void record_publish(struct control_vpc *vpc)
@@ -106,6 +107,8 @@ static void record_publish(struct control_vpc *vpc)
 	record->endpoints = vpc->endpoints;
 	record->routes = vpc->routes;
 	vpc->record = record;
+	if (old && memcmp(&old->router_mac, &record->router_mac, sizeof(record->router_mac)) != 0)
+		vpc->subnets_dirty = true; /* guests are told */
 	atomic_store_explicit(&vswitch->dp.config->vpcs[object->base.slot], &record->path, memory_order_release);
 	if (old)
 		retire(vswitch, old);
