@@ -2,9 +2,9 @@
 /* Neighbours of the DPU in the underlay: who has which MAC, asked by ARP (RFC 826) and ND (RFC 4861 7.2, 7.3) before
  * traffic needs it.
  *
- * A neighbour lives while a tunnel uses it. It is asked every second until it answers, then confirmed by a unicast
- * request every 30 s; after three that stay unanswered it is unresolved again, and packets behind it are dropped by
- * that name. */
+ * A neighbour lives while a tunnel uses it. It is asked at once, again after 100 ms, 200 ms and so on up to every
+ * second until it answers, then confirmed by a unicast request every 30 s; after three that stay unanswered it is
+ * unresolved again, and packets behind it are dropped by that name. Thousands that do not answer are asked in turns. */
 #include <stdlib.h>
 #include <string.h>
 #include <rte_mbuf.h>
@@ -13,7 +13,9 @@
 #include "base/log.h"
 #include "service/vswitch/vswitch_priv.h"
 
-enum { PUNT_RING = 1024, PUNT_BURST = 32, PUNT_TURNS = 8, CONFIRM_SECONDS = 30, TRIES = 3 };
+enum { PUNT_RING = 1024, PUNT_BURST = 32, PUNT_TURNS = 8, CONFIRM_SECONDS = 30, TRIES = 3, ASK_MOST = 256 };
+
+#define ASK_FIRST_NS (100 * CLOCK_NS_PER_MS)
 
 struct neighbour_key {
 	uint32_t underlay; /* slot */
@@ -31,12 +33,20 @@ struct neighbour {
 	struct tunnel_list tunnels; /* behind it */
 };
 
+/* Until the next request, after this one. */
+static uint64_t patience_ns(const struct neighbour *neighbour)
+{
+	if (neighbour->resolved || neighbour->unanswered > 3)
+		return CLOCK_NS_PER_S;
+	return ASK_FIRST_NS << neighbour->unanswered;
+}
+
 static void neighbour_ask(struct vswitch *vswitch, struct neighbour *neighbour, uint64_t now)
 {
 	struct rte_mbuf *m = underlay_request(vswitch, neighbour->underlay, &neighbour->key.address,
 					      neighbour->resolved ? &neighbour->mac : NULL);
 
-	neighbour->next_request_ns = now + CLOCK_NS_PER_S;
+	neighbour->next_request_ns = now + patience_ns(neighbour);
 	neighbour->unanswered++;
 	if (m)
 		control_send(vswitch, neighbour->underlay->record->iface, m);
@@ -55,6 +65,8 @@ struct neighbour *neighbour_get(struct vswitch *vswitch, struct control_underlay
 		if (rcu_map_set(vswitch->neighbours, &key, neighbour, NULL) != 0)
 			abort();
 		neighbour_ask(vswitch, neighbour, clock_ns());
+		if (vswitch->neighbour_timer)
+			loop_timer_rearm(vswitch->neighbour_timer, ASK_FIRST_NS);
 	}
 	neighbour->users++;
 	return neighbour;
@@ -95,32 +107,43 @@ void neighbour_learn(struct vswitch *vswitch, struct control_underlay *underlay,
 	tunnels_of_neighbour(vswitch, neighbour);
 }
 
+/* One pass over all neighbours. */
+struct pass {
+	struct vswitch *vswitch;
+	uint64_t now, next_ns; /* the earliest that is due after it */
+	unsigned asked;
+};
+
 static int neighbour_tick(void *arg, const void *key, void *value)
 {
-	struct vswitch *vswitch = arg;
+	struct pass *pass = arg;
 	struct neighbour *neighbour = value;
-	uint64_t now = clock_ns();
 
 	(void)key;
-	if (now < neighbour->next_request_ns)
-		return 0;
-	if (neighbour->resolved && neighbour->unanswered >= TRIES) {
-		char text[IP_TEXT];
+	if (pass->now >= neighbour->next_request_ns && pass->asked < ASK_MOST) {
+		if (neighbour->resolved && neighbour->unanswered >= TRIES) {
+			char text[IP_TEXT];
 
-		neighbour->resolved = false;
-		log_warn("underlay", "neighbour does not answer any more", "address=%s",
-			 ip_format(&neighbour->key.address, text));
-		tunnels_of_neighbour(vswitch, neighbour);
+			neighbour->resolved = false;
+			log_warn("underlay", "neighbour does not answer any more", "address=%s",
+				 ip_format(&neighbour->key.address, text));
+			tunnels_of_neighbour(pass->vswitch, neighbour);
+		}
+		neighbour_ask(pass->vswitch, neighbour, pass->now);
+		pass->asked++;
 	}
-	neighbour_ask(vswitch, neighbour, now);
+	pass->next_ns = RTE_MIN(pass->next_ns, neighbour->next_request_ns);
 	return 0;
 }
 
 static void neighbours_tick(void *arg)
 {
 	struct vswitch *vswitch = arg;
+	uint64_t now = clock_ns();
+	struct pass pass = { .vswitch = vswitch, .now = now, .next_ns = now + CLOCK_NS_PER_S };
 
-	rcu_map_each(vswitch->neighbours, neighbour_tick, vswitch);
+	rcu_map_each(vswitch->neighbours, neighbour_tick, &pass);
+	loop_timer_rearm(vswitch->neighbour_timer, RTE_MAX(pass.next_ns, now + ASK_FIRST_NS) - now);
 }
 
 static void punt_drain(void *arg)
@@ -147,8 +170,8 @@ int neighbours_start(struct vswitch *vswitch, struct dpu_error *err)
 	snprintf(name, sizeof(name), "punt%u", serial++);
 	vswitch->dp.punt = rte_ring_create(name, PUNT_RING, SOCKET_ID_ANY, RING_F_SC_DEQ);
 	if (!vswitch->dp.punt ||
-	    loop_timer_add(vswitch->dpu->loop, CLOCK_NS_PER_S, CLOCK_NS_PER_S, neighbours_tick, vswitch,
-			   &vswitch->neighbour_timer) != 0 ||
+	    loop_timer_add(vswitch->dpu->loop, ASK_FIRST_NS, 0, neighbours_tick, vswitch, &vswitch->neighbour_timer) !=
+		    0 ||
 	    loop_timer_add(vswitch->dpu->loop, 0, 20 * CLOCK_NS_PER_MS, punt_drain, vswitch, &vswitch->punt_timer) != 0)
 		return error_set(err, DPU_E_INTERNAL, NULL, "no memory for the underlay's ring and timers");
 	return 0;
