@@ -1,34 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* How the fuzzers of the packet path read their input: numbers from its front, frames made from them. */
+/* Frames made from the input of a fuzzer of the packet path. */
 #pragma once
 
 #include <netinet/in.h>
-#include <stdlib.h>
-#include <string.h>
 #include "device/packet/packet_priv.h"
 #include "device/packet/testlib.h"
-
-struct input {
-	const uint8_t *at, *end;
-};
-
-static inline uint8_t input_byte(struct input *in)
-{
-	return in->at < in->end ? *in->at++ : 0;
-}
-
-static inline uint16_t input_word(struct input *in)
-{
-	uint16_t high = input_byte(in);
-
-	return (uint16_t)(high << 8 | input_byte(in));
-}
-
-static inline void input_require(bool condition)
-{
-	if (!condition)
-		abort();
-}
+#include "input.h"
 
 /* Up to max of the remaining bytes as a frame. */
 static inline void input_frame(struct input *in, uint32_t max, struct frame *ret)

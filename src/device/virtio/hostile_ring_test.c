@@ -2,6 +2,7 @@
 /* Guests that break their rings: each case breaks its own queue, with a reason, and nothing else. */
 #include <stdlib.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/eventfd.h>
 #include "device/virtio/test_device.h"
 
@@ -329,11 +330,57 @@ static void test_random_rings(void **state)
 	}
 }
 
+/* Descriptors whose counters are full, or empty, and that make whoever uses them wait: we do not. */
+static void test_event_descriptors_that_wait(void **state)
+{
+	struct test_device device;
+	struct frontend frontend;
+	const uint64_t full = UINT64_MAX - 1;
+	uint64_t count;
+
+	test_device_open(&device, VHOST_SERVER, false);
+	frontend_init(&frontend, 1 << 20, test_device_pump, &device);
+	frontend_connect(&frontend, device.path);
+	frontend_negotiate(&frontend, MODERN, TEST_PROTOCOL);
+	frontend_share_memory(&frontend);
+	struct frontend_queue *queue = frontend_queue_new(&frontend, 0, SIZE);
+	frontend_queue_start(queue, frontend_queue_base(queue));
+	const int fds[] = { queue->call_fd, queue->err_fd, queue->kick_fd };
+	for (unsigned i = 0; i < 3; i++) {
+		while (read(fds[i], &count, sizeof(count)) > 0)
+			;
+		assert_int_equal(fcntl(fds[i], F_SETFL, 0), 0);
+		if (fds[i] != queue->kick_fd)
+			assert_int_equal(write(fds[i], &full, sizeof(full)), sizeof(full));
+	}
+	alarm(60); /* whoever waits here waits for ever */
+	struct frontend_buffer fine = { 0x30000, 10, false };
+	for (unsigned i = 0; i < 100; i++) {
+		uint16_t id;
+		uint32_t length;
+		assert_true(frontend_offer(queue, &fine, 1, false) >= 0);
+		assert_int_equal(test_device_echo(&device, 0), 1);
+		virtqueue_notify(device.queues[0]);
+		assert_true(frontend_take(queue, &id, &length));
+	}
+	virtqueue_disarm(device.queues[0]);
+	assert_int_equal(read(queue->call_fd, &count, sizeof(count)), sizeof(count));
+	assert_true(count == UINT64_MAX);
+	uint16_t *avail = frontend_at(&frontend, queue->driver);
+	avail[1] += SIZE + 1;
+	assert_int_equal(test_device_echo(&device, 0), -EPIPE);
+	test_device_expect(&device, "queue-broken");
+	alarm(0);
+	frontend_fini(&frontend);
+	test_device_close(&device);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_hostile_rings),
 		cmocka_unit_test(test_too_many_segments),
+		cmocka_unit_test(test_event_descriptors_that_wait),
 		cmocka_unit_test(test_random_rings),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,6 +11,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+#include "device/virtio/event_signal.h"
 #include "device/virtio/vhost_user_priv.h"
 
 enum { MESSAGES_PER_ROUND = 64, DEFAULT_RECONNECT_MS = 100 };
@@ -75,7 +76,7 @@ void vhost_queue_stopped(struct vhost_endpoint *endpoint, unsigned index)
 static void on_alarm(void *ctx, uint32_t events)
 {
 	struct vhost_endpoint *endpoint = ctx;
-	uint64_t count, one = 1;
+	uint64_t count;
 
 	bool busy = endpoint->busy;
 	endpoint->busy = true; /* a queue that stops at once must not carry us on before all are looked at */
@@ -87,7 +88,7 @@ static void on_alarm(void *ctx, uint32_t events)
 		vring->failed = true;
 		vhost_notice(endpoint, "queue-broken", "queue %u: %s", i, virtqueue_broken_reason(vring->queue));
 		if (vring->err_fd >= 0)
-			ignored = write(vring->err_fd, &one, sizeof(one));
+			event_signal(vring->err_fd);
 		vring_stop(endpoint, i);
 	}
 	(void)ignored;

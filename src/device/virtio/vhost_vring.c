@@ -62,7 +62,7 @@ int vhost_get_vring_base(struct vhost_endpoint *endpoint, struct vhost_message *
 	return 0;
 }
 
-/* Only event counters: reading or writing anything else might block a worker. */
+/* Only event counters, which event_signal() and event_clear() use without waiting. */
 static bool fd_is_eventfd(int fd)
 {
 	char path[64], target[64];
@@ -87,9 +87,6 @@ static int event_fd_replace(struct vhost_endpoint *endpoint, struct vhost_messag
 		taken = message->fds[0];
 		if (!fd_is_eventfd(taken))
 			return vhost_refuse(endpoint, -EPROTO, "a ring's event descriptor is no eventfd");
-		int flags = fcntl(taken, F_GETFL);
-		if (flags < 0 || fcntl(taken, F_SETFL, flags | O_NONBLOCK) < 0)
-			return vhost_refuse(endpoint, -EPROTO, "a ring's event descriptor cannot be used");
 		message->fds[0] = -1;
 	}
 	if (*fd >= 0)

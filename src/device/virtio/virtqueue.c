@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 #include <linux/virtio_config.h>
+#include "device/virtio/event_signal.h"
 
 int virtqueue_new(struct virtqueue **ret)
 {
@@ -195,7 +196,6 @@ void virtqueue_push(struct virtqueue *queue, const struct virtq_element *element
 void virtqueue_notify(struct virtqueue *queue)
 {
 	uint32_t slots = queue->unnotified;
-	uint64_t one = 1;
 
 	if (slots == 0 && !queue->notify_always)
 		return;
@@ -206,10 +206,8 @@ void virtqueue_notify(struct virtqueue *queue)
 	    !(queue->packed ? virtq_packed_wants_notify(queue, slots) : virtq_split_wants_notify(queue, slots)))
 		return;
 	queue->notify_always = false;
-	if (queue->call_fd >= 0) {
-		ssize_t ignored = write(queue->call_fd, &one, sizeof(one));
-		(void)ignored; /* a full counter interrupts as well */
-	}
+	if (queue->call_fd >= 0)
+		event_signal(queue->call_fd);
 }
 
 bool virtqueue_arm(struct virtqueue *queue)
@@ -223,12 +221,8 @@ bool virtqueue_arm(struct virtqueue *queue)
 
 void virtqueue_disarm(struct virtqueue *queue)
 {
-	uint64_t count;
-
-	if (queue->kick_fd >= 0) {
-		ssize_t ignored = read(queue->kick_fd, &count, sizeof(count));
-		(void)ignored; /* nothing to read is fine */
-	}
+	if (queue->kick_fd >= 0)
+		event_clear(queue->kick_fd);
 	if (virtqueue_broken(queue))
 		return;
 	if (queue->packed)
