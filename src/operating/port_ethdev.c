@@ -189,11 +189,18 @@ static void set_offloads(struct port *port, const struct rte_eth_dev_info *info,
 	conf->rxmode.offloads = info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_CHECKSUM;
 }
 
+/* What a memif says of its frames is Ethernet's default; in truth it chains its buffers to any length, and has no MTU.
+ */
+static uint16_t configured_mtu(const struct port *port, const struct rte_eth_dev_info *info)
+{
+	return strcmp(info->driver_name, "net_memif") == 0 ? RTE_MIN(port->mtu, RTE_ETHER_MTU) : port->mtu;
+}
+
 static void set_receive(const struct port *port, const struct rte_eth_dev_info *info, struct rte_eth_conf *conf)
 {
 	uint32_t room = rte_pktmbuf_data_room_size(port->pool) - RTE_PKTMBUF_HEADROOM;
 
-	conf->rxmode.mtu = port->mtu;
+	conf->rxmode.mtu = configured_mtu(port, info);
 	if (port->mtu + RTE_ETHER_HDR_LEN + RTE_VLAN_HLEN > (int)room)
 		conf->rxmode.offloads |= info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER;
 	if (port->rx_queues > 1) {
@@ -238,7 +245,7 @@ static int setup_queues(struct port_ethdev *ethdev, const struct rte_eth_dev_inf
 /* Devices without settable MTU carry what their buffers hold. */
 static int set_mtu(struct port_ethdev *ethdev, const struct rte_eth_dev_info *info, struct dpu_error *err)
 {
-	uint16_t mtu = ethdev->port.mtu;
+	uint16_t mtu = configured_mtu(&ethdev->port, info);
 	int status = rte_eth_dev_set_mtu(ethdev->id, mtu);
 
 	if (status == 0 || status == -ENOTSUP)

@@ -213,6 +213,13 @@ static int prepare_socket(const char *path, struct dpu_error *err)
 	return 0;
 }
 
+/* The client says how large the buffers are. A frame must fit in one: DPDK 22.11 puts together wrongly what comes in
+ * several. */
+static unsigned memif_buffer_bytes(uint16_t mtu)
+{
+	return RTE_MAX(2048u, RTE_ALIGN_CEIL(mtu + RTE_ETHER_HDR_LEN + 2u * RTE_VLAN_HLEN, 64u));
+}
+
 static int open_memif(const struct uplink *uplink, const char *text, struct port **ret, struct dpu_error *err)
 {
 	CLEANUP(free_pointer) char *copy = strdup(text);
@@ -228,9 +235,9 @@ static int open_memif(const struct uplink *uplink, const char *text, struct port
 		return status;
 	memif_mac(&memif, mac);
 	snprintf(devargs, sizeof(devargs),
-		 "net_memif%u,id=0,role=%s,socket=%s,socket-abstract=no,mac=%02x:%02x:%02x:%02x:%02x:%02x",
-		 next_number(), memif.server ? "server" : "client", memif.path, mac[0], mac[1], mac[2], mac[3], mac[4],
-		 mac[5]);
+		 "net_memif%u,id=0,role=%s,socket=%s,socket-abstract=no,bsize=%u,mac=%02x:%02x:%02x:%02x:%02x:%02x",
+		 next_number(), memif.server ? "server" : "client", memif.path, memif_buffer_bytes(uplink->mtu), mac[0],
+		 mac[1], mac[2], mac[3], mac[4], mac[5]);
 	return open_ethdev(uplink, memif.server ? PORT_ETHDEV_DEVICE : PORT_ETHDEV_CLIENT, devargs, memif.queues, ret,
 			   err);
 }
