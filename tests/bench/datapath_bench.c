@@ -82,6 +82,11 @@ static void miss(void *ctx, struct path *path, struct rte_mbuf *m, struct packet
 
 static void output(void *ctx, struct path *path, uint16_t iface, struct rte_mbuf **packets, unsigned count)
 {
+	uint64_t bytes = 0;
+
+	for (unsigned i = 0; i < count; i++)
+		bytes += packets[i]->pkt_len;
+	path_count_sent(path, iface, count, bytes);
 	((struct bench *)ctx)->sent += count;
 }
 

@@ -150,8 +150,8 @@ enum drop_reason packet_decap(const struct path_config *config, struct rte_mbuf 
 /* ---- per worker ---- */
 
 struct path_iface_counters {
-	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes; /* from the interface, and handed to it */
-	uint64_t rx_drops, tx_drops;                         /* of those */
+	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes; /* from the interface, and sent by it */
+	uint64_t rx_drops, tx_drops;                         /* of the former; instead of the latter */
 	uint64_t misses;                                     /* packets that took the policy path */
 	uint64_t spare;
 };
@@ -241,6 +241,8 @@ void path_send_tunnel(struct path *path, const struct path_tunnel *tunnel, uint3
 void path_drop(struct path *path, struct rte_mbuf *m, enum drop_reason reason, uint16_t iface, uint16_t vpc);
 /* Only count, for packets that somebody else has freed, as a port does with what it cannot send. */
 void path_count_drops(struct path *path, enum drop_reason reason, uint16_t iface, uint16_t vpc, unsigned packets);
+/* The service says what an interface sent: as many frames as were on the wire after segmentation. */
+void path_count_sent(struct path *path, uint16_t iface, unsigned packets, uint64_t bytes);
 /* The service put a new session in force. */
 void path_count_session(struct path *path, uint16_t vpc);
 

@@ -70,6 +70,7 @@ static void output(void *ctx, struct path *path, uint16_t iface, struct rte_mbuf
 			path_drop(path, packets[i], DROP_TX_FULL, iface, 0);
 			continue;
 		}
+		path_count_sent(path, iface, 1, packets[i]->pkt_len);
 		h->out_iface[h->out_count] = iface;
 		h->out[h->out_count++] = packets[i];
 	}

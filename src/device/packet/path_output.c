@@ -5,16 +5,9 @@
 
 static void output(struct path *path, uint16_t iface, struct rte_mbuf **packets, unsigned count)
 {
-	struct path_iface_counters *counters = &path->iface_counters[iface];
-	uint64_t bytes = 0;
-
-	for (unsigned i = 0; i < count; i++)
-		bytes += packets[i]->pkt_len;
 	if (unlikely(path->capture))
 		for (unsigned i = 0; i < count; i++)
 			path_tap(path, CAPTURE_TX, DROP_NONE, iface, packets[i]);
-	counter_add(&counters->tx_packets, count);
-	counter_add(&counters->tx_bytes, bytes);
 	path->service.output(path->service.ctx, path, iface, packets, count);
 }
 
@@ -45,6 +38,14 @@ void path_count_drops(struct path *path, enum drop_reason reason, uint16_t iface
 	counter_add(&path->drops[reason], packets);
 	counter_add(reason >= DROP_TX_FULL ? &counters->tx_drops : &counters->rx_drops, packets);
 	counter_add(&path->vpc_counters[vpc].drops, packets);
+}
+
+void path_count_sent(struct path *path, uint16_t iface, unsigned packets, uint64_t bytes)
+{
+	struct path_iface_counters *counters = &path->iface_counters[iface];
+
+	counter_add(&counters->tx_packets, packets);
+	counter_add(&counters->tx_bytes, bytes);
 }
 
 void path_drop(struct path *path, struct rte_mbuf *m, enum drop_reason reason, uint16_t iface, uint16_t vpc)

@@ -66,6 +66,7 @@ static void transmit(struct dp_worker *worker, struct port *port, unsigned queue
 {
 	struct port_tx_result result = { 0 };
 	port_transmit(port, queue, packets, count, &result);
+	path_count_sent(worker->path, iface, result.packets, result.bytes);
 	if (unlikely(result.full | result.too_long | result.failed))
 		count_lost(worker, iface, &result);
 }
