@@ -192,6 +192,7 @@ static void reads_back(void **state)
 					     "\xc2\x80\xc2\x9f",
 					     "\xef\xbb\xbf",
 					     "\xef\xbf\xbe",
+					     "a \xe2\x80\xa8 \xe2\x80\xa9",
 					     "\xf0\x9f\x98\x80",
 					     "\x01\x1f",
 					     "ü",
@@ -215,12 +216,29 @@ static void reads_back(void **state)
 	}
 }
 
+static void writes_long_keys(void **state)
+{
+	char key[2000];
+	memset(key, '"', sizeof(key) - 1);
+	key[sizeof(key) - 1] = '\0';
+	json_t *value = json_pack("[{s:i, s:[i], s:i}]", "a", 1, key, 2, "b", 3);
+	char *text = write_text(value);
+	struct yaml_document *document = read_text(text);
+	const struct yaml_node *map = yaml_tree_root(document)->items[0];
+	assert_int_equal(map->count, 3);
+	assert_string_equal(yaml_tree_get(map, key)->items[0]->text, "2");
+	assert_string_equal(yaml_tree_get(map, "b")->text, "3");
+	yaml_tree_free(document);
+	free(text);
+	json_decref(value);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(values_and_lines),    cmocka_unit_test(mistakes),           cmocka_unit_test(anchors),
 		cmocka_unit_test(aliases_are_bounded), cmocka_unit_test(nesting_is_bounded), cmocka_unit_test(writes),
-		cmocka_unit_test(reads_back),
+		cmocka_unit_test(reads_back),          cmocka_unit_test(writes_long_keys),
 	};
 	return cmocka_run_group_tests_name("yaml", tests, NULL, NULL);
 }

@@ -41,6 +41,11 @@ static unsigned unprintable(const unsigned char *text, size_t *ret_length)
 		*ret_length = 3;
 		return 0xf000u | (text[1] & 0x3fu) << 6 | (text[2] & 0x3fu);
 	}
+	/* Line and paragraph separator are breaks in YAML 1.1. */
+	if (text[0] == 0xe2 && text[1] == 0x80 && (text[2] == 0xa8 || text[2] == 0xa9)) {
+		*ret_length = 3;
+		return 0x2000u | (text[2] & 0x3fu);
+	}
 	return 0;
 }
 
@@ -89,8 +94,15 @@ static void write_value(FILE *out, const json_t *value, int indent);
 
 static void write_pair(FILE *out, const char *key, const json_t *value, int indent)
 {
-	write_string(out, key);
-	fputc(':', out);
+	/* A key that is not marked as one may have 1,024 characters with all its escapes. */
+	if (strlen(key) > 150) {
+		fputs("? ", out);
+		write_string(out, key);
+		fprintf(out, "\n%*s:", indent, "");
+	} else {
+		write_string(out, key);
+		fputc(':', out);
+	}
 	if (is_nested(value)) {
 		fputc('\n', out);
 		fprintf(out, "%*s", indent + 2, "");
