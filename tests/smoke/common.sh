@@ -32,3 +32,24 @@ has() {
 	[ "$got" = "$status" ] || lab_fail "'${*:1}' ended with $got, not $status: $text"
 	[[ $text == *"$words"* ]] || lab_fail "'${*:1}' printed"$'\n'"$text"$'\n'"which has no '$words'"
 }
+
+# box NAME ADDRESS/LENGTH...: waits for the TAP vNIC in namespace NAME and gives it addresses.
+box() {
+	local name=$1 address
+	shift
+	wait_until 10 "eth0 of $name" inside "$name" ip link show eth0
+	inside "$name" sysctl -q -w net.ipv6.conf.eth0.accept_dad=0
+	for address in "$@"; do inside "$name" ip address add "$address" dev eth0; done
+	inside "$name" ip link set eth0 up
+}
+
+# field CLASS OBJECT FIELD: one value of an object of m.
+field() { ctl -o json "$1" show "$2" | json "d['$3']"; }
+# dropped REASON: how many packets m has dropped for it.
+dropped() { ctl -o json drops | json "next(row['packets'] for row in d['drops'] if row['reason'] == '$1')"; }
+same() { # WHAT GOT WANTED
+	[ "$2" = "$3" ] || lab_fail "$1: $2 in place of $3"
+}
+more() { # WHAT GOT AT-LEAST
+	[ "$2" -ge "$3" ] || lab_fail "$1: $2, and at least $3 should be"
+}

@@ -104,37 +104,7 @@ CONF
 pid=$!
 lab_pids+=("$pid")
 wait_until 30 "dpud answers" rpc m dpu.version
-cat >"$LAB_DIR/metrics.py" <<'PY'
-import re, socket, sys
-link = socket.socket(socket.AF_UNIX)
-link.settimeout(10)
-link.connect(sys.argv[1])
-link.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-answer = b""
-while chunk := link.recv(65536):
-    answer += chunk
-head, body = answer.decode().split("\r\n\r\n", 1)
-assert head.startswith("HTTP/1.1 200 "), head
-seen, family, names = set(), None, set()
-for line in body.splitlines():
-    if line.startswith("# TYPE "):
-        _, _, family, kind = line.split(" ")
-        assert kind in ("counter", "gauge", "histogram"), line
-        assert family not in names, f"family {family} twice"
-        names.add(family)
-        continue
-    if line.startswith("#"):
-        continue
-    match = re.fullmatch(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(\{(?:[a-z_]+="(?:[^"\\]|\\.)*",?)*\})? (-?[0-9.e+]+|NaN|\+Inf)', line)
-    assert match, f"no sample: {line}"
-    assert match[1] == family, f"{match[1]} outside its family {family}"
-    assert line.rsplit(" ", 1)[0] not in seen, f"twice: {line}"
-    seen.add(line.rsplit(" ", 1)[0])
-for name in "dpud_info", "dpud_rpc_requests_total", "dpu_objects":
-    assert name in names, f"{name} is missing"
-print(len(seen), "samples")
-PY
-$python3 "$LAB_DIR/metrics.py" "$LAB_DIR/metrics.sock" || lab_fail "the metrics are not valid"
+"$(dirname "$0")/metrics.py" "$LAB_DIR/metrics.sock" || lab_fail "the metrics are not valid"
 $python3 -c 'import json,sys; [json.loads(line) for line in open(sys.argv[1])]' "$LAB_DIR/m.log" || lab_fail "the JSON log is none"
 kill -TERM "$pid"
 wait_gone 0
