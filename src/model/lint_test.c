@@ -280,6 +280,8 @@ static void test_classes_are_good(void **state)
 
 	assert_int_equal(model_lint(model, &err), 0);
 	assert_true(model_add_class(model, &good, NULL, &err) < 0); /* too late */
+	assert_true(model_load(model, &err) < 0);                   /* once */
+	assert_true(model_count(model, "dpu", NULL) == 1);          /* … and what was loaded is still there */
 	model_free(model);
 }
 

@@ -124,9 +124,8 @@ int model_load(struct model *model, struct dpu_error *err)
 	int status = 0;
 
 	if (model->loaded)
-		status = error_set(&local, DPU_E_INTERNAL, NULL, "the model was loaded before");
-	if (status == 0)
-		status = model_rank_classes(model, &local);
+		return error_set(err, DPU_E_INTERNAL, NULL, "the model was loaded before");
+	status = model_rank_classes(model, &local);
 	model->loading = true;
 	if (status == 0 && model->store_path)
 		status = store_open(model->store_path, &model->store, &local);
