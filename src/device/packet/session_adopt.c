@@ -57,6 +57,18 @@ bool session_validate(const struct session_table *table, struct session *session
 	return true;
 }
 
+/* Chunks that are said not to be in use may hold records all the same, which would come to life when the chunk is
+ * taken: they become zeroes again. What cannot be made so is never used. */
+static void wipe(struct session_table *table, uint32_t first, uint32_t end)
+{
+	struct session_memory *memory = &table->memory;
+
+	/* What was only ready is made ready again when it is wanted. */
+	uint8_t state = session_memory_wipe(table, first, end) == 0 ? CHUNK_NONE : CHUNK_CLAIMED;
+
+	memset(memory->chunks + first, state, end - first);
+}
+
 /* Grants the memory of chunks that are said to be in use again, which makes sure that no damaged map leads to memory
  * that is not there. In long runs, for most of the time goes to the kernel. */
 static void adopt_chunks(struct session_table *table)
@@ -70,16 +82,17 @@ static void adopt_chunks(struct session_table *table)
 
 		for (uint32_t chunk = first; chunk < end; chunk++) {
 			if (!granted && session_memory_prepare(table, chunk, chunk + 1)) {
-				memory->chunks[chunk] = CHUNK_NONE;
+				memory->chunks[chunk] = CHUNK_NONE; /* there is no memory, so no record */
 				continue;
 			}
 			memory->chunks_in_use++;
 			memory->top_chunk = chunk + 1;
 		}
-		/* What was only ready is made ready again when it is wanted. */
-		for (; end < memory->chunk_count && memory->chunks[end] != CHUNK_IN_USE; end++)
-			if (memory->chunks[end] != CHUNK_NONE)
-				memory->chunks[end] = CHUNK_NONE;
+		first = end;
+		while (end < memory->chunk_count && memory->chunks[end] != CHUNK_IN_USE)
+			end++;
+		if (end > first)
+			wipe(table, first, end);
 	}
 }
 

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -149,6 +150,30 @@ int session_memory_prepare(struct session_table *table, uint32_t first, uint32_t
 	size_t offset = chunk_offset(table, first);
 
 	return grant(table, offset, chunk_offset(table, end) - offset);
+}
+
+int session_memory_wipe(struct session_table *table, uint32_t first, uint32_t end)
+{
+	const struct session_memory *memory = &table->memory;
+	size_t header = (size_t)SESSION_HEADER_CHUNKS * SESSION_SMALL_CHUNK_RECORDS * table->view.record_bytes;
+	size_t start = chunk_offset(table, first), stop = chunk_offset(table, end);
+
+	/* The header's memory is granted, with huge pages up to the end of the first one. */
+	if (start < header && memory->hugetlb) {
+		memset(table->view.records + header, 0, (size_t)SESSION_BLOCK_BYTES - header);
+		start = SESSION_BLOCK_BYTES;
+	}
+	start = start < header ? header : start;
+	if (start >= stop)
+		return 0;
+	int rc;
+	do
+		rc = fallocate(memory->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)start,
+			       (off_t)(stop - start))
+			     ? errno
+			     : 0;
+	while (rc == EINTR);
+	return -rc;
 }
 
 void session_memory_chunk_numbers(const struct session_table *table, uint32_t chunk, uint32_t *ret_first,

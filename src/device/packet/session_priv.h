@@ -112,6 +112,9 @@ void session_memory_unmap(struct session_table *table);
 int session_memory_prepare_header(struct session_table *table);
 /* Grants the memory of chunks from first up to, not including, end; 0 or -ENOSPC. */
 int session_memory_prepare(struct session_table *table, uint32_t first, uint32_t end);
+/* Makes chunks of a file zeroes, whatever they hold, and gives their memory back; the header stays. 0 or a negative
+ * errno. */
+int session_memory_wipe(struct session_table *table, uint32_t first, uint32_t end);
 /* The record numbers of a chunk: *ret_first up to, not including, *ret_end. */
 void session_memory_chunk_numbers(const struct session_table *table, uint32_t chunk, uint32_t *ret_first,
 				  uint32_t *ret_end);
