@@ -176,7 +176,7 @@ static void shift_header(struct virtio_net_hdr *header)
 
 static struct rte_mbuf *finish(struct port *port, struct rte_mbuf *m, const struct virtio_net_hdr *header)
 {
-	if (likely(!header->flags && !header->gso_type) || vnet_to_mbuf(header, m))
+	if (likely(!header->flags && !header->gso_type) || vnet_to_mbuf(header, m, port->iface))
 		return m;
 	port_rx_drop(port, PORT_RX_BAD_HEADER, 1);
 	rte_pktmbuf_free(m);

@@ -125,7 +125,8 @@ static struct rte_mbuf *accept_frame(struct port_tap *tap, struct tap_queue *que
 
 	if (length > in_buffers && !take_overflow(queue, m, length - in_buffers))
 		drop = PORT_RX_NO_BUFFER;
-	else if (likely(length >= ETHER_BYTES && ((!header->flags && !header->gso_type) || vnet_to_mbuf(header, m))))
+	else if (likely(length >= ETHER_BYTES &&
+			((!header->flags && !header->gso_type) || vnet_to_mbuf(header, m, tap->port.iface))))
 		return m;
 	port_rx_drop(&tap->port, drop, 1);
 	rte_pktmbuf_free(m);

@@ -8,7 +8,7 @@
 #include "operating/net_rig.h"
 #include "operating/vnet_header.h"
 
-enum { GSO_UDP_L4 = 5 };
+enum { GSO_UDP_L4 = VIRTIO_NET_GSO_UDP_L4, UPLINK = 1 };
 
 /* ---- frames ---- */
 
@@ -158,7 +158,7 @@ static void check_round_trip(struct frame *frame, const struct virtio_net_hdr *h
 	struct virtio_net_hdr back;
 	uint8_t copy[sizeof(frame->bytes)];
 
-	assert_true(vnet_to_mbuf(header, m));
+	assert_true(vnet_to_mbuf(header, m, UPLINK));
 	if ((m->ol_flags & RTE_MBUF_F_TX_OFFLOAD_MASK) != flags)
 		fail_msg("flags %lx instead of %lx", (unsigned long)m->ol_flags, (unsigned long)flags);
 	if (flags & RTE_MBUF_F_TX_TUNNEL_MASK && header->gso_type) { /* not for the kernel */
@@ -193,7 +193,7 @@ static void plain_packets(void **state)
 			header.gso_type = v6 ? VIRTIO_NET_HDR_GSO_TCPV6 : VIRTIO_NET_HDR_GSO_TCPV4;
 			header.gso_size = 100;
 			header.hdr_len = (uint16_t)(frame.l4 + 20);
-			flags |= RTE_MBUF_F_TX_TCP_SEG;
+			flags |= RTE_MBUF_F_TX_TCP_SEG | (v6 ? 0 : RTE_MBUF_F_TX_IP_CKSUM);
 		}
 		check_round_trip(&frame, &header, flags);
 	}
@@ -227,7 +227,8 @@ static void udp_and_congestion(void **state)
 		.gso_size = 100,
 		.hdr_len = 54,
 	};
-	check_round_trip(&frame, &header, RTE_MBUF_F_TX_TCP_CKSUM | RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_TCP_SEG);
+	check_round_trip(&frame, &header,
+			 RTE_MBUF_F_TX_TCP_CKSUM | RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_IP_CKSUM | RTE_MBUF_F_TX_TCP_SEG);
 }
 
 static void verified_packets(void **state)
@@ -237,7 +238,7 @@ static void verified_packets(void **state)
 
 	put_tcp_packet(&frame, false, 0, 0, 10);
 	struct rte_mbuf *m = to_mbuf(&frame, 2000);
-	assert_true(vnet_to_mbuf(&valid, m));
+	assert_true(vnet_to_mbuf(&valid, m, UPLINK));
 	assert_int_equal(m->ol_flags, RTE_MBUF_F_RX_L4_CKSUM_GOOD);
 	assert_true(vnet_from_mbuf(m, &back));
 	assert_memory_equal(&back, &valid, sizeof(back));
@@ -269,13 +270,14 @@ static void tunnelled_packets(void **state)
 			header.gso_type = v6 ? VIRTIO_NET_HDR_GSO_TCPV6 : VIRTIO_NET_HDR_GSO_TCPV4;
 			header.gso_size = 100;
 			header.hdr_len = (uint16_t)(frame.l4 + 20);
-			flags |= RTE_MBUF_F_TX_TCP_SEG | (outer_v6 ? 0 : RTE_MBUF_F_TX_OUTER_IP_CKSUM);
+			flags |= RTE_MBUF_F_TX_TCP_SEG | (outer_v6 ? 0 : RTE_MBUF_F_TX_OUTER_IP_CKSUM) |
+				 (v6 ? 0 : RTE_MBUF_F_TX_IP_CKSUM);
 		}
 		check_round_trip(&frame, &header, flags);
 		/* What follows understands it: checksums and segments in software. */
 		struct rte_mbuf *m = to_mbuf(&frame, 2000), *out[64];
 		unsigned count = 0;
-		assert_true(vnet_to_mbuf(&header, m));
+		assert_true(vnet_to_mbuf(&header, m, UPLINK));
 		if (segments) {
 			assert_int_equal(packet_segment(m, test_pool(), out, 64, &count), DROP_NONE);
 			assert_int_equal(count, 10);
@@ -284,6 +286,37 @@ static void tunnelled_packets(void **state)
 			assert_int_equal(packet_checksum(m), DROP_NONE);
 			rte_pktmbuf_free(m);
 		}
+	}
+}
+
+/* A tunnel within a tenant's own network is nothing that we know of: checksums are completed, segmentation is refused.
+ */
+static void tenants_tunnels(void **state)
+{
+	for (unsigned variant = 0; variant < 4; variant++) {
+		struct frame inner = { 0 }, frame = { 0 };
+		uint8_t copy[4096];
+		put_tcp_packet(&inner, variant & 1, 0, 0, 1000);
+		put_tunnel(&frame, variant & 2, 4789, 0, (uint16_t)inner.length);
+		uint32_t outer = frame.length;
+		put(&frame, inner.bytes, inner.length);
+		frame.l3 = outer + inner.l3;
+		frame.l4 = outer + inner.l4;
+		put_pseudo_sum(&frame, 16);
+		struct virtio_net_hdr header = { .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+						 .csum_start = (uint16_t)frame.l4,
+						 .csum_offset = 16 };
+		struct rte_mbuf *m = to_mbuf(&frame, 2000);
+		assert_true(vnet_to_mbuf(&header, m, PATH_FIRST_VNIC));
+		assert_int_equal(m->ol_flags, 0);
+		const uint8_t *bytes = rte_pktmbuf_read(m, 0, frame.length, copy);
+		const void *ip = bytes + frame.l3, *tcp = bytes + frame.l4;
+		assert_int_equal(
+			variant & 1 ? rte_ipv6_udptcp_cksum_verify(ip, tcp) : rte_ipv4_udptcp_cksum_verify(ip, tcp), 0);
+		header.gso_type = variant & 1 ? VIRTIO_NET_HDR_GSO_TCPV6 : VIRTIO_NET_HDR_GSO_TCPV4;
+		header.gso_size = 100;
+		assert_false(vnet_to_mbuf(&header, m, PATH_FIRST_VNIC));
+		rte_pktmbuf_free(m);
 	}
 }
 
@@ -301,7 +334,7 @@ static void completed_in_software(void **state)
 	struct virtio_net_hdr header = { .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = 34, .csum_offset = 16 };
 	for (uint32_t cut = 60; cut < 300; cut += 17) { /* in chains, too */
 		struct rte_mbuf *m = to_mbuf(&frame, cut);
-		assert_true(vnet_to_mbuf(&header, m));
+		assert_true(vnet_to_mbuf(&header, m, UPLINK));
 		assert_int_equal(m->ol_flags, 0);
 		const uint8_t *bytes = rte_pktmbuf_read(m, 0, frame.length, copy);
 		struct rte_ipv4_hdr ip;
@@ -336,7 +369,7 @@ static void sctp_checksum(void **state)
 	for (uint32_t cut = 46; cut < 50; cut++) {
 		struct rte_mbuf *m = to_mbuf(&frame, cut);
 		uint8_t copy[100];
-		assert_true(vnet_to_mbuf(&header, m));
+		assert_true(vnet_to_mbuf(&header, m, UPLINK));
 		assert_int_equal(m->ol_flags, 0);
 		const uint8_t *bytes = rte_pktmbuf_read(m, 34, sizeof(numbers) - 1, copy);
 		assert_memory_equal(bytes + 8, &crc, 4);
@@ -366,7 +399,7 @@ static void refuses_lies(void **state)
 	put_tcp_packet(&frame, false, 0, 0, 1000);
 	for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
 		struct rte_mbuf *m = to_mbuf(&frame, 2000);
-		if (vnet_to_mbuf(&lies[i], m))
+		if (vnet_to_mbuf(&lies[i], m, UPLINK))
 			fail_msg("lie %zu is believed", i);
 		rte_pktmbuf_free(m);
 	}
@@ -431,7 +464,7 @@ static void random_headers(void **state)
 		};
 		struct rte_mbuf *m = to_mbuf(&frame, 20 + (uint32_t)rand() % 300), *out[256];
 		unsigned count;
-		if (!vnet_to_mbuf(&header, m)) {
+		if (!vnet_to_mbuf(&header, m, UPLINK)) {
 			rte_pktmbuf_free(m);
 			continue;
 		}
@@ -455,11 +488,11 @@ static void random_headers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(plain_packets),         cmocka_unit_test(udp_and_congestion),
-		cmocka_unit_test(verified_packets),      cmocka_unit_test(tunnelled_packets),
-		cmocka_unit_test(completed_in_software), cmocka_unit_test(sctp_checksum),
-		cmocka_unit_test(refuses_lies),          cmocka_unit_test(refuses_wrong_requests),
-		cmocka_unit_test(random_headers),
+		cmocka_unit_test(plain_packets),          cmocka_unit_test(udp_and_congestion),
+		cmocka_unit_test(verified_packets),       cmocka_unit_test(tunnelled_packets),
+		cmocka_unit_test(tenants_tunnels),        cmocka_unit_test(completed_in_software),
+		cmocka_unit_test(sctp_checksum),          cmocka_unit_test(refuses_lies),
+		cmocka_unit_test(refuses_wrong_requests), cmocka_unit_test(random_headers),
 	};
 
 	net_rig_init();

@@ -112,10 +112,10 @@ static void frame_give(struct window *window, struct rte_mbuf *m, unsigned buffe
 			     .segment = window->elements[window->filled].segments };
 	struct virtio_net_hdr_mrg_rxbuf header;
 
-	if (m->ol_flags &
-	    (RTE_MBUF_F_TX_L4_MASK | RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG | RTE_MBUF_F_TX_IP_CKSUM))
-		virtio_net_header_make(m, features, &header.hdr);
-	else
+	/* One whose requests are nonsense goes as it is. */
+	if (!(m->ol_flags &
+	      (RTE_MBUF_F_TX_L4_MASK | RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG | RTE_MBUF_F_TX_IP_CKSUM)) ||
+	    !virtio_net_header_make(m, features, &header.hdr))
 		header.hdr = (struct virtio_net_hdr){ 0 };
 	header.num_buffers = (uint16_t)buffers;
 	*sink.written = 0;
