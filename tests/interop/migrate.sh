@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# A running guest moves from the vNIC of one DPU to the vNIC of another while traffic flows into its memory: what dpud writes there must be in
+# the dirty log, or the guest arrives with rings of the past and stays deaf.
+set -euo pipefail
+. "$(dirname "$0")/../lib/lab.sh"
+lab_begin migrate
+for name in a b box; do lab_netns $name; done
+lab_veth a up0 b up0
+lab_dpud a a
+lab_dpud b b
+
+# declare_side DPU NUMBER
+declare_side() {
+	cat <<-EOT
+		version: 1
+		tenants: [{name: blue}]
+		ports: [{name: uplink, device: "af_packet:up0", mtu: 1600}]
+		underlays: [{name: fabric, port: uplink, address: 192.0.2.$2, prefix_length: 24}]
+		vpcs: [{name: prod, tenant: blue, vni: 1001, underlay: fabric}]
+		subnets: [{name: front, tenant: blue, vpc: prod, prefix_v4: 10.0.0.0/24}]
+		vnics:
+		  - {name: web, tenant: blue, subnet: front, socket: $LAB_DIR/web-$1.sock, addresses: [10.0.0.10], mac: "02:00:00:00:00:10"}
+	EOT
+}
+{
+	declare_side a 1
+	echo "  - {name: box, tenant: blue, subnet: front, backend: tap, netns: $LAB-box, addresses: [10.0.0.20], mac: \"02:00:00:00:00:20\"}"
+} >"$LAB_DIR/a.yaml"
+{
+	declare_side b 2
+	echo 'mappings: [{name: box, tenant: blue, vpc: prod, address: 10.0.0.20, mac: "02:00:00:00:00:20", vtep: 192.0.2.1}]'
+} >"$LAB_DIR/b.yaml"
+for name in a b; do dpu $name apply -f "$LAB_DIR/$name.yaml" >/dev/null; done
+inside box ip address add 10.0.0.20/24 dev eth0
+
+packed=() kind=split
+[ "${1:-}" != packed ] || { packed=(--packed) kind=packed; }
+lab_guest web "$LAB_DIR/web-a.sock" 02:00:00:00:00:10 --no-wait "${packed[@]}"
+wait_until 240 "the guest boots" on web true
+on web "ip link set eth0 up; dhclient -4 -1 -q -sf /etc/dhclient-script eth0; ip -4 address show dev eth0" | grep -q 'inet 10.0.0.10/' ||
+	lab_fail "the guest has no address"
+on web "iperf3 -s -D"
+
+# The other half waits on DPU b. QEMU with vhost-user takes the guest over when its NIC is connected.
+uri=unix:$LAB_DIR/move.sock
+lab_guest web-b "$LAB_DIR/web-b.sock" 02:00:00:00:00:10 --no-wait --incoming "$uri" "${packed[@]}"
+wait_until 20 "the destination listens" test -S "$LAB_DIR/move.sock"
+
+ip netns exec "$LAB-box" ping -D -i 0.02 -c 100000 10.0.0.10 >"$LAB_DIR/ping" &
+pinger=$!
+ip netns exec "$LAB-box" timeout 120 iperf3 -c 10.0.0.10 -u -b 4M -t 60 >/dev/null 2>&1 &
+lab_pids+=("$pinger" $!)
+sleep 2
+"$lab_top/devtools/guest/guest" move web --dir "$LAB_DIR" "$uri" >"$LAB_DIR/moved" || lab_fail "QEMU does not migrate it"
+
+# What an orchestrator does then: the address is behind the other DPU.
+cat >>"$LAB_DIR/a.yaml" <<-'EOT'
+	mappings: [{name: web, tenant: blue, vpc: prod, address: 10.0.0.10, mac: "02:00:00:00:00:10", vtep: 192.0.2.2}]
+EOT
+sed -i '/name: web, tenant: blue, subnet/d' "$LAB_DIR/a.yaml"
+dpu a apply --prune -f "$LAB_DIR/a.yaml" >/dev/null
+
+wait_until 20 "the guest is reached at its new place" inside box ping -c 1 -W 1 10.0.0.10
+sleep 1
+kill $pinger
+wait $pinger 2>/dev/null || true
+inside box ping -q -c 20 -i 0.05 -W 2 10.0.0.10 | grep -q ' 0% packet loss' || lab_fail "pings are lost at the new place"
+ON_TIMEOUT=60 on web-b "dmesg | grep -iE 'virtio_net.*(id|used|warn|bad)|NETDEV WATCHDOG' ; true" >"$LAB_DIR/complaints"
+[ ! -s "$LAB_DIR/complaints" ] || lab_fail "the guest's driver complains: $(cat "$LAB_DIR/complaints")"
+inside box timeout 40 iperf3 -c 10.0.0.10 -t 2 -J >"$LAB_DIR/tcp.json" || lab_fail "no TCP to the new place"
+gap=$(awk -F'[][]' '/bytes from/{ if (last && $2 - last > most) most = $2 - last; last = $2 } END { printf "%.2f", most }' "$LAB_DIR/ping")
+echo "migrate ($kind): unreachable for $gap s; QEMU: $(awk '/^downtime:/{down = $2} /^transferred ram/{print down " ms down, " $3 " KiB moved"}' "$LAB_DIR/moved")"
