@@ -10,11 +10,13 @@ void fuzz_world(void);
 /* A frame as the path gets it; mostly with headroom, not a byte behind it. Split in two buffers at `split` if that is
  * within it. */
 struct rte_mbuf *fuzz_mbuf(const void *bytes, uint32_t length, uint32_t split);
+/* In buffers of these sizes, the last of all that is left; headroom in front of the first, not a byte behind any. */
+struct rte_mbuf *fuzz_chain(const void *bytes, uint32_t length, uint32_t headroom, const uint32_t *parts);
 /* From an interface. */
 void fuzz_input(uint16_t iface, const void *bytes, uint32_t length, uint32_t split);
 /* Takes what was sent, everywhere; well_formed: all of it is of our own making and must be right. */
 void fuzz_drain(bool well_formed);
 /* Housekeeping as of so many seconds later, up to 300. */
 void fuzz_tick(unsigned seconds);
-/* Every so many calls: accounts agree with the sessions that exist, and no buffer is lost. */
+/* At the end of every input: no buffer is lost. Every so many calls: accounts agree with the sessions that exist. */
 void fuzz_audit(void);
