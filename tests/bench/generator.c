@@ -6,14 +6,18 @@
  *   flows=N size=BYTES seconds=S warmup=S dst_mac=M src_mac=M src_ip=A dst_ip=A rate=PPS (0 = as fast as it goes)
  *   queues=N            per port; sends on the first, receives on all
  *   out=PORT in=PORT    port numbers (vdevs in order of the command line)
+ *   vtep=A vtep_mac=M   ARP requests for this address are answered on the receiving port
  * Flow i has source port 1024 + i mod 60000 and destination port 5000 + i / 60000.
- * Prints one JSON object: sent, received (of what was sent in the measured time), seconds, tx_mpps, rx_mpps. */
+ * Prints "warm" after the warm-up, in which every flow becomes known, then one JSON object: sent, received (of what was
+ * sent in the measured time), seconds, tx_mpps, rx_mpps. Ends with its
+ * standard input. */
 #include <arpa/inet.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <rte_arp.h>
 #include <rte_cycles.h>
 #include <rte_eal.h>
 #include <rte_ethdev.h>
@@ -28,8 +32,8 @@ enum { BURST = 32, PREFETCH = 8, PORTS_PER_FLOW_BLOCK = 60000, RING_SIZE = 1024 
 struct plan {
 	uint32_t flows, size, seconds, warmup, out, in, queues;
 	uint64_t rate;
-	struct rte_ether_addr dst_mac, src_mac;
-	rte_be32_t src_ip, dst_ip;
+	struct rte_ether_addr dst_mac, src_mac, vtep_mac;
+	rte_be32_t src_ip, dst_ip, vtep;
 };
 
 struct tally {
@@ -67,6 +71,10 @@ static void plan_set(struct plan *plan, const char *key, const char *value)
 		plan->src_ip = inet_addr(value);
 	else if (strcmp(key, "dst_ip") == 0)
 		plan->dst_ip = inet_addr(value);
+	else if (strcmp(key, "vtep") == 0)
+		plan->vtep = inet_addr(value);
+	else if (strcmp(key, "vtep_mac") == 0)
+		rte_ether_unformat_addr(value, &plan->vtep_mac);
 	else
 		fail("unknown key");
 }
@@ -144,17 +152,45 @@ static void shuffle(struct rte_mbuf **frames, uint32_t count)
 	}
 }
 
+/* A request for the far end's address becomes the answer. */
+static void answer_arp(const struct plan *plan, unsigned queue, struct rte_mbuf *m)
+{
+	struct rte_ether_hdr *ether = rte_pktmbuf_mtod(m, struct rte_ether_hdr *);
+	struct rte_arp_hdr *arp = (struct rte_arp_hdr *)(ether + 1);
+
+	if (m->data_len >= sizeof(*ether) + sizeof(*arp) && arp->arp_opcode == htons(RTE_ARP_OP_REQUEST) &&
+	    plan->vtep && arp->arp_data.arp_tip == plan->vtep) {
+		rte_be32_t asker = arp->arp_data.arp_sip;
+
+		ether->dst_addr = arp->arp_data.arp_tha = arp->arp_data.arp_sha;
+		ether->src_addr = arp->arp_data.arp_sha = plan->vtep_mac;
+		arp->arp_opcode = htons(RTE_ARP_OP_REPLY);
+		arp->arp_data.arp_sip = plan->vtep;
+		arp->arp_data.arp_tip = asker;
+		if (rte_eth_tx_burst(plan->in, queue, &m, 1) == 1)
+			return;
+	}
+	rte_pktmbuf_free(m);
+}
+
+/* Only IPv4 is ours: there are neighbour discovery and the like as well. */
 static void receive_burst(const struct plan *plan, uint64_t *received)
 {
 	struct rte_mbuf *got[BURST];
 
 	for (unsigned queue = 0; queue < plan->queues; queue++) {
-		uint16_t count = rte_eth_rx_burst(plan->in, queue, got, BURST);
+		uint16_t count = rte_eth_rx_burst(plan->in, queue, got, BURST), ours = 0;
 
-		for (uint16_t i = 0; i < count; i++)
-			/* Shorter frames are not ours: neighbour discovery and the like. */
-			*received += got[i]->pkt_len >= plan->size - RTE_ETHER_CRC_LEN;
-		rte_pktmbuf_free_bulk(got, count);
+		for (uint16_t i = 0; i < count; i++) {
+			rte_be16_t type = rte_pktmbuf_mtod(got[i], struct rte_ether_hdr *)->ether_type;
+
+			if (type == htons(RTE_ETHER_TYPE_ARP))
+				answer_arp(plan, queue, got[i]);
+			else
+				got[ours++] = got[i];
+			*received += type == htons(RTE_ETHER_TYPE_IPV4);
+		}
+		rte_pktmbuf_free_bulk(got, ours);
 	}
 }
 
@@ -222,11 +258,14 @@ int main(int argc, char **argv)
 		rte_delay_ms(100);
 	}
 	run_burst_loop(&plan, frames, frame_count, plan.warmup, &tally);
+	puts("warm");
+	fflush(stdout);
 	run_burst_loop(&plan, frames, frame_count, plan.seconds, &tally);
 	printf("{\"flows\": %u, \"sent\": %" PRIu64 ", \"received\": %" PRIu64
 	       ", \"seconds\": %.3f, \"tx_mpps\": %.3f, \"rx_mpps\": %.3f}\n",
 	       plan.flows, tally.sent, tally.received, tally.seconds, tally.sent / tally.seconds / 1e6,
 	       tally.received / tally.seconds / 1e6);
 	fflush(stdout);
+	getchar(); /* some switches forget what they counted when the other side goes */
 	return 0;
 }

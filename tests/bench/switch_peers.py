@@ -43,10 +43,10 @@ def wait_for(what, test, seconds=20):
 
 
 class Lab:
-    """A folder for sockets, logs and huge pages."""
+    """A folder for sockets, logs and huge pages; where our programs are."""
 
-    def __init__(self, folder, huge):
-        self.folder, self.huge = folder, huge
+    def __init__(self, folder, build):
+        self.folder, self.huge, self.build = folder, os.path.join(folder, "huge"), build
 
     def path(self, name):
         return os.path.join(self.folder, name)
@@ -58,7 +58,7 @@ class Lab:
         return ["--huge-dir", self.huge, "--in-memory", "--single-file-segments", "--no-pci", "--no-telemetry", "--file-prefix", prefix]
 
     def memif_arguments(self, port, role):
-        return f"role={role},id={port},socket={self.memif(port)},socket-abstract=no,rsize=10"
+        return f"role={role},id=0,socket={self.memif(port)},socket-abstract=no,rsize=10"
 
     def clear(self):
         for port in (0, 1):
@@ -193,12 +193,28 @@ class Ovs:
         end(self.database)
 
 
-def generate(lab, binary, queues, flows, seconds=3, size=64, dst_mac=GATEWAY_MAC, role="client"):
-    """Runs the generator against what listens on the two memif sockets; its JSON."""
+def generate(lab, queues, flows, seconds, alone=False, warm=None, done=None):
+    """Runs the generator against what listens on the two memif sockets, or with its own two ports joined by one; its JSON. Calls warm() once
+    every flow is known, and done() at the end, before the ports go."""
     vdevs = []
     for port in (0, 1):
-        vdevs += ["--vdev", f"net_memif{port},{lab.memif_arguments(port, role)}"]
-    output = run([binary, "--lcores", f"0@{GENERATOR_CORE}", *lab.memory_arguments("sdgen"), *vdevs, "--", f"flows={flows}",
-                  f"seconds={seconds}", f"size={size}", f"queues={queues}", f"dst_mac={dst_mac}", f"src_mac={SENDER_MAC}",
-                  f"src_ip={SENDER_IP}", f"dst_ip={RECEIVER_IP}"], timeout=120)
-    return json.loads(output.strip().splitlines()[-1])
+        role, at = ("server" if port == 0 else "client", 0) if alone else ("client", port)
+        vdevs += ["--vdev", f"net_memif{port},{lab.memif_arguments(at, role)}"]
+    command = [os.path.join(lab.build, "tests/bench/generator"), "--lcores", f"0@{GENERATOR_CORE}", *lab.memory_arguments("sdgen"), *vdevs, "--",
+               f"flows={flows}", f"seconds={seconds}", "warmup=1", "size=64", f"queues={queues}", f"dst_mac={GATEWAY_MAC}",
+               f"src_mac={SENDER_MAC}", f"src_ip={SENDER_IP}", f"dst_ip={RECEIVER_IP}", f"vtep={VTEP_REMOTE}", f"vtep_mac={RECEIVER_MAC}"]
+    with open(lab.path("generator.log"), "w") as log:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
+    try:
+        for line in process.stdout:
+            if line.strip() == "warm" and warm:
+                warm()
+            elif line.startswith("{"):
+                if done:
+                    done()
+                return json.loads(line)
+        with open(lab.path("generator.log")) as log:
+            raise RuntimeError(f"generator: {log.read()[-500:]}")
+    finally:
+        process.stdin.close()
+        end(process)

@@ -39,6 +39,11 @@ struct rte_mempool *test_pool(void)
 	return pool;
 }
 
+void test_pool_use(struct rte_mempool *own)
+{
+	pool = own;
+}
+
 unsigned test_pool_used(void)
 {
 	return rte_mempool_in_use_count(test_pool());

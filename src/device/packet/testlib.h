@@ -12,6 +12,8 @@
 /* Starts the EAL once (64 MiB of normal pages, no files left behind) and returns a pool of mbufs with the usual 2 KiB
  * of data room. Aborts on failure. */
 struct rte_mempool *test_pool(void);
+/* For benchmarks, which start the EAL themselves: the pool that test_pool() returns. */
+void test_pool_use(struct rte_mempool *own);
 /* Buffers of the pool that somebody holds. */
 unsigned test_pool_used(void);
 
