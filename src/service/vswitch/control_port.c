@@ -29,7 +29,9 @@ void tenant_limits(struct vswitch *vswitch, const struct tenant *tenant)
 
 	if (!control) /* not in force any more */
 		return;
-	atomic_store_explicit(&control->record->max_sessions, session_limit(vswitch, tenant), memory_order_relaxed);
+	uint32_t limit = session_limit(vswitch, tenant);
+	if (atomic_exchange(&control->record->max_sessions, limit) != limit)
+		dp_limit_changed(&vswitch->dp, 0, tenant->base.slot);
 	atomic_store_explicit(&control->record->max_session_rate, tenant->max_session_rate, memory_order_relaxed);
 }
 

@@ -251,6 +251,8 @@ void vnic_publish(struct control_vnic *vnic)
 				      memory_order_release);
 	}
 	if (old) {
+		if (old->max_sessions != record->max_sessions)
+			dp_limit_changed(&vswitch->dp, id, 0);
 		rules_release(vswitch, old);
 		retire(vswitch, old);
 	}

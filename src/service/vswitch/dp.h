@@ -255,6 +255,9 @@ void dp_evaluate(const struct dp *dp, const struct flow_key *key, uint16_t in_if
 /* Sessions that a vNIC or tenant holds. Any thread; exact when the workers stand still. */
 int64_t dp_vnic_sessions(const struct dp *dp, const struct dp_vnic *vnic);
 int64_t dp_tenant_sessions(const struct dp *dp, const struct dp_tenant *tenant);
+/* Control has published another limit of sessions of a vNIC or a tenant (0 = of none): workers give back what they
+ * hold in hand, so that a lower one binds at once and an idle worker keeps nothing from a busy one. */
+void dp_limit_changed(struct dp *dp, uint16_t vnic, uint16_t tenant);
 
 /* ---- the worker's side (datapath.c) ---- */
 

@@ -114,28 +114,31 @@ static int32_t shared_draw(struct holder *holder, int32_t batch)
 	return drawn;
 }
 
+/* What of a credit is worth keeping, all but half of a batch if it is large; the rest goes back. A batch of one keeps
+ * nothing. The limit may have become lower since the credit was drawn. */
+static int32_t credit_trim(const struct quota *quota, struct holder *holder, int32_t credit)
+{
+	int32_t batch = batch_of(quota, holder->limit), keep = batch / 2;
+	if (credit < 2 * batch - 1)
+		return credit;
+	atomic_fetch_sub_explicit(holder->shared, credit - keep, memory_order_relaxed);
+	return keep;
+}
+
 static bool holder_take(const struct quota *quota, struct holder *holder)
 {
 	int32_t credit = credit_of(holder);
+	if (credit)
+		credit = credit_trim(quota, holder, credit);
 	if (!credit)
 		credit = shared_draw(holder, batch_of(quota, holder->limit));
-	if (!credit)
-		return false;
-	credit_set(holder, credit - 1);
-	return true;
+	credit_set(holder, credit ? credit - 1 : 0);
+	return credit > 0;
 }
 
 static void holder_give(const struct quota *quota, struct holder *holder)
 {
-	int32_t batch = batch_of(quota, holder->limit);
-	int32_t credit = credit_of(holder) + 1;
-	if (credit >= 2 * batch - 1) {
-		/* All but half of what is worth keeping; a batch of one keeps nothing. */
-		int32_t keep = batch / 2;
-		atomic_fetch_sub_explicit(holder->shared, credit - keep, memory_order_relaxed);
-		credit = keep;
-	}
-	credit_set(holder, credit);
+	credit_set(holder, credit_trim(quota, holder, credit_of(holder) + 1));
 }
 
 static bool vnic_holder(const struct quota *quota, uint16_t iface, struct holder *ret)
@@ -267,6 +270,47 @@ void quota_give(struct quota *quota, const struct session *session)
 		unsigned charged = session->policy_flags >> (i * HOLDER_BITS) & HOLDER_MASK;
 		if (present & 1 << i && charged == mark_of(&holders[i]))
 			holder_give(quota, &holders[i]);
+	}
+}
+
+/* ---- limits that change ---- */
+
+static void credit_return(struct holder *holder)
+{
+	atomic_fetch_sub_explicit(holder->shared, credit_of(holder), memory_order_relaxed);
+	credit_set(holder, 0);
+}
+
+void quota_return(struct quota *quota, uint16_t vnic, uint16_t tenant)
+{
+	struct holder holder;
+	if (vnic_holder(quota, vnic, &holder))
+		credit_return(&holder);
+	if (tenant && tenant_holder(quota, tenant, &holder))
+		credit_return(&holder);
+}
+
+/* What a worker is to give back. */
+struct limit_change {
+	struct quota *quota;
+	uint16_t vnic, tenant;
+};
+
+static void in_worker(void *arg, struct worker *worker)
+{
+	const struct limit_change *change = arg;
+	quota_return(change->quota, change->vnic, change->tenant);
+}
+
+void dp_limit_changed(struct dp *dp, uint16_t vnic, uint16_t tenant)
+{
+	for (unsigned i = 0; i < dp->worker_count; i++) {
+		struct limit_change *change = dp->worker_states[i] ? malloc(sizeof(*change)) : NULL;
+		if (!change)
+			continue;
+		*change = (struct limit_change){ &dp->worker_states[i]->quota, vnic, tenant };
+		if (worker_call(workers_get(dp->workers, i), in_worker, change, free) != 0)
+			free(change);
 	}
 }
 

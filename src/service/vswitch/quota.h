@@ -39,6 +39,8 @@ enum drop_reason quota_take(struct quota *quota, const struct dp_verdict *verdic
  */
 void quota_charge(struct quota *quota, struct session *session);
 void quota_give(struct quota *quota, const struct session *session);
+/* Gives back what this worker has in hand of a vNIC's and a tenant's limit (0 = of none). In the worker. */
+void quota_return(struct quota *quota, uint16_t vnic, uint16_t tenant);
 
 /* Takes up to `want` tokens, returns how many. */
 unsigned bucket_take(struct dp_bucket *bucket, uint32_t rate_per_second, uint32_t burst, uint64_t now_ns,

@@ -90,6 +90,29 @@ static void tenant_limit(void **unused)
 	assert_true(send_udp(3, "10.0.1.13", "10.0.0.12", 2));
 }
 
+/* What a worker holds in hand of a higher limit is not let through under a lower one. */
+static void lower_limits(void **unused)
+{
+	for (uint16_t port = 1; port <= 100; port++)
+		assert_true(send_udp(1, "10.0.0.11", "10.0.0.12", port));
+	bed_tick(&world.bed, clock_ns() + 400 * CLOCK_NS_PER_S);
+	assert_int_equal(dp_vnic_sessions(&world.bed.dp, world.vnic[1]), 0);
+	assert_true(atomic_load(&world.vnic[1]->runtime->sessions) > 10);
+	world.vnic[1]->max_sessions = 10;
+	for (uint16_t port = 1; port <= 10; port++)
+		assert_true(send_udp(1, "10.0.0.11", "10.0.0.12", port));
+	assert_false(send_udp(1, "10.0.0.11", "10.0.0.12", 11));
+	world_dropped(DROP_SESSION_QUOTA_VNIC);
+	/* A worker that has nothing to do gives back when it is told. */
+	bed_tick(&world.bed, clock_ns() + 800 * CLOCK_NS_PER_S);
+	world.vnic[1]->max_sessions = 0;
+	assert_true(send_udp(1, "10.0.0.11", "10.0.0.12", 12));
+	assert_true(atomic_load(&world.vnic[1]->runtime->sessions) > 1);
+	quota_return(&world.bed.dp.worker_states[0]->quota, world.vnic[1]->iface.id, world.vnic[1]->tenant->slot);
+	assert_int_equal(atomic_load(&world.vnic[1]->runtime->sessions), 1);
+	assert_int_equal(atomic_load(&world.vnic[1]->tenant->sessions), 1);
+}
+
 static void tenant_rate(void **unused)
 {
 	struct dp_tenant *tenant = world.vnic[1]->tenant;
@@ -220,6 +243,7 @@ int main(void)
 		cmocka_unit_test(bucket_refills_with_time),
 		CASE(vnic_limit),
 		CASE(tenant_limit),
+		CASE(lower_limits),
 		CASE(tenant_rate),
 		CASE(denied_costs_nothing),
 		CASE(numbers_are_used_again),
