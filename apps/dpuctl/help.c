@@ -94,7 +94,9 @@ static int print_overview(struct ctl *ctl)
 		fprintf(stderr, "dpuctl: %s: %s\n", err.path, err.message);
 	print_heading(ctl, "Options");
 	print_options(ctl);
-	fputs("\nFields are written name=value, lists a,b,c. dpuctl help CLASS says which there are.\n"
+	fputs("\nFields are written name=value, lists a,b,c. dpuctl help CLASS says which there are. An action's text "
+	      "may be in\n"
+	      "a file: name=@FILE; of a pcap or pcapng file the first packet is taken, or with name=@FILE:N the N-th.\n"
 	      "Exit status: 0 done, 1 refused, 2 the command is wrong, 3 there is no dpud or it does not answer.\n",
 	      out);
 	return EXIT_OK;

@@ -2,8 +2,10 @@
 /* A class's verb or action with its words, resolved against the schema. */
 #include <stdlib.h>
 #include <string.h>
+#include "base/str.h"
 #include "base/suggest.h"
 #include "ctl.h"
+#include "packet_file.h"
 #include "schema.h"
 
 static int unknown_verb(const json_t *class, const char *word, struct dpu_error *err)
@@ -189,17 +191,36 @@ json_t *request_target(const struct request *request)
 	return json_pack("{s:s*, s:s*}", "tenant", request->tenant, "name", request->name);
 }
 
+/* A text argument of an action may be in a file. NULL with err filled. */
+static json_t *word_value(const struct request *request, const struct request_word *word, struct dpu_error *err)
+{
+	CLEANUP(free_pointer) char *text = NULL;
+	if (!request->action || word->text[0] != '@' || strcmp(schema_text(word->field, "type"), "string") != 0)
+		return field_value(word->field, word->text);
+	if (packet_file_text(word->text, &text, err) < 0) {
+		error_prefix(err, schema_name(word->field));
+		return NULL;
+	}
+	return json_string(text);
+}
+
 json_t *request_fields(const struct request *request, struct dpu_error *err)
 {
 	json_t *fields = json_object();
 	for (size_t i = 0; i < request->count; i++) {
 		const struct request_word *word = &request->words[i];
-		if (word->op != WORD_SET) {
+		json_t *value = NULL;
+		if (word->op != WORD_SET)
 			usage_error(err, schema_name(word->field), "+= and -= change an object: they go with set");
+		else
+			value = word_value(request, word, err);
+		if (!value && err->code == DPU_OK)
+			usage_error(err, schema_name(word->field), "the file is not UTF-8 text");
+		if (!value) {
 			json_decref(fields);
 			return NULL;
 		}
-		json_object_set_new(fields, schema_name(word->field), field_value(word->field, word->text));
+		json_object_set_new(fields, schema_name(word->field), value);
 	}
 	return fields;
 }

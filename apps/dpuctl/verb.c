@@ -319,7 +319,7 @@ static int run_action(struct ctl *ctl, struct request *request, struct dpu_error
 		return EXIT_USAGE;
 	json_t *args = request_fields(request, err), *result = NULL;
 	if (!args)
-		return EXIT_USAGE;
+		return err->code == DPU_E_INVALID ? EXIT_USAGE : EXIT_REFUSED;
 	json_t *params = schema_is(request->action, "per_object") ? request_target(request)
 								  : json_pack("{s:s*}", "tenant", request->tenant);
 	json_object_set_new(params, "args", args);

@@ -54,19 +54,22 @@ says forward none "behind VTEP 192.0.2.9" vnic=blue/db dst=10.0.0.9 protocol=udp
 says drop spoofed-tunnel "10.0.0.9 lives behind VTEP 192.0.2.9, the packet came from VTEP 192.0.2.8" vpc=blue/main vtep=192.0.2.8 src=10.0.0.9 dst=10.0.0.6
 says forward none "goes to vNIC blue/db" vpc=blue/main vtep=192.0.2.9 src=10.0.0.9 dst=10.0.0.6
 says drop ingress-denied "icmpv6 type 128 code 0" vnic=blue/db dst=fd00::5 protocol=icmpv6
-says drop service-handled "its first-hop service answers" vnic=blue/db dst=10.0.0.1 protocol=icmp
+says answer service-handled "its first-hop service answers" vnic=blue/db dst=10.0.0.1 protocol=icmp
 has 1 "must be given" ctl why vnic=blue/db
 has 1 "there is no vnic" ctl why vnic=blue/nobody dst=10.0.0.5
 
 # ---- a frame in hexadecimal, and out of the capture files that tcpdump and Wireshark write
 /usr/bin/python3 - "$LAB_DIR" <<'PY'
 import sys
-from scapy.all import ICMP, IP, TCP, UDP, Ether, PcapNgWriter, wrpcap
+from scapy.all import ARP, IP, TCP, UDP, Dot1Q, Ether, PcapNgWriter, wrpcap
 web, db = "02:00:00:00:00:05", "02:00:00:00:00:06"
 frames = [
     Ether(src=db, dst=web) / IP(src="10.0.0.6", dst="10.0.0.5") / TCP(sport=40000, dport=80, flags="S"),
     Ether(src="02:66:66:66:66:66", dst=web) / IP(src="10.0.0.6", dst="10.0.0.5") / TCP(sport=40000, dport=80, flags="S"),
     Ether(src=db, dst=web) / IP(src="10.0.0.6", dst="10.0.0.5") / UDP(sport=1, dport=2) / ("x" * 1000),
+    Ether(src=db, dst=web) / IP(src="10.0.0.6", dst="10.0.0.5") / TCP(sport=40000, dport=80, flags="A"),
+    Ether(src=db, dst="ff:ff:ff:ff:ff:ff") / ARP(psrc="10.0.0.6", pdst="10.0.0.5"),
+    Ether(src=db, dst=web) / Dot1Q(vlan=7) / IP(src="10.0.0.6", dst="10.0.0.5") / UDP(sport=1, dport=2),
 ]
 wrpcap(f"{sys.argv[1]}/frames.pcap", frames)
 writer = PcapNgWriter(f"{sys.argv[1]}/frames.pcapng")
@@ -83,12 +86,15 @@ for file in frames.pcap frames.pcapng; do
 	decided none vnic=blue/db packet="@$LAB_DIR/$file:1"
 	decided spoofed-mac vnic=blue/db packet="@$LAB_DIR/$file:2"
 	decided ingress-denied vnic=blue/db packet="@$LAB_DIR/$file:3"
-	check 2 "dpuctl: packet: $LAB_DIR/$file has 3 packets, and no packet 4" ctl why vnic=blue/db packet="@$LAB_DIR/$file:4"
+	check 1 "dpuctl: packet: $LAB_DIR/$file has 6 packets, and no packet 7" ctl why vnic=blue/db packet="@$LAB_DIR/$file:7"
 done
-check 2 "dpuctl: packet: $LAB_DIR/none cannot be opened: No such file or directory" ctl why vnic=blue/db packet="@$LAB_DIR/none"
+check 1 "dpuctl: packet: $LAB_DIR/none cannot be opened: No such file or directory" ctl why vnic=blue/db packet="@$LAB_DIR/none"
 head -c 60 "$LAB_DIR/frames.pcap" >"$LAB_DIR/half.pcap"
-check 2 "dpuctl: packet: $LAB_DIR/half.pcap is damaged: it ends within a packet" ctl why vnic=blue/db packet="@$LAB_DIR/half.pcap"
-has 1 "would be dropped unread: truncated" ctl why vnic=blue/db packet=0200000000
+check 1 "dpuctl: packet: $LAB_DIR/half.pcap is damaged: it ends within a packet" ctl why vnic=blue/db packet="@$LAB_DIR/half.pcap"
+decided truncated vnic=blue/db packet=0200000000
+decided tcp-invalid vnic=blue/db packet="@$LAB_DIR/frames.pcap:4"
+says answer service-handled "ARP" vnic=blue/db packet="@$LAB_DIR/frames.pcap:5"
+decided vlan-tagged vnic=blue/db packet="@$LAB_DIR/frames.pcap:6"
 has 1 "must be pairs of hexadecimal digits" ctl why vnic=blue/db packet=xyz
 
 # ---- real packets end as foretold

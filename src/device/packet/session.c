@@ -140,6 +140,8 @@ bool session_table_scan(struct session_table *table, uint32_t *cursor, unsigned 
 		uint32_t first, end;
 
 		if (inside >= memory->block_records) {
+			if (block == UINT32_MAX >> SESSION_BLOCK_INDEX_BITS)
+				return false;
 			number = (block + 1) << SESSION_BLOCK_INDEX_BITS;
 			continue;
 		}

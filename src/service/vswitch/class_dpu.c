@@ -114,8 +114,8 @@ static int workers_run(void *ctx, struct object *object, const void *args, json_
 
 static const struct action dpu_actions[] = {
 	{ .name = "session-list",
-	  .doc = "Lists sessions, with filters.",
-	  .args = session_filter_fields,
+	  .doc = "Lists sessions, with filters; what is more than limit, in pages.",
+	  .args = session_list_fields,
 	  .args_size = sizeof(struct session_filter),
 	  .read_only = true,
 	  .start = session_list_start },

@@ -57,6 +57,8 @@ struct icmp_error {
  * not NULL, and drops m for `reason`. */
 void icmp_send_error(struct dp_worker *worker, struct rte_mbuf *m, const struct packet_info *info,
 		     const struct icmp_error *error, const struct ip_addr *from, enum drop_reason reason);
+/* May a packet be the first of a flow? */
+enum drop_reason packet_opens_flow(const struct packet_info *info);
 void icmp_send_too_big(void *ctx, struct path *path, struct rte_mbuf *m, struct packet_info *info, uint16_t mtu);
 void icmp_send_ttl_expired(void *ctx, struct path *path, struct rte_mbuf *m, struct packet_info *info);
 

@@ -150,8 +150,7 @@ static void known_flow(struct dp_worker *worker, struct session_table *table, st
 		forward(worker, m, info, session, direction);
 }
 
-/* May a packet be the first of a flow? */
-static enum drop_reason opens_flow(const struct packet_info *info)
+enum drop_reason packet_opens_flow(const struct packet_info *info)
 {
 	if (info->key.proto == IPPROTO_TCP)
 		return (info->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN ? DROP_NONE
@@ -195,7 +194,7 @@ static void new_flow(struct dp_worker *worker, struct session_table *table, stru
 	struct dp_verdict verdict;
 	struct session *session;
 	verdict.steps = NULL;
-	enum drop_reason reason = opens_flow(info);
+	enum drop_reason reason = packet_opens_flow(info);
 	if (!reason) {
 		/* The path has checked the source MAC. */
 		dp_evaluate(worker->dp, &info->key, info->in_iface,

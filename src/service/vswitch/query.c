@@ -15,20 +15,28 @@ enum { SLICE = 2048 /* records looked at between two bursts: some 50 µs */ };
 static const char *const session_states[] = { "any",     "syn-sent",  "syn-received", "established", "fin-wait",
 					      "closing", "time-wait", "closed",       NULL };
 
-const struct field session_filter_fields[] = {
-	FIELD(struct session_filter, tenant, .target = "tenant", .doc = "Only sessions charged to this tenant."),
-	FIELD(struct session_filter, vpc, .target = "vpc", .doc = "Only sessions of this VPC, as TENANT/NAME."),
-	FIELD(struct session_filter, vnic, .target = "vnic",
-	      .doc = "Only sessions from or to this vNIC, as TENANT/NAME."),
-	FIELD(struct session_filter, address, .doc = "Only sessions from or to this address."),
-	FIELD(struct session_filter, protocol, .max = 16,
-	      .doc = "Only sessions of this IP protocol, by name or number."),
-	FIELD_ENUM_ROW(struct session_filter, state, session_states, .def = "any",
-		       .doc = "Only TCP sessions in this state."),
-	FIELD(struct session_filter, port, .max = 65535, .def = "0",
-	      .doc = "Only sessions with this port at either end; 0 means any."),
+/* What both actions choose sessions by. */
+#define FILTER_FIELDS                                                                                                  \
+	FIELD(struct session_filter, tenant, .target = "tenant", .doc = "Only sessions charged to this tenant."),      \
+		FIELD(struct session_filter, vpc, .target = "vpc",                                                     \
+		      .doc = "Only sessions of this VPC, as TENANT/NAME."),                                            \
+		FIELD(struct session_filter, vnic, .target = "vnic",                                                   \
+		      .doc = "Only sessions from or to this vNIC, as TENANT/NAME."),                                   \
+		FIELD(struct session_filter, address, .doc = "Only sessions from or to this address."),                \
+		FIELD(struct session_filter, protocol, .max = 16,                                                      \
+		      .doc = "Only sessions of this IP protocol, by name or number."),                                 \
+		FIELD_ENUM_ROW(struct session_filter, state, session_states, .def = "any",                             \
+			       .doc = "Only TCP sessions in this state."),                                             \
+		FIELD(struct session_filter, port, .max = 65535, .def = "0",                                           \
+		      .doc = "Only sessions with this port at either end; 0 means any.")
+
+const struct field session_filter_fields[] = { FILTER_FIELDS, { 0 } };
+
+const struct field session_list_fields[] = {
+	FILTER_FIELDS,
 	FIELD(struct session_filter, limit, .min = 1, .max = 100000, .def = "1000",
 	      .doc = "How many sessions to list at most."),
+	FIELD(struct session_filter, cursor, .max = 64, .doc = "Goes on behind another listing: what it gave as next."),
 	{ 0 },
 };
 
@@ -50,6 +58,12 @@ struct query {
 	/* where it has got to */
 	unsigned worker, table;
 	uint32_t cursor;
+	bool later; /* not the first page */
+	bool full;  /* the page is; what follows it begins at: */
+	struct place {
+		unsigned worker, table;
+		uint32_t cursor;
+	} next;
 	struct session_table *current;
 	struct found *found;
 	size_t count, room;
@@ -106,6 +120,25 @@ static void visit(void *arg, struct session *session)
 			(struct found){ .session = *session, .key = key, .worker = query->worker };
 }
 
+/* A slice of the current table, in parts that cannot hold more than what the page has room for, so that the place where
+ * it is full is known. False at the table's end. */
+static bool look_through(struct query *query)
+{
+	for (unsigned left = SLICE; left > 0;) {
+		uint32_t room = query->limit - (uint32_t)query->count;
+		unsigned part = !query->clear && !query->full && room < left ? room : left;
+
+		if (!session_table_scan(query->current, &query->cursor, part, visit, query))
+			return false;
+		left -= part;
+		if (!query->clear && !query->full && query->count == query->limit) {
+			query->full = true;
+			query->next = (struct place){ query->worker, query->table, query->cursor };
+		}
+	}
+	return true;
+}
+
 /* In the worker: a slice of one of its tables. */
 static void look(void *arg, struct worker *worker)
 {
@@ -117,7 +150,7 @@ static void look(void *arg, struct worker *worker)
 		query->current = path_table_at(path, query->table);
 		if (!query->current || session_table_count(query->current) == 0)
 			continue;
-		if (!session_table_scan(query->current, &query->cursor, SLICE, visit, query)) {
+		if (!look_through(query)) {
 			query->table++;
 			query->cursor = 0;
 		}
@@ -204,9 +237,30 @@ json_t *session_json(const struct vswitch *vswitch, const struct session *sessio
 	return json;
 }
 
+static json_t *page_json(const struct query *query)
+{
+	json_t *list = json_array(), *json;
+	char next[64];
+
+	for (size_t i = 0; i < query->count; i++)
+		json_array_append_new(list, session_json(query->vswitch, &query->found[i].session, &query->found[i].key,
+							 query->found[i].worker));
+	json = json_pack("{s:o}", "sessions", list);
+	/* Counting them all is the first page's work alone. */
+	if (!query->later) {
+		json_object_set_new(json, "matched", json_integer((json_int_t)query->matched));
+		json_object_set_new(json, "truncated", json_boolean(query->matched > query->count));
+	}
+	if (query->full && (query->later || query->matched > query->count)) {
+		snprintf(next, sizeof(next), "%u.%u.%u", query->next.worker, query->next.table, query->next.cursor);
+		json_object_set_new(json, "next", json_string(next));
+	}
+	return json;
+}
+
 static void query_answer(struct query *query)
 {
-	bool complete = query->worker == query->vswitch->dp.worker_count;
+	bool complete = query->worker == query->vswitch->dp.worker_count || (query->later && query->full);
 	struct dpu_error err = { 0 };
 	json_t *result = NULL;
 	int rc = complete ? 0 : error_set(&err, DPU_E_UNSUPPORTED, NULL, "the switch is being stopped");
@@ -217,13 +271,7 @@ static void query_answer(struct query *query)
 	} else if (query->clear) {
 		result = json_pack("{s:I}", "cleared", (json_int_t)query->matched);
 	} else {
-		json_t *list = json_array();
-
-		for (size_t i = 0; i < query->count; i++)
-			json_array_append_new(list, session_json(query->vswitch, &query->found[i].session,
-								 &query->found[i].key, query->found[i].worker));
-		result = json_pack("{s:o, s:I, s:b}", "sessions", list, "matched", (json_int_t)query->matched,
-				   "truncated", query->matched > query->count);
+		result = page_json(query);
 	}
 	action_answer(query->reply, rc, result, rc ? &err : NULL);
 	free(query->found);
@@ -245,22 +293,40 @@ static void query_go_on(void *arg)
 		if (!query->found)
 			abort();
 	}
-	if (query->worker == query->vswitch->dp.worker_count || !query->vswitch->running ||
+	if (query->worker == query->vswitch->dp.worker_count || (query->later && query->full) ||
+	    !query->vswitch->running ||
 	    worker_call(workers_get(query->vswitch->dp.workers, query->worker), look, query, query_go_on) != 0)
 		query_answer(query);
+}
+
+static bool place_parse(const char *text, unsigned workers, struct place *ret)
+{
+	char end;
+
+	if (!text)
+		return true;
+	return sscanf(text, "%u.%u.%u%c", &ret->worker, &ret->table, &ret->cursor, &end) == 3 &&
+	       ret->worker < workers && ret->table < 2 * PATH_SLOTS;
 }
 
 static int query_begin(struct vswitch *vswitch, const struct session_filter *filter, bool clear,
 		       struct action_reply *reply, struct dpu_error *err)
 {
+	struct place place = { 0 };
 	struct query *query;
 	int proto = rule_protocol(filter->protocol, filter->address.family == IP_V6 ? RULE_IPV6 : RULE_IPV4);
 
 	if (proto < 0)
 		return error_set(err, DPU_E_INVALID, "protocol", "must be a protocol's name or a number up to 255");
+	if (!place_parse(filter->cursor, vswitch->dp.worker_count, &place))
+		return error_set(err, DPU_E_INVALID, "cursor", "must be what another listing gave as next");
 	if (!vswitch->running)
 		return error_set(err, DPU_E_UNSUPPORTED, NULL, "the switch is not running yet");
 	query = control_alloc(sizeof(*query));
+	query->worker = place.worker;
+	query->table = place.table;
+	query->cursor = place.cursor;
+	query->later = filter->cursor != NULL;
 	query->vswitch = vswitch;
 	vswitch->questions++;
 	query->reply = reply;

@@ -37,6 +37,8 @@ struct question {
 	uint16_t iface;
 	struct ip_addr vtep;
 	struct rte_mbuf *frame;
+	struct packet_info info; /* of frame */
+	enum drop_reason unread; /* the frame does not get as far as policy; DROP_SERVICE_HANDLED: it need not */
 	uint32_t hash;
 	unsigned worker;
 	bool found, current;
@@ -74,20 +76,17 @@ static int hex_frame(struct vswitch *vswitch, const char *text, struct rte_mbuf 
 
 static int key_from_packet(struct question *question, const char *packet, uint16_t vpc, struct dpu_error *err)
 {
-	struct packet_info info;
-	enum drop_reason reason;
+	struct packet_info *info = &question->info;
 	int rc = hex_frame(question->vswitch, packet, &question->frame, err);
 
 	if (rc != 0)
 		return rc;
-	reason = packet_parse(question->frame, vpc, &info);
-	if (reason != DROP_NONE || !(info.flags & (PACKET_F_IPV4 | PACKET_F_IPV6))) {
-		rte_pktmbuf_free(question->frame);
-		return error_set(err, DPU_E_INVALID, "packet", "would be dropped unread: %s. %s",
-				 drop_reason_name(reason ? reason : DROP_NOT_IP),
-				 drop_reason_doc(reason ? reason : DROP_NOT_IP));
-	}
-	question->key = info.key;
+	question->unread = packet_parse(question->frame, vpc, info);
+	if (question->unread == DROP_NONE && info->flags & (PACKET_F_ARP | PACKET_F_SERVICE))
+		question->unread = DROP_SERVICE_HANDLED;
+	else if (question->unread == DROP_NONE && !(info->flags & (PACKET_F_IPV4 | PACKET_F_IPV6)))
+		question->unread = DROP_NOT_IP;
+	question->key = info->key;
 	return 0;
 }
 
@@ -194,6 +193,26 @@ static json_t *steps_json(const struct vswitch *vswitch, const struct dp_verdict
 	return list;
 }
 
+/* What policy says; a packet that belongs to no session must also be one that may open one. */
+static void question_evaluate(const struct question *question, struct dp_verdict *verdict)
+{
+	if (question->unread) {
+		verdict->drop = question->unread;
+		return;
+	}
+	dp_evaluate(&question->vswitch->dp, &question->key, question->iface,
+		    question->vtep.family ? &question->vtep : NULL, question->frame, verdict);
+	if (!verdict->drop && question->frame && !question->found)
+		verdict->drop = packet_opens_flow(&question->info);
+}
+
+static const char *explanation(const struct dp_verdict *verdict)
+{
+	return verdict->drop == DROP_SERVICE_HANDLED
+		       ? "A first-hop service gets it: ARP, ND, DHCP or the gateway's echo."
+		       : drop_reason_doc(verdict->drop);
+}
+
 static void question_answer(void *arg)
 {
 	struct question *question = arg;
@@ -202,11 +221,13 @@ static void question_answer(void *arg)
 	char text[FLOW_KEY_TEXT];
 	json_t *result;
 
-	dp_evaluate(&question->vswitch->dp, &question->key, question->iface,
-		    question->vtep.family ? &question->vtep : NULL, question->frame, &verdict);
-	result = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "packet", flow_key_format(&question->key, text), "verdict",
-			   verdict.drop == DROP_NONE ? "forward" : "drop", "reason", drop_reason_name(verdict.drop),
-			   "explanation", drop_reason_doc(verdict.drop), "steps",
+	question_evaluate(question, &verdict);
+	result = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "packet",
+			   question->unread ? "the frame" : flow_key_format(&question->key, text), "verdict",
+			   verdict.drop == DROP_NONE              ? "forward"
+			   : verdict.drop == DROP_SERVICE_HANDLED ? "answer"
+								  : "drop",
+			   "reason", drop_reason_name(verdict.drop), "explanation", explanation(&verdict), "steps",
 			   steps_json(question->vswitch, &verdict), "session",
 			   question->found ? session_json(question->vswitch, &question->session, &question->session_key,
 							  question->worker)
@@ -256,6 +277,10 @@ int why_start(void *ctx, struct object *object, const void *arguments, struct ac
 		return rc;
 	}
 	vswitch->questions++;
+	if (question->unread) {
+		question_answer(question);
+		return 0;
+	}
 	question->hash = flow_key_hash(&question->key, path_seed(vswitch->dp.paths[0]));
 	question->worker = worker_of_hash(vswitch->workers[0], question->hash);
 	if (worker_call(workers_get(vswitch->dp.workers, question->worker), find_session, question, question_answer) !=
