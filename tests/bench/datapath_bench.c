@@ -249,8 +249,12 @@ static struct session_dir make_action(const struct bench *b)
 				      .mtu = 1450,
 				      .tunnel = TUNNEL,
 				      .epoch = 1 };
-	if (b->test->work == WORK_ENCAP)
+	if (b->test->work == WORK_ENCAP) {
 		action.ops |= SESSION_OP_ENCAP;
+	} else if (b->test->work == WORK_DECAP) {
+		struct ip_addr vtep = test_ip(b->test->outer_v6 ? "2001:db8::1" : "192.0.2.1");
+		action.tunnel = path_vtep_tag(b->config, vtep.bytes, vtep.family == IP_V6);
+	}
 	memcpy(action.dst_mac, macs, 6);
 	memcpy(action.src_mac, macs + 6, 6);
 	return action;

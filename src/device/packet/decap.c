@@ -49,6 +49,7 @@ static enum drop_reason outer_ipv4(struct outer *o, bool *ret_udp)
 	o->tos = ip[1];
 	o->info->outer_src = (struct ip_addr){ .family = IP_V4 };
 	memcpy(o->info->outer_src.bytes, ip + 12, 4);
+	o->info->outer_tag = path_vtep_tag(o->config, ip + 12, false);
 	*ret_udp = true;
 	return DROP_NONE;
 }
@@ -76,6 +77,7 @@ static enum drop_reason outer_ipv6(struct outer *o, bool *ret_udp)
 	o->tos = (uint8_t)(load_be16(ip) >> 4);
 	o->info->outer_src.family = IP_V6;
 	memcpy(o->info->outer_src.bytes, ip + 8, 16);
+	o->info->outer_tag = path_vtep_tag(o->config, ip + 8, true);
 	*ret_udp = true;
 	return DROP_NONE;
 }

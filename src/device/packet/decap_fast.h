@@ -40,8 +40,8 @@ static inline enum tunnel_kind decap_kind_hot(const uint8_t *udp)
 	return TUNNEL_NONE;
 }
 
-/* m has at least DECAP_HOT_BYTES in its first segment. Strips the outer headers, sets ret->outer_length and returns the
- * VPC's slot; or returns -1 and has changed nothing in the frame. */
+/* m has at least DECAP_HOT_BYTES in its first segment. Strips the outer headers, sets ret->outer_length and outer_tag
+ * and returns the VPC's slot; or returns -1 and has changed nothing in the frame. */
 static inline int packet_decap_hot(const struct path_config *config, struct rte_mbuf *m, struct packet_info *ret)
 {
 	const uint64_t requests = RTE_MBUF_F_TX_L4_MASK | RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG;
@@ -68,7 +68,9 @@ static inline int packet_decap_hot(const struct path_config *config, struct rte_
 		return -1;
 
 	uint32_t stripped = ETHER_BYTES + l3_length + UDP_BYTES + TUNNEL_BYTES;
+	bool v6 = l3_length == IPV6_BYTES;
 	ret->outer_length = (uint16_t)stripped;
+	ret->outer_tag = path_vtep_tag(config, ip + (v6 ? 8 : 12), v6);
 	m->ol_flags &= ~(RTE_MBUF_F_RX_IP_CKSUM_MASK | RTE_MBUF_F_RX_L4_CKSUM_MASK);
 	m->packet_type = 0;
 	m->data_off += (uint16_t)stripped;

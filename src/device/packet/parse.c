@@ -308,6 +308,7 @@ static void parse_start(struct packet_info *info, uint16_t vpc)
 		.l3_offset = ETHER_BYTES,
 		.hash = info->hash,
 		.in_iface = info->in_iface,
+		.outer_tag = info->outer_tag,
 		.outer_length = info->outer_length,
 		.outer_src = info->outer_src,
 	};

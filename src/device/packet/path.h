@@ -79,11 +79,26 @@ struct path_config {
 	_Atomic uint8_t slot_owner[PATH_SLOTS]; /* worker that owns the slot's sessions */
 	struct path_vnis *vnis;
 	struct path_locals *locals; /* local VTEP addresses */
+	uint64_t vtep_secret;       /* of path_vtep_tag() for IPv6 */
 };
 
 /* One zeroed configuration (9 MiB of address space; untouched parts cost nothing), with empty tables. */
 int path_config_new(struct path_config **ret);
 void path_config_free(struct path_config *config);
+
+/* Stands for a tunnel endpoint's address in a session: an IPv4 address itself, of an IPv6 one a keyed hash. Never 0 for
+ * an address that a packet can come from. */
+static inline uint32_t path_vtep_tag(const struct path_config *config, const uint8_t *address, bool v6)
+{
+	uint32_t tag;
+
+	if (v6)
+		return (uint32_t)flow_key_fold(flow_key_load64(address) ^ config->vtep_secret,
+					       flow_key_load64(address + 8) ^ ~config->vtep_secret) |
+		       1;
+	memcpy(&tag, address, sizeof(tag));
+	return tag;
+}
 
 /* Writers (control thread). Readers are workers; memory given back is handed to `retire`, which frees it after a grace
  * period (NULL: there are no readers yet, free at once). 0, -EINVAL or -ENOMEM. */
@@ -128,6 +143,7 @@ struct packet_info {
 	uint16_t fragment_offset; /* bytes */
 	bool more_fragments;
 	uint8_t icmp_type, icmp_code;
+	uint32_t outer_tag;       /* path_vtep_tag() of outer_src */
 	uint16_t outer_length;    /* bytes that packet_decap() stripped, 0 if none */
 	struct ip_addr outer_src; /* the sending VTEP */
 };
@@ -141,9 +157,10 @@ enum drop_reason packet_parse(struct rte_mbuf *m, uint16_t vpc, struct packet_in
 void packet_fragment_key(const struct packet_info *info, struct flow_key *ret);
 /* The flow that an ICMP error is about (its embedded packet, as that was sent); false if there is none to be read. */
 bool packet_parse_icmp_error(const struct rte_mbuf *m, const struct packet_info *info, struct flow_key *ret);
-/* Strips the tunnel header of an uplink frame addressed to us and sets *ret_vpc, ret->outer_src and ret->outer_length;
- * DROP_NONE on success; *ret_local is true when the frame is not a tunnel packet but for the underlay's own services
- * (ARP, ND, ICMP to our address): it is then unchanged. Checks RFC 7348, RFC 8926, combines ECN by RFC 6040 4.2. */
+/* Strips the tunnel header of an uplink frame addressed to us and sets *ret_vpc and ret->outer_src, outer_tag,
+ * outer_length; DROP_NONE on success; *ret_local is true when the frame is not a tunnel packet but for the underlay's
+ * own services (ARP, ND, ICMP to our address): it is then unchanged. Checks RFC 7348, RFC 8926, combines ECN by RFC
+ * 6040 4.2. */
 enum drop_reason packet_decap(const struct path_config *config, struct rte_mbuf *m, uint16_t *ret_vpc,
 			      struct packet_info *ret, bool *ret_local);
 

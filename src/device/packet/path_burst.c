@@ -148,6 +148,12 @@ static inline bool is_valid(const struct session_dir *dir, struct validity valid
 	return ((word ^ validity.value) & validity.mask) == 0;
 }
 
+/* A packet from the underlay comes from the tunnel endpoint that the session was compiled for. */
+static __rte_always_inline bool vtep_ok(const struct session_dir *dir, const struct packet_info *info, bool uplink)
+{
+	return !uplink || !dir->tunnel || dir->tunnel == info->outer_tag || dir->ops & SESSION_OP_ENCAP;
+}
+
 /* Whatever is not plain sailing: the exact checks, one by one. The candidate may be missing or of another key; the
  * right session is stored. PATH_OK or what to do with the packet. */
 static __rte_noinline unsigned judge(struct path *path, unsigned i)
@@ -162,7 +168,8 @@ static __rte_noinline unsigned judge(struct path *path, unsigned i)
 	if (!session)
 		return PATH_MISS;
 	struct session_dir *dir = &session->dir[b->direction[i]];
-	if (!is_valid(dir, validity_of(b->in_iface, b->vpc[i])) || dir->ops & SESSION_OP_SLOW)
+	if (!is_valid(dir, validity_of(b->in_iface, b->vpc[i])) || dir->ops & SESSION_OP_SLOW ||
+	    !vtep_ok(dir, info, b->uplink))
 		return PATH_MISS;
 	path_info_complete(path, b->m[i], info);
 	return path_admit(path, b->m[i], info, dir, b->direction[i], &tunnel);
@@ -182,6 +189,7 @@ static __rte_always_inline void apply_all(struct path *path, enum family family)
 	struct path_tally tally = { 0 };
 	struct validity validity = { 0 };
 	unsigned out = path->tx_count;
+	const bool uplink = b->uplink;
 
 	for (unsigned i = 0; i < b->count; i++) {
 		const struct packet_info *info = &b->info[i];
@@ -194,6 +202,7 @@ static __rte_always_inline void apply_all(struct path *path, enum family family)
 			validity = validity_of(b->in_iface, b->vpc[i]);
 		}
 		if (unlikely(!matches(b->session[i], dir, info, v6) || !is_valid(dir, validity) ||
+			     !vtep_ok(dir, info, uplink) ||
 			     !path_is_plain(m, rte_pktmbuf_mtod(m, uint8_t *), info->tcp_flags, v6, dir))) {
 			unsigned kind = judge(path, i);
 			dir = &b->session[i]->dir[b->direction[i]];
@@ -234,7 +243,8 @@ static void again(struct path *path, struct path_exception *e)
 	struct session *session = table ? session_find(table, &e->info->key, e->info->hash, &direction) : NULL;
 	struct session_dir *dir = session ? &session->dir[direction] : NULL;
 
-	if (!dir || !vpc || !is_valid(dir, validity_of(path->burst.in_iface, vpc)) || dir->ops & SESSION_OP_SLOW)
+	if (!dir || !vpc || !is_valid(dir, validity_of(path->burst.in_iface, vpc)) || dir->ops & SESSION_OP_SLOW ||
+	    !vtep_ok(dir, e->info, path->burst.uplink))
 		path_except(path, e->m, e->info, PATH_MISS, 0);
 	else if (e->kind == PATH_FRAGMENT)
 		path_fragment(path, e->m, e->info, dir, direction, vpc);

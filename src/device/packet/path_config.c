@@ -4,6 +4,7 @@
 #include "device/packet/path_config_priv.h"
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/random.h>
 
 enum { VNI_MIN_SLOTS = 64, VNI_LIMIT = 1 << 24 };
 
@@ -45,6 +46,8 @@ int path_config_new(struct path_config **ret)
 		free(config);
 		return -ENOMEM;
 	}
+	if (getrandom(&config->vtep_secret, sizeof(config->vtep_secret), 0) != sizeof(config->vtep_secret))
+		config->vtep_secret = (uintptr_t)config; /* before the kernel has random numbers: few can guess it */
 	atomic_init(&config->vnis->table, table);
 	atomic_init(&config->locals->list, list);
 	*ret = config;

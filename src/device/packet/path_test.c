@@ -463,6 +463,44 @@ static void decap(void **state)
 	assert_int_equal(path_vpc_counters(h->path, HARNESS_VPC)->decapsulated, 16);
 }
 
+/* Hits come from the tunnel endpoint that the session names, by the short way and the exact one, and in a burst whose
+ * first packet has only just opened the session. */
+static void decap_from_one_endpoint(void **state)
+{
+	static struct frame frames[3];
+	struct session_dir action = harness_local(HARNESS_UPLINK, HARNESS_B);
+
+	for (unsigned i = 0; i < 8; i++) {
+		bool outer_v6 = i & 1, v6 = i & 2;
+		const char *from[] = { outer_v6 ? "2001:db8::1" : "192.0.2.1", outer_v6 ? "2001:db8::3" : "192.0.2.3" };
+		struct tunnel_spec tunnel = from_peer;
+		struct ip_addr peer = test_ip(from[0]);
+		action.tunnel = path_vtep_tag(h->config, peer.bytes, outer_v6);
+		harness_set_actions(h, action, harness_encap(HARNESS_B, HARNESS_VXLAN_V4));
+		tunnel.dst = outer_v6 ? "2001:db8::2" : NULL;
+		tunnel.udp_checksum = i & 4; /* not by the short way */
+		frame_build(&inner, &(struct frame_spec){
+					    .src = v6 ? v6_src : NULL, .dst = v6 ? v6_dst : NULL, .src_port = 50 + i });
+		for (unsigned n = 0; n < 3; n++) {
+			tunnel.src = from[n == 1];
+			frame_tunnel(&frames[n], &tunnel, &inner);
+		}
+		struct rte_mbuf *burst[3];
+		for (unsigned n = 0; n < 3; n++)
+			burst[n] = frame_mbuf(&frames[n]);
+		h->misses = 0;
+		path_input(h->path, HARNESS_UPLINK, burst, 3);
+		assert_int_equal(h->misses, 2); /* the first, and the one that the service would refuse */
+		h->open_sessions = false;
+		harness_input(h, HARNESS_UPLINK, &frames[0]);
+		assert_int_equal(h->misses, 2);
+		harness_input(h, HARNESS_UPLINK, &frames[1]);
+		assert_int_equal(h->misses, 3);
+		h->open_sessions = true;
+		harness_clear(h);
+	}
+}
+
 static void decap_refused(void **state)
 {
 	struct tunnel_spec tunnel = from_peer;
@@ -885,6 +923,7 @@ int main(void)
 		test(encap_without_headroom),
 		test(encap_to_nowhere),
 		test(decap),
+		test(decap_from_one_endpoint),
 		test(decap_refused),
 		test(offloads),
 		test(offloads_and_mtu),

@@ -51,7 +51,8 @@ struct session_dir {
 	uint8_t dst_mac[6]; /* new destination MAC (inner frame) */
 	uint8_t src_mac[6]; /* new source MAC unless KEEP_SRC_MAC */
 	uint16_t mtu;       /* largest layer-3 packet that may leave this way */
-	uint32_t tunnel;    /* path_tunnel index for ENCAP */
+	uint32_t tunnel; /* with ENCAP: path_tunnel index; else path_vtep_tag() of the tunnel endpoint that packets must
+			  * come from, 0 = from anywhere */
 	session_tick_t last_seen;
 	uint64_t packets,
 		bytes; /* bytes: layer-2 length as it came from or goes to the tenant (without encapsulation) */

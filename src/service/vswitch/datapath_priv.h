@@ -43,6 +43,9 @@ enum drop_reason session_refresh(struct dp_worker *worker, struct session_table 
 /* Compiled before the last change of its VPC's policy. */
 bool session_is_stale(const struct dp_worker *worker, const struct session *session, unsigned direction, uint16_t vpc);
 
+/* A packet that came by a tunnel came from the endpoint that the action was compiled for. */
+bool session_vtep_is_right(const struct session_dir *dir, const struct packet_info *info);
+
 /* ---- icmp_error.c: errors that tenants and routers send about a flow ---- */
 
 void icmp_error_input(struct dp_worker *worker, struct rte_mbuf *m, struct packet_info *info);

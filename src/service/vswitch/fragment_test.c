@@ -215,10 +215,18 @@ static void of_others(void **unused)
 	bed_input(&world.bed, bed_iface(3), &pieces.piece[1]);
 	world_dropped(DROP_SPOOFED_ADDRESS);
 	bed_tunnelled(&world.bed, VTEP_2, BLUE_VNI, &own.piece[1]);
+	/* A later fragment that comes from another VTEP than its first one waits in vain. */
+	cut(&families[0].in, 6, &pieces);
+	bed_tunnelled(&world.bed, VTEP_2, BLUE_VNI, &pieces.piece[0]);
+	world_received(1);
+	bed_tunnelled(&world.bed, VTEP_3, BLUE_VNI, &pieces.piece[1]);
+	bed_tunnelled(&world.bed, VTEP_2, BLUE_VNI, &pieces.piece[2]);
+	world_received(1);
+	cut_from_vnic(1, &families[0].local, 5);
 	memcpy(pieces.piece[1].bytes + 6, world.vnic[4]->iface.mac.bytes, 6);
 	bed_input(&world.bed, bed_iface(4), &pieces.piece[1]);
 	bed_tick(&world.bed, clock_ns() + 2 * CLOCK_NS_PER_S);
-	world_dropped_many(DROP_FRAGMENT_NO_FIRST, 2);
+	world_dropped_many(DROP_FRAGMENT_NO_FIRST, 3);
 	bed_input(&world.bed, bed_iface(1), &own.piece[1]);
 	world_received(2);
 	/* The other way round is another datagram. */

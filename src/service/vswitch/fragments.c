@@ -99,7 +99,8 @@ static void release(struct dp_worker *worker, const struct flow_key *key, uint32
 		return;
 	for (unsigned i = 0; i < hold->count;) {
 		struct fragment_held held = hold->held[i];
-		if (!flow_key_equal(&held.info.key, key) || held.info.in_iface != session->dir[direction].in_iface) {
+		if (!flow_key_equal(&held.info.key, key) || held.info.in_iface != session->dir[direction].in_iface ||
+		    !session_vtep_is_right(&session->dir[direction], &held.info)) {
 			i++;
 			continue;
 		}
@@ -151,6 +152,7 @@ void fragments_later(struct dp_worker *worker, struct rte_mbuf *m, struct packet
 	unsigned direction;
 	struct session *session = table ? session_find(table, &info->key, info->hash, &direction) : NULL;
 	if (session && session->dir[direction].in_iface == info->in_iface &&
+	    session_vtep_is_right(&session->dir[direction], info) &&
 	    !session_is_stale(worker, session, direction, info->key.vpc))
 		path_forward(worker->path, m, info, session, direction);
 	else

@@ -297,6 +297,42 @@ static void answer_from_another_vtep(void **unused)
 	world_received(1);
 }
 
+/* Whoever may send from another VTEP gets into no flow that is under way, in whichever direction it was begun. */
+static void known_flow_from_another_vtep(void **unused)
+{
+	static const char *const pairs[2][2] = { { "10.0.0.21", "10.0.0.11" }, { "fd00:a::21", "fd00:a::11" } };
+	for (unsigned f = 0; f < 2; f++) {
+		struct frame_spec in = { .src = pairs[f][0], .dst = pairs[f][1], .src_port = 7, .dst_port = 9 };
+		struct frame_spec out = { .src = pairs[f][1], .dst = pairs[f][0], .src_port = 70, .dst_port = 90 };
+		struct frame_spec answer = { .src = pairs[f][0], .dst = pairs[f][1], .src_port = 90, .dst_port = 70 };
+		world_send(1, &out);
+		world_received_by(VTEP_2);
+		const struct frame_spec *specs[] = { &in, &answer };
+		for (unsigned i = 0; i < 2; i++) {
+			world_send_from(VTEP_2, specs[i]);
+			world_received(1);
+			uint64_t misses = path_iface_counters(world.bed.dp.paths[0], BED_UPLINK)->misses;
+			for (unsigned n = 0; n < 3; n++) {
+				world_send_from(VTEP_3, specs[i]);
+				world_dropped(DROP_SPOOFED_TUNNEL);
+			}
+			world_send_from(VTEP_2, specs[i]);
+			world_received(1);
+			/* The right one goes on undisturbed. */
+			assert_int_equal(path_iface_counters(world.bed.dp.paths[0], BED_UPLINK)->misses, misses + 3);
+		}
+		assert_int_equal(bed_sessions(&world.bed), 2 * f + 2);
+	}
+	/* One who does not want to know does not look. */
+	world.blue->validate_vtep = false;
+	bed_changed(&world.bed, world.blue);
+	struct frame_spec in = { .src = "10.0.0.21", .dst = "10.0.0.11", .src_port = 7, .dst_port = 9 };
+	for (unsigned n = 0; n < 2; n++) {
+		world_send_from(n ? VTEP_3 : VTEP_2, &in);
+		world_received(1);
+	}
+}
+
 /* ---- a former process ---- */
 
 static char state_dir[64];
@@ -511,6 +547,7 @@ int main(void)
 		CASE(initiator_moves_here),
 		CASE(pretenders_end_no_flow),
 		CASE(answer_from_another_vtep),
+		CASE(known_flow_from_another_vtep),
 		cmocka_unit_test_setup_teardown(sessions_survive_a_restart, world_setup, restart_teardown),
 		CASE(verdict_in_sentences),
 		CASE(refusal_in_sentences),

@@ -27,6 +27,11 @@ bool session_is_stale(const struct dp_worker *worker, const struct session *sess
 	       session->dir[direction].epoch != atomic_load_explicit(&record->path.epoch, memory_order_acquire);
 }
 
+bool session_vtep_is_right(const struct session_dir *dir, const struct packet_info *info)
+{
+	return !(info->flags & PACKET_F_TUNNELLED) || !dir->tunnel || dir->tunnel == info->outer_tag;
+}
+
 static void session_set(struct session *session, const struct dp_verdict *verdict)
 {
 	unsigned first = session->initiator;
@@ -141,8 +146,9 @@ static void known_flow(struct dp_worker *worker, struct session_table *table, st
 		       unsigned direction, struct rte_mbuf *m, struct packet_info *info)
 {
 	enum drop_reason reason = DROP_NONE;
-	if (session_is_stale(worker, session, direction, info->key.vpc) ||
-	    session->dir[direction].in_iface != info->in_iface)
+	const struct session_dir *dir = &session->dir[direction];
+	if (session_is_stale(worker, session, direction, info->key.vpc) || dir->in_iface != info->in_iface ||
+	    !session_vtep_is_right(dir, info))
 		reason = session_refresh(worker, table, session, direction, info);
 	if (reason)
 		drop(worker, m, info, reason);

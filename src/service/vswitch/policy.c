@@ -389,6 +389,14 @@ static enum drop_reason check_groups(const struct flow *flow, const struct way *
 
 /* ---- compiled actions ---- */
 
+/* Packets from the underlay must go on coming from the tunnel endpoint behind which their source lives. */
+static uint32_t tag_of(const struct flow *flow, const struct ip_addr *address, const struct dp_endpoint *owner)
+{
+	struct ip_addr vtep = flow->vpc->validate_vtep ? vtep_of(flow->vpc, address, owner) : (struct ip_addr){ 0 };
+
+	return vtep.family ? path_vtep_tag(flow->dp->config, vtep.bytes, vtep.family == IP_V6) : 0;
+}
+
 static void compile(const struct flow *flow, const struct way *way, bool from_underlay, uint32_t epoch,
 		    struct session_dir *ret)
 {
@@ -413,6 +421,8 @@ static void compile_forward(const struct flow *flow, const struct way *way, uint
 	struct session_dir *dir = &flow->verdict->forward;
 	compile(flow, way, !flow->sender, epoch, dir);
 	dir->in_iface = flow->in->id;
+	if (!flow->sender)
+		dir->tunnel = tag_of(flow, &flow->src, flow->src_owner);
 	if (way->routed)
 		return;
 	if (flow->sender)
@@ -438,6 +448,8 @@ static void compile_reverse(const struct flow *flow, const struct way *way, uint
 	struct session_dir *dir = &verdict->reverse;
 	compile(flow, &back, !way->vnic, epoch, dir);
 	dir->in_iface = way->out_iface;
+	if (!way->vnic)
+		dir->tunnel = tag_of(flow, &flow->dst, way->owner);
 	if (back.routed)
 		return;
 	if (way->vnic)
