@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# A running guest moves from the vNIC of one DPU to the vNIC of another while traffic flows into its memory: what dpud writes there must be in
-# the dirty log, or the guest arrives with rings of the past and stays deaf.
+# A running guest moves from the vNIC of one DPU to the vNIC of another while traffic flows into its memory. What dpud writes there must be in
+# the dirty log: data that no program of the guest has read before the move is only in buffers that nobody but dpud wrote.
 set -euo pipefail
 . "$(dirname "$0")/../lib/lab.sh"
 lab_begin migrate
@@ -41,6 +41,9 @@ wait_until 240 "the guest boots" on web true
 on web "ip link set eth0 up; dhclient -4 -1 -q -sf /etc/dhclient-script eth0; ip -4 address show dev eth0" | grep -q 'inet 10.0.0.10/' ||
 	lab_fail "the guest has no address"
 on web "iperf3 -s -D"
+ports="5001 5002 5003 5004"
+on web "for port in $ports; do nc -l -p \$port >/tmp/got.\$port & echo \$! >>/tmp/stopped; done; sleep 1; kill -STOP \$(cat /tmp/stopped)"
+head -c 60000 /dev/urandom >"$LAB_DIR/data"
 
 # The other half waits on DPU b. QEMU with vhost-user takes the guest over when its NIC is connected.
 uri=unix:$LAB_DIR/move.sock
@@ -51,8 +54,23 @@ ip netns exec "$LAB-box" ping -D -i 0.02 -c 100000 10.0.0.10 >"$LAB_DIR/ping" &
 pinger=$!
 ip netns exec "$LAB-box" timeout 120 iperf3 -c 10.0.0.10 -u -b 4M -t 60 >/dev/null 2>&1 &
 lab_pids+=("$pinger" $!)
-sleep 2
-"$lab_top/devtools/guest/guest" move web --dir "$LAB_DIR" "$uri" >"$LAB_DIR/moved" || lab_fail "QEMU does not migrate it"
+sleep 1
+monitor() { "$lab_top/devtools/guest/guest" monitor web --dir "$LAB_DIR" "$1"; }
+reports() { monitor "info migrate" >"$LAB_DIR/moved" && grep -qE "$1" "$LAB_DIR/moved"; }
+# A guest that keeps writing is not moved with so short a pause: the move goes on until the data is there, and all memory was copied once before.
+on web "yes | head -c 16777216 >/tmp/seed; while :; do dd if=/tmp/seed of=/tmp/busy bs=1M conv=notrunc 2>/dev/null; done & true"
+monitor "migrate_set_parameter max-bandwidth 32M" >/dev/null
+monitor "migrate_set_parameter downtime-limit 5" >/dev/null
+monitor "migrate -d $uri" >/dev/null
+wait_until 60 "all memory is copied once" reports 'dirty sync count: ([3-9]|[0-9]{2})'
+for port in $ports; do
+	timeout 2 ip netns exec "$LAB-box" nc -N 10.0.0.10 "$port" <"$LAB_DIR/data" &
+	lab_pids+=($!)
+done
+sleep 1.5
+reports 'status: active' || lab_fail "the move was over before the data was sent: $(cat "$LAB_DIR/moved")"
+monitor "migrate_set_parameter downtime-limit 2000" >/dev/null
+wait_until 60 "the move ends" reports 'status: completed'
 
 # What an orchestrator does then: the address is behind the other DPU.
 cat >>"$LAB_DIR/a.yaml" <<-'EOT'
@@ -66,7 +84,12 @@ sleep 1
 kill $pinger
 wait $pinger 2>/dev/null || true
 inside box ping -q -c 20 -i 0.05 -W 2 10.0.0.10 | grep -q ' 0% packet loss' || lab_fail "pings are lost at the new place"
-ON_TIMEOUT=60 on web-b "dmesg | grep -iE 'virtio_net.*(id|used|warn|bad)|NETDEV WATCHDOG' ; true" >"$LAB_DIR/complaints"
+wanted=$(sha256sum <"$LAB_DIR/data")
+for port in $ports; do
+	[ "$(on web-b "kill -CONT \$(cat /tmp/stopped) 2>/dev/null; sleep 0.5; sha256sum </tmp/got.$port")" = "$wanted" ] ||
+		lab_fail "what the guest was sent during the move arrived damaged: $(on web-b "wc -c </tmp/got.$port") of 60000 bytes"
+done
+on web-b "dmesg | grep -iE 'virtio_net.*(id|used|bad)|NETDEV WATCHDOG'; true" >"$LAB_DIR/complaints"
 [ ! -s "$LAB_DIR/complaints" ] || lab_fail "the guest's driver complains: $(cat "$LAB_DIR/complaints")"
 inside box timeout 40 iperf3 -c 10.0.0.10 -t 2 -J >"$LAB_DIR/tcp.json" || lab_fail "no TCP to the new place"
 gap=$(awk -F'[][]' '/bytes from/{ if (last && $2 - last > most) most = $2 - last; last = $2 } END { printf "%.2f", most }' "$LAB_DIR/ping")
