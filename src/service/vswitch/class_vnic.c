@@ -49,6 +49,9 @@ static const struct field vnic_fields[] = {
 	      .doc = "Security groups; their rules together say what is allowed; without any everything is."),
 	FIELD(struct vnic, max_sessions, .unit = "sessions", .max = UINT32_MAX, .def = "100000",
 	      .doc = "Sessions that the vNIC may hold; 0 means no limit."),
+	FIELD(struct vnic, max_session_rate, .unit = "packets_per_second", .max = UINT32_MAX, .def = "200000",
+	      .doc = "Packets without a session that policy looks at per second, refused ones included; the rest is "
+		     "dropped, so that no guest takes a worker's time from others; 0 means no limit."),
 	FIELD(struct vnic, hostname, .max = 63, .check = hostname_valid,
 	      .check_doc = "must be a host name of letters, digits and dashes",
 	      .doc = "Host name that DHCP tells; by default none."),

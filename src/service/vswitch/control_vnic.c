@@ -238,6 +238,7 @@ void vnic_publish(struct control_vnic *vnic)
 	ref_groups(&object->security_groups, record->groups, &record->group_count);
 	vnic_rules(vswitch, object, record);
 	record->max_sessions = object->max_sessions;
+	record->max_session_rate = object->max_session_rate;
 	snprintf(record->hostname, sizeof(record->hostname), "%s", object->hostname ? object->hostname : "");
 	record->runtime = vnic->runtime;
 	vnic->record = record;

@@ -239,7 +239,8 @@ static struct dp_subnet *subnet_record(const struct control_subnet *subnet)
 /* The VPC's array of subnets, and the record of each, anew. */
 static void subnets_publish(struct control_vpc *vpc)
 {
-	struct dp_subnet **array, **old = atomic_load(&vpc->record->subnets);
+	struct dp_subnets *sorted, *old = atomic_load(&vpc->record->subnets);
+	struct dp_subnet **array;
 	struct control_subnet *subnet;
 	size_t count = 0;
 
@@ -254,7 +255,11 @@ static void subnets_publish(struct control_vpc *vpc)
 		subnet->record = subnet_record(subnet);
 		array[count++] = subnet->record;
 	}
-	atomic_store_explicit(&vpc->record->subnets, array, memory_order_release);
+	sorted = dp_subnets_new(array, (unsigned)count);
+	if (!sorted)
+		abort();
+	free(array);
+	atomic_store_explicit(&vpc->record->subnets, sorted, memory_order_release);
 	if (old)
 		retire(vpc->vswitch, old);
 }

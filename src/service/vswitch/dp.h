@@ -102,6 +102,7 @@ struct dp_vnic {
 	uint8_t group_count;
 	const struct dp_rules *egress[2], *ingress[2]; /* [0] IPv4, [1] IPv6 */
 	uint32_t max_sessions;
+	uint32_t max_session_rate; /* packets without a session that policy looks at per second; 0 = no limit */
 	char hostname[64];
 	struct dp_vnic_runtime *runtime; /* survives versions */
 };
@@ -112,6 +113,13 @@ struct dp_vnic_runtime {
 	uint8_t incarnation;      /* by the UUID: what a former vNIC of this number held is not given back to it */
 	_Atomic int64_t sessions; /* shared by workers in batches: see dp_vnic_sessions() */
 	struct dp_bucket service, icmp_errors; /* first-hop requests answered, ICMP errors sent */
+	struct dp_bucket flows;                /* packets without a session */
+};
+
+/* A VPC's subnets by family and address; no two of a family overlap. */
+struct dp_subnets {
+	unsigned v4_count, v6_count;
+	struct dp_subnet *sorted[]; /* those with IPv4 by v4, behind them those with IPv6 by v6 */
 };
 
 enum dp_endpoint_kind { DP_ENDPOINT_LOCAL = 1, DP_ENDPOINT_REMOTE };
@@ -152,7 +160,7 @@ struct dp_vpc {
 	struct rcu_map *endpoints;  /* struct ip_addr → struct dp_endpoint */
 	struct rcu_map *routes;     /* struct ip_prefix → struct dp_route */
 	_Atomic uint64_t route_lengths_v4, route_lengths_v6[3]; /* bit per prefix length in use */
-	struct dp_subnet **_Atomic subnets;                     /* NULL-terminated array, replaced whole; may be NULL */
+	struct dp_subnets *_Atomic subnets;                     /* replaced whole; may be NULL */
 	struct dp_bucket icmp_errors;                           /* sent towards the underlay */
 };
 
@@ -205,6 +213,8 @@ static inline struct dp_vpc *dp_vpc_of(const struct dp *dp, uint16_t slot)
 /* ---- lookups (forward.c) ---- */
 
 const struct dp_endpoint *dp_endpoint_find(const struct dp_vpc *vpc, const struct ip_addr *address);
+/* Of count subnets; NULL if there is no memory. free() is the caller's. */
+struct dp_subnets *dp_subnets_new(struct dp_subnet *const *subnets, unsigned count);
 /* The subnet that holds address, or NULL. */
 const struct dp_subnet *dp_subnet_find(const struct dp_vpc *vpc, const struct ip_addr *address);
 /* Longest prefix. */

@@ -170,6 +170,40 @@ static void longest_prefix_wins(void **unused)
 	world_quiet();
 }
 
+/* Every address of every subnet is found, and none beside them, however many there are. */
+static void many_subnets(void **unused)
+{
+	char v4[32], v6[40];
+	const unsigned count = 300;
+	for (unsigned i = 0; i < count; i++) { /* not in the order of their addresses */
+		unsigned n = i * 7 % count;
+		snprintf(v4, sizeof(v4), "10.%u.%u.0/25", 100 + n / 100, n % 100);
+		snprintf(v6, sizeof(v6), "fd01:%x::/64", n);
+		bed_subnet(&world.bed, world.blue, v4, n % 3 ? v6 : NULL);
+	}
+	for (unsigned n = 0; n < count; n++) {
+		struct ip_addr in, out;
+		snprintf(v4, sizeof(v4), "10.%u.%u.127", 100 + n / 100, n % 100);
+		in = test_ip(v4);
+		const struct dp_subnet *subnet = dp_subnet_find(world.blue, &in);
+		assert_non_null(subnet);
+		assert_int_equal(subnet->v4.addr.bytes[1] * 100 + subnet->v4.addr.bytes[2], 100 * 100 + n);
+		snprintf(v4, sizeof(v4), "10.%u.%u.128", 100 + n / 100, n % 100);
+		out = test_ip(v4);
+		assert_null(dp_subnet_find(world.blue, &out));
+		snprintf(v6, sizeof(v6), "fd01:%x::ffff:ffff", n);
+		in = test_ip(v6);
+		subnet = dp_subnet_find(world.blue, &in);
+		assert_int_equal(subnet != NULL, n % 3 != 0);
+		snprintf(v6, sizeof(v6), "fd01:%x:0:1::", n);
+		out = test_ip(v6);
+		assert_null(dp_subnet_find(world.blue, &out));
+	}
+	struct ip_addr before = test_ip("0.0.0.1"), behind = test_ip("ff02::1");
+	assert_null(dp_subnet_find(world.blue, &before));
+	assert_null(dp_subnet_find(world.blue, &behind));
+}
+
 static void tenants_with_equal_addresses(void **unused)
 {
 	struct frame_spec spec = { .src = "10.0.0.11", .dst = "10.0.0.12" };
@@ -510,6 +544,7 @@ int main(void)
 		CASE(route_to_an_appliance),
 		CASE(route_to_a_vtep),
 		CASE(longest_prefix_wins),
+		CASE(many_subnets),
 		CASE(tenants_with_equal_addresses),
 		CASE(spoofed_sources),
 		CASE(bad_sources),

@@ -2,18 +2,60 @@
 /* Lookups of the policy path: who has an address, which subnet holds it, which route covers it. */
 #include "service/vswitch/dp.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 const struct dp_endpoint *dp_endpoint_find(const struct dp_vpc *vpc, const struct ip_addr *address)
 {
 	return rcu_map_find(vpc->endpoints, address);
 }
 
+static int by_v4(const void *a, const void *b)
+{
+	const struct dp_subnet *const *left = a, *const *right = b;
+	return memcmp((*left)->v4.addr.bytes, (*right)->v4.addr.bytes, 4);
+}
+
+static int by_v6(const void *a, const void *b)
+{
+	const struct dp_subnet *const *left = a, *const *right = b;
+	return memcmp((*left)->v6.addr.bytes, (*right)->v6.addr.bytes, 16);
+}
+
+struct dp_subnets *dp_subnets_new(struct dp_subnet *const *subnets, unsigned count)
+{
+	struct dp_subnets *made = calloc(1, sizeof(*made) + 2 * (size_t)count * sizeof(made->sorted[0]));
+	if (!made)
+		return NULL;
+	for (unsigned i = 0; i < count; i++)
+		if (subnets[i]->v4.addr.family == IP_V4)
+			made->sorted[made->v4_count++] = subnets[i];
+	struct dp_subnet **v6 = made->sorted + made->v4_count;
+	for (unsigned i = 0; i < count; i++)
+		if (subnets[i]->v6.addr.family == IP_V6)
+			v6[made->v6_count++] = subnets[i];
+	qsort(made->sorted, made->v4_count, sizeof(made->sorted[0]), by_v4);
+	qsort(v6, made->v6_count, sizeof(v6[0]), by_v6);
+	return made;
+}
+
+/* The last one that begins at the address or before it is the only one that can hold it. */
 const struct dp_subnet *dp_subnet_find(const struct dp_vpc *vpc, const struct ip_addr *address)
 {
-	struct dp_subnet **subnets = atomic_load_explicit(&vpc->subnets, memory_order_acquire);
-	for (; subnets && *subnets; subnets++)
-		if (ip_prefix_contains(address->family == IP_V4 ? &(*subnets)->v4 : &(*subnets)->v6, address))
-			return *subnets;
-	return NULL;
+	const struct dp_subnets *subnets = atomic_load_explicit(&vpc->subnets, memory_order_acquire);
+	bool v4 = address->family == IP_V4;
+	unsigned low = 0, high = !subnets ? 0 : v4 ? subnets->v4_count : subnets->v6_count;
+	struct dp_subnet *const *sorted = subnets ? subnets->sorted + (v4 ? 0 : subnets->v4_count) : NULL;
+	while (low < high) {
+		unsigned middle = (low + high) / 2;
+		const struct ip_prefix *prefix = v4 ? &sorted[middle]->v4 : &sorted[middle]->v6;
+		if (memcmp(prefix->addr.bytes, address->bytes, v4 ? 4 : 16) <= 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	const struct dp_subnet *subnet = low ? sorted[low - 1] : NULL;
+	return subnet && ip_prefix_contains(v4 ? &subnet->v4 : &subnet->v6, address) ? subnet : NULL;
 }
 
 static struct ip_prefix prefix_of(const struct ip_addr *address, unsigned length)

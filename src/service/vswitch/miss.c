@@ -201,6 +201,8 @@ static void new_flow(struct dp_worker *worker, struct session_table *table, stru
 	struct session *session;
 	verdict.steps = NULL;
 	enum drop_reason reason = packet_opens_flow(info);
+	if (!reason && !quota_may_miss(&worker->quota, info->in_iface, path_now_ns(worker->path)))
+		reason = DROP_SESSION_RATE;
 	if (!reason) {
 		/* The path has checked the source MAC. */
 		dp_evaluate(worker->dp, &info->key, info->in_iface,

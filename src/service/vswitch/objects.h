@@ -85,7 +85,7 @@ struct vnic {
 	uint16_t queues, mtu;
 	bool admin_up, port_security;
 	struct ref_list security_groups;
-	uint32_t max_sessions;
+	uint32_t max_sessions, max_session_rate;
 	char *hostname;
 	/* observed */
 	bool up;

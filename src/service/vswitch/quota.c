@@ -174,24 +174,40 @@ static bool tenant_holder(const struct quota *quota, uint16_t slot, struct holde
 	return true;
 }
 
-static bool rate_take(const struct quota *quota, uint16_t slot, uint64_t now_ns)
+/* One token of the shared bucket, by way of the worker's own credit. */
+static bool rate_take(const struct quota *quota, struct quota_credit *credit, struct dp_bucket *bucket, uint32_t rate,
+		      uint32_t burst, uint64_t now_ns)
 {
-	struct dp_tenant *tenant = tenant_of(quota->dp, slot);
-	uint32_t rate = tenant ? atomic_load_explicit(&tenant->max_session_rate, memory_order_relaxed) : 0;
-	if (!rate)
-		return true;
-	struct quota_credit *credit = &quota->tenants[slot];
 	if (!credit->rate) {
 		unsigned workers = quota->dp->worker_count ? quota->dp->worker_count : 1;
-		uint32_t batch = rate / (100 * workers), burst = rate / 8;
+		uint32_t batch = rate / (100 * workers);
 		batch = batch < 1 ? 1 : batch > RATE_BATCH_MAX ? RATE_BATCH_MAX : batch;
-		burst = burst < 16 ? 16 : burst;
-		credit->rate = (uint16_t)bucket_take(&tenant->rate, rate, burst, now_ns, batch);
+		credit->rate = (uint16_t)bucket_take(bucket, rate, burst, now_ns, batch);
 	}
 	if (!credit->rate)
 		return false;
 	credit->rate--;
 	return true;
+}
+
+static bool tenant_rate_take(const struct quota *quota, uint16_t slot, uint64_t now_ns)
+{
+	struct dp_tenant *tenant = tenant_of(quota->dp, slot);
+	uint32_t rate = tenant ? atomic_load_explicit(&tenant->max_session_rate, memory_order_relaxed) : 0;
+	uint32_t burst = rate / 8 < 16 ? 16 : rate / 8;
+	return !rate || rate_take(quota, &quota->tenants[slot], &tenant->rate, rate, burst, now_ns);
+}
+
+bool quota_may_miss(struct quota *quota, uint16_t iface, uint64_t now_ns)
+{
+	struct holder holder;
+	const struct dp_vnic *vnic = dp_vnic_of(quota->dp, iface);
+	uint32_t rate = vnic ? vnic->max_session_rate : 0;
+	if (!rate || !vnic_holder(quota, iface, &holder))
+		return true;
+	credit_of(&holder); /* forgets what a former vNIC of this number has left */
+	/* A second's worth at once: a guest that starts has many flows to open. */
+	return rate_take(quota, holder.credit, &vnic->runtime->flows, rate, rate, now_ns);
 }
 
 enum { SOURCE, DESTINATION, TENANT, HOLDERS };
@@ -230,7 +246,7 @@ static uint16_t flags_of(const struct holder *holders, unsigned present)
 enum drop_reason quota_take(struct quota *quota, const struct dp_verdict *verdict, uint64_t now_ns, uint16_t *ret_flags)
 {
 	struct holder holders[HOLDERS];
-	if (!rate_take(quota, verdict->tenant, now_ns))
+	if (!tenant_rate_take(quota, verdict->tenant, now_ns))
 		return DROP_SESSION_RATE;
 	unsigned present = holders_of(quota, verdict->src_vnic, verdict->dst_vnic, verdict->tenant, holders);
 	for (unsigned i = 0; i < HOLDERS; i++) {

@@ -18,7 +18,7 @@ struct session;
 
 struct quota_credit {
 	_Atomic int32_t sessions; /* taken from the shared count and not in use; written by the worker alone */
-	uint16_t rate;            /* tokens of new sessions left over (tenants) */
+	uint16_t rate;            /* tokens left over: of new sessions (tenants), of misses (vNICs) */
 	uint8_t incarnation;
 };
 
@@ -30,6 +30,10 @@ struct quota {
 
 int quota_init(struct quota *quota, struct dp *dp);
 void quota_fini(struct quota *quota);
+
+/* May a packet without a session that came from this interface have policy's attention? Asked before it is given, so
+ * that packets which are refused count as well: they cost the worker as much. */
+bool quota_may_miss(struct quota *quota, uint16_t iface, uint64_t now_ns);
 
 /* Charges both vNICs and the tenant of a verdict for one session; *ret_flags is what the session must keep in
  * policy_flags. DROP_NONE or which limit is reached (then nothing is charged). */

@@ -129,6 +129,33 @@ static void tenant_rate(void **unused)
 	assert_true(send_udp(1, "10.0.0.11", "10.0.0.12", 1)); /* an existing flow */
 }
 
+/* Whether it is let through or not: what one guest may cost a worker is limited, and others do not notice. */
+static void vnic_rate(void **unused)
+{
+	static const char *const nothing[] = { NULL };
+	unsigned passed = 0, refused = 0;
+	world.vnic[1]->max_session_rate = 50;
+	for (uint16_t port = 1; port <= 200; port++)
+		passed += send_udp(1, "10.0.0.11", "10.0.0.12", port);
+	assert_in_range(passed, 50, 100);
+	world_dropped_many(DROP_SESSION_RATE, 200 - passed);
+	assert_int_equal(bed_sessions(&world.bed), passed);
+	/* Flows that are known are not concerned, nor when policy is asked about them again. */
+	bed_changed(&world.bed, world.blue);
+	for (uint16_t port = 1; port <= 10; port++)
+		assert_true(send_udp(1, "10.0.0.11", "10.0.0.12", port));
+	for (uint16_t port = 1; port <= 200; port++)
+		assert_true(send_udp(2, "10.0.0.12", "10.0.1.13", port));
+	/* Refused packets count. */
+	bed_rules(&world.bed, world.vnic[3], true, 1, nothing);
+	world.vnic[3]->max_session_rate = 50;
+	for (uint16_t port = 1; port <= 200; port++)
+		assert_false(send_udp(3, "10.0.1.13", "10.0.0.12", 1000 + port));
+	refused = (unsigned)bed_drops(&world.bed, DROP_EGRESS_DENIED);
+	assert_in_range(refused, 50, 100);
+	assert_int_equal(bed_drops(&world.bed, DROP_SESSION_RATE), 200 - passed + 200 - refused);
+}
+
 static void denied_costs_nothing(void **unused)
 {
 	static const char *const nothing[] = { NULL };
@@ -244,6 +271,7 @@ int main(void)
 		CASE(vnic_limit),
 		CASE(tenant_limit),
 		CASE(lower_limits),
+		CASE(vnic_rate),
 		CASE(tenant_rate),
 		CASE(denied_costs_nothing),
 		CASE(numbers_are_used_again),

@@ -149,6 +149,7 @@ void bed_fini(struct bed *bed)
 		rcu_map_each(vpc->endpoints, free_value, NULL);
 		rcu_map_free(vpc->endpoints);
 		rcu_map_free(vpc->routes);
+		free(atomic_load(&vpc->subnets));
 	}
 	for (unsigned i = PATH_FIRST_VNIC; i < PATH_MAX_IFACES; i++) {
 		struct dp_vnic *vnic = dp_vnic_of(&bed->dp, (uint16_t)i);
@@ -204,15 +205,19 @@ static struct ip_addr first_address(const struct ip_prefix *prefix)
 struct dp_subnet *bed_subnet(struct bed *bed, struct dp_vpc *vpc, const char *v4, const char *v6)
 {
 	struct dp_subnet *subnet = keep(bed, sizeof(*subnet));
-	struct dp_subnet **before = atomic_load(&vpc->subnets), **after;
-	unsigned count = 0;
-	while (before && before[count])
-		count++;
-	after = keep(bed, (count + 2) * sizeof(*after));
-	if (count)
-		memcpy(after, before, count * sizeof(*after));
-	after[count] = subnet;
-	subnet->slot = 100 + count;
+	struct dp_subnets *before = atomic_load(&vpc->subnets);
+	struct dp_subnet *all[BED_SUBNETS] = { subnet };
+	unsigned count = 1;
+	for (unsigned i = 0; before && i < before->v4_count + before->v6_count; i++) {
+		bool seen = false;
+		for (unsigned j = 0; j < count; j++)
+			seen |= all[j] == before->sorted[i];
+		if (!seen && count == BED_SUBNETS)
+			fail("too many subnets");
+		if (!seen)
+			all[count++] = before->sorted[i];
+	}
+	subnet->slot = 100 + count - 1;
 	subnet->vpc = vpc;
 	subnet->v4 = prefix_of(v4);
 	subnet->v6 = prefix_of(v6);
@@ -223,6 +228,10 @@ struct dp_subnet *bed_subnet(struct bed *bed, struct dp_vpc *vpc, const char *v4
 	subnet->gateway_mac = vpc->router_mac;
 	subnet->dhcp = true;
 	subnet->lease_seconds = 3600;
+	struct dp_subnets *after = dp_subnets_new(all, count);
+	if (!after)
+		fail("no memory");
+	free(before);
 	atomic_store(&vpc->subnets, after);
 	return subnet;
 }

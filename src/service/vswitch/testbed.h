@@ -12,6 +12,7 @@ enum {
 	BED_SENT = 512,  /* frames kept per port */
 	BED_PORTS = 128, /* interface numbers with a port: uplinks and the first vNICs */
 	BED_GARBAGE = 65536,
+	BED_SUBNETS = 1024, /* per VPC */
 };
 
 /* A port of kind "test". */
