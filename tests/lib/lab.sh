@@ -34,7 +34,10 @@ lab_end() {
 	for item in "${lab_guests[@]}"; do "$lab_top/devtools/guest/guest" stop "$item" --dir "$LAB_DIR"; done
 	for item in "${lab_dpuds[@]}"; do lab_dpud_stop "$item"; done
 	for item in "${lab_pids[@]}"; do kill "$item" 2>/dev/null; done
-	for item in "${lab_namespaces[@]}"; do ip netns del "$LAB-$item" 2>/dev/null; done
+	for item in "${lab_namespaces[@]}"; do
+		ip netns pids "$LAB-$item" 2>/dev/null | xargs -r kill 2>/dev/null
+		ip netns del "$LAB-$item" 2>/dev/null
+	done
 	if [ "$status" -ne 0 ]; then
 		for item in "$LAB_DIR"/*.log; do
 			[ -f "$item" ] && { echo "--- ${item##*/}"; tail -15 "$item"; } >&2

@@ -47,6 +47,12 @@ box() {
 field() { ctl -o json "$1" show "$2" | json "d['$3']"; }
 # dropped REASON: how many packets m has dropped for it.
 dropped() { ctl -o json drops | json "next(row['packets'] for row in d['drops'] if row['reason'] == '$1')"; }
+# is VALUE COMMAND...: for wait_until, which runs it again and again.
+is() {
+	local value=$1
+	shift
+	[ "$("$@")" = "$value" ]
+}
 same() { # WHAT GOT WANTED
 	[ "$2" = "$3" ] || lab_fail "$1: $2 in place of $3"
 }

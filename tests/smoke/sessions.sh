@@ -55,7 +55,7 @@ flood web 10.0.0.6 10000 300
 flood web fd00::6 20000 20
 inside web ping -q -c 1 -W 2 10.0.0.6 >/dev/null
 flood red 10.0.0.6 10000 7
-wait_until 5 "the TCP session" test "$(count protocol=tcp state=established)" = 1
+wait_until 5 "the TCP session" is 1 count protocol=tcp state=established
 same "by protocol" "$(count protocol=icmp)" 1
 same "by protocol and port" "$(count protocol=udp port=10003)" 2
 same "by tenant" "$(count tenant=red)" 7

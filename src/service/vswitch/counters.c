@@ -64,6 +64,8 @@ void control_port_observe(void *ctx, const struct object *object, struct object 
 	out->up = port && atomic_load(&port->up);
 	out->driver = control_text(port ? port->ops->kind : NULL);
 	out->error = control_text(uplink->attachment.error);
+	if (!out->error && !out->up && out->admin_up)
+		out->error = control_text("the link is down, or the interface behind it is gone");
 	if (port)
 		out->mac = port->mac;
 	out->rx_packets = counters.rx_packets;
