@@ -129,6 +129,19 @@ void port_transmit(struct port *port, unsigned queue, struct rte_mbuf **packets,
 		send_prepared(port, queue, packets, count, plain, tunnelled, ret);
 }
 
+int port_set_mtu(struct port *port, uint16_t mtu, struct dpu_error *err)
+{
+	if (mtu == port->mtu)
+		return 0;
+	if (!port->ops->set_mtu)
+		return error_set(err, DPU_E_UNSUPPORTED, "mtu",
+				 "A port of kind %s keeps its MTU of %u while it is open.", port->ops->kind, port->mtu);
+	int status = port->ops->set_mtu(port, mtu, err);
+	if (status == 0)
+		port->mtu = mtu;
+	return status;
+}
+
 int port_tx_queue(struct port *port, unsigned worker, uint32_t hash, unsigned *ret_worker)
 {
 	unsigned queues = port->tx_queues;

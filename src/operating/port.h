@@ -38,6 +38,9 @@ struct port_ops {
 	int (*arm)(struct port *port, unsigned queue); /* as worker_source.arm; NULL: cannot be armed */
 	void (*disarm)(struct port *port, unsigned queue);
 	int (*fd)(struct port *port, unsigned queue);
+	/* Another MTU while it is open; NULL: cannot be. 0, or a negative errno with err filled (path "mtu") and all as
+	 * it was. Control thread. */
+	int (*set_mtu)(struct port *port, uint16_t mtu, struct dpu_error *err);
 	/* Take the queues back (queue_gone), then free the port and call done. Control thread. Once. Before, the owner
 	 * unpublishes the port: the grace period after queue_gone covers those that still see it. The loop must live
 	 * until done is called. */
@@ -127,6 +130,9 @@ int port_tap_open(const struct port_tap_options *options, const char *name, stru
 int port_uplink_open(const char *device, const char *name, uint16_t mtu, unsigned queues, struct loop *loop,
 		     struct rte_mempool *pool, const struct port_callbacks *callbacks, struct port **ret,
 		     struct dpu_error *err);
+
+/* Changes the MTU of an open port: 0, or a negative errno with err filled (path "mtu"). Control thread. */
+int port_set_mtu(struct port *port, uint16_t mtu, struct dpu_error *err);
 
 /* What became of a burst. packets and bytes count frames as sent: after segmentation. */
 struct port_tx_result {

@@ -250,6 +250,17 @@ static void close_port(struct port *port, void (*done)(void *arg), void *arg)
 	port_life_close(&((struct port_tap *)port)->life, done, arg);
 }
 
+/* An interface that is gone for now comes back with it. */
+static int set_mtu(struct port *port, uint16_t mtu, struct dpu_error *err)
+{
+	struct port_tap *tap = (struct port_tap *)port;
+	int status = tap->life.stage == PORT_OPEN ? tap_device_set_mtu(&tap->options, mtu, err) : 0;
+
+	if (status == 0)
+		tap->options.mtu = mtu;
+	return status;
+}
+
 static const struct port_ops tap_ops = {
 	.kind = "tap",
 	.rx = rx,
@@ -257,6 +268,7 @@ static const struct port_ops tap_ops = {
 	.arm = arm,
 	.disarm = disarm,
 	.fd = queue_fd,
+	.set_mtu = set_mtu,
 	.close = close_port,
 };
 

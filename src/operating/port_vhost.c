@@ -257,6 +257,15 @@ static void vhost_close(struct port *port, void (*done)(void *arg), void *arg)
 	vhost_endpoint_free(vhost->endpoint, on_endpoint_freed, vhost);
 }
 
+/* The guest hears of it by DHCP or a router advertisement: drivers read the device's own field only when they start. */
+static int vhost_set_mtu(struct port *port, uint16_t mtu, struct dpu_error *err)
+{
+	if (mtu < MTU_MIN)
+		return error_set(err, DPU_E_INVALID, "mtu", "an MTU of %u is less than %d", mtu, MTU_MIN);
+	vhost_endpoint_set_mtu(((struct vhost_port *)port)->endpoint, mtu);
+	return 0;
+}
+
 static const struct port_ops vhost_ops = {
 	.kind = "vhost",
 	.rx = vhost_rx,
@@ -264,6 +273,7 @@ static const struct port_ops vhost_ops = {
 	.arm = vhost_arm,
 	.disarm = vhost_disarm,
 	.fd = vhost_fd,
+	.set_mtu = vhost_set_mtu,
 	.close = vhost_close,
 };
 

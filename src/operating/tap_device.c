@@ -31,6 +31,7 @@ struct setup {
 	struct tap_device *device;
 	unsigned opened; /* descriptors */
 	bool adopted, multi_queue;
+	int (*work)(struct setup *setup);
 	int status;
 	struct dpu_error *err;
 };
@@ -240,12 +241,46 @@ static int set_up_device(struct setup *setup)
 	return status;
 }
 
+static int change_mtu(struct setup *setup)
+{
+	const struct port_tap_options *options = setup->options;
+	struct ifreq request = { 0 };
+	int status = enter_namespace(setup);
+
+	if (status < 0)
+		return status;
+	CLEANUP(close_fd) int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", options->name);
+	status = fd < 0 ? -errno : set_mtu(options, fd, &request);
+	if (status == 0)
+		return 0;
+	return error_set(setup->err, status == -EPERM ? DPU_E_DENIED : DPU_E_INVALID, "mtu",
+			 "TAP \"%s\" does not take an MTU of %u: %s.", options->name, options->mtu, strerror(-status));
+}
+
 static void *setup_thread(void *arg)
 {
 	struct setup *setup = arg;
 
-	setup->status = set_up_device(setup);
+	setup->status = setup->work(setup);
 	return NULL;
+}
+
+/* In a thread of its own if it is to enter a namespace. Returns setup->status. */
+static int setup_run(struct setup *setup)
+{
+	pthread_t thread;
+
+	if (!setup->options->netns) {
+		setup_thread(setup);
+		return setup->status;
+	}
+	int status = pthread_create(&thread, NULL, setup_thread, setup);
+	if (status != 0)
+		return error_set(setup->err, DPU_E_LIMIT, "netns", "No thread to enter the namespace: %s.",
+				 strerror(status));
+	pthread_join(thread, NULL);
+	return setup->status;
 }
 
 /* ---- for the port ---- */
@@ -267,8 +302,7 @@ static bool is_interface_name(const char *name)
 int tap_device_open(const struct port_tap_options *options, struct tap_device *ret, struct dpu_error *err)
 {
 	struct tap_device device = { 0 };
-	struct setup setup = { .options = options, .device = &device, .err = err };
-	pthread_t thread;
+	struct setup setup = { .options = options, .device = &device, .err = err, .work = set_up_device };
 
 	if (!is_interface_name(options->name))
 		return error_set(err, DPU_E_INVALID, "name",
@@ -277,22 +311,24 @@ int tap_device_open(const struct port_tap_options *options, struct tap_device *r
 	if (options->queue_pairs < 1 || options->queue_pairs > PORT_MAX_QUEUES)
 		return error_set(err, DPU_E_INVALID, "queue_pairs", "There are 1 to %d queues, not %u.",
 				 PORT_MAX_QUEUES, options->queue_pairs);
-	if (!options->netns) {
-		setup_thread(&setup);
-	} else {
-		int status = pthread_create(&thread, NULL, setup_thread, &setup);
-		if (status != 0)
-			return error_set(err, DPU_E_LIMIT, "netns", "No thread to enter the namespace: %s.",
-					 strerror(status));
-		pthread_join(thread, NULL);
-	}
-	if (setup.status < 0) {
+	int status = setup_run(&setup);
+	if (status < 0) {
 		for (unsigned i = 0; i < setup.opened; i++)
 			close(device.fds[i]);
-		return setup.status;
+		return status;
 	}
 	*ret = device;
 	return 0;
+}
+
+int tap_device_set_mtu(const struct port_tap_options *options, uint16_t mtu, struct dpu_error *err)
+{
+	struct port_tap_options changed = *options;
+	struct tap_device device = { 0 };
+	struct setup setup = { .options = &changed, .device = &device, .err = err, .work = change_mtu };
+
+	changed.mtu = mtu;
+	return setup_run(&setup);
 }
 
 /* ---- closing ---- */

@@ -15,6 +15,8 @@ struct tap_device {
  * (address zero: leaves the one that it has) and is up. It is created unless it exists, belongs to us and nobody has it
  * open. Enters the namespace in a thread of its own, so that the caller's stays. 0 or a negative errno with err. */
 int tap_device_open(const struct port_tap_options *options, struct tap_device *ret, struct dpu_error *err);
+/* Gives the interface another MTU, in its namespace. 0 or a negative errno with err (path "mtu" or "netns"). */
+int tap_device_set_mtu(const struct port_tap_options *options, uint16_t mtu, struct dpu_error *err);
 /* Whether the name still means the namespace that the device was opened in. Open descriptors keep a namespace alive
  * whose name and processes have gone. */
 bool tap_netns_is(const char *netns, ino_t inode);

@@ -69,6 +69,21 @@ static void configured(void **state)
 	pair_down(&pair);
 }
 
+static void another_mtu(void **state)
+{
+	static struct pair pair;
+	struct dpu_error err = { 0 };
+
+	pair_up(&pair, 1, 1, 1400);
+	assert_int_equal(port_set_mtu(pair.wire.ports[0], 9000, &err), 0);
+	run_in(&pair.a, "ip link show vnic0 | grep -q \"mtu 9000\"");
+	assert_int_equal(pair.wire.ports[0]->mtu, 9000);
+	assert_true(port_set_mtu(pair.wire.ports[0], 1, &err) < 0);
+	assert_string_equal(err.path, "mtu");
+	run_in(&pair.a, "ip link show vnic0 | grep -q \"mtu 9000\"");
+	pair_down(&pair);
+}
+
 /* 64 KiB frames pass whole, with their checksums left open; nothing is harmed. */
 static void tcp_with_segmentation(void **state)
 {
@@ -386,6 +401,7 @@ int main(int argc, char **argv)
 
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(configured),
+		cmocka_unit_test(another_mtu),
 		cmocka_unit_test(tcp_with_segmentation),
 		cmocka_unit_test(tcp_in_software),
 		cmocka_unit_test(datagrams_of_all_lengths),

@@ -348,6 +348,11 @@ uint64_t vhost_endpoint_features(const struct vhost_endpoint *endpoint)
 	return endpoint->features;
 }
 
+void vhost_endpoint_set_mtu(struct vhost_endpoint *endpoint, uint16_t mtu)
+{
+	endpoint->mtu = mtu;
+}
+
 int vhost_endpoint_config_changed(struct vhost_endpoint *endpoint)
 {
 	struct vhost_header header = { .request = VHOST_BACKEND_CONFIG_CHANGE, .flags = VHOST_FLAG_VERSION };

@@ -39,8 +39,9 @@ static const struct field vnic_fields[] = {
 		     "network function."),
 	FIELD(struct vnic, queues, .flags = FIELD_F_IMMUTABLE, .unit = "queue_pairs", .min = 1, .max = 16, .def = "1",
 	      .doc = "Queue pairs offered to the guest, spread over the workers."),
-	FIELD(struct vnic, mtu, .flags = FIELD_F_IMMUTABLE, .unit = "bytes", .min = 576, .max = 9216, .def = "1500",
-	      .doc = "Largest layer-3 packet; told to the guest."),
+	FIELD(struct vnic, mtu, .unit = "bytes", .min = 576, .max = 9216, .def = "1500",
+	      .doc = "Largest layer-3 packet; told to the guest. It can be changed but with backend=device; a guest "
+		     "learns of that by a router advertisement at once, by DHCP when it renews."),
 	FIELD(struct vnic, admin_up, .def = "true", .doc = "Whether the vNIC is to carry traffic."),
 	FIELD(struct vnic, port_security, .def = "true",
 	      .doc = "Whether only the vNIC's own MAC and addresses may be used as source; off for appliances that "

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include "operating/test_rig.h"
 #include "device/packet/testlib.h"
@@ -274,6 +276,79 @@ static void faults_are_named(void **state)
 	world_down(&world);
 }
 
+static unsigned interface_mtu(const char *name)
+{
+	struct ifreq request = { 0 };
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
+	assert_int_equal(ioctl(fd, SIOCGIFMTU, &request), 0);
+	close(fd);
+	return (unsigned)request.ifr_mtu;
+}
+
+static unsigned record_mtu(struct world *world, const char *name)
+{
+	const struct object *vnic = model_find(world->dpu.model, "vnic", "blue", name);
+	const struct dp_vnic *record = dp_vnic_of(&world->vswitch->dp, (uint16_t)(PATH_FIRST_VNIC + vnic->slot));
+
+	assert_non_null(record);
+	return record->iface.mtu;
+}
+
+/* The MTU of a vNIC can be changed while it is attached, and a transaction that fails changes it back. */
+static void mtu_changes(void **state)
+{
+	struct world world;
+	char vnics[512];
+	static const char format[] = "{\"vnics\":[{\"name\":\"one\",\"tenant\":\"blue\",\"subnet\":\"a\",\"backend\":"
+				     "\"tap\",\"tap_name\":\"one\",\"mtu\":%u},"
+				     "{\"name\":\"two\",\"tenant\":\"blue\",\"subnet\":\"a\",\"backend\":"
+				     "\"vhost_user_server\",\"socket\":\"/tmp/mtu-%d.sock\",\"mtu\":%u}]%s}";
+
+	world_up(&world, 1);
+	must_apply(&world, basics);
+	snprintf(vnics, sizeof(vnics), format, 1500, (int)getpid(), 1500, "");
+	must_apply(&world, vnics);
+	snprintf(vnics, sizeof(vnics), format, 9000, (int)getpid(), 1400, "");
+	must_apply(&world, vnics);
+	assert_int_equal(interface_mtu("one"), 9000);
+	assert_int_equal(record_mtu(&world, "one"), 9000);
+	assert_int_equal(record_mtu(&world, "two"), 1400);
+	snprintf(vnics, sizeof(vnics), format, 2000, (int)getpid(), 2000,
+		 ",\"ports\":[{\"name\":\"up\",\"device\":\"tap:up0\"},{\"name\":\"z\",\"device\":\"af_packet:"
+		 "nosuchif\"}]");
+	must_refuse(&world, vnics, "port/z.device", "nosuchif");
+	assert_int_equal(interface_mtu("one"), 9000);
+	assert_int_equal(record_mtu(&world, "two"), 1400);
+	snprintf(vnics, sizeof(vnics), format, 1000, (int)getpid(), 1400, "");
+	must_refuse(&world, vnics, "vnic/blue/one.mtu", "at least 1280");
+	world_down(&world);
+}
+
+/* What a tenant's objects would take of memory is reckoned before they are made. */
+static void memory_is_limited(void **state)
+{
+	struct world world;
+	static const char tenant[] = "{\"tenants\":[{\"name\":\"blue\",\"max_memory_mb\":%u},{\"name\":\"red\"}]}";
+	static const char vnic[] = "{\"vnics\":[{\"name\":\"one\",\"tenant\":\"blue\",\"subnet\":\"a\",\"backend\":"
+				   "\"tap\",\"tap_name\":\"one\",\"queues\":8}]}";
+	char text[256];
+
+	world_up(&world, 1);
+	must_apply(&world, basics);
+	snprintf(text, sizeof(text), tenant, 1);
+	must_apply(&world, text);
+	must_refuse(&world, vnic, "vnic/blue/one.queues", "max_memory_mb is 1");
+	assert_int_equal(model_count(world.dpu.model, "vnic", NULL), 0);
+	snprintf(text, sizeof(text), tenant, 2);
+	must_apply(&world, text);
+	must_apply(&world, vnic);
+	snprintf(text, sizeof(text), tenant, 1);
+	must_refuse(&world, text, "tenant/blue.max_memory_mb", "max_memory_mb is 1");
+	world_down(&world);
+}
+
 static void many_mappings_load(void **state)
 {
 	enum { COUNT = 20000 };
@@ -309,6 +384,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(tables_are_sound),   cmocka_unit_test(objects_come_and_go),
 		cmocka_unit_test(groups_decide),      cmocka_unit_test(faults_are_named),
+		cmocka_unit_test(mtu_changes),        cmocka_unit_test(memory_is_limited),
 		cmocka_unit_test(many_mappings_load), cmocka_unit_test(gateway_outlives_the_encapsulation),
 	};
 

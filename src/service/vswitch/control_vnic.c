@@ -341,6 +341,9 @@ int control_vnic_apply(void *ctx, struct object *old, struct object *new, struct
 	const struct subnet *subnet = (const struct subnet *)((struct vnic *)new)->subnet.object;
 	int rc;
 
+	if (old && vnic->attachment.port &&
+	    (rc = port_set_mtu(vnic->attachment.port, ((struct vnic *)new)->mtu, err)) != 0)
+		return rc;
 	if (PATH_FIRST_VNIC + new->slot >= PATH_MAX_IFACES)
 		return error_set(err, DPU_E_LIMIT, "name", "there are %u vNICs already",
 				 PATH_MAX_IFACES - PATH_FIRST_VNIC - 1);
@@ -361,6 +364,7 @@ int control_vnic_apply(void *ctx, struct object *old, struct object *new, struct
 		LIST_INSERT_HEAD(&vnic->vpc->vnics, vnic, link);
 	new->runtime = vnic;
 	vnic->dirty = true;
+	vnic->told_otherwise |= old && ((struct vnic *)old)->mtu != ((struct vnic *)new)->mtu;
 	vpc_mark(vnic->vpc);
 	addresses_publish(vnic);
 	return 0;

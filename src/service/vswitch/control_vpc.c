@@ -345,8 +345,9 @@ void vpc_commit(struct control_vpc *vpc)
 	{
 		if (vnic->dirty)
 			vnic_publish(vnic);
-		if (told_otherwise)
+		if (told_otherwise || vnic->told_otherwise)
 			vnic_announce(vnic);
+		vnic->told_otherwise = false;
 	}
 	vpc->record_dirty = vpc->remotes_dirty = vpc->subnets_dirty = vpc->listed = false;
 	/* Last: who sees the new epoch sees all that is behind it. */

@@ -136,6 +136,7 @@ struct control_vnic {
 	struct path_iface_counters base; /* of former holders of the number */
 	struct uuid uuid, tenant;
 	bool dirty;
+	bool told_otherwise;                   /* what the guest was advertised has changed */
 	bool up;                               /* as last told */
 	LIST_ENTRY(control_vnic) link;         /* of its VPC */
 	LIST_ENTRY(control_vnic) removed_link; /* vswitch.removed, until the transaction is over */
