@@ -46,7 +46,7 @@
 	X(ICMP_UNRELATED, "icmp-unrelated", "An ICMP error about no known session.")                                   \
 	X(SESSION_QUOTA_VNIC, "session-quota-vnic", "The vNIC has all the sessions that it may have.")                 \
 	X(SESSION_QUOTA_TENANT, "session-quota-tenant", "The tenant has all the sessions that it may have.")           \
-	X(SESSION_RATE, "session-rate", "The tenant or the vNIC opens more new sessions per second than it may.")                  \
+	X(SESSION_RATE, "session-rate", "The tenant or the vNIC opens more new sessions per second than it may.")      \
 	X(SESSION_TABLE_FULL, "session-table-full", "No room or memory for another session.")                          \
 	X(NEIGHBOUR_UNRESOLVED, "neighbour-unresolved", "The underlay next hop has not answered ARP or ND.")           \
 	X(SERVICE_HANDLED, "service-handled", "Consumed by a first-hop service that answers nothing to it.")           \

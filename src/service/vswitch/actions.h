@@ -36,7 +36,8 @@ struct capture_stop_args {
 	uint32_t id;
 };
 
-extern const struct field session_list_fields[], session_filter_fields[], why_fields[], capture_start_fields[], capture_stop_fields[];
+extern const struct field session_list_fields[], session_filter_fields[], why_fields[], capture_start_fields[],
+	capture_stop_fields[];
 
 int session_list_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
 		       struct dpu_error *err);

@@ -332,7 +332,7 @@ static void memory_is_limited(void **state)
 	struct world world;
 	static const char tenant[] = "{\"tenants\":[{\"name\":\"blue\",\"max_memory_mb\":%u},{\"name\":\"red\"}]}";
 	static const char vnic[] = "{\"vnics\":[{\"name\":\"one\",\"tenant\":\"blue\",\"subnet\":\"a\",\"backend\":"
-				   "\"tap\",\"tap_name\":\"one\",\"queues\":8}]}";
+				   "\"tap\",\"tap_name\":\"many\",\"queues\":8}]}";
 	char text[256];
 
 	world_up(&world, 1);
