@@ -2,11 +2,11 @@
 /* Frames of the underlay's own protocols, at the DPU's tunnel addresses: ARP, neighbour discovery, ICMP echo. */
 #include <netinet/icmp6.h>
 #include <netinet/in.h>
+#include <netinet/ip_icmp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <rte_arp.h>
 #include <rte_ether.h>
-#include <rte_icmp.h>
 #include <rte_ip.h>
 #include <rte_mbuf.h>
 #include "service/vswitch/vswitch_priv.h"
@@ -22,7 +22,7 @@ struct nd_frame {
 	uint8_t target[16];
 	uint8_t option_type, option_length;
 	uint8_t option_mac[6];
-} __attribute__((packed));
+} __attribute__((packed, aligned(2)));
 
 /* A new frame with Ethernet header and room for payload bytes, cleared; *ret_payload points to it. */
 static struct rte_mbuf *frame_new(struct vswitch *vswitch, const struct dp_local_vtep *local, const struct mac_addr *to,
@@ -269,11 +269,11 @@ static bool echo_answer(struct vswitch *vswitch, const struct origin *origin, st
 	uint32_t sum = (uint16_t) ~(icmp[2] | icmp[3] << 8);
 	uint16_t old_word = icmp[0], new_word;
 
-	if (icmp[0] != (v6 ? ICMP6_ECHO_REQUEST : RTE_IP_ICMP_ECHO_REQUEST) || !underlay_with(vswitch, origin, &to))
+	if (icmp[0] != (v6 ? ICMP6_ECHO_REQUEST : ICMP_ECHO) || !underlay_with(vswitch, origin, &to))
 		return false;
 	swap(ether, ether + 6, 6);
 	swap(l3 + (v6 ? 8 : 12), l3 + (v6 ? 24 : 16), v6 ? 16 : 4);
-	icmp[0] = v6 ? ICMP6_ECHO_REPLY : RTE_IP_ICMP_ECHO_REPLY;
+	icmp[0] = v6 ? ICMP6_ECHO_REPLY : ICMP_ECHOREPLY;
 	new_word = icmp[0];
 	sum += (uint16_t)~old_word +
 	       new_word; /* RFC 1624: the type is the only word that changes; the addresses only swap */
