@@ -215,8 +215,8 @@ static uint32_t build(uint8_t *frame, const struct shape *shape)
 		ip->vtc_flow = htonl(0x60000000);
 		ip->payload_len = htons((uint16_t)(l4_length + shape->extension));
 		ip->proto = shape->extension ? IPPROTO_DSTOPTS : shape->proto;
-		ip->src_addr[15] = 1;
-		ip->dst_addr[15] = 2;
+		((uint8_t *)&ip->src_addr)[15] = 1; /* an array, later a struct */
+		((uint8_t *)&ip->dst_addr)[15] = 2;
 		at += sizeof(*ip);
 		if (shape->extension) {
 			frame[at] = shape->proto;
