@@ -207,6 +207,21 @@ static json_t *keys_of(const json_t *objects)
 	return keys;
 }
 
+/* By -c. What it does not name is left out; here the result says in which order columns come. */
+static bool is_chosen(const struct ctl *ctl, const char *head)
+{
+	const char *at = ctl->options.columns;
+	if (!at || strcmp(at, "all") == 0)
+		return true;
+	while (*at) {
+		size_t length = strcspn(at, ",");
+		if (strlen(head) == length && strncmp(at, head, length) == 0)
+			return true;
+		at += length + (at[length] == ',');
+	}
+	return false;
+}
+
 static void print_rows(struct ctl *ctl, const json_t *objects)
 {
 	json_t *keys = keys_of(objects), *object, *unused;
@@ -227,6 +242,10 @@ static void print_rows(struct ctl *ctl, const json_t *objects)
 	}
 	if (table) {
 		table_hide_empty(table);
+		for (size_t i = 0; i < count; i++) {
+			if (!is_chosen(ctl, heads[i]))
+				table_hide(table, i);
+		}
 		table_print(table, ctl->out, terminal_width(ctl), ctl_color(ctl));
 	}
 	table_free(table);
