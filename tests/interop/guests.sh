@@ -18,7 +18,7 @@ inside box ip route add default via 10.0.0.1
 lab_guest blue-web "$LAB_DIR/blue-web.sock" 02:00:00:00:00:10 --no-wait
 lab_guest red-web "$LAB_DIR/red-web.sock" 02:00:00:00:00:10 --no-wait
 lab_guest blue-db "$LAB_DIR/blue-db.sock" 02:00:00:00:01:10 --no-wait
-for vm in blue-web red-web blue-db; do wait_until 240 "$vm boots" on $vm true; done
+for vm in blue-web red-web blue-db; do lab_guest_wait $vm 240; done
 
 lease() { on "$1" "ip link set eth0 up; dhclient -4 -1 -q -sf /etc/dhclient-script eth0; ip -4 address show dev eth0" | grep -q "inet $2/" || lab_fail "$1 has no $2"; }
 lease blue-web 10.0.0.10

@@ -37,7 +37,7 @@ inside box ip address add 10.0.0.20/24 dev eth0
 packed=() kind=split
 [ "${1:-}" != packed ] || { packed=(--packed) kind=packed; }
 lab_guest web "$LAB_DIR/web-a.sock" 02:00:00:00:00:10 --no-wait "${packed[@]}"
-wait_until 240 "the guest boots" on web true
+lab_guest_wait web 240
 on web "ip link set eth0 up; dhclient -4 -1 -q -sf /etc/dhclient-script eth0; ip -4 address show dev eth0" | grep -q 'inet 10.0.0.10/' ||
 	lab_fail "the guest has no address"
 on web "iperf3 -s -D"

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: BSD-3-Clause
 # A laboratory for scripts that need whole DPUs: namespaces, dpud instances that a supervisor restarts, guests. Everything is named after
-# the lab and undone by lab_end, also when the script fails.
+# the lab and undone by lab_end, also when the script fails or is interrupted.
 #
 #   . tests/lib/lab.sh; lab_begin NAME
 #   lab_netns a                       namespace $LAB-a
@@ -9,7 +9,11 @@
 #   lab_dpud one a --workers 1        dpud instance $LAB-one in namespace a, restarted when it dies (not after lab_dpud_stop)
 #   dpu one vnic list                 dpuctl of that instance;  rpc one dpu.version '{}'  without dpuctl
 #   lab_guest web1 SOCKET MAC         a VM whose NIC is that vhost-user socket;  on web1 COMMAND  runs in it
+#   lab_guest_wait web1               after lab_guest … --no-wait
 #   inside a COMMAND                  runs in a namespace
+#   lab_background COMMAND...         a process that ends with the lab; lab_last is its id
+#
+# What was made is written down in $LAB_DIR/made, so that another process can undo it: lab_adopt LAB DIRECTORY; lab_undo.
 
 lab_top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 lab_build=${MESON_BUILD_ROOT:-$lab_top/build}
@@ -18,34 +22,68 @@ lab_image=${GUEST_IMAGE:-$lab_top/build/guest}
 lab_begin() {
 	LAB=sd$1-$$
 	LAB_DIR=/tmp/softdpu-$LAB
-	mkdir -p "$LAB_DIR"
-	lab_namespaces=()
-	lab_guests=()
-	lab_dpuds=()
+	mkdir -m 755 "$LAB_DIR"
+	lab_arm
+}
+# From here on the lab is undone when this process ends.
+lab_arm() {
+	local item
 	lab_pids=()
+	for item in /run/dpdk /run/softdpu /var/lib/softdpu /run/netns; do [ -d $item ] || lab_made directory $item; done
 	trap lab_end EXIT
-	trap 'exit 130' INT TERM HUP
+	trap 'exit 130' INT
+	trap 'exit 143' TERM HUP
+}
+lab_adopt() { # LAB DIRECTORY
+	LAB=$1 LAB_DIR=$2
+	lab_pids=()
+}
+lab_made() { echo "$*" >>"$LAB_DIR/made"; }
+# What of a kind was made, the latest first.
+lab_list() { # KIND
+	[ ! -f "$LAB_DIR/made" ] || tac "$LAB_DIR/made" | sed -n "s/^$1 //p"
 }
 
 lab_end() {
 	local status=$? item
 	trap - EXIT
+	trap '' INT TERM HUP
 	set +e
-	for item in "${lab_guests[@]}"; do "$lab_top/devtools/guest/guest" stop "$item" --dir "$LAB_DIR"; done
-	for item in "${lab_dpuds[@]}"; do lab_dpud_stop "$item"; done
+	if [ "$status" -ne 0 ]; then
+		for item in "$LAB_DIR"/*.log; do
+			[ -s "$item" ] && { echo "--- ${item##*/}"; tail -15 "$item"; } >&2
+		done
+	fi
+	lab_undo
+	exit "$status"
+}
+
+lab_undo() {
+	local item stopping=()
 	for item in "${lab_pids[@]}"; do kill "$item" 2>/dev/null; done
-	for item in "${lab_namespaces[@]}"; do
+	# Side by side: each takes a moment.
+	for item in $(lab_list guest); do
+		"$lab_top/devtools/guest/guest" stop "$item" --dir "$LAB_DIR" &
+		stopping+=($!)
+	done
+	for item in $(lab_list dpud); do
+		lab_dpud_stop "$item" &
+		stopping+=($!)
+	done
+	[ ${#stopping[@]} -eq 0 ] || wait "${stopping[@]}"
+	for item in $(lab_list netns); do
 		ip netns pids "$LAB-$item" 2>/dev/null | xargs -r kill 2>/dev/null
 		ip netns del "$LAB-$item" 2>/dev/null
 	done
-	if [ "$status" -ne 0 ]; then
-		for item in "$LAB_DIR"/*.log; do
-			[ -f "$item" ] && { echo "--- ${item##*/}"; tail -15 "$item"; } >&2
-		done
-	fi
-	rm -rf "$LAB_DIR" /run/softdpu/"$LAB"-* /dev/shm/softdpu-"$LAB"-* /var/lib/softdpu/"$LAB"-*
-	rmdir /run/softdpu /var/lib/softdpu 2>/dev/null
-	exit "$status"
+	rm -rf /run/softdpu/"$LAB"-* /dev/shm/softdpu-"$LAB"-* /var/lib/softdpu/"$LAB"-* /run/dpdk/softdpu-"$LAB"-*
+	# Folders that were not there before, unless others use them meanwhile. "ip netns" mounts its own onto itself.
+	for item in $(lab_list directory); do
+		[ -z "$(ls -A "$item" 2>/dev/null)" ] || continue
+		! mountpoint -q "$item" || umount "$item" 2>/dev/null
+		rmdir "$item" 2>/dev/null
+	done
+	rm -rf "$LAB_DIR"
+	return 0
 }
 
 lab_fail() {
@@ -66,10 +104,20 @@ wait_until() {
 		sleep 0.1
 	done
 }
+lab_gone() { # PID: it has ended, perhaps not been waited for
+	[ ! -e "/proc/$1/status" ] || grep -qs '^State:.[ZX]' "/proc/$1/status"
+}
+lab_background() {
+	# A function would run in a shell between us and the program.
+	[ "$1" != inside ] || set -- ip netns exec "$LAB-$2" "${@:3}"
+	"$@" &
+	lab_last=$!
+	lab_pids+=("$lab_last")
+}
 
 lab_netns() {
+	lab_made netns "$1"
 	ip netns add "$LAB-$1"
-	lab_namespaces+=("$1")
 	ip -n "$LAB-$1" link set lo up
 }
 inside() {
@@ -83,35 +131,27 @@ lab_veth() {
 	ip -n "$LAB-$3" link set "$4" up mtu "${5:-1600}"
 }
 
-# What the service manager does elsewhere: start again whatever dies.
+# The supervisor has a session of its own: an interrupt at the terminal is not for it, and a lab that is kept outlives its maker.
 lab_dpud() {
 	local name=$1 namespace=$2
 	shift 2
-	lab_dpuds+=("$name")
-	: >"$LAB_DIR/$name.wanted"
-	(
-		while [ -e "$LAB_DIR/$name.wanted" ]; do
-			ip netns exec "$LAB-$namespace" "$lab_build/src/daemon/dpud" --instance "$LAB-$name" "$@" >>"$LAB_DIR/$name.log" 2>&1 &
-			echo $! >"$LAB_DIR/$name.pid"
-			wait $! 2>/dev/null || true
-			sleep 0.05
-		done
-	) &
+	lab_made dpud "$name"
+	setsid "$lab_top/tests/lib/supervise" "$LAB_DIR/$name" \
+		ip netns exec "$LAB-$namespace" "$lab_build/src/daemon/dpud" --instance "$LAB-$name" "$@" </dev/null >/dev/null 2>&1 &
 	disown $!
 	wait_until 30 "dpud $name answers" rpc "$name" dpu.version
 }
 lab_dpud_pid() { cat "$LAB_DIR/$1.pid"; }
 lab_dpud_kill() { kill -9 "$(lab_dpud_pid "$1")"; }
 lab_dpud_stop() {
-	local pid
-	rm -f "$LAB_DIR/$1.wanted"
-	pid=$(lab_dpud_pid "$1" 2>/dev/null) || return 0
-	kill "$pid" 2>/dev/null
-	for _ in $(seq 100); do
-		kill -0 "$pid" 2>/dev/null || return 0
+	local supervisor
+	supervisor=$(cat "$LAB_DIR/$1.supervisor" 2>/dev/null) || return 0
+	kill "$supervisor" 2>/dev/null
+	for _ in $(seq 150); do
+		lab_gone "$supervisor" && return 0
 		sleep 0.1
 	done
-	kill -9 "$pid" 2>/dev/null
+	kill -9 "$supervisor" "$(lab_dpud_pid "$1")" 2>/dev/null
 }
 rpc() { # INSTANCE METHOD [JSON | @FILE]
 	local name=$1
@@ -128,13 +168,16 @@ lab_guest() { # NAME SOCKET MAC [guest start options]
 	local name=$1 socket=$2 mac=$3
 	shift 3
 	"$lab_top/devtools/guest/build" "$lab_image" || lab_fail "the guest image does not build"
-	lab_guests+=("$name")
+	lab_made guest "$name"
 	"$lab_top/devtools/guest/guest" start "$name" --dir "$LAB_DIR" --image "$lab_image" --vhost "$socket" --mac "$mac" "$@"
+}
+lab_guest_wait() { # NAME [SECONDS]
+	"$lab_top/devtools/guest/guest" wait "$1" --dir "$LAB_DIR" --timeout "${2:-120}"
 }
 on() {
 	local name=$1
 	shift
-	"$lab_top/devtools/guest/guest" exec "$name" --dir "$LAB_DIR" --timeout "${ON_TIMEOUT:-60}" "$*"
+	"$lab_top/devtools/guest/guest" exec "$name" --dir "$LAB_DIR" --timeout "${ON_TIMEOUT:-60}" -- "$*"
 }
 # Reads JSON on standard input.
 json() { /usr/bin/python3 -c "import json,sys; d=json.load(sys.stdin); print($1)"; }
