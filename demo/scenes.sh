@@ -1,151 +1,201 @@
-# shellcheck shell=bash disable=SC2034,SC2154
+# shellcheck shell=bash disable=SC2154
 # SPDX-License-Identifier: BSD-3-Clause
-# The scenes of the demonstration, in the order in which demo/demo plays them.
+# The scenes of the demonstration, in the order in which demo/demo plays them. Each fails if it does not come true.
 
-scene_start() {
-	title "Two DPUs, joined by an underlay; two tenants declared"
-	lab_netns a
-	lab_netns b
-	lab_netns box
-	lab_veth a up0 b up0
-	lab_dpud a a --workers 1
-	lab_dpud b b --workers 1
-	for name in a b; do sed "s|BOX_NETNS|$LAB-box|; s|LAB/|$LAB_DIR/|" "demo/net-$name.yaml" >"$LAB_DIR/net-$name.yaml"; done
-	run dpu a apply -f "$LAB_DIR/net-a.yaml"
-	run dpu b apply -f "$LAB_DIR/net-b.yaml"
-	step "three VMs boot: Debian's kernel under QEMU (TCG), virtio-net over vhost-user"
-	local start
-	start=$(now)
-	lab_guest blue-web "$LAB_DIR/blue-web.sock" 02:00:00:00:00:10 --no-wait
-	lab_guest red-web "$LAB_DIR/red-web.sock" 02:00:00:00:00:10 --no-wait
-	lab_guest blue-db "$LAB_DIR/blue-db.sock" 02:00:00:00:01:10 --no-wait
-	for vm in blue-web red-web blue-db; do wait_until 90 "$vm boots" on "$vm" true; done
-	show "three VMs up" "$(seconds_of "$start") s"
+address_of() { # VM FAMILY
+	on "$1" "ip -$2 address show dev eth0 scope global" | awk '/inet/{print $2; exit}'
+}
+expect() { # WORDS WHAT: what the last typed command printed has these words
+	[[ $printed == *"$1"* ]] || lab_fail "$2: no '$1' in: $printed"
 }
 
 scene_addresses() {
-	title "Guests get their addresses by DHCP from the DPU"
-	for vm in blue-web red-web blue-db; do
-		on "$vm" "ip link set eth0 up; dhclient -4 -1 -q -sf /etc/dhclient-script eth0" >/dev/null
-		printf '    %-9s %s\n' "$vm" "$(on "$vm" "ip -4 address show dev eth0" | awk '/inet /{print $2}')"
+	local ra=$LAB_DIR/ra vm
+	title "Guests have got their addresses from the DPU: DHCPv4, DHCPv6, router advertisements"
+	typed "dpuctl -i $LAB-a vnic list -c tenant,name,addresses,backend,up"
+	expect "10.0.0.10" "list of vNICs"
+	for vm in $demo_guests; do
+		printf '    %-9s %-15s %s\n' "$vm" "$(address_of "$vm" 4)" "$(address_of "$vm" 6)"
 	done
-	for vm in blue-web blue-db; do
-		# DHCPv6 is sent from the link-local address, once duplicate address detection has passed.
-		on "$vm" "while ip address show dev eth0 | grep -q tentative; do sleep 0.2; done; dhclient -6 -1 -q -sf /etc/dhclient-script eth0" >/dev/null
-	done
-	printf '    %-9s %s\n' blue-web "$(on blue-web "ip -6 address show dev eth0 scope global" | awk '/inet6 /{print $2}' | paste -sd' ')"
-	inside box ip address add 10.0.0.20/24 dev eth0
-	inside box ip route add default via 10.0.0.1
-	inside box ip -6 address add fd00:b::20/64 dev eth0 nodad
-	show "DHCPv4, DHCPv6, router advertisements" "3 VMs, $(on blue-web "ip -4 address show dev eth0" | awk '/inet /{print $2}') twice, in two tenants"
+	[ "$(address_of blue-web 4) $(address_of red-web 4)" = "10.0.0.10/24 10.0.0.10/24" ] || lab_fail "wrong leases"
+	[ "$(address_of blue-web 6) $(address_of blue-db 6)" = "fd00:b::10/128 fd00:b:1::10/128" ] || lab_fail "wrong IPv6 leases"
+	typed "on blue-web 'ip route; ip -6 route show default'"
+	expect "default via 10.0.0.1 dev eth0" "IPv4 default route"
+	expect "default via fe80::" "IPv6 default route of the router advertisement"
+	note "a router advertisement as tshark reads it in the container: router, flags (managed), prefix"
+	background_tshark "$ra" box eth0 -c 1 -f "icmp6 and ip6[40] == 134" -T fields -e ipv6.src -e icmpv6.nd.ra.flag.m -e icmpv6.opt.prefix
+	solicit_router
+	finish_tshark "$ra"
+	grep -qE "^fe80::[0-9a-f:]+.(1|True).fd00:b::" "$ra" || lab_fail "no managed router advertisement: $(cat "$ra")"
+	show "DHCPv4, DHCPv6, router advertisements" "3 VMs; 10.0.0.10 twice, in two tenants"
 }
 
-ping_loss() { on "$1" "ping -q -c 5 -i 0.2 $2" | awk '/packet loss/{print $1" sent, "$4" received"} /round-trip|rtt/{print $(NF-1)" ms (min/avg/max)"}' | paste -sd', '; }
+# A router solicitation from the container (RFC 4861 4.1).
+solicit_router() {
+	inside box /usr/bin/python3 - <<-'PY'
+		import socket
+		link = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+		link.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+		link.sendto(bytes([133] + [0] * 7), ("ff02::2", 0, 0, socket.if_nametoindex("eth0")))
+	PY
+}
+
+# tshark in a namespace, its output in a file; returns when it listens.
+background_tshark() { # FILE NAMESPACE INTERFACE ARGUMENTS...
+	local file=$1 namespace=$2 interface=$3
+	shift 3
+	lab_background timeout 20 ip netns exec "$LAB-$namespace" tshark -l -n -i "$interface" "$@" >"$file" 2>"$file.err"
+	tshark_pid=$lab_last
+	wait_until 15 "tshark listens" grep -q "Capture started\|Capturing on" "$file.err"
+	sleep 0.3
+}
+finish_tshark() { # FILE
+	wait "$tshark_pid" || lab_fail "tshark has not seen it: $(cat "$1.err")"
+	sed 's/^/    /' "$1"
+}
+
+# "5 of 5, 1.234 ms" of a ping's last lines, busybox' or iputils'.
+ping_result() { awk -F'[ /=]+' '/packet loss/{sent=$1; got=$4} /^(rtt|round-trip)/{average=($2 == "min") ? $6 : $7} END{printf "%s of %s, %.1f ms", got, sent, average}'; }
+
+reach() { # WHAT ADDRESS
+	local text
+	text=$(on blue-web "ping -q -c 5 -i 0.2 $2" | ping_result)
+	printf '    %-34s %s\n' "$1" "$text"
+	[[ $text == "5 of 5"* ]] || lab_fail "$1: $text"
+	reached=$text
+}
 
 scene_overlay() {
+	local seen=$LAB_DIR/tshark.$1 across port=4789
+	[ "$1" = vxlan ] || port=6081
 	title "Blue reaches blue: on the same DPU, and across the overlay by $1"
 	if [ "$1" != vxlan ]; then
-		run dpu a vpc set blue/prod "encapsulation=$1"
-		run dpu b vpc set blue/prod "encapsulation=$1"
+		typed "dpuctl -i $LAB-a vpc set blue/prod encapsulation=$1"
+		typed "dpuctl -i $LAB-b vpc set blue/prod encapsulation=$1"
 	fi
-	step "what the underlay carries, as tshark reads it"
-	timeout 20 ip netns exec "$LAB-a" tshark -l -n -i up0 -c 2 -Y icmp -T fields -e ip.src -e udp.dstport -e "$1.vni" -e frame.protocols 2>/dev/null \
-		>"$LAB_DIR/tshark.$1" &
-	local tshark=$!
-	sleep 1.5
-	ping_loss blue-web 10.0.0.20 | sed 's/^/    web -> box (container): /'
-	local across
-	across=$(ping_loss blue-web 10.0.1.10)
-	printf '    web -> db  (other DPU): %s\n' "$across"
-	printf '    web -> db  over IPv6  : %s\n' "$(ping_loss blue-web fd00:b:1::10)"
-	wait $tshark || true
-	sed 's/^/    /' "$LAB_DIR/tshark.$1"
-	grep -q ":$1:" "$LAB_DIR/tshark.$1" || lab_fail "tshark saw no $1 on the underlay"
-	on blue-web "ping -q -c 3 10.0.1.10" >/dev/null || lab_fail "no way from blue/web to blue/db by $1"
-	on blue-web "ping -q -c 3 fd00:b:1::10" >/dev/null || lab_fail "no IPv6 from blue/web to blue/db by $1"
+	background_tshark "$seen" a up0 -c 2 -f "udp port $port" -T fields -e ip.dst -e "$1.vni" -e frame.protocols
+	reach "web -> box, the container" 10.0.0.20
+	reach "web -> db, on the other DPU" 10.0.1.10
+	across=$reached
+	reach "web -> db, by IPv6" fd00:b:1::10
+	note "what the underlay carries, as tshark reads it"
+	finish_tshark "$seen"
+	grep -q ":$1:" "$seen" || lab_fail "tshark saw no $1 on the underlay"
 	show "blue across the overlay by $1" "$across"
 }
 
 scene_isolation() {
 	title "Red has the same addresses and sees nothing of blue"
-	local seen
-	if seen=$(on red-web "ping -q -c 3 -W 1 10.0.1.10"); then lab_fail "red reached blue: $seen"; fi
-	printf '%s\n' "$seen" | awk '/packet loss/{print "    red/web -> 10.0.1.10: " $0}'
-	if on red-web "ping -q -c 3 -W 1 10.0.0.20" >/dev/null; then lab_fail "red reached blue's container"; fi
-	run dpu a why red/web proto=icmp src=10.0.0.10 dst=10.0.1.10
-	show "red reaches blue" "no"
+	local target
+	for target in 10.0.1.10 10.0.0.20; do
+		! typed "on red-web ping -q -c 2 -W 1 $target | grep loss; on red-web ping -c 1 -W 1 $target >/dev/null" ||
+			lab_fail "red reached $target"
+		expect "100% packet loss" "red's ping"
+	done
+	typed "dpuctl -i $LAB-a why vnic=red/web dst=10.0.0.20 protocol=icmp | grep -E '^(verdict|reason)'"
+	expect "drop" "why"
+	show "red reaches blue" "no: $(awk '/^reason/{print $2}' <<<"$printed")"
 }
 
 scene_security_group() {
 	title "A security group blocks a port; a new rule opens it while traffic flows"
-	on blue-web "mkdir -p /tmp/www; echo hello from blue/web >/tmp/www/index.html; httpd -p 80 -h /tmp/www; [ ! -x /usr/sbin/httpd ] || true" >/dev/null
-	inside box ping -i 0.02 -c 400 -q 10.0.0.10 >"$LAB_DIR/flow.ping" &
-	local flow=$!
-	if inside box timeout 3 bash -c 'exec 3<>/dev/tcp/10.0.0.10/80' 2>/dev/null; then lab_fail "port 80 should be closed"; fi
-	run dpu a why blue/box proto=tcp src=10.0.0.20 dst=10.0.0.10 dst_port=80
-	run dpu a security_group_rule create blue/web-http group=web direction=ingress ethertype=ipv4 protocol=tcp port_range_min=80 port_range_max=80
-	step "GET http://10.0.0.10/ from the container"
-	inside box timeout 5 bash -c 'exec 3<>/dev/tcp/10.0.0.10/80; printf "GET / HTTP/1.0\r\n\r\n" >&3; tail -1 <&3' | sed 's/^/    /'
-	wait $flow
-	local loss
-	loss=$(awk '/packet loss/{print $1" pings, "$4" answered"}' "$LAB_DIR/flow.ping")
-	show "rule opened port 80 under traffic" "$loss"
+	local get="ip netns exec $LAB-box curl -sS -m 3 http://10.0.0.10/" answered
+	on blue-web "mkdir -p /tmp/www; echo hello from blue/web >/tmp/www/index.html; httpd -p 80 -h /tmp/www"
+	lab_background inside box ping -i 0.02 -c 300 -q 10.0.0.10 >"$LAB_DIR/flow.ping"
+	if typed "$get"; then lab_fail "port 80 should be closed"; fi
+	typed "dpuctl -i $LAB-a why vnic=blue/box dst=10.0.0.10 protocol=tcp dst_port=80 | grep -E '^(verdict|reason)'"
+	expect "ingress-denied" "why"
+	typed "dpuctl -i $LAB-a security_group_rule create blue/web-http group=web direction=ingress protocol=tcp port_range_min=80" ||
+		lab_fail "the rule is refused"
+	typed "$get" || lab_fail "port 80 is still closed"
+	expect "hello from blue/web" "answer of the web server"
+	wait "$lab_last" || true
+	answered=$(awk '/packet loss/{print $4 " of " $1}' "$LAB_DIR/flow.ping")
+	[ "$answered" = "300 of 300" ] || lab_fail "the change cost packets: $answered"
+	show "port 80 closed, then opened by a rule" "pings meanwhile: $answered answered"
 }
 
-field() { dpu a -o json "$1" show "$2" | json "d['$3']"; }
+counter() { dpuctl -i "$LAB-a" -o json vnic show blue/box | json "d['$1']"; }
 
 scene_sessions() {
 	title "The first packet of a flow takes the policy path, the rest hit the session"
-	local before after packets
-	before=$(field vnic blue/box misses)
-	packets=$(field vnic blue/box rx_packets)
-	inside box ping -i 0.01 -c 200 -q 10.0.0.10 >/dev/null
-	after=$(field vnic blue/box misses)
-	packets=$(($(field vnic blue/box rx_packets) - packets))
-	run dpu a session list vpc=blue/prod proto=icmp
-	show "packets from the container / of them to policy" "$packets / $((after - before))"
+	local misses packets
+	misses=$(counter misses)
+	packets=$(counter rx_packets)
+	typed "ip netns exec $LAB-box ping -i 0.01 -c 200 -q 10.0.1.10 | grep loss" || lab_fail "no ping"
+	misses=$(($(counter misses) - misses))
+	packets=$(($(counter rx_packets) - packets))
+	typed "dpuctl -i $LAB-a session list vnic=blue/box protocol=icmp address=10.0.1.10 -c source,destination,out,forward_packets,reverse_packets"
+	typed "dpuctl -i $LAB-a vnic list name=box -c name,rx_packets,misses,tx_packets"
+	((packets >= 200 && misses >= 1 && misses <= 4)) || lab_fail "$packets packets, $misses of them missed"
+	show "packets of a flow, and to policy" "$packets, of them $misses"
 }
+
+received() { cat "$LAB_DIR/progress" 2>/dev/null || echo 0; }
+received_beyond() { [ "$(received)" -gt "$1" ]; }
 
 scene_kill() {
-	title "kill -9 of dpud in the middle of a TCP transfer"
-	local size=$((160 * 1048576)) wanted got start gap
-	wanted=$(set +o pipefail; yes 0123456789abcdef | head -c $size | sha256sum | cut -d' ' -f1)
-	inside box bash -c "nc -d -l 5001 | sha256sum >$LAB_DIR/received" &
-	local receiver=$!
-	sleep 0.3
-	inside box ping -D -i 0.02 -c 600 10.0.0.10 >"$LAB_DIR/kill.ping" 2>&1 &
-	local pinger=$!
+	title "kill -9 of dpud in the middle of a TCP transfer: guests reconnect by themselves, and it goes on"
+	local size=$((24 * 1048576)) receiver sender pinger start old killed back took gap adopted
+	lab_background inside box demo/receive 5001 "$LAB_DIR/progress" >"$LAB_DIR/received"
+	receiver=$lab_last
+	# Bash has its background processes ignore interrupts, which ping needs to end well.
+	lab_background inside box env --default-signal=INT ping -D -i 0.02 10.0.0.10 >"$LAB_DIR/kill.ping" 2>&1
+	pinger=$lab_last
+	wait_until 10 "the receiver listens" inside box grep -q ":1389 .* 0A " /proc/net/tcp
+	note "blue/web sends $((size / 1048576)) MiB to the container; nothing but its session admits the answers"
 	start=$(now)
-	on blue-web "yes 0123456789abcdef | head -c $size | nc 10.0.0.20 5001" &
-	local sender=$!
-	sleep 1.5
-	local session_before
-	session_before=$(dpu a -o json session list vpc=blue/prod proto=tcp port=5001 | json "d['sessions'][0]['forward_packets'] + d['sessions'][0]['reverse_packets']")
-	local old
+	ON_TIMEOUT=100 on blue-web "yes 0123456789abcdef | head -c $size | nc 10.0.0.20 5001" &
+	sender=$!
+	wait_until 60 "the transfer starts" received_beyond $((size / 4))
+	typed "dpuctl -i $LAB-a session list vpc=blue/prod protocol=tcp port=5001 -c source,destination,state,forward_packets,reverse_packets"
+	expect established "session of the transfer"
 	old=$(lab_dpud_pid a)
-	step "kill -9 $old"
-	lab_dpud_kill a
-	wait_until 20 "dpud comes back" dpu a version
-	wait $sender || lab_fail "the sender broke off"
-	wait $receiver || lab_fail "the receiver broke off"
-	got=$(cut -d' ' -f1 "$LAB_DIR/received")
-	[ "$got" = "$wanted" ] || lab_fail "the transfer is damaged: $got instead of $wanted"
-	kill -INT $pinger 2>/dev/null || true
-	wait $pinger || true
-	gap=$(awk -F'[][]' '/bytes from/{if (last && $2-last > gap) gap=$2-last; last=$2} END{printf "%.0f", gap*1000}' "$LAB_DIR/kill.ping")
-	show "transfer through kill -9 of dpud ($session_before packets before it)" "$((size / 1048576)) MiB intact, $(seconds_of "$start") s"
-	show "longest silence for a ping through it" "$gap ms"
+	killed=$(now)
+	typed "kill -9 $old    # dpud a, at $(($(received) / 1048576)) MiB"
+	wait_until 20 "dpud comes back" dpuctl -i "$LAB-a" version
+	back=$(milliseconds_since "$killed")
+	[ "$(received)" -lt $size ] || lab_fail "the transfer was over before the kill"
+	adopted=$(dpuctl -i "$LAB-a" -o json dpu show | json "d['adopted_sessions']")
+	note "dpud a answers again after $back ms, process $(lab_dpud_pid a), with $adopted sessions of its predecessor"
+	wait $sender || lab_fail "the sender broke off at $(received) bytes"
+	wait "$receiver" || lab_fail "the receiver broke off"
+	took=$(since "$start")
+	[ "$(cat "$LAB_DIR/received")" = "$size $(yes 0123456789abcdef 2>/dev/null | head -c $size | sha256sum | cut -d' ' -f1)" ] ||
+		lab_fail "the transfer is damaged: $(cat "$LAB_DIR/received")"
+	kill -INT "$pinger" 2>/dev/null || true
+	wait "$pinger" || true
+	gap=$(awk -F'[][]' '/bytes from/{if (last && $2 - last > gap) gap = $2 - last; last = $2} END{printf "%.0f", gap * 1000}' "$LAB_DIR/kill.ping")
+	[ "$adopted" -ge 1 ] || lab_fail "no session was adopted"
+	show "transfer through kill -9 of dpud" "$((size / 1048576)) MiB intact in $took s"
+	[ "$gap" -gt 0 ] || lab_fail "no ping came through: $(tail -3 "$LAB_DIR/kill.ping")"
+	show "longest silence of a ping through it" "$gap ms"
 }
 
+# Nanoseconds that all threads of a process have run.
+run_time() { cat /proc/"$1"/task/*/schedstat | awk '{sum += $1} END{printf "%d", sum}'; }
+
 scene_cost() {
-	title "What it costs while nothing happens"
-	local pid ticks rss
+	title "What a DPU costs while nothing happens"
+	local pid used took
 	pid=$(lab_dpud_pid a)
-	sleep 2
-	ticks=$(awk '{print $14+$15}' "/proc/$pid/stat")
+	sleep 1
+	used=$(run_time "$pid")
+	took=$(now)
 	sleep 3
-	ticks=$(($(awk '{print $14+$15}' "/proc/$pid/stat") - ticks))
-	rss=$(awk '/VmRSS/{print int($2/1024)}' "/proc/$pid/status")
-	show "CPU of an idle dpud with three vNICs" "$(/usr/bin/python3 -c "print(f'{$ticks/3:.1f} % of a core')")"
-	show "memory (RSS) of dpud" "$rss MiB"
+	used=$((($(run_time "$pid") - used) * 10000 / ($(now) - took))) # in 1/10,000 of a core
+	show "CPU of an idle dpud with three vNICs" "$(printf '%d.%02d' $((used / 100)) $((used % 100))) % of a core"
+	show "memory (RSS) of dpud" "$(awk '/^VmRSS/{print int($2 / 1024)}' "/proc/$pid/status") MiB"
+}
+
+what_to_try() {
+	title "It is kept. Try:"
+	cat <<-TRY
+		  ./run shell                                          a shell with dpuctl and the words below
+		  ./run shell on blue-web ping 10.0.1.10               a command in a VM (blue-web, red-web, blue-db)
+		  ./run shell dpuctl vnic list                         DPU a; dpuctl -i $LAB-b is the other one
+		  ./run shell dpuctl why vnic=red/web dst=10.0.0.20    what would happen to a packet
+		  ip netns exec $LAB-box ping 10.0.1.10                 the container
+		  ./run demo --stop                                    ends it
+	TRY
 }

@@ -10,6 +10,10 @@ die() {
 	exit 1
 }
 
+need_root() { # COMMAND
+	[ "$(id -u)" = 0 ] || die "$1: needs root, for network namespaces and TAP interfaces: sudo ./run $1"
+}
+
 # Packages of one group of devtools/packages.txt.
 packages_of() {
 	sed -n "s/^$1: //p" "$top/devtools/packages.txt"
