@@ -43,8 +43,7 @@ demo_claim() {
 	running) die "demo: one is running already, process $(cut -d' ' -f1 $LAB_DIR/owner)" ;;
 	left)
 		note "cleaning up after a demo that was killed"
-		lab_adopt $LAB $LAB_DIR
-		lab_undo
+		undo_other
 		;;
 	esac
 	for item in /run/netns/$LAB-{a,b,box} /run/softdpu/$LAB-{a,b} /var/lib/softdpu/$LAB-{a,b}; do
@@ -64,14 +63,19 @@ demo_keep() {
 
 demo_stop() {
 	case $(demo_state) in
-	none) die "demo: none is kept" ;;
+	none) die "demo: there is none" ;;
 	running) die "demo: one is running, process $(cut -d' ' -f1 $LAB_DIR/owner): interrupt that" ;;
 	esac
 	[ "$(id -u)" = 0 ] || die "demo: only root can stop it"
-	lab_adopt $LAB $LAB_DIR
-	set +e
-	lab_undo
+	undo_other
 	echo "demo: stopped; nothing is left of it"
+}
+# Wholly: half of it undone would be in the way of the next.
+undo_other() {
+	trap '' INT TERM HUP
+	lab_adopt $LAB $LAB_DIR
+	lab_undo || true
+	trap - INT TERM HUP
 }
 
 world_start() {

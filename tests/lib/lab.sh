@@ -53,6 +53,7 @@ lab_end() {
 		for item in "$LAB_DIR"/*.log; do
 			[ -s "$item" ] && { echo "--- ${item##*/}"; tail -15 "$item"; } >&2
 		done
+		[ ! -f "$LAB_DIR/failed" ] || cat "$LAB_DIR/failed" >&2 # once more, where it is seen
 	fi
 	lab_undo
 	exit "$status"
@@ -87,7 +88,7 @@ lab_undo() {
 }
 
 lab_fail() {
-	echo "FAILED: $*" >&2
+	echo "FAILED: $*" | tee "$LAB_DIR/failed" >&2
 	exit 1
 }
 lab_skip() {
