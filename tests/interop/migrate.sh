@@ -86,7 +86,9 @@ wait $pinger 2>/dev/null || true
 inside box ping -q -c 20 -i 0.05 -W 2 10.0.0.10 | grep -q ' 0% packet loss' || lab_fail "pings are lost at the new place"
 wanted=$(sha256sum <"$LAB_DIR/data")
 for port in $ports; do
-	[ "$(on web-b "kill -CONT \$(cat /tmp/stopped) 2>/dev/null; sleep 0.5; sha256sum </tmp/got.$port")" = "$wanted" ] ||
+	[ "$(on web-b "kill -CONT \$(cat /tmp/stopped) 2>/dev/null
+		for i in \$(seq 50); do [ \$(wc -c </tmp/got.$port) -lt 60000 ] || break; usleep 200000; done
+		sha256sum </tmp/got.$port")" = "$wanted" ] ||
 		lab_fail "what the guest was sent during the move arrived damaged: $(on web-b "wc -c </tmp/got.$port") of 60000 bytes"
 done
 on web-b "dmesg | grep -iE 'virtio_net.*(id|used|bad)|NETDEV WATCHDOG'; true" >"$LAB_DIR/complaints"
