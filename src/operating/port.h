@@ -26,6 +26,16 @@ enum {
 	PORT_WORKER_OFF = -2, /* tx: nobody may use it (not ready, or without an owner yet) */
 };
 
+/* What control can tell of who is at the other side of a port. */
+struct port_guest {
+	bool connected;
+	uint64_t features; /* virtio's, as negotiated */
+};
+struct port_queue_state {
+	unsigned sizes[2];  /* descriptors: to the guest, from the guest; 0 = not set up */
+	const char *broken; /* why the queue is not worked on any more; NULL: it is */
+};
+
 struct port_ops {
 	const char *kind; /* "vhost", "tap", "af_packet", "ethdev" */
 	/* Frames that carry offload requests of the sender (partial checksum, TSO) have RTE_MBUF_F_TX_* flags and
@@ -41,6 +51,9 @@ struct port_ops {
 	/* Another MTU while it is open; NULL: cannot be. 0, or a negative errno with err filled (path "mtu") and all as
 	 * it was. Control thread. */
 	int (*set_mtu)(struct port *port, uint16_t mtu, struct dpu_error *err);
+	/* Control thread; NULL: there is nothing to tell. */
+	void (*describe)(const struct port *port, struct port_guest *ret);
+	void (*describe_queue)(const struct port *port, unsigned queue, struct port_queue_state *ret);
 	/* Take the queues back (queue_gone), then free the port and call done. Control thread. Once. Before, the owner
 	 * unpublishes the port: the grace period after queue_gone covers those that still see it. The loop must live
 	 * until done is called. */

@@ -235,6 +235,27 @@ static void on_announce(void *ctx, const uint8_t mac[6])
 		    mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
 }
 
+static void vhost_describe(const struct port *port, struct port_guest *ret)
+{
+	const struct vhost_port *vhost = (const struct vhost_port *)port;
+
+	ret->connected = vhost_endpoint_connected(vhost->endpoint);
+	ret->features = vhost_endpoint_features(vhost->endpoint);
+}
+
+static void vhost_describe_queue(const struct port *port, unsigned queue, struct port_queue_state *ret)
+{
+	const struct pair *pair = &((const struct vhost_port *)port)->pairs[queue];
+
+	for (unsigned side = 0; side < 2; side++) {
+		const struct virtqueue *virtqueue = pair->started[side];
+
+		ret->sizes[side] = virtqueue ? virtqueue_size(virtqueue) : 0;
+		if (virtqueue && virtqueue_broken(virtqueue))
+			ret->broken = virtqueue_broken_reason(virtqueue);
+	}
+}
+
 static void on_endpoint_freed(void *arg)
 {
 	struct vhost_port *vhost = arg;
@@ -274,6 +295,8 @@ static const struct port_ops vhost_ops = {
 	.disarm = vhost_disarm,
 	.fd = vhost_fd,
 	.set_mtu = vhost_set_mtu,
+	.describe = vhost_describe,
+	.describe_queue = vhost_describe_queue,
 	.close = vhost_close,
 };
 

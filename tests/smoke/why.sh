@@ -110,3 +110,9 @@ inside db timeout 3 nc -z -w 2 10.0.0.5 80 || lab_fail "port 80 is closed"
 says forward none "hits this session" vnic=blue/db dst=10.0.0.5 src_port="$(ctl -o json session list vnic=blue/db port=80 | json "d['sessions'][0]['source_port']")" dst_port=80
 ctl security_group_rule delete blue/web-http
 says drop ingress-denied "policy again" vnic=blue/db dst=10.0.0.5 src_port="$(ctl -o json session list vnic=blue/db port=80 | json "d['sessions'][0]['source_port']")" dst_port=80
+
+# ---- each vNIC tells its own drops, and who serves its queues
+has 0 "ingress-denied=" ctl vnic show blue/db
+has 0 "0: worker " ctl vnic show blue/db
+[ "$(ctl vnic show blue/web -o json | json "[row for row in d['drop_reasons'] if row.startswith('ingress')]")" = "[]" ] ||
+	lab_fail "a drop is counted for the wrong vNIC"

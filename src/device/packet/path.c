@@ -120,6 +120,7 @@ static void *map_zeroed(size_t bytes)
 }
 
 static const size_t IFACE_COUNTER_BYTES = PATH_MAX_IFACES * sizeof(struct path_iface_counters);
+static const size_t IFACE_DROP_BYTES = PATH_MAX_IFACES * (size_t)DROP_REASON_COUNT * sizeof(uint64_t);
 static const size_t VPC_COUNTER_BYTES = PATH_MAX_VPCS * sizeof(struct path_vpc_counters);
 
 int path_new(const struct path_options *options, struct path **ret, struct dpu_error *err)
@@ -134,9 +135,10 @@ int path_new(const struct path_options *options, struct path **ret, struct dpu_e
 	path->seed = options->seed;
 	path->worker = options->worker;
 	path->iface_counters = map_zeroed(IFACE_COUNTER_BYTES);
+	path->iface_drops = map_zeroed(IFACE_DROP_BYTES);
 	path->vpc_counters = map_zeroed(VPC_COUNTER_BYTES);
 	clock_start(path);
-	int rc = path->iface_counters && path->vpc_counters
+	int rc = path->iface_counters && path->iface_drops && path->vpc_counters
 			 ? tables_open(path, options, err)
 			 : error_set(err, DPU_E_INTERNAL, NULL, "no memory for a packet path's counters");
 	if (rc) {
@@ -156,6 +158,8 @@ void path_free(struct path *path)
 			session_table_close(path->tables[i]);
 	if (path->iface_counters)
 		munmap(path->iface_counters, IFACE_COUNTER_BYTES);
+	if (path->iface_drops)
+		munmap(path->iface_drops, IFACE_DROP_BYTES);
 	if (path->vpc_counters)
 		munmap(path->vpc_counters, VPC_COUNTER_BYTES);
 	free(path);
@@ -228,6 +232,11 @@ uint64_t path_now_ns(const struct path *path)
 void path_set_capture(struct path *path, bool on)
 {
 	path->capture = on && path->service.capture;
+}
+
+uint64_t path_iface_drops(const struct path *path, uint16_t iface, enum drop_reason reason)
+{
+	return __atomic_load_n(&path->iface_drops[iface * (size_t)DROP_REASON_COUNT + reason], __ATOMIC_RELAXED);
 }
 
 const struct path_iface_counters *path_iface_counters(const struct path *path, uint16_t iface)

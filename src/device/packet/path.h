@@ -281,4 +281,6 @@ void path_set_capture(struct path *path, bool on);
 const struct path_iface_counters *path_iface_counters(const struct path *path, uint16_t iface);
 const struct path_vpc_counters *path_vpc_counters(const struct path *path, uint16_t vpc);
 uint64_t path_drops(const struct path *path, enum drop_reason reason);
+/* Of one interface, its former holders included. */
+uint64_t path_iface_drops(const struct path *path, uint16_t iface, enum drop_reason reason);
 uint64_t path_busy_cycles(const struct path *path);

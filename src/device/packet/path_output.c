@@ -36,6 +36,7 @@ void path_count_drops(struct path *path, enum drop_reason reason, uint16_t iface
 	struct path_iface_counters *counters = &path->iface_counters[iface];
 
 	counter_add(&path->drops[reason], packets);
+	counter_add(&path->iface_drops[iface * (size_t)DROP_REASON_COUNT + reason], packets);
 	counter_add(reason >= DROP_TX_FULL ? &counters->tx_drops : &counters->rx_drops, packets);
 	counter_add(&path->vpc_counters[vpc].drops, packets);
 }

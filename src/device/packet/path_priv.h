@@ -68,6 +68,7 @@ struct path {
 	struct session_table *tables[PATH_TABLES];
 	unsigned next_aged;
 	struct path_iface_counters *iface_counters;
+	uint64_t *iface_drops; /* by interface and reason */
 	struct path_vpc_counters *vpc_counters;
 	uint64_t drops[DROP_REASON_COUNT];
 

@@ -127,6 +127,7 @@ int control_port_apply(void *ctx, struct object *old, struct object *new, struct
 		uplink = control_alloc(sizeof(*uplink));
 		uplink->object = (struct port_object *)new;
 		iface_counters(vswitch, new->slot, &uplink->base);
+		iface_drops(vswitch, new->slot, uplink->drops_base);
 		attachment_init(&uplink->attachment, vswitch, new->slot, &new->uuid, &uplink_ops);
 		int rc = attachment_open(&uplink->attachment, err);
 		if (rc != 0) {

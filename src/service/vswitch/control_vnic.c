@@ -320,6 +320,7 @@ static int vnic_new(struct vswitch *vswitch, struct object *object, struct contr
 	vnic->runtime = control_alloc(sizeof(*vnic->runtime));
 	vnic->runtime->incarnation = incarnation_of(object);
 	iface_counters(vswitch, iface, &vnic->base);
+	iface_drops(vswitch, iface, vnic->drops_base);
 	attachment_init(&vnic->attachment, vswitch, iface, &object->uuid, &vnic_ops);
 	rc = attachment_open(&vnic->attachment, err);
 	if (rc != 0) {

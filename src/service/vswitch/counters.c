@@ -68,6 +68,8 @@ void control_port_observe(void *ctx, const struct object *object, struct object 
 		out->error = control_text("the link is down, or the interface behind it is gone");
 	if (port)
 		out->mac = port->mac;
+	queues_observe(&uplink->attachment, &out->queue_states);
+	drops_observe(ctx, &uplink->attachment, uplink->drops_base, &out->drop_reasons);
 	out->rx_packets = counters.rx_packets;
 	out->rx_bytes = counters.rx_bytes;
 	out->tx_packets = counters.tx_packets;
@@ -109,6 +111,9 @@ void control_vnic_observe(void *ctx, const struct object *object, struct object 
 	out->driver = control_text(port ? port->ops->kind : NULL);
 	out->error = control_text(vnic->attachment.error);
 	out->rx_queues_active = attachment_active(&vnic->attachment);
+	guest_observe(port, out);
+	queues_observe(&vnic->attachment, &out->queue_states);
+	drops_observe(vswitch, &vnic->attachment, vnic->drops_base, &out->drop_reasons);
 	out->sessions = vnic->record ? dp_vnic_sessions(&vswitch->dp, vnic->record) : 0;
 	out->rx_packets = counters.rx_packets;
 	out->rx_bytes = counters.rx_bytes;

@@ -29,6 +29,7 @@ struct port_object {
 	bool up;
 	char *driver, *error;
 	struct mac_addr mac;
+	struct string_list queue_states, drop_reasons;
 	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes, rx_drops, tx_drops;
 };
 
@@ -90,6 +91,9 @@ struct vnic {
 	/* observed */
 	bool up;
 	char *driver, *error;
+	bool connected;
+	char *ring;
+	struct string_list virtio_features, queue_states, drop_reasons;
 	uint16_t rx_queues_active;
 	uint64_t sessions;
 	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes, rx_drops, tx_drops, misses;

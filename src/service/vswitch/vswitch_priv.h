@@ -62,7 +62,8 @@ struct control_port {
 	struct port_object *object;
 	struct path_iface *record;
 	struct path_iface_counters base; /* of former holders of the number */
-	bool up;                         /* as last told */
+	uint64_t drops_base[DROP_REASON_COUNT];
+	bool up; /* as last told */
 };
 
 struct control_tenant {
@@ -134,6 +135,7 @@ struct control_vnic {
 	struct dp_endpoint **endpoints; /* as many as object has addresses */
 	size_t endpoint_count;
 	struct path_iface_counters base; /* of former holders of the number */
+	uint64_t drops_base[DROP_REASON_COUNT];
 	struct uuid uuid, tenant;
 	bool dirty;
 	bool told_otherwise;                   /* what the guest was advertised has changed */
@@ -281,6 +283,13 @@ json_t *session_json(const struct vswitch *vswitch, const struct session *sessio
 const char *iface_name(const struct vswitch *vswitch, uint16_t iface, char *buf, size_t size);
 void captures_end(struct vswitch *vswitch); /* no more of them */
 void captures_free(struct vswitch *vswitch);
+
+/* observe_guest.c: what objects show of their guest, queues and drops; the lists are added to. */
+void guest_observe(const struct port *port, struct vnic *ret);
+void queues_observe(const struct attachment *attachment, struct string_list *ret);
+void iface_drops(const struct vswitch *vswitch, uint16_t iface, uint64_t ret[DROP_REASON_COUNT]);
+void drops_observe(const struct vswitch *vswitch, const struct attachment *attachment, const uint64_t *base,
+		   struct string_list *ret);
 
 /* counters.c */
 void tenant_vnic_gone(struct vswitch *vswitch, const struct control_vnic *vnic);
