@@ -50,7 +50,9 @@ uint32_t session_memory_blocks(const struct session_table *table, uint32_t max_s
 {
 	const struct session_memory *memory = &table->memory;
 
-	return (max_sessions + memory->first_number + memory->block_records - 1) / memory->block_records;
+	/* One more than the sessions need: a helper thread at work on a block must not keep the worker from the last
+	 * ones. */
+	return 1 + (max_sessions + memory->first_number + memory->block_records - 1) / memory->block_records;
 }
 
 /* Address space aligned to 2 MiB, so that huge pages fit. */
@@ -113,7 +115,8 @@ static int populate(uint8_t *start, size_t bytes, bool granted)
 	return 0;
 }
 
-static int grant(struct session_table *table, size_t offset, size_t bytes)
+/* Memory that is certain to be there when it is touched. mapped: page faults are taken now, all of them. */
+static int grant(struct session_table *table, size_t offset, size_t bytes, bool mapped)
 {
 	const struct session_memory *memory = &table->memory;
 
@@ -125,6 +128,8 @@ static int grant(struct session_table *table, size_t offset, size_t bytes)
 		if (rc)
 			return -ENOSPC;
 	}
+	if (!mapped && !memory->hugetlb)
+		return 0;
 	/* Private small pages need no grant: there is no file system to be full. */
 	return populate(table->view.records + offset, bytes, memory->fd >= 0 || !memory->hugetlb);
 }
@@ -134,7 +139,7 @@ int session_memory_prepare_header(struct session_table *table)
 	const struct session_memory *memory = &table->memory;
 	size_t bytes = (size_t)SESSION_HEADER_CHUNKS * SESSION_SMALL_CHUNK_RECORDS * table->view.record_bytes;
 
-	return grant(table, 0, memory->hugetlb ? (size_t)SESSION_BLOCK_BYTES : bytes);
+	return grant(table, 0, memory->hugetlb ? (size_t)SESSION_BLOCK_BYTES : bytes, true);
 }
 
 static size_t chunk_offset(const struct session_table *table, uint32_t chunk)
@@ -149,7 +154,15 @@ int session_memory_prepare(struct session_table *table, uint32_t first, uint32_t
 {
 	size_t offset = chunk_offset(table, first);
 
-	return grant(table, offset, chunk_offset(table, end) - offset);
+	return grant(table, offset, chunk_offset(table, end) - offset, true);
+}
+
+/* By the worker itself: page faults wait for the cells that are used, a few in each burst instead of all in one. */
+static int prepare_in_worker(struct session_table *table, uint32_t chunk)
+{
+	size_t offset = chunk_offset(table, chunk);
+
+	return grant(table, offset, chunk_offset(table, chunk + 1) - offset, false);
 }
 
 int session_memory_wipe(struct session_table *table, uint32_t first, uint32_t end)
@@ -191,7 +204,7 @@ void session_memory_chunk_numbers(const struct session_table *table, uint32_t ch
 }
 
 /* The first chunk that nobody has taken and that is ready or can be made so. Chunks that a helper thread is at work on
- * are left for the next time. */
+ * are passed over: it holds one block at most, and there is one to spare. */
 static bool take_chunk(struct session_table *table)
 {
 	struct session_memory *memory = &table->memory;
@@ -203,7 +216,7 @@ static bool take_chunk(struct session_table *table)
 		if (state == CHUNK_READY)
 			break;
 		if (state == CHUNK_NONE && chunk_claim(table, chunk)) {
-			if (session_memory_prepare(table, chunk, chunk + 1) == 0)
+			if (prepare_in_worker(table, chunk) == 0)
 				break;
 			chunk_store(table, chunk, CHUNK_NONE);
 			return false;
@@ -310,7 +323,9 @@ int session_memory_grow_ahead(struct session_table *table)
 	struct session_memory *memory = &table->memory;
 	uint32_t count = __atomic_load_n(&table->count, __ATOMIC_RELAXED);
 	uint32_t start = __atomic_load_n(&memory->next_chunk, __ATOMIC_RELAXED);
-	uint32_t used = start * memory->chunk_records;
+	/* The last chunk of a block is shorter than the others. */
+	uint32_t used = start / memory->chunks_per_block * memory->block_records +
+			start % memory->chunks_per_block * memory->chunk_records;
 	uint32_t want = wanted_records(table, count);
 
 	/* Cells in use that are free again count as well. */
