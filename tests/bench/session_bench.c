@@ -6,8 +6,9 @@
  *   sessions=N   of churn, adopt (1000000) and grow (33554432)      v6=0|1
  *   huge=0|1     huge pages (1)                                 path=FILE   records in this file, else anonymous
  *   helper=0|1   a second thread makes memory ready (1)
- * grow creates two million sessions per second and tells how often 32 of them took over 100 µs, and how often the
- * machine stood still for so long while it did nothing but wait.
+ * grow creates two million sessions per second in a table that grows (grow-…) and before, as the measure of the
+ * machine's own noise, in one that does not (still-…): ours is the worst burst of 32 in which the kernel did not run
+ * another thread on this core, stalls are gaps of over 100 µs seen while it did nothing but wait.
  *
  * One JSON object per line. lookup: hash, three lookup stages and the counters of a hit; churn: a failed lookup,
  * creation, and expiry of another session. Bursts in which the kernel took the core away are counted apart. */
@@ -295,74 +296,144 @@ static void warm_memory(size_t bytes, bool huge)
 	munmap(start, bytes);
 }
 
-struct growth {
-	uint64_t bursts, sum, worst, worst_preempted, over, preempted, faults, over_faulting, waited, over_waiting;
+/* Bursts of one phase: how long each took, and what the kernel did meanwhile. */
+struct phase {
+	uint64_t *took; /* cycles, by burst */
+	uint64_t bursts, worst_preempted, preempted, faults, stalls, longest_stall;
 };
 
-static void grow_account(struct growth *growth, uint64_t took, uint64_t limit, const struct interference *before,
-			 const struct interference *after)
+static struct phase phase_new(uint64_t bursts)
 {
-	growth->bursts++;
-	growth->sum += took;
-	growth->faults += after->faults - before->faults;
-	if (after->switches != before->switches) {
-		growth->preempted++;
-		growth->worst_preempted = took > growth->worst_preempted ? took : growth->worst_preempted;
+	struct phase phase = { .took = malloc(bursts * sizeof(*phase.took)) };
+
+	if (!phase.took)
+		exit(1);
+	memset(phase.took, 0, bursts * sizeof(*phase.took));
+	return phase;
+}
+
+/* Bursts that the kernel interrupted for another thread are told apart: that is its own doing. */
+static void phase_add(struct phase *phase, uint64_t took, const struct interference *before)
+{
+	struct interference after = interference();
+
+	phase->faults += after.faults - before->faults;
+	if (after.switches == before->switches) {
+		phase->took[phase->bursts++] = took;
 		return;
 	}
-	growth->worst = took > growth->worst ? took : growth->worst;
-	growth->over += took > limit;
-	growth->over_faulting += took > limit && after->faults != before->faults;
+	phase->preempted++;
+	phase->worst_preempted = took > phase->worst_preempted ? took : phase->worst_preempted;
+}
+
+/* Until `due`, looking all the time: gaps are the machine's. */
+static void phase_wait(struct phase *phase, uint64_t due, uint64_t limit)
+{
+	for (uint64_t last = rte_rdtsc(), tsc; last < due; last = tsc) {
+		tsc = rte_rdtsc();
+		phase->stalls += tsc - last > limit;
+		phase->longest_stall = tsc - last > phase->longest_stall ? tsc - last : phase->longest_stall;
+	}
+}
+
+static void phase_print(struct phase *phase, const char *id, const char *more, uint64_t hz)
+{
+	uint64_t over = 0, sum = 0, rank = phase->bursts - 1 - phase->bursts / 100000;
+	double us = 1e6 / hz;
+
+	for (uint64_t i = 0; i < phase->bursts; i++) {
+		over += phase->took[i] > hz / 10000;
+		sum += phase->took[i];
+	}
+	qsort(phase->took, phase->bursts, sizeof(*phase->took), compare64);
+	printf("{\"id\":\"%s\",\"unit\":\"us\",\"ours\":%.1f,\"p99999_us\":%.1f,\"median_us\":%.2f,\"cycles\":%.1f,"
+	       "\"bursts\":%" PRIu64 ",\"over_100us\":%" PRIu64 ",\"page_faults\":%" PRIu64 ",\"preempted\":%" PRIu64
+	       ",\"worst_preempted_us\":%.1f,\"stalls_while_waiting\":%" PRIu64 ",\"longest_stall_us\":%.1f%s}\n",
+	       id, phase->took[phase->bursts - 1] * us, phase->took[rank] * us, phase->took[phase->bursts / 2] * us,
+	       sum / (double)phase->bursts / BURST, phase->bursts, over, phase->faults, phase->preempted,
+	       phase->worst_preempted * us, phase->stalls, phase->longest_stall * us, more);
+	fflush(stdout);
+	free(phase->took);
+}
+
+static uint64_t insert_burst(struct session_table *table, uint64_t n, bool v6, struct session **ret)
+{
+	struct flow_key keys[BURST];
+	uint32_t hashes[BURST];
+	uint64_t seed = session_table_seed(table);
+
+	for (unsigned i = 0; i < BURST; i++)
+		keys[i] = flow(n + i, v6);
+	uint64_t start = rte_rdtsc_precise();
+	for (unsigned i = 0; i < BURST; i++) {
+		hashes[i] = flow_key_hash(&keys[i], seed);
+		session_lookup_prefetch(table, hashes[i]);
+	}
+	for (unsigned i = 0; i < BURST; i++) {
+		ret[i] = session_new(table, &keys[i], hashes[i], 1000);
+		if (!ret[i]) {
+			fprintf(stderr, "session_bench: the table is full after %" PRIu64 "\n", n + i);
+			exit(1);
+		}
+		session_publish(table, ret[i], TIMEOUT);
+	}
+	return rte_rdtsc_precise() - start;
+}
+
+/* The same bursts at the same pace in a table that does not grow: what they make is removed again. */
+static void bench_still(const struct plan *plan, uint64_t bursts, uint64_t gap, uint64_t hz, const char *id)
+{
+	struct session_table *table = open_table(plan, 1 << 20);
+	struct phase phase = phase_new(bursts);
+	struct session *made[BURST];
+
+	fill(table, UINT64_C(1) << 40, 1 << 19, plan->v6, 1000);
+	uint64_t due = rte_rdtsc();
+	for (uint64_t n = 0; n < bursts; n++) {
+		struct interference before = interference();
+		phase_wait(&phase, due, hz / 10000);
+		due = rte_rdtsc() + gap;
+		uint64_t took = insert_burst(table, n * BURST, plan->v6, made);
+		phase_add(&phase, took, &before);
+		for (unsigned i = 0; i < BURST; i++)
+			session_remove(table, made[i]);
+	}
+	phase_print(&phase, id, "", hz);
+	close_table(plan, table);
 }
 
 /* Creation at about two million sessions per second, so that the helper can do its part. */
 static void bench_grow(const struct plan *plan)
 {
 	uint32_t target = plan->sessions ? plan->sessions : 1 << 25;
+	uint64_t hz = tsc_hz(), gap = hz / 2000000 * BURST, bursts = target / BURST;
+	char id[64], more[64];
 
+	snprintf(id, sizeof(id), "still-%s%s", plan->v6 ? "v6" : "v4", plan->huge ? "" : "-nohuge");
+	bench_still(plan, bursts, gap, hz, id);
 	warm_memory((size_t)target * 320, plan->huge);
 
 	struct session_table *table = open_table(plan, target);
 	struct helper helper = { .table = table };
-	struct growth growth = { 0 };
-	uint64_t hz = tsc_hz(), seed = session_table_seed(table), gap = hz / 2000000 * BURST, due = rte_rdtsc();
+	struct phase phase = phase_new(bursts);
+	struct session *made[BURST];
 
 	if (plan->helper && pthread_create(&helper.thread, NULL, help, &helper))
 		exit(1);
-	for (uint64_t n = 0; n + BURST <= target; n += BURST) {
-		struct flow_key keys[BURST];
-
-		for (unsigned i = 0; i < BURST; i++)
-			keys[i] = flow(n + i, plan->v6);
+	uint64_t due = rte_rdtsc();
+	for (uint64_t n = 0; n < bursts; n++) {
 		struct interference before = interference();
-		for (uint64_t last = rte_rdtsc(), tsc; last < due; last = tsc) {
-			tsc = rte_rdtsc();
-			growth.waited += tsc - last;
-			growth.over_waiting += tsc - last > hz / 10000;
-		}
-		uint64_t start = rte_rdtsc_precise();
-		for (unsigned i = 0; i < BURST; i++)
-			if (!insert(table, &keys[i], flow_key_hash(&keys[i], seed), 1000)) {
-				fprintf(stderr, "session_bench: the table is full after %" PRIu64 "\n", n + i);
-				exit(1);
-			}
-		uint64_t took = rte_rdtsc_precise() - start;
-		struct interference after = interference();
-		due = start + gap;
-		grow_account(&growth, took, hz / 10000, &before, &after);
+		phase_wait(&phase, due, hz / 10000);
+		due = rte_rdtsc() + gap;
+		phase_add(&phase, insert_burst(table, n * BURST, plan->v6, made), &before);
 	}
 	helper.stop = true;
 	if (plan->helper)
 		pthread_join(helper.thread, NULL);
-	printf("{\"bench\":\"session-grow\",\"sessions\":%u,\"v6\":%d,\"huge\":%d,\"helper\":%d,\"cycles\":%.1f,"
-	       "\"worst_burst_us\":%.1f,\"over_100us\":%" PRIu64 ",\"over_100us_faulting\":%" PRIu64
-	       ",\"over_100us_while_waiting\":%" PRIu64 ",\"waited_share\":%.2f"
-	       ",\"bursts\":%" PRIu64 ",\"page_faults\":%" PRIu64 ",\"preempted\":%" PRIu64
-	       ",\"worst_preempted_us\":%.1f,\"bytes_per_session\":%.1f}\n",
-	       target, plan->v6, plan->huge, plan->helper, growth.sum / (double)growth.bursts / BURST,
-	       growth.worst * 1e6 / hz, growth.over, growth.over_faulting, growth.over_waiting,
-	       growth.waited / (double)(growth.waited + growth.sum), growth.bursts, growth.faults, growth.preempted,
-	       growth.worst_preempted * 1e6 / hz, session_table_bytes(table) / (double)target);
+	snprintf(id, sizeof(id), "grow-%um-%s%s", target >> 20, plan->v6 ? "v6" : "v4", plan->huge ? "" : "-nohuge");
+	snprintf(more, sizeof(more), ",\"sessions\":%u,\"bytes_per_session\":%.1f", session_table_count(table),
+		 session_table_bytes(table) / (double)target);
+	phase_print(&phase, id, more, hz);
 	close_table(plan, table);
 }
 

@@ -5,11 +5,10 @@ the core.
 The sender is a vNIC on a memif; the receiver is a vNIC of another subnet ("l3"), or behind a VTEP ("encap"). Their security group has a hundred
 rules, the last of which lets the traffic pass."""
 import os
-import subprocess
+import shutil
 
-from dpud_client import Client
-from switch_peers import (RECEIVER_IP, RECEIVER_MAC, SENDER_IP, SENDER_MAC, SWITCH_CORE, VNI, VTEP_LOCAL, VTEP_REMOTE, end, run,
-                          wait_for)
+from dpud_client import Daemon
+from switch_peers import RECEIVER_IP, RECEIVER_MAC, SENDER_IP, SENDER_MAC, SWITCH_CORE, VNI, VTEP_LOCAL, VTEP_REMOTE, wait_for
 
 RULES = 100
 
@@ -23,54 +22,44 @@ def group_rules():
     return rules
 
 
+def switch_document(lab, scenario):
+    vnic = {"tenant": "t", "backend": "device", "security_groups": ["g"], "max_sessions": 0}
+    document = {
+        "version": 1, "tenants": [{"name": "t"}], "security_groups": [{"name": "g", "tenant": "t"}], "security_group_rules": group_rules(),
+        "vpcs": [{"name": "v", "tenant": "t", "vni": VNI}],
+        "subnets": [{"name": "a", "tenant": "t", "vpc": "v", "prefix_v4": "10.0.0.0/24"},
+                    {"name": "b", "tenant": "t", "vpc": "v", "prefix_v4": "10.0.1.0/24"}],
+        "vnics": [dict(vnic, name="sender", subnet="a", mac=SENDER_MAC, addresses=[SENDER_IP], device=f"memif:{lab.memif(0)},server")],
+    }
+    if scenario == "l3":
+        document["vnics"].append(dict(vnic, name="receiver", subnet="b", mac=RECEIVER_MAC, addresses=[RECEIVER_IP],
+                                      device=f"memif:{lab.memif(1)},server"))
+    else:
+        document["ports"] = [{"name": "uplink", "device": f"memif:{lab.memif(1)},server"}]
+        document["underlays"] = [{"name": "fabric", "port": "uplink", "address": VTEP_LOCAL, "prefix_length": 24}]
+        document["vpcs"][0]["underlay"] = "fabric"
+        document["mappings"] = [{"name": "receiver", "tenant": "t", "vpc": "v", "address": RECEIVER_IP, "mac": RECEIVER_MAC,
+                                 "vtep": VTEP_REMOTE}]
+    return document
+
+
 class Dpud:
     name, queues = "softdpu", 1
 
     def __init__(self, lab):
-        self.lab, self.process, self.client = lab, None, None
+        self.lab, self.daemon = lab, None
 
     def start(self, scenario):
         self.lab.clear()
-        state, socket = self.lab.path("state"), self.lab.path("run/dpud.sock")
-        if not os.path.isdir(state):
-            os.mkdir(state)
-            run(["mount", "-t", "tmpfs", "-o", "huge=advise,mode=700", "none", state])
-        with open(self.lab.path("dpud.log"), "a") as log:
-            self.process = subprocess.Popen(
-                [os.path.join(self.lab.build, "src/daemon/dpud"), "--run-dir", self.lab.path("run"),
-                 "--store-dir", self.lab.path("store"), "--state-dir", state, "--cpus", str(SWITCH_CORE), "--huge-pages", "on",
-                 "--eal", f"--huge-dir {self.lab.huge}"], stdout=log, stderr=log)
-        wait_for("dpud", lambda: self.process.poll() is not None or os.path.exists(socket))
-        if self.process.poll() is not None:
-            with open(self.lab.path("dpud.log")) as log:
-                raise RuntimeError(f"dpud does not start: {log.read()[-1000:]}")
-        self.client = Client(socket)
-        self.client.call("dpu.apply", document=self._document(scenario), prune=True)
+        shutil.rmtree(self.lab.path("dpud/store"), ignore_errors=True)
+        self.daemon = Daemon(self.lab.build, self.lab.path("dpud"), "--cpus", str(SWITCH_CORE), "--huge-pages", "on", "--eal",
+                             f"--huge-dir {self.lab.huge}")
+        self.daemon.call("dpu.apply", document=switch_document(self.lab, scenario), prune=True)
         wait_for("dpud's memif sockets", lambda: all(os.path.exists(self.lab.memif(port)) for port in (0, 1)))
 
-    def _document(self, scenario):
-        vnic = {"tenant": "t", "backend": "device", "security_groups": ["g"], "max_sessions": 0}
-        document = {
-            "version": 1, "tenants": [{"name": "t"}], "security_groups": [{"name": "g", "tenant": "t"}], "security_group_rules": group_rules(),
-            "vpcs": [{"name": "v", "tenant": "t", "vni": VNI}],
-            "subnets": [{"name": "a", "tenant": "t", "vpc": "v", "prefix_v4": "10.0.0.0/24"},
-                        {"name": "b", "tenant": "t", "vpc": "v", "prefix_v4": "10.0.1.0/24"}],
-            "vnics": [dict(vnic, name="sender", subnet="a", mac=SENDER_MAC, addresses=[SENDER_IP], device=f"memif:{self.lab.memif(0)},server")],
-        }
-        if scenario == "l3":
-            document["vnics"].append(dict(vnic, name="receiver", subnet="b", mac=RECEIVER_MAC, addresses=[RECEIVER_IP],
-                                          device=f"memif:{self.lab.memif(1)},server"))
-        else:
-            document["ports"] = [{"name": "uplink", "device": f"memif:{self.lab.memif(1)},server"}]
-            document["underlays"] = [{"name": "fabric", "port": "uplink", "address": VTEP_LOCAL, "prefix_length": 24}]
-            document["vpcs"][0]["underlay"] = "fabric"
-            document["mappings"] = [{"name": "receiver", "tenant": "t", "vpc": "v", "address": RECEIVER_IP, "mac": RECEIVER_MAC,
-                                     "vtep": VTEP_REMOTE}]
-        return document
-
     def _counts(self):
-        worker = self.client.call("dpu.workers")["workers"][0]
-        sender = self.client.call("vnic.get", tenant="t", name="sender", observe=True)
+        worker = self.daemon.call("dpu.workers")["workers"][0]
+        sender = self.daemon.call("vnic.get", tenant="t", name="sender", observe=True)
         return worker["busy_cycles"], sender["rx_packets"], sender["misses"]
 
     def reset(self):
@@ -83,6 +72,5 @@ class Dpud:
         return busy / max(1, packets)
 
     def stop(self):
-        if self.client:
-            self.client.close()
-        end(self.process)
+        if self.daemon:
+            self.daemon.stop()

@@ -193,7 +193,7 @@ class Ovs:
         end(self.database)
 
 
-def generate(lab, queues, flows, seconds, alone=False, warm=None, done=None):
+def generate(lab, queues, flows, seconds, alone=False, warm=None, done=None, rate=0):
     """Runs the generator against what listens on the two memif sockets, or with its own two ports joined by one; its JSON. Calls warm() once
     every flow is known, and done() at the end, before the ports go."""
     vdevs = []
@@ -201,7 +201,7 @@ def generate(lab, queues, flows, seconds, alone=False, warm=None, done=None):
         role, at = ("server" if port == 0 else "client", 0) if alone else ("client", port)
         vdevs += ["--vdev", f"net_memif{port},{lab.memif_arguments(at, role)}"]
     command = [os.path.join(lab.build, "tests/bench/generator"), "--lcores", f"0@{GENERATOR_CORE}", *lab.memory_arguments("sdgen"), *vdevs, "--",
-               f"flows={flows}", f"seconds={seconds}", "warmup=1", "size=64", f"queues={queues}", f"dst_mac={GATEWAY_MAC}",
+               f"flows={flows}", f"seconds={seconds}", f"rate={rate}", "warmup=1", "size=64", f"queues={queues}", f"dst_mac={GATEWAY_MAC}",
                f"src_mac={SENDER_MAC}", f"src_ip={SENDER_IP}", f"dst_ip={RECEIVER_IP}", f"vtep={VTEP_REMOTE}", f"vtep_mac={RECEIVER_MAC}"]
     with open(lab.path("generator.log"), "w") as log:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
