@@ -195,6 +195,7 @@ void underlay_refresh(struct control_underlay *underlay)
 	underlay_record(underlay);
 	tunnels_of_underlay(underlay->vswitch, underlay);
 	neighbours_announce(underlay);
+	neighbours_doubt(underlay);
 }
 
 int control_underlay_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err)

@@ -4,7 +4,10 @@
  *
  * A neighbour lives while a tunnel uses it. It is asked at once, again after 100 ms, 200 ms and so on up to every
  * second until it answers, then confirmed by a unicast request every 30 s; after three that stay unanswered it is
- * unresolved again, and packets behind it are dropped by that name. Thousands that do not answer are asked in turns. */
+ * unresolved again, and packets behind it are dropped by that name. Thousands that do not answer are asked in turns.
+ *
+ * When the link has come back, or has another MAC, those behind it are doubted: they keep their MAC, but are asked like
+ * unresolved ones, by broadcast, since they may have changed with it and their announcement was not heard. */
 #include <stdlib.h>
 #include <string.h>
 #include <rte_mbuf.h>
@@ -27,7 +30,7 @@ struct neighbour {
 	struct neighbour_key key;
 	struct control_underlay *underlay;
 	struct mac_addr mac;
-	bool resolved;
+	bool resolved, doubted;
 	unsigned users, unanswered;
 	uint64_t next_request_ns;
 	struct tunnel_list tunnels; /* behind it */
@@ -36,7 +39,7 @@ struct neighbour {
 /* Until the next request, after this one. */
 static uint64_t patience_ns(const struct neighbour *neighbour)
 {
-	if (neighbour->resolved || neighbour->unanswered > 3)
+	if ((neighbour->resolved && !neighbour->doubted) || neighbour->unanswered > 3)
 		return CLOCK_NS_PER_S;
 	return ASK_FIRST_NS << neighbour->unanswered;
 }
@@ -44,7 +47,7 @@ static uint64_t patience_ns(const struct neighbour *neighbour)
 static void neighbour_ask(struct vswitch *vswitch, struct neighbour *neighbour, uint64_t now)
 {
 	struct rte_mbuf *m = underlay_request(vswitch, neighbour->underlay, &neighbour->key.address,
-					      neighbour->resolved ? &neighbour->mac : NULL);
+					      neighbour->resolved && !neighbour->doubted ? &neighbour->mac : NULL);
 
 	neighbour->next_request_ns = now + patience_ns(neighbour);
 	neighbour->unanswered++;
@@ -98,6 +101,7 @@ void neighbour_learn(struct vswitch *vswitch, struct control_underlay *underlay,
 
 	if (!neighbour || mac_is_zero(mac) || mac_is_multicast(mac))
 		return;
+	neighbour->doubted = false;
 	neighbour->unanswered = 0;
 	neighbour->next_request_ns = clock_ns() + CONFIRM_SECONDS * CLOCK_NS_PER_S;
 	if (neighbour->resolved && mac_equal(&neighbour->mac, mac))
@@ -144,6 +148,27 @@ static void neighbours_tick(void *arg)
 
 	rcu_map_each(vswitch->neighbours, neighbour_tick, &pass);
 	loop_timer_rearm(vswitch->neighbour_timer, RTE_MAX(pass.next_ns, now + ASK_FIRST_NS) - now);
+}
+
+static int neighbour_doubt(void *arg, const void *key, void *value)
+{
+	struct neighbour *neighbour = value;
+
+	if (neighbour->underlay != arg)
+		return 0;
+	neighbour->doubted = true;
+	neighbour->unanswered = 0;
+	neighbour->next_request_ns = 0;
+	return 0;
+}
+
+void neighbours_doubt(struct control_underlay *underlay)
+{
+	struct vswitch *vswitch = underlay->vswitch;
+
+	rcu_map_each(vswitch->neighbours, neighbour_doubt, underlay);
+	if (vswitch->neighbour_timer)
+		loop_timer_rearm(vswitch->neighbour_timer, 1);
 }
 
 static void punt_drain(void *arg)

@@ -236,6 +236,8 @@ void neighbours_free(struct vswitch *vswitch); /* no worker is left that could s
 /* What an ARP or ND message tells. */
 void neighbour_learn(struct vswitch *vswitch, struct control_underlay *underlay, const struct ip_addr *address,
 		     const struct mac_addr *mac);
+/* Its link has come or changed: what is known of its neighbours is to be confirmed. */
+void neighbours_doubt(struct control_underlay *underlay);
 void neighbours_announce(struct control_underlay *underlay); /* gratuitous ARP, unsolicited NA */
 
 /* underlay_frames.c: frames of the underlay's own protocols. */
