@@ -150,3 +150,35 @@ void fuzz_audit(void)
 		world.vnic[i]->runtime->icmp_errors = (struct dp_bucket){ 0 };
 	}
 }
+
+static void send_message(const struct fuzz_client *client, const char *src, const char *dst, const uint8_t *data,
+			 size_t size)
+{
+	static struct frame frame;
+	struct frame_spec spec = {
+		.src_mac = mac_of(1),
+		.dst_mac = "ff:ff:ff:ff:ff:ff",
+		.src = src,
+		.dst = dst,
+		.src_port = client->port,
+		.dst_port = client->service_port,
+		.payload = (uint32_t)size,
+	};
+	frame_build(&frame, &spec);
+	uint32_t headers = frame.length - (uint32_t)size;
+	if (size)
+		memcpy(frame.bytes + headers, data, size);
+	frame_fix(&frame, 14);
+	fuzz_input(bed_iface(1), frame.bytes, frame.length, size % 3 ? 0 : headers + (uint32_t)size / 2);
+}
+
+void fuzz_messages(const struct fuzz_client *client, const uint8_t *data, size_t size)
+{
+	if (size > 1500)
+		return;
+	fuzz_world();
+	send_message(client, client->any, client->all, data, size);
+	send_message(client, client->own, client->gateway, data, size);
+	fuzz_drain(true);
+	fuzz_audit();
+}

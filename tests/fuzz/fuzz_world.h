@@ -14,6 +14,14 @@ struct rte_mbuf *fuzz_mbuf(const void *bytes, uint32_t length, uint32_t split);
 struct rte_mbuf *fuzz_chain(const void *bytes, uint32_t length, uint32_t headroom, const uint32_t *parts);
 /* From an interface. */
 void fuzz_input(uint16_t iface, const void *bytes, uint32_t length, uint32_t split);
+/* How a client speaks to a service over UDP: first to all, without an address of its own, then to the gateway. */
+struct fuzz_client {
+	const char *any, *all, *own, *gateway;
+	uint16_t port, service_port;
+};
+/* Both messages with this payload (1,500 bytes at most, more is passed over) from the first vNIC, then drain and audit.
+ */
+void fuzz_messages(const struct fuzz_client *client, const uint8_t *data, size_t size);
 /* Takes what was sent, everywhere; well_formed: all of it is of our own making and must be right. */
 void fuzz_drain(bool well_formed);
 /* Housekeeping as of so many seconds later, up to 300. */
