@@ -31,6 +31,7 @@
 	X(NOT_FOR_US, "not-for-us", "Underlay frame to a MAC or address that is not ours.")                            \
 	X(UNKNOWN_VNI, "unknown-vni", "No VPC has this VNI and encapsulation.")                                        \
 	X(UNKNOWN_INTERFACE, "unknown-interface", "The packet's vNIC or port has gone.")                               \
+	X(UNBOUND_INTERFACE, "unbound-interface", "The vNIC has neither a subnet nor a representor.")                  \
 	X(NO_ROUTE, "no-route", "No route covers the destination.")                                                    \
 	X(ROUTE_DROP, "route-drop", "The route that covers the destination says drop.")                                \
 	X(NO_MAPPING, "no-mapping", "The destination is in a subnet, but nobody has the address.")                     \

@@ -6,7 +6,8 @@
  * release stores by the control thread and freed after a grace period (QSBR); a burst reads each pointer once with
  * acquire. Worker state (struct path) belongs to one worker.
  *
- * Interface numbers: 0 none, 1..63 uplink ports, 64.. vNICs. An interface number is stable over restarts. */
+ * Interface numbers: 0 none, 1..63 uplink ports, 64.. vNICs, 61440.. the ports of representors. An interface number is
+ * stable over restarts. */
 #pragma once
 
 #include <stdalign.h>
@@ -23,6 +24,7 @@ enum {
 	PATH_BURST = 32,
 	PATH_MAX_IFACES = 65536,
 	PATH_FIRST_VNIC = 64,
+	PATH_FIRST_REPRESENTOR = 0xf000, /* + number; as a slot behind a VNI: no VPC, but tunnels of an eswitch */
 	PATH_MAX_VPCS = 65536,
 	PATH_MAX_TUNNELS = 1 << 20,
 	PATH_SLOTS = 16, /* flows are spread over so many session tables, each owned by one worker */
@@ -32,7 +34,13 @@ enum {
 	PATH_HEADROOM = RTE_PKTMBUF_HEADROOM,
 };
 
-enum path_iface_kind { PATH_IFACE_UPLINK = 1, PATH_IFACE_VNIC };
+enum path_iface_kind {
+	PATH_IFACE_UPLINK = 1,
+	PATH_IFACE_VNIC,
+	/* Those that path_service.member gets. */
+	PATH_IFACE_MEMBER,      /* a vNIC or uplink of an eswitch */
+	PATH_IFACE_REPRESENTOR, /* where the eswitch's client sends and receives */
+};
 
 /* An interface as the hit path sees it. Services embed it as the first member of theirs. */
 struct path_iface {
@@ -41,6 +49,7 @@ struct path_iface {
 	bool check_mac; /* vNIC: frames must come from `mac` (anti-spoofing); uplink: unicast must be sent to `mac` */
 	uint16_t vpc;   /* vNIC: VPC slot; uplink: 0 */
 	uint16_t mtu;
+	uint16_t representor; /* MEMBER: number of its representor, 0 = it has none; REPRESENTOR: its number */
 	struct mac_addr mac;
 };
 
@@ -196,6 +205,13 @@ struct path_service {
 	 * prepares for the later ones). For each: drop it (path_drop), answer it (path_send), or put a session in force
 	 * and forward it by path_forward(). */
 	void (*miss)(void *ctx, struct path *path, struct rte_mbuf *m, struct packet_info *info);
+	/* A burst from an interface of kind PATH_IFACE_MEMBER or PATH_IFACE_REPRESENTOR, as it came. NULL: dropped. */
+	void (*member)(void *ctx, struct path *path, const struct path_iface *iface, struct rte_mbuf **packets,
+		       unsigned count);
+	/* Decapsulated frames of a burst whose VNI has a slot from PATH_FIRST_REPRESENTOR on: for each that slot, and
+	 * path_vtep_tag() of who sent it. NULL: dropped. */
+	void (*tunnel_member)(void *ctx, struct path *path, uint16_t in_iface, struct rte_mbuf **packets,
+			      const uint16_t *slots, const uint32_t *tags, unsigned count);
 	/* Uplink frames for the underlay's own addresses, and ARP. */
 	void (*underlay)(void *ctx, struct path *path, struct rte_mbuf *m, uint16_t in_iface);
 	/* A forwarded packet is larger than its way's MTU and must not be fragmented (IPv6, or IPv4 with DF; the path

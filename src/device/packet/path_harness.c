@@ -36,6 +36,29 @@ static void miss(void *ctx, struct path *path, struct rte_mbuf *m, struct packet
 	path_forward(path, m, info, session, direction);
 }
 
+/* An eswitch whose only rule is: what comes from a member leaves by its representor, and the reverse. */
+static void member(void *ctx, struct path *path, const struct path_iface *iface, struct rte_mbuf **packets,
+		   unsigned count)
+{
+	uint16_t to = iface->kind == PATH_IFACE_MEMBER ? PATH_FIRST_REPRESENTOR + iface->representor : HARNESS_A;
+
+	for (unsigned i = 0; i < count; i++)
+		path_send(path, to, packets[i]);
+}
+
+static void tunnel_member(void *ctx, struct path *path, uint16_t in_iface, struct rte_mbuf **packets,
+			  const uint16_t *slots, const uint32_t *tags, unsigned count)
+{
+	struct harness *h = ctx;
+
+	for (unsigned i = 0; i < count; i++) {
+		h->tunnelled++;
+		h->tunnelled_slot = slots[i];
+		h->tunnelled_tag = tags[i];
+		path_send(path, slots[i], packets[i]);
+	}
+}
+
 static void underlay(void *ctx, struct path *path, struct rte_mbuf *m, uint16_t in_iface)
 {
 	struct harness *h = ctx;
@@ -218,6 +241,8 @@ struct harness *harness_new_worker(unsigned worker)
 	h->timeout_ticks = 100 * SESSION_TICKS_PER_SECOND;
 	struct path_service service = {
 		.miss = miss,
+		.member = member,
+		.tunnel_member = tunnel_member,
 		.underlay = underlay,
 		.too_big = too_big,
 		.ttl_expired = ttl_expired,

@@ -36,6 +36,9 @@ struct harness {
 	uint32_t timeout_ticks;
 
 	unsigned misses, underlay, too_big, ttl_expired, removed;
+	unsigned tunnelled; /* frames for representors behind tunnels; and whose, and from whom, the last was */
+	uint16_t tunnelled_slot;
+	uint32_t tunnelled_tag;
 	uint16_t too_big_mtu;
 	unsigned captured[CAPTURE_STAGES];
 	enum drop_reason captured_reason;

@@ -174,6 +174,22 @@ static unsigned receive_inner_odd(struct path *path, const struct path_iface *if
 	return n;
 }
 
+/* A frame out of a tunnel that is no VPC's. */
+static void receive_tunnelled(struct path *path, const struct path_iface *iface, struct rte_mbuf *m, uint16_t slot,
+			      uint32_t tag)
+{
+	struct path_burst *b = &path->burst;
+
+	if (slot < PATH_FIRST_REPRESENTOR || !path->service.tunnel_member) {
+		path_drop(path, m, DROP_UNKNOWN_VNI, iface->id, 0);
+		return;
+	}
+	path_tap(path, CAPTURE_DECAP, DROP_NONE, iface->id, m);
+	b->tunnelled[b->tunnelled_count] = m;
+	b->tunnelled_slot[b->tunnelled_count] = slot;
+	b->tunnelled_tag[b->tunnelled_count++] = tag;
+}
+
 static void receive_uplink(struct path *path, const struct path_iface *iface, struct rte_mbuf **packets, unsigned count)
 {
 	struct path_burst *b = &path->burst;
@@ -195,7 +211,7 @@ static void receive_uplink(struct path *path, const struct path_iface *iface, st
 		}
 		const struct path_vpc *vpc = path_vpc(path, (uint16_t)slot);
 		if (unlikely(!vpc)) {
-			path_drop(path, m, DROP_UNKNOWN_VNI, iface->id, 0);
+			receive_tunnelled(path, iface, m, (uint16_t)slot, info->outer_tag);
 			continue;
 		}
 		path_tap(path, CAPTURE_DECAP, DROP_NONE, iface->id, m);
@@ -219,7 +235,7 @@ void path_receive(struct path *path, const struct path_iface *iface, struct rte_
 {
 	struct path_burst *b = &path->burst;
 
-	b->count = b->exception_count = b->service_count = 0;
+	b->count = b->exception_count = b->service_count = b->tunnelled_count = 0;
 	b->families = 0;
 	b->in_iface = iface->id;
 	b->uplink = iface->kind == PATH_IFACE_UPLINK;
@@ -249,6 +265,27 @@ static void count_rx(struct path *path, uint16_t iface, struct rte_mbuf **packet
 			path_tap(path, CAPTURE_RX, DROP_NONE, iface, packets[i]);
 }
 
+static void member_input(struct path *path, const struct path_iface *iface, struct rte_mbuf **packets, unsigned count)
+{
+	bool bound = path->service.member && (iface->kind == PATH_IFACE_REPRESENTOR || iface->representor);
+
+	if (likely(bound)) {
+		path->service.member(path->service.ctx, path, iface, packets, count);
+		return;
+	}
+	for (unsigned i = 0; i < count; i++)
+		path_drop(path, packets[i], DROP_UNBOUND_INTERFACE, iface->id, 0);
+}
+
+static void tunnelled_input(struct path *path)
+{
+	struct path_burst *b = &path->burst;
+
+	path->service.tunnel_member(path->service.ctx, path, b->in_iface, b->tunnelled, b->tunnelled_slot,
+				    b->tunnelled_tag, b->tunnelled_count);
+	b->tunnelled_count = 0;
+}
+
 static void burst(struct path *path, uint16_t in_iface, struct rte_mbuf **packets, unsigned count)
 {
 	const struct path_iface *iface = atomic_load_explicit(&path->config->ifaces[in_iface], memory_order_acquire);
@@ -258,8 +295,14 @@ static void burst(struct path *path, uint16_t in_iface, struct rte_mbuf **packet
 			path_drop(path, packets[i], DROP_UNKNOWN_INTERFACE, in_iface, 0);
 		return;
 	}
-	path_receive(path, iface, packets, count);
-	path_burst_run(path);
+	if (iface->kind >= PATH_IFACE_MEMBER) {
+		member_input(path, iface, packets, count);
+	} else {
+		path_receive(path, iface, packets, count);
+		path_burst_run(path);
+		if (unlikely(path->burst.tunnelled_count))
+			tunnelled_input(path);
+	}
 	path_flush(path);
 }
 

@@ -44,6 +44,11 @@ struct path_burst {
 	unsigned count;
 	uint16_t in_iface;
 	bool uplink;       /* all have been decapsulated */
+	/* Decapsulated frames that belong to tunnels of an eswitch. */
+	struct rte_mbuf *tunnelled[PATH_BURST];
+	uint16_t tunnelled_slot[PATH_BURST];
+	uint32_t tunnelled_tag[PATH_BURST];
+	unsigned tunnelled_count;
 	unsigned families; /* 1 IPv4, 2 IPv6, 3 both */
 	struct path_exception exceptions[PATH_BURST];
 	unsigned exception_count;

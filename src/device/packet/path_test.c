@@ -559,6 +559,40 @@ static struct rte_mbuf *tso_frame(const struct frame_spec *spec, uint16_t size)
 }
 
 /* TSO requests stay as they are between vNICs, and become segments behind a tunnel of any kind. */
+/* Interfaces and tunnels of an eswitch are its engine's; one that has no representor is nobody's. */
+static void members(void **state)
+{
+	const struct path_iface member = { .id = HARNESS_A, .kind = PATH_IFACE_MEMBER, .representor = 7 },
+				unbound = { .id = HARNESS_A, .kind = PATH_IFACE_MEMBER },
+				representor = { .id = PATH_FIRST_REPRESENTOR + 7,
+						.kind = PATH_IFACE_REPRESENTOR,
+						.representor = 7 };
+	struct tunnel_spec tunnel = from_peer;
+
+	tunnel.vni += 7;
+	atomic_store(&h->config->ifaces[HARNESS_A], (struct path_iface *)&member);
+	atomic_store(&h->config->ifaces[representor.id], (struct path_iface *)&representor);
+	frame_build(&frame, &(struct frame_spec){ 0 });
+	frame.bytes[12] = 0x88, frame.bytes[13] = 0xcc; /* LLDP: whatever it is */
+	harness_input(h, HARNESS_A, &frame);
+	expect_out(1, representor.id);
+	harness_clear(h);
+	harness_input(h, representor.id, &frame);
+	expect_out(1, HARNESS_A);
+	harness_clear(h);
+	atomic_store(&h->config->ifaces[HARNESS_A], (struct path_iface *)&unbound);
+	harness_input(h, HARNESS_A, &frame);
+	expect_drops(DROP_UNBOUND_INTERFACE, 1);
+
+	assert_int_equal(path_vni_set(h->config, TUNNEL_VXLAN, tunnel.vni, representor.id, NULL, NULL), 0);
+	frame_tunnel(&frame, &tunnel, (frame_build(&inner, &(struct frame_spec){ 0 }), &inner));
+	harness_input(h, HARNESS_UPLINK, &frame);
+	expect_out(1, representor.id);
+	assert_int_equal(h->tunnelled_slot, representor.id);
+	assert_int_equal(h->tunnelled_tag, RTE_BE32(0xc0000201));
+	atomic_store(&h->config->ifaces[representor.id], NULL);
+}
+
 static void offloads(void **state)
 {
 	static struct rte_mbuf *segments[64];
@@ -925,6 +959,7 @@ int main(void)
 		test(decap),
 		test(decap_from_one_endpoint),
 		test(decap_refused),
+		test(members),
 		test(offloads),
 		test(offloads_and_mtu),
 		test(tcp),
