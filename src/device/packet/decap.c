@@ -122,8 +122,11 @@ static enum drop_reason outer_udp(struct outer *o, enum tunnel_kind *ret_kind)
 	if (length < UDP_BYTES || o->l4 + length > o->end)
 		return DROP_BAD_L4_HEADER;
 	o->end = o->l4 + length;
-	if (load16(udp + 6) != 0 && !udp_is_checked(o->m) && !udp_checksum_ok(o))
+	if (load16(udp + 6) == 0)
+		return DROP_NONE;
+	if (!udp_is_checked(o->m) && !udp_checksum_ok(o))
 		return DROP_BAD_TUNNEL_CHECKSUM;
+	o->m->ol_flags |= RTE_MBUF_F_RX_OUTER_L4_CKSUM_GOOD; /* for a worker that it is handed to */
 	return DROP_NONE;
 }
 

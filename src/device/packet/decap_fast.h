@@ -72,6 +72,8 @@ static inline int packet_decap_hot(const struct path_config *config, struct rte_
 	ret->outer_length = (uint16_t)stripped;
 	ret->outer_tag = path_vtep_tag(config, ip + (v6 ? 8 : 12), v6);
 	m->ol_flags &= ~(RTE_MBUF_F_RX_IP_CKSUM_MASK | RTE_MBUF_F_RX_L4_CKSUM_MASK);
+	if (load16(udp + 6) != 0)
+		m->ol_flags |= RTE_MBUF_F_RX_OUTER_L4_CKSUM_GOOD;
 	m->packet_type = 0;
 	m->data_off += (uint16_t)stripped;
 	m->data_len -= (uint16_t)stripped;

@@ -25,6 +25,9 @@ static bool encap_again(struct rte_mbuf *m, uint16_t length)
 		else if (packet_checksum(m))
 			return false;
 	}
+	/* The outer checksum was good; what has moved from the outer header into the inner one is not in it. */
+	if (m->ol_flags & RTE_MBUF_F_RX_OUTER_L4_CKSUM_GOOD)
+		m->packet_type = RTE_PTYPE_TUNNEL_VXLAN;
 	m->data_off -= length;
 	m->data_len += length;
 	m->pkt_len += length;

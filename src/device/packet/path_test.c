@@ -688,79 +688,6 @@ static void tcp(void **state)
 	assert_int_equal(session->tcp_state, TCP_SYN_SENT);
 }
 
-/* ---- hand-off ---- */
-
-/* A worker that owns no slots hands every frame on as it came; the owner takes it from there. */
-static void handoff(void **state)
-{
-	enum { FRAMES = 8 };
-	static struct frame frames[FRAMES];
-	struct harness *other = harness_new_worker(9);
-
-	harness_set_actions(h, harness_local(HARNESS_UPLINK, HARNESS_B), harness_local(HARNESS_B, HARNESS_A));
-	for (unsigned i = 0; i < FRAMES; i++) {
-		struct tunnel_spec tunnel = from_peer;
-		bool uplink = i >= 2;
-		frame_build(&inner, &a_to_b);
-		tunnel.geneve = i & 1;
-		tunnel.src = i > 3 ? "2001:db8::1" : NULL;
-		tunnel.dst = i > 3 ? "2001:db8::2" : NULL;
-		tunnel.vlan = i > 5 ? 5 : 0;
-		if (uplink)
-			frame_tunnel(&frames[i], &tunnel, &inner);
-		else
-			frames[i] = inner;
-		harness_input(other, uplink ? HARNESS_UPLINK : HARNESS_A, &frames[i]);
-		assert_int_equal(other->handed_count, i + 1);
-		assert_int_equal(other->handed_iface[i], uplink ? HARNESS_UPLINK : HARNESS_A);
-		frame_read(&result, other->handed[i]);
-		assert_true(frame_equal(&result, &frames[i]));
-	}
-	assert_int_equal(other->handed_worker, 0);
-	assert_int_equal(other->out_count + other->misses, 0);
-
-	path_input_handoff(h->path, other->handed, other->handed_iface, FRAMES);
-	other->handed_count = 0;
-	expect_out(FRAMES, HARNESS_B);
-	/* The first from A opened a session for frames from the uplink, so the second missed, too. */
-	assert_int_equal(h->misses, 2);
-	assert_int_equal(path_iface_counters(h->path, HARNESS_A)->rx_packets, 0);
-	assert_int_equal(path_iface_counters(other->path, HARNESS_A)->rx_packets, 2);
-	harness_free(other);
-}
-
-/* An open checksum travels along. */
-static void handoff_with_requests(void **state)
-{
-	struct harness *other = harness_new_worker(9);
-	struct frame_spec spec = { .proto = IPPROTO_TCP, .payload = 100 };
-
-	harness_set_actions(h, harness_local(HARNESS_UPLINK, HARNESS_B), harness_local(HARNESS_B, HARNESS_A));
-	for (unsigned options = 0; options < 63; options += 31) {
-		struct tunnel_spec tunnel = from_peer;
-		tunnel.geneve = options > 0;
-		tunnel.geneve_options = (uint8_t)options;
-		frame_build(&inner, &spec);
-		inner.bytes[50] ^= 0xff;
-		frame_tunnel(&frame, &tunnel, &inner);
-		struct rte_mbuf *m = frame_mbuf(&frame);
-		m->ol_flags = RTE_MBUF_F_TX_TCP_CKSUM | RTE_MBUF_F_TX_IPV4;
-		uint32_t start = frame.length - inner.length + 34;
-		m->l2_len = RTE_MIN(start, 127u) & 0x7f;
-		m->l3_len = (start - m->l2_len) & 0x1ff;
-		harness_input_mbuf(other, HARNESS_UPLINK, m);
-		assert_int_equal(other->handed_count, 1);
-		path_input_handoff(h->path, other->handed, other->handed_iface, 1);
-		other->handed_count = 0;
-		assert_int_equal(h->out_count, 1);
-		assert_int_equal(packet_checksum(h->out[0]), DROP_NONE);
-		frame_read(&result, h->out[0]);
-		assert_null(frame_fault(result.bytes, result.length));
-		harness_clear(h);
-	}
-	harness_free(other);
-}
-
 /* ---- capture, frames of our own, several interfaces ---- */
 
 static void capture(void **state)
@@ -963,8 +890,6 @@ int main(void)
 		test(offloads),
 		test(offloads_and_mtu),
 		test(tcp),
-		test(handoff),
-		test(handoff_with_requests),
 		test(capture),
 		test(own_frames),
 		test(output_by_interface),
