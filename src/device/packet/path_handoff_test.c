@@ -72,6 +72,8 @@ static void handoff(void **state)
 	assert_int_equal(h->misses, 2);
 	assert_int_equal(path_iface_counters(h->path, HARNESS_A)->rx_packets, 0);
 	assert_int_equal(path_iface_counters(other->path, HARNESS_A)->rx_packets, 2);
+	assert_int_equal(path_vpc_counters(h->path, HARNESS_VPC)->decapsulated, 0);
+	assert_int_equal(path_vpc_counters(other->path, HARNESS_VPC)->decapsulated, FRAMES - 2);
 	harness_free(other);
 }
 

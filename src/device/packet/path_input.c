@@ -195,6 +195,7 @@ static void receive_uplink(struct path *path, const struct path_iface *iface, st
 	struct path_burst *b = &path->burst;
 	const struct mac_check check = mac_check_of(iface);
 	struct path_tally tally = { 0 };
+	const bool first = !path->handed;
 	unsigned families = 0, n = 0;
 
 	for (unsigned i = 0; i < count; i++) {
@@ -214,9 +215,10 @@ static void receive_uplink(struct path *path, const struct path_iface *iface, st
 			receive_tunnelled(path, iface, m, (uint16_t)slot, info->outer_tag);
 			continue;
 		}
-		path_tap(path, CAPTURE_DECAP, DROP_NONE, iface->id, m);
+		if (likely(first))
+			path_tap(path, CAPTURE_DECAP, DROP_NONE, iface->id, m);
 		tally_switch(path, &tally, vpc);
-		tally.decapsulated++;
+		tally.decapsulated += first;
 		if (likely(packet_parse_hot(m, packet_at(m, 0), (uint16_t)slot, info, &families) &&
 			   !tunnel_in_tunnel(path, &info->key))) {
 			b->m[n] = m;
@@ -339,10 +341,12 @@ void path_input_handoff(struct path *path, struct rte_mbuf **packets, const uint
 {
 	uint64_t start = burst_begin(path, packets, count);
 
+	path->handed = true;
 	for (unsigned i = 0, n; i < count; i += n) {
 		for (n = 1; n < PATH_BURST && i + n < count && in_ifaces[i + n] == in_ifaces[i]; n++)
 			;
 		burst(path, in_ifaces[i], packets + i, n);
 	}
+	path->handed = false;
 	burst_end(path, start, count);
 }

@@ -43,7 +43,7 @@ struct path_burst {
 	unsigned direction[PATH_BURST];
 	unsigned count;
 	uint16_t in_iface;
-	bool uplink;       /* all have been decapsulated */
+	bool uplink; /* all have been decapsulated */
 	/* Decapsulated frames that belong to tunnels of an eswitch. */
 	struct rte_mbuf *tunnelled[PATH_BURST];
 	uint16_t tunnelled_slot[PATH_BURST];
@@ -64,6 +64,7 @@ struct path {
 	unsigned worker;
 	bool capture;
 	bool in_burst; /* path_send() queues; else it transmits at once */
+	bool handed;   /* the burst comes from another worker, which has counted it and shown it to captures */
 	session_tick_t now;
 	uint64_t now_ns, now_tsc;      /* both of the last look at the clock */
 	uint64_t refresh_cycles;       /* look again after so many */
