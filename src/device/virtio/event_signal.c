@@ -75,6 +75,15 @@ static bool ring_signal(int fd)
 	return syscall(SYS_io_submit, ring.context, 1L, requests) == 1;
 }
 
+/* The best that is left without the kernel's help: the front end may still clear the flag before our call. */
+static void stop_waiting(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags >= 0 && !(flags & O_NONBLOCK))
+		fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+}
+
 void event_signal(int fd)
 {
 	uint64_t one = 1;
@@ -83,10 +92,8 @@ void event_signal(int fd)
 		ring_make();
 	if (ring.context && ring_signal(fd))
 		return;
-	/* A kernel without asynchronous I/O, or a full table of requests: the best that is left. */
-	int flags = fcntl(fd, F_GETFL);
-	if (flags >= 0 && !(flags & O_NONBLOCK))
-		fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+	/* A kernel without asynchronous I/O, or a full table of requests. */
+	stop_waiting(fd);
 	ssize_t ignored = write(fd, &one, sizeof(one));
 	(void)ignored; /* a full counter wakes as well */
 }
@@ -98,7 +105,9 @@ void event_clear(int fd)
 	ssize_t ignored = preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
 
 	/* Before Linux 5.8 only the flag decides. */
-	if (ignored < 0 && errno == EOPNOTSUPP)
+	if (ignored < 0 && errno == EOPNOTSUPP) {
+		stop_waiting(fd);
 		ignored = read(fd, &count, sizeof(count));
+	}
 	(void)ignored;
 }

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/eventfd.h>
 #include "device/virtio/test_device.h"
+#include "tests/lib/emulated_kernel.h"
 
 #define MODERN   (VHOST_BIT(32) | VHOST_BIT(30))
 #define PACKED   (MODERN | VHOST_BIT(34))
@@ -365,7 +366,8 @@ static void test_event_descriptors_that_wait(void **state)
 	}
 	virtqueue_disarm(device.queues[0]);
 	assert_int_equal(read(queue->call_fd, &count, sizeof(count)), sizeof(count));
-	assert_true(count == UINT64_MAX);
+	/* Without asynchronous I/O the flag was set again, and a full counter stays as it is. */
+	assert_true(count == (kernel_has_aio() ? UINT64_MAX : full));
 	uint16_t *avail = frontend_at(&frontend, queue->driver);
 	avail[1] += SIZE + 1;
 	assert_int_equal(test_device_echo(&device, 0), -EPIPE);

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include "device/virtio/test_device.h"
+#include "tests/lib/emulated_kernel.h"
 
 #define MODERN (VHOST_BIT(32) | VHOST_BIT(30))
 
@@ -489,23 +490,17 @@ static void send_wrong(struct frontend *frontend, const struct wrong *wrong)
 	close(sockets[1]);
 }
 
-static unsigned open_descriptors(void)
-{
-	unsigned count = 0;
-
-	for (int fd = 0; fd < 256; fd++)
-		count += fcntl(fd, F_GETFD) >= 0;
-	return count;
-}
-
 static void test_wrong_messages(void **state)
 {
 	struct test_device device;
 	struct frontend frontend;
 
+	bool countable = kernel_closes_what_does_not_fit();
+	if (!countable)
+		print_message("not checked: this kernel loses descriptors that do not fit into a message\n");
 	test_device_open(&device, VHOST_SERVER, false);
 	for (unsigned i = 0; i < sizeof(wrongs) / sizeof(wrongs[0]); i++) {
-		unsigned before = open_descriptors(), disconnects = device.disconnects;
+		unsigned before = descriptors_open(), disconnects = device.disconnects;
 		front(&frontend, &device);
 		frontend_connect(&frontend, device.path);
 		set_up(&frontend, MODERN, 0);
@@ -519,7 +514,7 @@ static void test_wrong_messages(void **state)
 		assert_false(device.running[0]);
 		assert_int_equal(device.disconnects, disconnects + 1);
 		frontend_fini(&frontend);
-		if (open_descriptors() != before)
+		if (countable && descriptors_open() != before)
 			fail_msg("%s: a descriptor is left open", wrongs[i].name);
 	}
 	front(&frontend, &device);
