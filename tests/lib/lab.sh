@@ -45,7 +45,7 @@ lab_list() { # KIND
 }
 
 lab_end() {
-	local status=$? item
+	local status=$? item last=$BASH_COMMAND
 	trap - EXIT
 	trap '' INT TERM HUP
 	set +e
@@ -53,7 +53,8 @@ lab_end() {
 		for item in "$LAB_DIR"/*.log; do
 			[ -s "$item" ] && { echo "--- ${item##*/}"; tail -15 "$item"; } >&2
 		done
-		[ ! -f "$LAB_DIR/failed" ] || cat "$LAB_DIR/failed" >&2 # once more, where it is seen
+		# Once more, where it is seen.
+		if [ -f "$LAB_DIR/failed" ]; then cat "$LAB_DIR/failed"; else echo "FAILED: status $status of: $last"; fi >&2
 	fi
 	lab_undo
 	exit "$status"
