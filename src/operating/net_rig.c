@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -122,6 +123,21 @@ bool try_in(const struct netns *ns, const char *fmt, ...)
 	int status = run_command(ns, fmt, args);
 	va_end(args);
 	return status == 0;
+}
+
+void exec_self(const char *argument)
+{
+	const char *emulator = getenv("MESON_EXE_WRAPPER");
+	char path[PATH_MAX];
+	ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 1);
+
+	if (length < 0)
+		return;
+	path[length] = '\0';
+	if (emulator)
+		execl(emulator, emulator, path, argument, NULL);
+	else
+		execl(path, path, argument, NULL);
 }
 
 /* ---- traffic ---- */

@@ -21,6 +21,10 @@ void netns_down(struct netns *ns);
 void run_in(const struct netns *ns, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 bool try_in(const struct netns *ns, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* This program again, with one argument; under an emulator that is run by name (MESON_EXE_WRAPPER), by it. Returns only
+ * if it fails. */
+void exec_self(const char *argument);
+
 /* A TCP connection from one namespace to another that carries so many bytes of a known pattern and is checked at the
  * end. The loop runs meanwhile. Fails the test if it is not through in time; returns megabits per second. */
 double tcp_transfer(struct rig *rig, const struct netns *from, const struct netns *to, const char *address,

@@ -55,8 +55,8 @@ static inline void descriptors_overflow(const int ends[2])
 	}
 }
 
-/* Of a message with more descriptors than its receiver has room for, Linux closes the rest. QEMU leaves some of it open, unknown to
- * anybody: descriptors cannot be counted then. */
+/* Of a message with more descriptors than its receiver has room for, Linux closes the rest. QEMU leaves some of it
+ * open, unknown to anybody: descriptors cannot be counted then. */
 static inline bool kernel_closes_what_does_not_fit(void)
 {
 	int ends[2];
