@@ -181,9 +181,14 @@ static int try_open(struct attachment *attachment, struct dpu_error *err)
 	return rc;
 }
 
-static bool is_passing(const struct attachment *attachment)
+/* Whether what it wants may be free in a moment: it is taken, and removed objects still hold theirs. */
+static bool is_passing(const struct attachment *attachment, const struct dpu_error *why)
 {
-	return attachment->vswitch->closing > 0;
+	const struct vswitch *vswitch = attachment->vswitch;
+	bool taken = why->code == DPU_E_IN_USE || why->code == DPU_E_EXISTS || why->code == DPU_E_LIMIT;
+
+	return taken &&
+	       (vswitch->closing > 0 || !LIST_EMPTY(&vswitch->removed) || !LIST_EMPTY(&vswitch->removed_ports));
 }
 
 static void retry(void *arg)
@@ -193,7 +198,7 @@ static void retry(void *arg)
 
 	if (try_open(attachment, &err) != 0) {
 		set_error(attachment, err.message);
-		loop_timer_rearm(attachment->retry, is_passing(attachment) ? RETRY_SOON_NS : RETRY_NS);
+		loop_timer_rearm(attachment->retry, is_passing(attachment, &err) ? RETRY_SOON_NS : RETRY_NS);
 		return;
 	}
 	set_error(attachment, NULL);
@@ -211,16 +216,17 @@ int attachment_open(struct attachment *attachment, struct dpu_error *err)
 
 	if (rc == 0)
 		return 0;
-	if (!is_passing(attachment) && !model_loading(vswitch->dpu->model)) {
+	bool passing = is_passing(attachment, &why);
+	if (!passing && !model_loading(vswitch->dpu->model)) {
 		if (err)
 			*err = why;
 		return rc;
 	}
-	if (!is_passing(attachment))
+	if (!passing)
 		log_warn("vswitch", "a device does not open; trying again every second", "interface=%u error=\"%s\"",
 			 attachment->iface, why.message);
 	set_error(attachment, why.message);
-	rc = loop_timer_add(vswitch->dpu->loop, is_passing(attachment) ? RETRY_SOON_NS : RETRY_NS, 0, retry, attachment,
+	rc = loop_timer_add(vswitch->dpu->loop, passing ? RETRY_SOON_NS : RETRY_NS, 0, retry, attachment,
 			    &attachment->retry);
 	return rc ? error_set(err, DPU_E_LIMIT, NULL, "out of memory") : 0;
 }

@@ -116,6 +116,21 @@ static int uplink_open(struct attachment *attachment, const struct port_callback
 
 static const struct attachment_ops uplink_ops = { .open = uplink_open, .changed = uplink_changed };
 
+/* A removal that is undone before the transaction is over takes the port back as it is. */
+static struct control_port *port_revive(struct vswitch *vswitch, const struct object *object)
+{
+	struct control_port *uplink;
+
+	LIST_FOREACH(uplink, &vswitch->removed_ports, removed_link)
+	{
+		if (uuid_equal(&uplink->attachment.object, &object->uuid)) {
+			LIST_REMOVE(uplink, removed_link);
+			return uplink;
+		}
+	}
+	return NULL;
+}
+
 int control_port_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err)
 {
 	struct vswitch *vswitch = ctx;
@@ -123,7 +138,9 @@ int control_port_apply(void *ctx, struct object *old, struct object *new, struct
 
 	if (new->slot >= PATH_FIRST_VNIC)
 		return error_set(err, DPU_E_LIMIT, "name", "there are %u ports already", PATH_FIRST_VNIC - 1);
-	if (!old) {
+	if (!old)
+		uplink = port_revive(vswitch, new);
+	if (!uplink) {
 		uplink = control_alloc(sizeof(*uplink));
 		uplink->object = (struct port_object *)new;
 		iface_counters(vswitch, new->slot, &uplink->base);
@@ -136,8 +153,8 @@ int control_port_apply(void *ctx, struct object *old, struct object *new, struct
 			return rc;
 		}
 		uplink->up = attachment_is_up(&uplink->attachment);
-		new->runtime = uplink;
 	}
+	new->runtime = uplink;
 	uplink->object = (struct port_object *)new;
 	uplink_publish(uplink);
 	return 0;
@@ -153,10 +170,21 @@ void control_port_remove(void *ctx, struct object *object)
 	struct vswitch *vswitch = ctx;
 	struct control_port *uplink = object->runtime;
 
-	atomic_store_explicit(&vswitch->dp.config->ifaces[uplink->attachment.iface], NULL, memory_order_release);
-	retire(vswitch, uplink->record);
 	object->runtime = NULL;
-	attachment_close(&uplink->attachment, uplink_closed);
+	LIST_INSERT_HEAD(&vswitch->removed_ports, uplink, removed_link);
+}
+
+void ports_commit(struct vswitch *vswitch)
+{
+	struct control_port *uplink;
+
+	while ((uplink = LIST_FIRST(&vswitch->removed_ports)) != NULL) {
+		LIST_REMOVE(uplink, removed_link);
+		atomic_store_explicit(&vswitch->dp.config->ifaces[uplink->attachment.iface], NULL,
+				      memory_order_release);
+		retire(vswitch, uplink->record);
+		attachment_close(&uplink->attachment, uplink_closed);
+	}
 }
 
 static void underlay_record(struct control_underlay *underlay)

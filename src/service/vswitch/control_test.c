@@ -349,6 +349,80 @@ static void memory_is_limited(void **state)
 	world_down(&world);
 }
 
+/* Changes of a transaction, each as {op, class, tenant, name, fields}. */
+static int transact(struct world *world, const char *text)
+{
+	static const char *const ops[] = { "create", "update", "delete" };
+	json_t *changes = json_loads(text, 0, NULL), *change;
+	struct txn *txn;
+	size_t index;
+
+	assert_true(json_is_array(changes));
+	assert_int_equal(txn_new(world->dpu.model, &txn), 0);
+	json_array_foreach(changes, index, change)
+	{
+		const char *op = json_string_value(json_object_get(change, "op"));
+		enum change_op number = CHANGE_CREATE;
+		while (strcmp(ops[number], op) != 0)
+			number++;
+		assert_int_equal(txn_add(txn, number, json_string_value(json_object_get(change, "class")),
+					 json_string_value(json_object_get(change, "tenant")),
+					 json_string_value(json_object_get(change, "name")),
+					 json_object_get(change, "fields"), 0, false, &world->err),
+				 0);
+	}
+	world->done = false;
+	txn_commit(txn, committed, world);
+	WAIT_FOR(&world->rig, world->done);
+	txn_free(txn);
+	json_decref(changes);
+	return world->status;
+}
+
+/* What a transaction removes it can give to others; when it fails, nothing has happened to what it removed. */
+static void devices_change_hands(void **state)
+{
+	struct world world;
+	const struct control_port *uplink;
+	const struct control_vnic *vnic;
+
+	world_up(&world, 1);
+	must_apply(&world, basics);
+	must_apply(&world, "{\"ports\":[{\"name\":\"spare\",\"device\":\"tap:spare0\"}],"
+			   "\"vnics\":[{\"name\":\"one\",\"tenant\":\"blue\",\"subnet\":\"a\",\"backend\":\"tap\","
+			   "\"tap_name\":\"one\"}]}");
+	uplink = model_find(world.dpu.model, "port", NULL, "spare")->runtime;
+	vnic = model_find(world.dpu.model, "vnic", "blue", "one")->runtime;
+	const struct port *device = uplink->attachment.port, *tap = vnic->attachment.port;
+
+	assert_int_not_equal(transact(&world,
+				      "[{\"op\":\"delete\",\"class\":\"port\",\"name\":\"spare\"},"
+				      "{\"op\":\"delete\",\"class\":\"vnic\",\"tenant\":\"blue\",\"name\":\"one\"},"
+				      "{\"op\":\"create\",\"class\":\"port\",\"name\":\"bad\","
+				      "\"fields\":{\"device\":\"af_packet:nosuchif\"}}]"),
+			     0);
+	assert_string_equal(world.err.path, "port/bad.device");
+	assert_ptr_equal(model_find(world.dpu.model, "port", NULL, "spare")->runtime, uplink);
+	assert_ptr_equal(uplink->attachment.port, device);
+	assert_ptr_equal(vnic->attachment.port, tap);
+	assert_ptr_equal(atomic_load(&world.vswitch->dp.ports[uplink->attachment.iface]), device);
+	assert_int_equal(world.vswitch->closing, 0);
+
+	if (transact(&world, "[{\"op\":\"delete\",\"class\":\"port\",\"name\":\"spare\"},"
+			     "{\"op\":\"delete\",\"class\":\"vnic\",\"tenant\":\"blue\",\"name\":\"one\"},"
+			     "{\"op\":\"create\",\"class\":\"port\",\"name\":\"heir\","
+			     "\"fields\":{\"device\":\"tap:spare0\"}},"
+			     "{\"op\":\"create\",\"class\":\"vnic\",\"tenant\":\"blue\",\"name\":\"two\",\"fields\":{"
+			     "\"subnet\":\"a\",\"backend\":\"tap\",\"tap_name\":\"one\"}}]") != 0)
+		fail_msg("%s: %s", world.err.path, world.err.message);
+	uplink = model_find(world.dpu.model, "port", NULL, "heir")->runtime;
+	vnic = model_find(world.dpu.model, "vnic", "blue", "two")->runtime;
+	WAIT_FOR(&world.rig, uplink->attachment.port && vnic->attachment.port && world.vswitch->closing == 0);
+	assert_null(uplink->attachment.error);
+	assert_null(vnic->attachment.error);
+	world_down(&world);
+}
+
 static void many_mappings_load(void **state)
 {
 	enum { COUNT = 20000 };
@@ -382,10 +456,11 @@ static void many_mappings_load(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(tables_are_sound),   cmocka_unit_test(objects_come_and_go),
-		cmocka_unit_test(groups_decide),      cmocka_unit_test(faults_are_named),
-		cmocka_unit_test(mtu_changes),        cmocka_unit_test(memory_is_limited),
-		cmocka_unit_test(many_mappings_load), cmocka_unit_test(gateway_outlives_the_encapsulation),
+		cmocka_unit_test(tables_are_sound),     cmocka_unit_test(objects_come_and_go),
+		cmocka_unit_test(groups_decide),        cmocka_unit_test(faults_are_named),
+		cmocka_unit_test(mtu_changes),          cmocka_unit_test(memory_is_limited),
+		cmocka_unit_test(many_mappings_load),   cmocka_unit_test(gateway_outlives_the_encapsulation),
+		cmocka_unit_test(devices_change_hands),
 	};
 
 	if (unshare(CLONE_NEWNET) != 0) {

@@ -73,6 +73,7 @@ void control_commit(void *ctx)
 		vpc_commit(vpc);
 	}
 	vnics_commit(vswitch);
+	ports_commit(vswitch);
 	model_each(vswitch->dpu->model, "tenant", NULL, refresh_limits, vswitch);
 	claims_settle(vswitch->claims);
 }

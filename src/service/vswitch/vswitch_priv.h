@@ -63,7 +63,8 @@ struct control_port {
 	struct path_iface *record;
 	struct path_iface_counters base; /* of former holders of the number */
 	uint64_t drops_base[DROP_REASON_COUNT];
-	bool up; /* as last told */
+	bool up;                               /* as last told */
+	LIST_ENTRY(control_port) removed_link; /* vswitch.removed_ports, until the transaction is over */
 };
 
 struct control_tenant {
@@ -159,6 +160,7 @@ struct vswitch {
 	LIST_HEAD(, attachment) attachments;
 	LIST_HEAD(, control_vpc) dirty_vpcs;
 	LIST_HEAD(, control_vnic) removed;
+	LIST_HEAD(, control_port) removed_ports;
 	struct rcu_map *tunnels;    /* struct tunnel_key → struct tunnel */
 	struct rcu_map *neighbours; /* struct neighbour_key → struct neighbour */
 	uint32_t tunnel_next;
@@ -188,8 +190,8 @@ void control_retire(void *ctx, void (*free_fn)(void *),
 /* attach.c */
 void attachment_init(struct attachment *attachment, struct vswitch *vswitch, uint16_t iface, const struct uuid *object,
 		     const struct attachment_ops *ops);
-/* Opens the port. A failure is the caller's to report, but not while the daemon starts or while something is being
- * taken away that may be in its way: then it is noted and tried again, and 0 is returned. */
+/* Opens the port. A failure is the caller's to report, but not while the daemon starts, nor when what it wants is taken
+ * while something is being taken away that may have it: then it is noted and tried again, and 0 is returned. */
 int attachment_open(struct attachment *attachment, struct dpu_error *err);
 void attachment_forget(struct attachment *attachment); /* undoes attachment_init() where no port was opened */
 void attachment_serve(struct attachment *attachment);  /* workers are there: begin with what is ready */
@@ -252,6 +254,7 @@ void control_send(struct vswitch *vswitch, uint16_t iface, struct rte_mbuf *m);
 uint8_t incarnation_of(const struct object *object); /* 1..31 */
 /* The tenant's limits follow its fields and what its objects take. */
 void tenant_limits(struct vswitch *vswitch, const struct tenant *tenant);
+void ports_commit(struct vswitch *vswitch);
 /* The underlay's port has another MAC: its record and tunnels anew. */
 void underlay_refresh(struct control_underlay *underlay);
 
