@@ -89,7 +89,7 @@ static void fix_header(uint8_t *bytes)
 static void damage(struct input *in, uint8_t *bytes, bool v6)
 {
 	uint32_t record = v6 ? sizeof(struct session_v6) : sizeof(struct session);
-	uint32_t first = SESSION_HEADER_CHUNKS * SESSION_SMALL_CHUNK_RECORDS * record;
+	uint32_t first = RECORD_HEADER_CHUNKS * RECORD_SMALL_CHUNK * record;
 	uint8_t kind = input_byte(in);
 	uint32_t cell = first + (input_word(in) & 1023) * record, other = first + (kind >> 3) * record;
 
@@ -100,7 +100,7 @@ static void damage(struct input *in, uint8_t *bytes, bool v6)
 			fix_header(bytes);
 		break;
 	case 1:
-		bytes[SESSION_CHUNK_STATES_OFFSET + input_byte(in)] = kind >> 3;
+		bytes[RECORD_CHUNK_STATES_OFFSET + input_byte(in)] = kind >> 3;
 		break;
 	case 2:
 		memcpy(bytes + cell, bytes + other, record);
@@ -129,7 +129,7 @@ static void file_make(struct input *in, bool v6)
 	size_t length = options & 0x40 ? (size_t)options << 8 : TEMPLATE_BYTES;
 	input_require(fd >= 0 && write(fd, bytes, length) == (ssize_t)length);
 	/* Most often as long as it should be. */
-	off_t whole = options & 0x80 ? (off_t)((options & 7) << SESSION_BLOCK_SHIFT) + (options & 8) : file_bytes;
+	off_t whole = options & 0x80 ? (off_t)((options & 7) << RECORD_BLOCK_SHIFT) + (options & 8) : file_bytes;
 	input_require(ftruncate(fd, whole) == 0);
 	close(fd);
 }

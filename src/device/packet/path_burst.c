@@ -68,7 +68,7 @@ static __rte_always_inline void hash_all(struct path *path, enum family family)
 			path_hand_off(path, b->m[i], info);
 			continue;
 		}
-		const struct session_bucket *bucket = session_bucket_of(session_table_view(table), hash);
+		const struct record_bucket *bucket = record_bucket_of(session_table_view(table), hash);
 		__builtin_prefetch(bucket);
 		if (unlikely(n != i)) {
 			b->info[n] = *info;
@@ -89,17 +89,17 @@ static struct session_v6 nobody = { .session.dir = { { .rest = UINT64_MAX }, { .
 static __rte_always_inline struct session *candidate(const struct path_burst *b, unsigned i, enum family family,
 						     unsigned *direction)
 {
-	const struct session_table_view *view = session_table_view(b->table[i]);
+	const struct record_view *view = session_table_view(b->table[i]);
 	bool v6 = is_v6(family, &b->info[i]);
-	unsigned hits = session_bucket_hits(b->bucket[i], b->info[i].hash);
+	unsigned hits = record_bucket_hits(b->bucket[i], b->info[i].hash);
 
 	if (unlikely(!hits))
 		return &nobody.session;
 	uint32_t number = b->bucket[i]->numbers[__builtin_ctz(hits)];
 	*direction ^= number >> 31;
 	number &= SESSION_NUMBER_MASK;
-	size_t block = number >> SESSION_BLOCK_INDEX_BITS, cell = number & SESSION_BLOCK_INDEX_MASK;
-	struct session *session = (struct session *)(view->records + (block << SESSION_BLOCK_SHIFT) +
+	size_t block = number >> RECORD_BLOCK_INDEX_BITS, cell = number & RECORD_BLOCK_INDEX_MASK;
+	struct session *session = (struct session *)(view->records + (block << RECORD_BLOCK_SHIFT) +
 						     cell * (v6 ? sizeof(struct session_v6) : sizeof(struct session)));
 	__builtin_prefetch(&session->dir[*direction], 1);
 	if (v6)

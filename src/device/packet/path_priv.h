@@ -38,7 +38,7 @@ struct path_burst {
 	struct rte_mbuf *m[PATH_BURST];
 	const struct path_vpc *vpc[PATH_BURST];
 	struct session_table *table[PATH_BURST];
-	const struct session_bucket *bucket[PATH_BURST];
+	const struct record_bucket *bucket[PATH_BURST];
 	struct session *session[PATH_BURST];
 	unsigned direction[PATH_BURST];
 	unsigned count;

@@ -92,7 +92,7 @@ struct session {
 	session_tick_t created;
 	session_tick_t deadline; /* the wheel's slot; the true deadline is last_seen + timeout_ticks */
 	uint32_t timeout_ticks;
-	uint32_t wheel_next, wheel_prev; /* session numbers, 0 = none (session_wheel.c) */
+	uint32_t wheel_next, wheel_prev; /* session numbers, 0 = none (record_wheel.c) */
 	uint16_t tenant;                 /* slot, for quotas and listing */
 	uint16_t vnic[2];      /* quota holders: interface of the initiator's and of the responder's vNIC, 0 = none */
 	uint16_t policy_flags; /* owned by the service */

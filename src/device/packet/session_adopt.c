@@ -15,10 +15,10 @@ static bool keys_are_good(const struct session_table *table, const struct sessio
 	session_key(table, session, 0, &key);
 	session_key(table, session, 1, &other);
 	flow_key_reverse(&key, &reverse);
-	return flow_key_is_v6(&key) == (table->view.v6 != 0) && !(key.flags & ~(FLOW_KEY_F_V6 | FLOW_KEY_F_FRAGMENT)) &&
-	       flow_key_equal(&other, &reverse) && flow_key_direction(&key) == 0 &&
-	       flow_key_hash(&key, table->seed) == session->hash &&
-	       (!table->view.v6 || !(session->dir[0].v4_addresses | session->dir[1].v4_addresses));
+	return flow_key_is_v6(&key) == (table->records.view.v6 != 0) &&
+	       !(key.flags & ~(FLOW_KEY_F_V6 | FLOW_KEY_F_FRAGMENT)) && flow_key_equal(&other, &reverse) &&
+	       flow_key_direction(&key) == 0 && flow_key_hash(&key, table->seed) == session->hash &&
+	       (!table->records.view.v6 || !(session->dir[0].v4_addresses | session->dir[1].v4_addresses));
 }
 
 static bool tcp_is_good(const struct session *session)
@@ -61,10 +61,10 @@ bool session_validate(const struct session_table *table, struct session *session
  * taken: they become zeroes again. What cannot be made so is never used. */
 static void wipe(struct session_table *table, uint32_t first, uint32_t end)
 {
-	struct session_memory *memory = &table->memory;
+	struct record_memory *memory = &table->records.memory;
 
 	/* What was only ready is made ready again when it is wanted. */
-	uint8_t state = session_memory_wipe(table, first, end) == 0 ? CHUNK_NONE : CHUNK_CLAIMED;
+	uint8_t state = record_memory_wipe(&table->records, first, end) == 0 ? CHUNK_NONE : CHUNK_CLAIMED;
 
 	memset(memory->chunks + first, state, end - first);
 }
@@ -73,15 +73,15 @@ static void wipe(struct session_table *table, uint32_t first, uint32_t end)
  * that is not there. In long runs, for most of the time goes to the kernel. */
 static void adopt_chunks(struct session_table *table)
 {
-	struct session_memory *memory = &table->memory;
+	struct record_memory *memory = &table->records.memory;
 
 	for (uint32_t first = 0, end; first < memory->chunk_count; first = end) {
 		for (end = first; end < memory->chunk_count && memory->chunks[end] == CHUNK_IN_USE;)
 			end++;
-		bool granted = end == first || session_memory_prepare(table, first, end) == 0;
+		bool granted = end == first || record_memory_prepare(&table->records, first, end) == 0;
 
 		for (uint32_t chunk = first; chunk < end; chunk++) {
-			if (!granted && session_memory_prepare(table, chunk, chunk + 1)) {
+			if (!granted && record_memory_prepare(&table->records, chunk, chunk + 1)) {
 				memory->chunks[chunk] = CHUNK_NONE; /* there is no memory, so no record */
 				continue;
 			}
@@ -99,7 +99,7 @@ static void adopt_chunks(struct session_table *table)
 static void discard(struct session_table *table, struct session *session, uint32_t number)
 {
 	session->state = SESSION_FREE;
-	session_memory_give(table, number);
+	record_memory_give(&table->records, number);
 }
 
 /* Calls fn for every cell that may hold a record. */
@@ -107,18 +107,19 @@ static void each_cell(struct session_table *table, session_tick_t now,
 		      void (*fn)(struct session_table *table, struct session *session, uint32_t number,
 				 session_tick_t now))
 {
-	const struct session_memory *memory = &table->memory;
+	const struct record_memory *memory = &table->records.memory;
 
 	for (uint32_t chunk = 0; chunk < memory->top_chunk; chunk++) {
 		uint32_t number, end;
 
 		if (memory->chunks[chunk] != CHUNK_IN_USE)
 			continue;
-		session_memory_chunk_numbers(table, chunk, &number, &end);
+		record_memory_chunk_numbers(&table->records, chunk, &number, &end);
 		for (; number < end; number++) {
 			if (end - number > PREFETCH)
-				session_lookup_prefetch(table, session_at(&table->view, number + PREFETCH)->hash);
-			fn(table, session_at(&table->view, number), number, now);
+				session_lookup_prefetch(table,
+							session_at(&table->records.view, number + PREFETCH)->hash);
+			fn(table, session_at(&table->records.view, number), number, now);
 		}
 	}
 }
@@ -126,8 +127,8 @@ static void each_cell(struct session_table *table, session_tick_t now,
 /* First round: how many are good? */
 static void check(struct session_table *table, struct session *session, uint32_t number, session_tick_t now)
 {
-	if (table->count < table->max && session_validate(table, session, now))
-		table->count++;
+	if (table->records.count < table->records.max && session_validate(table, session, now))
+		table->records.count++;
 	else
 		discard(table, session, number);
 }
@@ -142,18 +143,19 @@ static void enter(struct session_table *table, struct session *session, uint32_t
 		return;
 	session_key(table, session, 0, &key);
 	if (session_find(table, &key, session->hash, &direction) ||
-	    !session_index_insert(table, session->hash, number)) {
-		table->count--;
+	    !record_index_insert(&table->records, session->hash, number)) {
+		table->records.count--;
 		discard(table, session, number);
 		return;
 	}
-	session_wheel_arm(table, session, number, session_last_seen(session) + session_effective_timeout(session));
+	record_wheel_arm(&table->records, session_tail(session), number,
+			 session_last_seen(session) + session_effective_timeout(session));
 }
 
 void session_adopt(struct session_table *table, session_tick_t now)
 {
 	adopt_chunks(table);
 	each_cell(table, now, check);
-	session_index_presize(table, table->count);
+	record_index_presize(&table->records, table->records.count);
 	each_cell(table, now, enter);
 }

@@ -183,7 +183,7 @@ static void fill_file(const char *path, bool v6)
 /* The part of the file that holds anything. */
 static size_t used_bytes(bool v6)
 {
-	return (size_t)(SESSION_HEADER_CHUNKS * SESSION_SMALL_CHUNK_RECORDS + FLOWS) * (v6 ? 256 : 192);
+	return (size_t)(RECORD_HEADER_CHUNKS * RECORD_SMALL_CHUNK + FLOWS) * (v6 ? 256 : 192);
 }
 
 /* Whatever was found, the table works: age it, fill it up, empty it. */
@@ -211,7 +211,7 @@ static void damage(uint8_t *file, bool v6)
 	bool records = random64(&random_source) % 4;
 
 	while (flips--) {
-		size_t header = SESSION_HEADER_CHUNKS * SESSION_SMALL_CHUNK_RECORDS * (v6 ? 256 : 192);
+		size_t header = RECORD_HEADER_CHUNKS * RECORD_SMALL_CHUNK * (v6 ? 256 : 192);
 		if (records)
 			where = header + random64(&random_source) % (used - header);
 		else
@@ -412,7 +412,7 @@ static int fill_small_tmpfs(const char *folder)
 	session_table_close(table);
 	/* Chunks said to be in use that have no memory, and none to be had. */
 	for (unsigned chunk = 1000; chunk < 1100; chunk++)
-		patch(path, SESSION_CHUNK_STATES_OFFSET + chunk, CHUNK_IN_USE);
+		patch(path, RECORD_CHUNK_STATES_OFFSET + chunk, CHUNK_IN_USE);
 	fd = open(other, O_RDWR | O_CREAT, 0600);
 	for (off_t size = 4096; fallocate(fd, 0, 0, size) == 0; size += 4096)
 		;

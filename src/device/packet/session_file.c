@@ -27,8 +27,8 @@ static void header_fill(const struct session_table *table, struct session_file_h
 	memset(header, 0, sizeof(*header));
 	header->magic = SESSION_FILE_MAGIC;
 	header->version = SESSION_FILE_VERSION;
-	header->record_bytes = table->view.record_bytes;
-	header->chunk_bytes = table->memory.chunk_bytes;
+	header->record_bytes = table->records.view.record_bytes;
+	header->chunk_bytes = table->records.memory.chunk_bytes;
 	header->boot_id = *boot_id;
 	header->seed = table->seed;
 	header->checksum = header_checksum(header);
@@ -111,13 +111,13 @@ static int open_locked(const char *path, int extra_flags, int *ret_fd, struct dp
 /* Makes the mapping, of at least the blocks that the file has, and the memory of the header. */
 static int map_blocks(struct session_table *table, int fd, uint32_t blocks)
 {
-	if (fd >= 0 && ftruncate(fd, (off_t)blocks << SESSION_BLOCK_SHIFT))
+	if (fd >= 0 && ftruncate(fd, (off_t)blocks << RECORD_BLOCK_SHIFT))
 		return -errno;
-	int rc = session_memory_map(table, fd, blocks);
+	int rc = record_memory_map(&table->records, fd, blocks);
 	if (rc == 0)
-		rc = session_memory_prepare_header(table);
+		rc = record_memory_prepare_header(&table->records);
 	if (rc)
-		session_memory_unmap(table);
+		record_memory_unmap(&table->records);
 	return rc;
 }
 
@@ -127,12 +127,19 @@ static int start_new(struct session_table *table, int fd, uint32_t blocks, const
 
 	if (rc)
 		return rc;
-	struct session_file_header *header = (struct session_file_header *)table->view.records, filled;
+	struct session_file_header *header = (struct session_file_header *)table->records.view.records, filled;
 	header_fill(table, &filled, boot_id);
 	filled.magic = 0;
 	*header = filled;
 	__atomic_store_n(&header->magic, SESSION_FILE_MAGIC, __ATOMIC_RELEASE);
 	return 0;
+}
+
+static void memory_init(struct session_table *table, bool v6, bool hugetlb)
+{
+	table->records.kind = session_kind(v6);
+	table->records.view.v6 = v6;
+	record_memory_init(&table->records, hugetlb);
 }
 
 /* A file that is of no use is replaced by a new one of the same name. */
@@ -148,13 +155,13 @@ static int open_file(struct session_table *table, const struct session_table_opt
 	rc = open_locked(options->path, 0, &fd, err);
 	if (rc)
 		return rc;
-	session_memory_init(table, options->v6, on_hugetlbfs(fd));
-	uint32_t blocks = session_memory_blocks(table, options->max_sessions);
-	uint32_t limit = session_memory_blocks(table, SESSION_MAX);
-	if (fstat(fd, &st) == 0 && st.st_size > 0 && st.st_size % SESSION_BLOCK_BYTES == 0 &&
-	    st.st_size >> SESSION_BLOCK_SHIFT <= limit && header_is_ours(table, fd, &boot_id)) {
+	memory_init(table, options->v6, on_hugetlbfs(fd));
+	uint32_t blocks = record_memory_blocks(&table->records, options->max_sessions);
+	uint32_t limit = record_memory_blocks(&table->records, SESSION_MAX);
+	if (fstat(fd, &st) == 0 && st.st_size > 0 && st.st_size % RECORD_BLOCK_BYTES == 0 &&
+	    st.st_size >> RECORD_BLOCK_SHIFT <= limit && header_is_ours(table, fd, &boot_id)) {
 		/* A file of more sessions keeps its size; how many may live is the options' word. */
-		uint32_t found = st.st_size >> SESSION_BLOCK_SHIFT;
+		uint32_t found = st.st_size >> RECORD_BLOCK_SHIFT;
 		*ret_adopt = true;
 		rc = map_blocks(table, fd, found > blocks ? found : blocks);
 	} else {
@@ -185,8 +192,8 @@ static int open_anonymous(struct session_table *table, const struct session_tabl
 
 	table->seed = options->seed;
 	for (unsigned hugetlb = options->huge_pages; rc && hugetlb < 2; hugetlb--) {
-		session_memory_init(table, options->v6, hugetlb);
-		rc = start_new(table, -1, session_memory_blocks(table, options->max_sessions), &none);
+		memory_init(table, options->v6, hugetlb);
+		rc = start_new(table, -1, record_memory_blocks(&table->records, options->max_sessions), &none);
 	}
 	if (rc)
 		error_set(err, DPU_E_LIMIT, "", "There is not enough memory for a table of %u sessions.",
@@ -207,25 +214,25 @@ int session_table_open(const struct session_table_options *options, struct sessi
 	if (!table)
 		return error_set(err, DPU_E_LIMIT, "", "Out of memory.");
 	memset(table, 0, sizeof(*table));
-	table->max = options->max_sessions;
+	table->records.max = options->max_sessions;
 	int rc = options->path ? open_file(table, options, &adopt, err) : open_anonymous(table, options, err);
 	if (rc) {
 		free(table);
 		return rc;
 	}
-	if (session_index_init(table, options->max_sessions, options->huge_pages)) {
+	if (record_index_init(&table->records, options->max_sessions, options->huge_pages)) {
 		session_table_close(table);
 		return error_set(err, DPU_E_LIMIT, "", "Out of memory.");
 	}
 	session_tick_t now = options->now ? options->now : (session_tick_t)current_tick();
-	session_wheel_init(table, now);
-	table->memory.advise_huge = options->huge_pages && !table->memory.hugetlb;
+	record_wheel_init(&table->records, now);
+	table->records.memory.advise_huge = options->huge_pages && !table->records.memory.hugetlb;
 	if (adopt)
 		session_adopt(table, now);
 	table->on_remove = options->on_remove;
 	table->ctx = options->ctx;
 	if (ret_adopted)
-		*ret_adopted = table->count;
+		*ret_adopted = table->records.count;
 	*ret = table;
 	return 0;
 }
@@ -234,10 +241,10 @@ void session_table_close(struct session_table *table)
 {
 	if (!table)
 		return;
-	int fd = table->memory.fd;
+	int fd = table->records.memory.fd;
 
-	session_index_fini(table);
-	session_memory_unmap(table);
+	record_index_fini(&table->records);
+	record_memory_unmap(&table->records);
 	if (fd >= 0)
 		close(fd);
 	free(table);

@@ -20,88 +20,34 @@
 #pragma once
 
 #include "device/packet/flow_key.h"
+#include "device/packet/record.h"
 #include "device/packet/session.h"
 
-enum {
-	SESSION_BUCKET_ENTRIES = 7,
-	SESSION_BLOCK_SHIFT = 21, /* records sit in blocks of 2 MiB, none crosses a border */
-	SESSION_BLOCK_INDEX_BITS = 14,
-	SESSION_BLOCK_INDEX_MASK = (1 << SESSION_BLOCK_INDEX_BITS) - 1,
-};
 #define SESSION_NUMBER_MASK UINT32_C(0x7fffffff)
 #define SESSION_NUMBER_FLIP UINT32_C(0x80000000) /* the key's canonical direction is the other index of dir[] */
 
-/* One cache line of the index. Entries in any order; free ones have number 0 and a hash that belongs to another bucket
- * (but for the zeroes of a fresh bucket 0: there session_find() has to sort it out). */
-struct session_bucket {
-	uint32_t hashes[SESSION_BUCKET_ENTRIES + 1];  /* [7]: the overflow bucket behind this one, 0 = none */
-	uint32_t numbers[SESSION_BUCKET_ENTRIES + 1]; /* [7]: always 0 */
-} __attribute__((aligned(64)));
-_Static_assert(sizeof(struct session_bucket) == 64, "a bucket is one cache line");
-
-/* What a lookup reads of a table: the first member of struct session_table. */
-struct session_table_view {
-	uint8_t *records;
-	struct session_bucket *buckets;
-	uint32_t bucket_count; /* linear hashing: any number, … */
-	uint32_t bucket_mask;  /* … and the next power of two - 1 */
-	uint32_t record_bytes;
-	uint32_t v6;
-	session_tick_t wheel_now; /* the wheel has dealt with everything before */
-};
-
-static inline const struct session_table_view *session_table_view(const struct session_table *table)
+static inline const struct record_view *session_table_view(const struct session_table *table)
 {
-	return (const struct session_table_view *)table;
+	return (const struct record_view *)table;
 }
 
-static inline struct session_bucket *session_bucket_of(const struct session_table_view *view, uint32_t hash)
+static inline struct session *session_at(const struct record_view *view, uint32_t number)
 {
-	uint32_t bucket = hash & view->bucket_mask;
-
-	if (bucket >= view->bucket_count)
-		bucket &= view->bucket_mask >> 1;
-	return &view->buckets[bucket];
-}
-
-/* Numbers: block of 2 MiB, index of the cell within it. */
-static inline struct session *session_at(const struct session_table_view *view, uint32_t number)
-{
-	size_t block = number >> SESSION_BLOCK_INDEX_BITS;
-
-	return (struct session *)(view->records + (block << SESSION_BLOCK_SHIFT) +
-				  (number & SESSION_BLOCK_INDEX_MASK) * view->record_bytes);
-}
-
-/* Vectors of the compiler, which become SSE2 or NEON. */
-typedef uint32_t session_lanes __attribute__((vector_size(16), may_alias));
-typedef uint64_t session_halves __attribute__((vector_size(16)));
-
-/* Bit per entry of the bucket that has this hash. */
-static inline unsigned session_bucket_hits(const struct session_bucket *bucket, uint32_t hash)
-{
-	const session_lanes *hashes = (const session_lanes *)bucket->hashes;
-	const session_lanes wanted = { hash, hash, hash, hash };
-	session_lanes low = (session_lanes)(hashes[0] == wanted) & (session_lanes){ 1, 2, 4, 8 };
-	session_lanes high = (session_lanes)(hashes[1] == wanted) & (session_lanes){ 16, 32, 64, 0 };
-	session_halves both = (session_halves)(low | high);
-	uint64_t hits = both[0] | both[1];
-
-	return hits | hits >> 32;
+	return record_at(view, number);
 }
 
 static inline void session_lookup_prefetch(const struct session_table *table, uint32_t hash)
 {
-	__builtin_prefetch(session_bucket_of(session_table_view(table), hash));
+	__builtin_prefetch(record_bucket_of(session_table_view(table), hash));
 }
 
 /* A session of this hash, or NULL. *direction, the key's canonical direction on entry, becomes the index into dir[]. */
 static inline struct session *session_lookup_candidate(const struct session_table *table, uint32_t hash,
 						       unsigned *direction)
 {
-	const struct session_table_view *view = session_table_view(table);
-	const struct session_bucket *bucket = session_bucket_of(view, hash);
-	unsigned hits = session_bucket_hits(bucket, hash);
+	const struct record_view *view = session_table_view(table);
+	const struct record_bucket *bucket = record_bucket_of(view, hash);
+	unsigned hits = record_bucket_hits(bucket, hash);
 
 	if (__builtin_expect(!hits, 0))
 		return NULL;

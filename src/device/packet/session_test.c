@@ -201,9 +201,9 @@ static void skip_to(struct session_table *table, session_tick_t end)
 	for (unsigned i = 0; i < 4; i++) {
 		session_tick_t slot = end >> shifts[i] << shifts[i];
 
-		if ((int32_t)(slot - 1 - table->view.wheel_now) <= 0)
+		if ((int32_t)(slot - 1 - table->records.view.wheel_now) <= 0)
 			continue;
-		table->view.wheel_now = slot - 1;
+		table->records.view.wheel_now = slot - 1;
 		assert_int_equal(session_table_expire(table, i == 3 ? slot - 1 : slot, 100), 0);
 		assert_int_equal(session_table_count(table), 1);
 	}
@@ -224,7 +224,8 @@ static void expires_on_the_tick(void **state)
 		assert_non_null(test_insert(table, 1, false, start, timeouts[i]));
 		if (timeouts[i] > 1 << 20)
 			skip_to(table, end);
-		for (session_tick_t now = table->view.wheel_now; (int32_t)(end - now) > 0; now += 1 + (end - now) / 2)
+		for (session_tick_t now = table->records.view.wheel_now; (int32_t)(end - now) > 0;
+		     now += 1 + (end - now) / 2)
 			while (session_table_due(table, now))
 				assert_int_equal(session_table_expire(table, now, 100), 0);
 		assert_int_equal(session_table_count(table), 1);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Memory of session records: granted chunk by chunk, ahead of use by a helper thread or else by the worker itself. */
-#include "device/packet/session_priv.h"
+/* Memory of records: granted chunk by chunk, ahead of use by a helper thread or else by the worker itself. */
+#include "device/packet/record_priv.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,17 +13,17 @@ enum {
 	AHEAD_RECORDS_MAX = 1 << 16,
 };
 
-static uint8_t chunk_load(const struct session_table *table, uint32_t chunk)
+static uint8_t chunk_load(const struct record_table *table, uint32_t chunk)
 {
 	return __atomic_load_n(&table->memory.chunks[chunk], __ATOMIC_ACQUIRE);
 }
 
-static void chunk_store(struct session_table *table, uint32_t chunk, enum session_chunk_state state)
+static void chunk_store(struct record_table *table, uint32_t chunk, enum record_chunk_state state)
 {
 	__atomic_store_n(&table->memory.chunks[chunk], state, __ATOMIC_RELEASE);
 }
 
-static bool chunk_claim(struct session_table *table, uint32_t chunk)
+static bool chunk_claim(struct record_table *table, uint32_t chunk)
 {
 	uint8_t none = CHUNK_NONE;
 
@@ -31,49 +31,48 @@ static bool chunk_claim(struct session_table *table, uint32_t chunk)
 					   __ATOMIC_RELAXED);
 }
 
-void session_memory_init(struct session_table *table, bool v6, bool hugetlb)
+void record_memory_init(struct record_table *table, bool hugetlb)
 {
-	struct session_memory *memory = &table->memory;
+	struct record_memory *memory = &table->memory;
 
-	table->view.v6 = v6;
-	table->view.record_bytes = v6 ? sizeof(struct session_v6) : sizeof(struct session);
+	table->view.record_bytes = table->kind->bytes;
 	memory->fd = -1;
 	memory->hugetlb = hugetlb;
-	memory->block_records = SESSION_BLOCK_BYTES / table->view.record_bytes;
-	memory->first_number = SESSION_HEADER_CHUNKS * SESSION_SMALL_CHUNK_RECORDS;
-	memory->chunk_records = hugetlb ? memory->block_records : SESSION_SMALL_CHUNK_RECORDS;
-	memory->chunk_bytes = hugetlb ? SESSION_BLOCK_BYTES : memory->chunk_records * table->view.record_bytes;
-	memory->chunks_per_block = (SESSION_BLOCK_BYTES + memory->chunk_bytes - 1) / memory->chunk_bytes;
+	memory->block_records = RECORD_BLOCK_BYTES / table->view.record_bytes;
+	memory->first_number = RECORD_HEADER_CHUNKS * RECORD_SMALL_CHUNK;
+	memory->chunk_records = hugetlb ? memory->block_records : RECORD_SMALL_CHUNK;
+	memory->chunk_bytes = hugetlb ? RECORD_BLOCK_BYTES : memory->chunk_records * table->view.record_bytes;
+	memory->chunks_per_block = (RECORD_BLOCK_BYTES + memory->chunk_bytes - 1) / memory->chunk_bytes;
 }
 
-uint32_t session_memory_blocks(const struct session_table *table, uint32_t max_sessions)
+uint32_t record_memory_blocks(const struct record_table *table, uint32_t max)
 {
-	const struct session_memory *memory = &table->memory;
+	const struct record_memory *memory = &table->memory;
 
-	/* One more than the sessions need: a helper thread at work on a block must not keep the worker from the last
+	/* One more than the records need: a helper thread at work on a block must not keep the worker from the last
 	 * ones. */
-	return 1 + (max_sessions + memory->first_number + memory->block_records - 1) / memory->block_records;
+	return 1 + (max + memory->first_number + memory->block_records - 1) / memory->block_records;
 }
 
 /* Address space aligned to 2 MiB, so that huge pages fit. */
 static void *reserve(size_t bytes)
 {
-	size_t room = bytes + SESSION_BLOCK_BYTES;
+	size_t room = bytes + RECORD_BLOCK_BYTES;
 	uint8_t *start = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (start == MAP_FAILED)
 		return NULL;
-	size_t head = -(uintptr_t)start & (SESSION_BLOCK_BYTES - 1);
+	size_t head = -(uintptr_t)start & (RECORD_BLOCK_BYTES - 1);
 	if (head)
 		munmap(start, head);
 	munmap(start + head + bytes, room - head - bytes);
 	return start + head;
 }
 
-int session_memory_map(struct session_table *table, int fd, uint32_t blocks)
+int record_memory_map(struct record_table *table, int fd, uint32_t blocks)
 {
-	struct session_memory *memory = &table->memory;
-	size_t bytes = (size_t)blocks << SESSION_BLOCK_SHIFT;
+	struct record_memory *memory = &table->memory;
+	size_t bytes = (size_t)blocks << RECORD_BLOCK_SHIFT;
 	int flags = MAP_FIXED | MAP_NORESERVE | (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
 	void *start = reserve(bytes);
 
@@ -81,7 +80,7 @@ int session_memory_map(struct session_table *table, int fd, uint32_t blocks)
 		return -ENOMEM;
 	/* Anonymous huge pages are reserved at once, or not to be had: a pool that runs dry later would end growth. */
 	if (fd < 0 && memory->hugetlb)
-		flags = (flags & ~MAP_NORESERVE) | MAP_HUGETLB | SESSION_BLOCK_SHIFT << MAP_HUGE_SHIFT;
+		flags = (flags & ~MAP_NORESERVE) | MAP_HUGETLB | RECORD_BLOCK_SHIFT << MAP_HUGE_SHIFT;
 	if (mmap(start, bytes, PROT_READ | PROT_WRITE, flags, fd, 0) == MAP_FAILED) {
 		int error = errno;
 		munmap(start, bytes);
@@ -91,12 +90,12 @@ int session_memory_map(struct session_table *table, int fd, uint32_t blocks)
 	memory->fd = fd;
 	memory->mapped_bytes = bytes;
 	memory->chunk_count = blocks * memory->chunks_per_block;
-	memory->chunks = (uint8_t *)start + SESSION_CHUNK_STATES_OFFSET;
+	memory->chunks = (uint8_t *)start + RECORD_CHUNK_STATES_OFFSET;
 	table->view.records = start;
 	return 0;
 }
 
-void session_memory_unmap(struct session_table *table)
+void record_memory_unmap(struct record_table *table)
 {
 	if (table->view.records)
 		munmap(table->view.records, table->memory.mapped_bytes);
@@ -116,9 +115,9 @@ static int populate(uint8_t *start, size_t bytes, bool granted)
 }
 
 /* Memory that is certain to be there when it is touched. mapped: page faults are taken now, all of them. */
-static int grant(struct session_table *table, size_t offset, size_t bytes, bool mapped)
+static int grant(struct record_table *table, size_t offset, size_t bytes, bool mapped)
 {
-	const struct session_memory *memory = &table->memory;
+	const struct record_memory *memory = &table->memory;
 
 	if (memory->fd >= 0) {
 		int rc;
@@ -134,23 +133,23 @@ static int grant(struct session_table *table, size_t offset, size_t bytes, bool 
 	return populate(table->view.records + offset, bytes, memory->fd >= 0 || !memory->hugetlb);
 }
 
-int session_memory_prepare_header(struct session_table *table)
+int record_memory_prepare_header(struct record_table *table)
 {
-	const struct session_memory *memory = &table->memory;
-	size_t bytes = (size_t)SESSION_HEADER_CHUNKS * SESSION_SMALL_CHUNK_RECORDS * table->view.record_bytes;
+	const struct record_memory *memory = &table->memory;
+	size_t bytes = (size_t)RECORD_HEADER_CHUNKS * RECORD_SMALL_CHUNK * table->view.record_bytes;
 
-	return grant(table, 0, memory->hugetlb ? (size_t)SESSION_BLOCK_BYTES : bytes, true);
+	return grant(table, 0, memory->hugetlb ? (size_t)RECORD_BLOCK_BYTES : bytes, true);
 }
 
-static size_t chunk_offset(const struct session_table *table, uint32_t chunk)
+static size_t chunk_offset(const struct record_table *table, uint32_t chunk)
 {
-	const struct session_memory *memory = &table->memory;
+	const struct record_memory *memory = &table->memory;
 	size_t block = chunk / memory->chunks_per_block;
 
-	return (block << SESSION_BLOCK_SHIFT) + (size_t)(chunk % memory->chunks_per_block) * memory->chunk_bytes;
+	return (block << RECORD_BLOCK_SHIFT) + (size_t)(chunk % memory->chunks_per_block) * memory->chunk_bytes;
 }
 
-int session_memory_prepare(struct session_table *table, uint32_t first, uint32_t end)
+int record_memory_prepare(struct record_table *table, uint32_t first, uint32_t end)
 {
 	size_t offset = chunk_offset(table, first);
 
@@ -158,23 +157,23 @@ int session_memory_prepare(struct session_table *table, uint32_t first, uint32_t
 }
 
 /* By the worker itself: page faults wait for the cells that are used, a few in each burst instead of all in one. */
-static int prepare_in_worker(struct session_table *table, uint32_t chunk)
+static int prepare_in_worker(struct record_table *table, uint32_t chunk)
 {
 	size_t offset = chunk_offset(table, chunk);
 
 	return grant(table, offset, chunk_offset(table, chunk + 1) - offset, false);
 }
 
-int session_memory_wipe(struct session_table *table, uint32_t first, uint32_t end)
+int record_memory_wipe(struct record_table *table, uint32_t first, uint32_t end)
 {
-	const struct session_memory *memory = &table->memory;
-	size_t header = (size_t)SESSION_HEADER_CHUNKS * SESSION_SMALL_CHUNK_RECORDS * table->view.record_bytes;
+	const struct record_memory *memory = &table->memory;
+	size_t header = (size_t)RECORD_HEADER_CHUNKS * RECORD_SMALL_CHUNK * table->view.record_bytes;
 	size_t start = chunk_offset(table, first), stop = chunk_offset(table, end);
 
 	/* The header's memory is granted, with huge pages up to the end of the first one. */
 	if (start < header && memory->hugetlb) {
-		memset(table->view.records + header, 0, (size_t)SESSION_BLOCK_BYTES - header);
-		start = SESSION_BLOCK_BYTES;
+		memset(table->view.records + header, 0, (size_t)RECORD_BLOCK_BYTES - header);
+		start = RECORD_BLOCK_BYTES;
 	}
 	start = start < header ? header : start;
 	if (start >= stop)
@@ -189,11 +188,11 @@ int session_memory_wipe(struct session_table *table, uint32_t first, uint32_t en
 	return -rc;
 }
 
-void session_memory_chunk_numbers(const struct session_table *table, uint32_t chunk, uint32_t *ret_first,
-				  uint32_t *ret_end)
+void record_memory_chunk_numbers(const struct record_table *table, uint32_t chunk, uint32_t *ret_first,
+				 uint32_t *ret_end)
 {
-	const struct session_memory *memory = &table->memory;
-	uint32_t base = chunk / memory->chunks_per_block << SESSION_BLOCK_INDEX_BITS;
+	const struct record_memory *memory = &table->memory;
+	uint32_t base = chunk / memory->chunks_per_block << RECORD_BLOCK_INDEX_BITS;
 	uint32_t first = chunk % memory->chunks_per_block * memory->chunk_records;
 	uint32_t end = first + memory->chunk_records;
 
@@ -205,9 +204,9 @@ void session_memory_chunk_numbers(const struct session_table *table, uint32_t ch
 
 /* The first chunk that nobody has taken and that is ready or can be made so. Chunks that a helper thread is at work on
  * are passed over: it holds one block at most, and there is one to spare. */
-static bool take_chunk(struct session_table *table)
+static bool take_chunk(struct record_table *table)
 {
-	struct session_memory *memory = &table->memory;
+	struct record_memory *memory = &table->memory;
 	uint32_t chunk = memory->next_chunk;
 
 	for (; chunk < memory->chunk_count; chunk++) {
@@ -228,28 +227,27 @@ static bool take_chunk(struct session_table *table)
 	memory->chunks_in_use++;
 	if (chunk >= memory->top_chunk)
 		memory->top_chunk = chunk + 1;
-	session_memory_chunk_numbers(table, chunk, &memory->fresh, &memory->fresh_end);
+	record_memory_chunk_numbers(table, chunk, &memory->fresh, &memory->fresh_end);
 	while (memory->next_chunk < memory->chunk_count && chunk_load(table, memory->next_chunk) == CHUNK_IN_USE)
 		__atomic_store_n(&memory->next_chunk, memory->next_chunk + 1, __ATOMIC_RELAXED);
 	return true;
 }
 
-static void prefetch_record(const struct session_table *table, uint32_t number)
+static void prefetch_record(const struct record_table *table, uint32_t number)
 {
-	const struct session *session = session_at(&table->view, number);
+	const uint8_t *record = record_at(&table->view, number);
 
-	__builtin_prefetch(&session->dir[0], 1);
-	__builtin_prefetch(&session->dir[1], 1);
-	__builtin_prefetch(&session->state, 1);
+	for (uint32_t offset = 0; offset <= table->kind->tail_offset; offset += 64)
+		__builtin_prefetch(record + offset, 1);
 }
 
-uint32_t session_memory_take(struct session_table *table)
+uint32_t record_memory_take(struct record_table *table)
 {
-	struct session_memory *memory = &table->memory;
+	struct record_memory *memory = &table->memory;
 	uint32_t number = memory->free_head;
 
 	if (number) {
-		memory->free_head = session_at(&table->view, number)->wheel_next;
+		memory->free_head = record_tail_at(table, number)->wheel_next;
 		if (memory->free_head)
 			prefetch_record(table, memory->free_head);
 		return number;
@@ -261,32 +259,32 @@ uint32_t session_memory_take(struct session_table *table)
 	return memory->fresh++;
 }
 
-void session_memory_give(struct session_table *table, uint32_t number)
+void record_memory_give(struct record_table *table, uint32_t number)
 {
-	session_at(&table->view, number)->wheel_next = table->memory.free_head;
+	record_tail_at(table, number)->wheel_next = table->memory.free_head;
 	table->memory.free_head = number;
 }
 
 /* Helper thread: a whole untouched block as one huge page. All its chunks are claimed first, for a huge page takes
  * longer to clear than a worker that touched it could wait. Returns 0, -ENOSPC or 1: not to be had this way. */
-static int prepare_block(struct session_table *table, uint32_t first)
+static int prepare_block(struct record_table *table, uint32_t first)
 {
-	struct session_memory *memory = &table->memory;
+	struct record_memory *memory = &table->memory;
 	uint32_t end = first + memory->chunks_per_block, claimed = first;
 
 	while (claimed < end && chunk_claim(table, claimed))
 		claimed++;
 	int rc = claimed < end;
 	if (rc == 0) {
-		madvise(table->view.records + chunk_offset(table, first), SESSION_BLOCK_BYTES, MADV_HUGEPAGE);
-		rc = session_memory_prepare(table, first, end);
+		madvise(table->view.records + chunk_offset(table, first), RECORD_BLOCK_BYTES, MADV_HUGEPAGE);
+		rc = record_memory_prepare(table, first, end);
 	}
 	while (claimed-- > first)
 		chunk_store(table, claimed, rc ? CHUNK_NONE : CHUNK_READY);
 	return rc;
 }
 
-static int prepare_chunk(struct session_table *table, uint32_t chunk)
+static int prepare_chunk(struct record_table *table, uint32_t chunk)
 {
 	if (chunk_load(table, chunk) != CHUNK_NONE)
 		return 0;
@@ -297,15 +295,15 @@ static int prepare_chunk(struct session_table *table, uint32_t chunk)
 	}
 	if (!chunk_claim(table, chunk))
 		return 0;
-	int rc = session_memory_prepare(table, chunk, chunk + 1);
+	int rc = record_memory_prepare(table, chunk, chunk + 1);
 	chunk_store(table, chunk, rc ? CHUNK_NONE : CHUNK_READY);
 	return rc;
 }
 
 /* How many cells should be ready, those in use included: a quarter more than now, within limits. */
-static uint32_t wanted_records(const struct session_table *table, uint32_t count)
+static uint32_t wanted_records(const struct record_table *table, uint32_t count)
 {
-	const struct session_memory *memory = &table->memory;
+	const struct record_memory *memory = &table->memory;
 	uint32_t ahead = count / 4;
 
 	if (!count || count >= table->max)
@@ -318,9 +316,9 @@ static uint32_t wanted_records(const struct session_table *table, uint32_t count
 	return count + (ahead < AHEAD_RECORDS_MAX ? ahead : AHEAD_RECORDS_MAX);
 }
 
-int session_memory_grow_ahead(struct session_table *table)
+int record_memory_grow_ahead(struct record_table *table)
 {
-	struct session_memory *memory = &table->memory;
+	struct record_memory *memory = &table->memory;
 	uint32_t count = __atomic_load_n(&table->count, __ATOMIC_RELAXED);
 	uint32_t start = __atomic_load_n(&memory->next_chunk, __ATOMIC_RELAXED);
 	/* The last chunk of a block is shorter than the others. */

@@ -1,43 +1,43 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The hash index of a session table: linear hashing over buckets of one cache line.
+/* The hash index of a table: linear hashing over buckets of one cache line.
  *
- * A full bucket continues in overflow buckets. When the mean load reaches SESSION_BUCKET_LOAD an insertion splits one
+ * A full bucket continues in overflow buckets. When the mean load reaches RECORD_BUCKET_LOAD an insertion splits one
  * bucket, in order, so that the index grows a little with every insertion and never as a whole. Entries hold the full
- * hash: splitting touches no session. The arrays are reserved address space that fills up with use. */
-#include "device/packet/session_priv.h"
+ * hash: splitting touches no record. The arrays are reserved address space that fills up with use. */
+#include "device/packet/record_priv.h"
 
 #include <errno.h>
 #include <sys/mman.h>
 
 enum {
-	ENTRIES = SESSION_BUCKET_ENTRIES,
-	LINK = SESSION_BUCKET_ENTRIES, /* hashes[LINK] is the overflow bucket */
+	ENTRIES = RECORD_BUCKET_ENTRIES,
+	LINK = RECORD_BUCKET_ENTRIES, /* hashes[LINK] is the overflow bucket */
 	HUGE_BYTES = 2 << 20,
 	SMALL_STEP_BYTES = 256 << 10,
 };
 
 /* A free entry matches no lookup: its hash leads to another bucket. */
-static void entry_free(struct session_bucket *bucket, unsigned place)
+static void entry_free(struct record_bucket *bucket, unsigned place)
 {
 	bucket->hashes[place] ^= 1;
 	bucket->numbers[place] = 0;
 }
 
-static struct session_bucket *next_bucket(const struct session_table *table, const struct session_bucket *bucket)
+static struct record_bucket *next_bucket(const struct record_table *table, const struct record_bucket *bucket)
 {
 	uint32_t next = bucket->hashes[LINK];
 	return next ? &table->index.overflow[next] : NULL;
 }
 
-int session_index_init(struct session_table *table, uint32_t max_sessions, bool huge_pages)
+int record_index_init(struct record_table *table, uint32_t max, bool huge_pages)
 {
-	struct session_index *index = &table->index;
-	uint32_t limit = max_sessions / SESSION_BUCKET_LOAD + 1;
+	struct record_index *index = &table->index;
+	uint32_t limit = max / RECORD_BUCKET_LOAD + 1;
 
-	index->bucket_limit = limit < SESSION_MIN_BUCKETS ? SESSION_MIN_BUCKETS : limit;
+	index->bucket_limit = limit < RECORD_MIN_BUCKETS ? RECORD_MIN_BUCKETS : limit;
 	index->overflow_limit = index->bucket_limit / 4 + 1024;
-	size_t buckets = (size_t)index->bucket_limit * sizeof(struct session_bucket);
-	size_t overflow = (size_t)index->overflow_limit * sizeof(struct session_bucket);
+	size_t buckets = (size_t)index->bucket_limit * sizeof(struct record_bucket);
+	size_t overflow = (size_t)index->overflow_limit * sizeof(struct record_bucket);
 	/* Buckets, rounded up, so that huge pages end with them, then overflow buckets. */
 	buckets = (buckets + HUGE_BYTES - 1) & ~(size_t)(HUGE_BYTES - 1);
 	size_t bytes = buckets + overflow + HUGE_BYTES;
@@ -54,24 +54,24 @@ int session_index_init(struct session_table *table, uint32_t max_sessions, bool 
 	if (huge_pages && madvise(start, HUGE_BYTES, MADV_HUGEPAGE) == 0)
 		madvise(start, HUGE_BYTES, MADV_POPULATE_WRITE);
 	index->mapped_bytes = buckets + overflow;
-	index->overflow = (struct session_bucket *)(start + buckets);
+	index->overflow = (struct record_bucket *)(start + buckets);
 	index->overflow_used = 1;
-	table->view.buckets = (struct session_bucket *)start;
-	table->view.bucket_count = SESSION_MIN_BUCKETS;
-	table->view.bucket_mask = SESSION_MIN_BUCKETS - 1;
+	table->view.buckets = (struct record_bucket *)start;
+	table->view.bucket_count = RECORD_MIN_BUCKETS;
+	table->view.bucket_mask = RECORD_MIN_BUCKETS - 1;
 	return 0;
 }
 
-void session_index_fini(struct session_table *table)
+void record_index_fini(struct record_table *table)
 {
 	if (table->view.buckets)
 		munmap(table->view.buckets, table->index.mapped_bytes);
 	table->view.buckets = NULL;
 }
 
-void session_index_presize(struct session_table *table, uint32_t count)
+void record_index_presize(struct record_table *table, uint32_t count)
 {
-	uint32_t buckets = count / SESSION_BUCKET_LOAD + 1;
+	uint32_t buckets = count / RECORD_BUCKET_LOAD + 1;
 
 	if (buckets > table->index.bucket_limit)
 		buckets = table->index.bucket_limit;
@@ -80,10 +80,10 @@ void session_index_presize(struct session_table *table, uint32_t count)
 	table->view.bucket_count = buckets;
 	while (table->view.bucket_mask < buckets - 1)
 		table->view.bucket_mask = table->view.bucket_mask * 2 + 1;
-	session_index_grow_ahead(table);
+	record_index_grow_ahead(table);
 }
 
-static uint32_t overflow_new(struct session_index *index)
+static uint32_t overflow_new(struct record_index *index)
 {
 	uint32_t number = index->overflow_free;
 
@@ -95,17 +95,17 @@ static uint32_t overflow_new(struct session_index *index)
 	} else {
 		return 0;
 	}
-	index->overflow[number] = (struct session_bucket){ 0 };
+	index->overflow[number] = (struct record_bucket){ 0 };
 	return number;
 }
 
-static void overflow_free(struct session_index *index, uint32_t number)
+static void overflow_free(struct record_index *index, uint32_t number)
 {
 	index->overflow[number].hashes[LINK] = index->overflow_free;
 	index->overflow_free = number;
 }
 
-static bool bucket_put(struct session_bucket *bucket, uint32_t hash, uint32_t number)
+static bool bucket_put(struct record_bucket *bucket, uint32_t hash, uint32_t number)
 {
 	for (unsigned i = 0; i < ENTRIES; i++) {
 		if (!bucket->numbers[i]) {
@@ -117,13 +117,13 @@ static bool bucket_put(struct session_bucket *bucket, uint32_t hash, uint32_t nu
 	return false;
 }
 
-static bool chain_put(struct session_table *table, struct session_bucket *bucket, uint32_t hash, uint32_t number)
+static bool chain_put(struct record_table *table, struct record_bucket *bucket, uint32_t hash, uint32_t number)
 {
 	unsigned length = 1;
 
 	while (!bucket_put(bucket, hash, number)) {
 		if (!bucket->hashes[LINK]) {
-			uint32_t link = length < SESSION_MAX_CHAIN ? overflow_new(&table->index) : 0;
+			uint32_t link = length < RECORD_MAX_CHAIN ? overflow_new(&table->index) : 0;
 			if (!link)
 				return false;
 			bucket->hashes[LINK] = link;
@@ -135,13 +135,13 @@ static bool chain_put(struct session_table *table, struct session_bucket *bucket
 }
 
 /* Takes all entries out of a chain and frees its overflow buckets. */
-static unsigned chain_empty(struct session_table *table, struct session_bucket *first, uint32_t *hashes,
+static unsigned chain_empty(struct record_table *table, struct record_bucket *first, uint32_t *hashes,
 			    uint32_t *numbers)
 {
 	unsigned count = 0;
 	uint32_t link = first->hashes[LINK];
 
-	for (struct session_bucket *bucket = first; bucket; bucket = next_bucket(table, bucket)) {
+	for (struct record_bucket *bucket = first; bucket; bucket = next_bucket(table, bucket)) {
 		for (unsigned i = 0; i < ENTRIES; i++) {
 			if (!bucket->numbers[i])
 				continue;
@@ -154,19 +154,19 @@ static unsigned chain_empty(struct session_table *table, struct session_bucket *
 		overflow_free(&table->index, link);
 		link = next;
 	}
-	*first = (struct session_bucket){ 0 };
+	*first = (struct record_bucket){ 0 };
 	return count;
 }
 
 /* Splits the bucket whose turn it is. Needs no more overflow buckets than it frees. */
-static void split(struct session_table *table)
+static void split(struct record_table *table)
 {
-	struct session_table_view *view = &table->view;
-	uint32_t hashes[SESSION_MAX_CHAIN * ENTRIES], numbers[SESSION_MAX_CHAIN * ENTRIES];
+	struct record_view *view = &table->view;
+	uint32_t hashes[RECORD_MAX_CHAIN * ENTRIES], numbers[RECORD_MAX_CHAIN * ENTRIES];
 
 	if (view->bucket_count > view->bucket_mask)
 		view->bucket_mask = view->bucket_mask * 2 + 1;
-	struct session_bucket *old = &view->buckets[view->bucket_count & view->bucket_mask >> 1];
+	struct record_bucket *old = &view->buckets[view->bucket_count & view->bucket_mask >> 1];
 	unsigned count = chain_empty(table, old, hashes, numbers);
 
 	__atomic_store_n(&view->bucket_count, view->bucket_count + 1, __ATOMIC_RELAXED);
@@ -174,27 +174,27 @@ static void split(struct session_table *table)
 	__builtin_prefetch(old + 1, 1);
 	__builtin_prefetch(&view->buckets[view->bucket_count], 1);
 	for (unsigned i = 0; i < count; i++)
-		chain_put(table, session_bucket_of(view, hashes[i]), hashes[i], numbers[i]);
+		chain_put(table, record_bucket_of(view, hashes[i]), hashes[i], numbers[i]);
 }
 
-bool session_index_insert(struct session_table *table, uint32_t hash, uint32_t number)
+bool record_index_insert(struct record_table *table, uint32_t hash, uint32_t number)
 {
-	const struct session_table_view *view = &table->view;
+	const struct record_view *view = &table->view;
 
-	if (!chain_put(table, session_bucket_of(view, hash), hash, number))
+	if (!chain_put(table, record_bucket_of(view, hash), hash, number))
 		return false;
 	/* Two at most, so that an index that fell behind catches up without a pause. */
 	for (unsigned i = 0; i < 2; i++)
-		if (table->count >= (uint64_t)view->bucket_count * SESSION_BUCKET_LOAD &&
+		if (table->count >= (uint64_t)view->bucket_count * RECORD_BUCKET_LOAD &&
 		    view->bucket_count < table->index.bucket_limit)
 			split(table);
 	return true;
 }
 
 /* Moves the last entry of the chain into the place that has become free, so that only the last bucket has gaps. */
-static void fill_gap(struct session_table *table, struct session_bucket *gap, unsigned place)
+static void fill_gap(struct record_table *table, struct record_bucket *gap, unsigned place)
 {
-	struct session_bucket *before = NULL, *last = gap;
+	struct record_bucket *before = NULL, *last = gap;
 
 	while (last->hashes[LINK]) {
 		before = last;
@@ -219,10 +219,10 @@ static void fill_gap(struct session_table *table, struct session_bucket *gap, un
 }
 
 /* An overflow bucket that its last entry left is freed; bucket is the chain's first. */
-static void drop_empty_tail(struct session_table *table, struct session_bucket *bucket)
+static void drop_empty_tail(struct record_table *table, struct record_bucket *bucket)
 {
 	while (bucket->hashes[LINK]) {
-		struct session_bucket *next = next_bucket(table, bucket);
+		struct record_bucket *next = next_bucket(table, bucket);
 		uint32_t used = 0;
 
 		for (unsigned i = 0; i < ENTRIES; i++)
@@ -236,11 +236,11 @@ static void drop_empty_tail(struct session_table *table, struct session_bucket *
 	}
 }
 
-void session_index_remove(struct session_table *table, uint32_t hash, uint32_t number)
+void record_index_remove(struct record_table *table, uint32_t hash, uint32_t number)
 {
-	struct session_bucket *first = session_bucket_of(&table->view, hash);
+	struct record_bucket *first = record_bucket_of(&table->view, hash);
 
-	for (struct session_bucket *bucket = first; bucket; bucket = next_bucket(table, bucket)) {
+	for (struct record_bucket *bucket = first; bucket; bucket = next_bucket(table, bucket)) {
 		for (unsigned i = 0; i < ENTRIES; i++) {
 			if (bucket->numbers[i] != number)
 				continue;
@@ -278,9 +278,9 @@ static void populate_ahead(void *array, size_t *ready, size_t used, size_t ahead
 
 /* Helper thread: maps the pages that the next splits will write. With huge pages a whole one is always in reserve: the
  * worker must not be the one who has to clear it. */
-void session_index_grow_ahead(struct session_table *table)
+void record_index_grow_ahead(struct record_table *table)
 {
-	struct session_index *index = &table->index;
+	struct record_index *index = &table->index;
 	size_t used = (size_t)__atomic_load_n(&table->view.bucket_count, __ATOMIC_RELAXED) * 64;
 	size_t overflow = (size_t)__atomic_load_n(&index->overflow_used, __ATOMIC_RELAXED) * 64;
 	size_t limit = (size_t)((uint8_t *)index->overflow - (uint8_t *)table->view.buckets);
