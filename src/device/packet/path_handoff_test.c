@@ -1,40 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Packets that another worker owns: handed over as they came, and what the path has found out of them is not lost. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
+#include "device/packet/path_fixture.h"
+
 #include <netinet/in.h>
 #include "device/packet/packet_priv.h"
-#include "device/packet/path_harness.h"
 #include "device/packet/segment.h"
-
-static struct harness *h;
-static struct frame frame, inner, result;
-
-static int setup(void **state)
-{
-	h = harness_new();
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	harness_free(h);
-	return test_pool_used() ? -1 : 0;
-}
-
-static void expect_out(unsigned count, uint16_t iface)
-{
-	assert_int_equal(h->out_count, count);
-	for (unsigned i = 0; i < count; i++)
-		assert_int_equal(h->out_iface[i], iface);
-}
-
-static const struct frame_spec a_to_b = { .payload = 100 };
-static const struct tunnel_spec from_peer = { .vni = HARNESS_VNI,
-					      .src_mac = "02:00:00:00:01:01",
-					      .dst_mac = "02:00:00:00:01:02" };
 
 /* A worker that owns no slots hands every frame on as it came; the owner takes it from there. */
 static void handoff(void **state)
@@ -146,11 +116,10 @@ static void handoff_with_outer_checksum(void **state)
 
 int main(void)
 {
-#define test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		test(handoff),
-		test(handoff_with_requests),
-		test(handoff_with_outer_checksum),
+		PATH_CASE(handoff),
+		PATH_CASE(handoff_with_requests),
+		PATH_CASE(handoff_with_outer_checksum),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
