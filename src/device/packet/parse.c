@@ -146,8 +146,9 @@ static enum drop_reason parse_fragment(struct parse *p, uint32_t offset, bool mo
 		return DROP_FRAGMENT_INVALID;
 	if (offset == 0)
 		return DROP_NONE;
-	/* RFC 1858: a fragment that would rewrite the flags of its first fragment's TCP header. */
-	if (info->proto == IPPROTO_TCP && offset < TCP_BYTES)
+	/* RFC 1858: a fragment that would rewrite the flags of its first fragment's TCP header. In IPv6 it need not say
+	 * that it is TCP's: the receiver goes by the first one (RFC 8200 4.5). */
+	if ((info->proto == IPPROTO_TCP || info->flags & PACKET_F_IPV6) && offset < TCP_BYTES)
 		return DROP_FRAGMENT_INVALID;
 	info->flags |= PACKET_F_LATER;
 	packet_fragment_key(info, &info->key);

@@ -537,7 +537,7 @@ static bool embedded_key(const struct frame_spec *original, bool v6, uint32_t cu
 
 static void icmp_errors(void **state)
 {
-	static uint8_t fragment[8] = { IPPROTO_UDP, 0, 0, 0x08, 1, 2, 3, 4 };
+	static uint8_t fragment[8] = { IPPROTO_UDP, 0, 0, 0x40, 1, 2, 3, 4 };
 	static const struct frame_spec originals[] = {
 		{ .proto = IPPROTO_UDP },
 		{ .proto = IPPROTO_TCP, .ip_options_length = 8 },

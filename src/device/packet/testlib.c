@@ -134,6 +134,35 @@ static int checksum_offset(uint8_t proto)
 	}
 }
 
+static bool is_extension(uint8_t proto)
+{
+	return proto == IPPROTO_HOPOPTS || proto == IPPROTO_ROUTING || proto == IPPROTO_DSTOPTS ||
+	       proto == IPPROTO_FRAGMENT;
+}
+
+static uint32_t extension_bytes(uint8_t proto, const uint8_t *header)
+{
+	return proto == IPPROTO_FRAGMENT ? 8 : (header[1] + 1) * 8u;
+}
+
+/* A fragment, but no atomic one. */
+static bool is_piece(const uint8_t *ip)
+{
+	uint32_t offset = 40, end = 40u + get16(ip + 4);
+	uint8_t proto = ip[6];
+
+	if (ip[0] >> 4 == 4)
+		return get16(ip + 6) & 0x3fff;
+	while (offset + 8 <= end && is_extension(proto)) {
+		const uint8_t *header = ip + offset;
+		if (proto == IPPROTO_FRAGMENT && get16(header + 2) & 0xfff9)
+			return true;
+		offset += extension_bytes(proto, header);
+		proto = header[0];
+	}
+	return false;
+}
+
 /* Where the upper-layer header of the IP packet at ip is: offset from ip and protocol; behind extension headers. */
 static uint32_t upper(const uint8_t *ip, uint8_t *ret_proto)
 {
@@ -144,9 +173,8 @@ static uint32_t upper(const uint8_t *ip, uint8_t *ret_proto)
 		return (ip[0] & 15) * 4u;
 	}
 	*ret_proto = ip[6];
-	while (offset + 8 <= end && (*ret_proto == IPPROTO_HOPOPTS || *ret_proto == IPPROTO_ROUTING ||
-				     *ret_proto == IPPROTO_DSTOPTS || *ret_proto == IPPROTO_FRAGMENT)) {
-		uint32_t bytes = *ret_proto == IPPROTO_FRAGMENT ? 8 : (ip[offset + 1] + 1) * 8u;
+	while (offset + 8 <= end && is_extension(*ret_proto)) {
+		uint32_t bytes = extension_bytes(*ret_proto, ip + offset);
 		*ret_proto = ip[offset];
 		offset += bytes;
 	}
@@ -333,9 +361,7 @@ static const char *packet_fault(const uint8_t *ip, uint32_t length)
 		return "IP length";
 	if (!v6 && reference_checksum(ip, (ip[0] & 15) * 4u, 0) != 0)
 		return "IPv4 header checksum";
-	if (!v6 && get16(ip + 6) & 0x3fff)
-		return NULL;
-	if (v6 && ip[6] == IPPROTO_FRAGMENT && length >= 48 && get16(ip + 42) & 0xfff9)
+	if (is_piece(ip))
 		return NULL;
 	uint32_t header = upper(ip, &proto);
 	int offset = checksum_offset(proto);
