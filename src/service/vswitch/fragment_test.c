@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Fragments: in any order, of both families, locally and through tunnels; none without its first one. */
+#include "service/vswitch/testpackets.h"
 #include "service/vswitch/testworld.h"
 
 #include <netinet/in.h>
@@ -7,62 +8,22 @@
 
 enum { DATAGRAM = 3000, PART = 1200 };
 
-/* A datagram cut into pieces, by the book (RFC 791, RFC 8200 4.5). */
+/* A datagram cut into pieces. */
 struct cut {
 	struct frame piece[4];
 	unsigned count;
 };
 
-static void store16(uint8_t *at, unsigned value)
-{
-	at[0] = (uint8_t)(value >> 8);
-	at[1] = (uint8_t)value;
-}
-
-static void cut_v4(const struct frame *whole, uint16_t id, struct cut *cut)
-{
-	for (uint32_t at = 34; at < whole->length; at += PART) {
-		uint32_t bytes = RTE_MIN((uint32_t)PART, whole->length - at);
-		struct frame *piece = &cut->piece[cut->count++];
-		memcpy(piece->bytes, whole->bytes, 34);
-		memcpy(piece->bytes + 34, whole->bytes + at, bytes);
-		piece->length = 34 + bytes;
-		store16(piece->bytes + 16, 20 + bytes);
-		store16(piece->bytes + 18, id);
-		store16(piece->bytes + 20, (at - 34) / 8 | (at + bytes < whole->length ? 0x2000 : 0));
-		store16(piece->bytes + 24, 0);
-		store16(piece->bytes + 24, reference_checksum(piece->bytes + 14, 20, 0));
-	}
-}
-
-static void cut_v6(const struct frame *whole, uint32_t id, struct cut *cut)
-{
-	for (uint32_t at = 54; at < whole->length; at += PART) {
-		uint32_t bytes = RTE_MIN((uint32_t)PART, whole->length - at);
-		struct frame *piece = &cut->piece[cut->count++];
-		memcpy(piece->bytes, whole->bytes, 54);
-		uint8_t *header = piece->bytes + 54;
-		memset(header, 0, 8);
-		header[0] = whole->bytes[20];
-		piece->bytes[20] = IPPROTO_FRAGMENT;
-		store16(header + 2, (at - 54) | (at + bytes < whole->length));
-		store16(header + 4, id >> 16);
-		store16(header + 6, id & 0xffff);
-		memcpy(header + 8, whole->bytes + at, bytes);
-		piece->length = 54 + 8 + bytes;
-		store16(piece->bytes + 18, 8 + bytes);
-	}
-}
-
 static void cut(const struct frame_spec *spec, uint32_t id, struct cut *ret)
 {
 	static struct frame whole;
 	frame_build(&whole, spec);
+	uint32_t data = whole.length - (whole.bytes[14] >> 4 == 4 ? 34 : 54);
 	ret->count = 0;
-	if (whole.bytes[14] >> 4 == 4)
-		cut_v4(&whole, (uint16_t)id, ret);
-	else
-		cut_v6(&whole, id, ret);
+	for (uint32_t at = 0; at < data; at += PART) {
+		struct piece_spec piece = { id, at, RTE_MIN((uint32_t)PART, data - at), at + PART < data, 0 };
+		frame_piece(&ret->piece[ret->count++], &whole, &piece);
+	}
 }
 
 static struct cut pieces;

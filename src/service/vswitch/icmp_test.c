@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* ICMP errors: those of tenants and routers reach the flow that they are about and nothing else; those of our own say
  * the right thing to the right one, and not too often. */
+#include "service/vswitch/testpackets.h"
 #include "service/vswitch/testworld.h"
 
 #include <netinet/in.h>
@@ -11,19 +12,8 @@
 static void build_error(struct frame *ret, const char *from, const char *to, const char *src_mac, uint8_t type,
 			uint8_t code, const struct frame *quoted, uint32_t quoted_bytes)
 {
-	bool v4 = test_ip(from).family == IP_V4;
-	struct frame_spec spec = {
-		.src_mac = src_mac,
-		.src = from,
-		.dst = to,
-		.proto = v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6,
-		.dst_port = (uint16_t)(type << 8 | code),
-		.payload = RTE_MIN(quoted_bytes, quoted->length - 14),
-	};
-	frame_build(ret, &spec);
-	memcpy(ret->bytes + (v4 ? 42 : 62), quoted->bytes + 14, spec.payload);
-	memset(ret->bytes + (v4 ? 38 : 58), 0, 4);
-	frame_fix(ret, 14);
+	struct error_spec spec = { src_mac, from, to, type, code, 0, quoted, quoted_bytes };
+	frame_icmp_error(ret, &spec);
 }
 
 static const struct family {
