@@ -180,8 +180,12 @@ static void punt_drain(void *arg)
 	/* A bounded number: a flood of ARP must not keep control from its other work. */
 	for (unsigned turn = 0; turn < PUNT_TURNS; turn++) {
 		count = rte_ring_dequeue_burst(vswitch->dp.punt, packets, PUNT_BURST, NULL);
-		for (unsigned i = 0; i < count; i++)
-			underlay_receive(vswitch, packets[i]);
+		for (unsigned i = 0; i < count; i++) {
+			struct rte_mbuf *answer = underlay_receive(vswitch, packets[i]);
+
+			if (answer)
+				control_send(vswitch, answer->port, answer);
+		}
 		if (count < PUNT_BURST)
 			break;
 	}

@@ -9,9 +9,13 @@
 #include <rte_ether.h>
 #include <rte_ip.h>
 #include <rte_mbuf.h>
+#include "device/packet/segment.h"
+#include "service/vswitch/frame.h"
 #include "service/vswitch/vswitch_priv.h"
 
-static const struct mac_addr broadcast = { { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff } };
+static const struct mac_addr broadcast = { { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff } },
+			     all_nodes_mac = { { 0x33, 0x33, 0, 0, 0, 1 } };
+static const uint8_t all_nodes[16] = { 0xff, 2, [15] = 1 };
 
 /* ND message with one link-layer address option: RFC 4861 4.3, 4.4, 4.6.1. */
 struct nd_frame {
@@ -126,8 +130,6 @@ struct rte_mbuf *underlay_request(struct vswitch *vswitch, const struct control_
 
 struct rte_mbuf *underlay_announcement(struct vswitch *vswitch, const struct control_underlay *underlay)
 {
-	static const uint8_t all_nodes[16] = { 0xff, 2, [15] = 1 };
-	static const struct mac_addr all_nodes_mac = { { 0x33, 0x33, 0, 0, 0, 1 } };
 	const struct dp_local_vtep *local = underlay->record;
 
 	if (local->address.family == IP_V4)
@@ -177,25 +179,22 @@ static void learn(struct vswitch *vswitch, const struct origin *origin, const st
 			neighbour_learn(vswitch, vswitch->underlays[i], address, mac);
 }
 
-static void arp_receive(struct vswitch *vswitch, const struct origin *origin, const struct rte_arp_hdr *arp)
+static struct rte_mbuf *arp_receive(struct vswitch *vswitch, const struct origin *origin, const struct rte_arp_hdr *arp)
 {
 	struct ip_addr sender = address_of(&arp->arp_data.arp_sip, IP_V4),
 		       target = address_of(&arp->arp_data.arp_tip, IP_V4);
 	struct control_underlay *underlay;
 	struct mac_addr sender_mac;
-	struct rte_mbuf *m;
 
 	if (arp->arp_hardware != htons(RTE_ARP_HRD_ETHER) || arp->arp_protocol != htons(RTE_ETHER_TYPE_IPV4) ||
 	    arp->arp_hlen != 6 || arp->arp_plen != 4)
-		return;
+		return NULL;
 	memcpy(sender_mac.bytes, &arp->arp_data.arp_sha, 6);
 	learn(vswitch, origin, &sender, &sender_mac);
 	underlay = underlay_with(vswitch, origin, &target);
 	if (!underlay || arp->arp_opcode != htons(RTE_ARP_OP_REQUEST) || mac_is_multicast(&sender_mac))
-		return;
-	m = arp_new(vswitch, underlay->record, &sender_mac, RTE_ARP_OP_REPLY, sender_mac.bytes, sender.bytes);
-	if (m)
-		control_send(vswitch, origin->iface, m);
+		return NULL;
+	return arp_new(vswitch, underlay->record, &sender_mac, RTE_ARP_OP_REPLY, sender_mac.bytes, sender.bytes);
 }
 
 static bool is_unspecified(const struct ip_addr *address)
@@ -205,49 +204,49 @@ static bool is_unspecified(const struct ip_addr *address)
 	return memcmp(address->bytes, zero, sizeof(zero)) == 0;
 }
 
-/* The link-layer address option of `type`, or NULL. */
-static const uint8_t *link_option(const uint8_t *options, size_t bytes, uint8_t type)
+/* Finds the link-layer address option of `type`, if there is one; false if the options are none (RFC 4861 4.6). */
+static bool link_option(const uint8_t *options, size_t bytes, uint8_t type, const uint8_t **ret_mac)
 {
-	while (bytes >= 8) {
-		size_t length = options[1] * 8u;
+	while (bytes > 0) {
+		size_t length = bytes >= 8 ? options[1] * 8u : 0;
 
 		if (length == 0 || length > bytes)
-			return NULL;
+			return false;
 		if (options[0] == type && length == 8)
-			return options + 2;
+			*ret_mac = options + 2;
 		options += length;
 		bytes -= length;
 	}
-	return NULL;
+	return true;
 }
 
-static void nd_receive(struct vswitch *vswitch, const struct origin *origin, const struct rte_ipv6_hdr *ip,
-		       const uint8_t *message, size_t bytes)
+static struct rte_mbuf *nd_receive(struct vswitch *vswitch, const struct origin *origin, const struct rte_ipv6_hdr *ip,
+				   const uint8_t *message, size_t bytes)
 {
 	bool solicit = message[0] == ND_NEIGHBOR_SOLICIT;
-	const uint8_t *mac = bytes < 24 ? NULL
-					: link_option(message + 24, bytes - 24,
-						      solicit ? ND_OPT_SOURCE_LINKADDR : ND_OPT_TARGET_LINKADDR);
 	struct ip_addr source = address_of(&ip->src_addr, IP_V6), target;
 	struct control_underlay *underlay;
 	/* RFC 4861 7.2.2: a unicast solicitation may leave the option out. */
 	struct mac_addr sender = origin->source;
+	const uint8_t *mac = NULL;
 
-	if (bytes < 24 || ip->hop_limits != 255 || message[1] != 0)
-		return;
+	if (bytes < 24 || ip->hop_limits != 255 || message[1] != 0 ||
+	    !link_option(message + 24, bytes - 24, solicit ? ND_OPT_SOURCE_LINKADDR : ND_OPT_TARGET_LINKADDR, &mac))
+		return NULL;
 	target = address_of(message + 8, IP_V6);
-	if (mac)
+	if (mac) {
 		memcpy(sender.bytes, mac, 6);
-	if (mac)
 		learn(vswitch, origin, solicit ? &source : &target, &sender);
+	}
 	underlay = underlay_with(vswitch, origin, &target);
-	if (!solicit || !underlay || mac_is_multicast(&sender) || is_unspecified(&source))
-		return;
-	struct rte_mbuf *m = nd_new(vswitch, underlay->record, &sender, source.bytes, ND_NEIGHBOR_ADVERT,
-				    ntohl(ND_NA_FLAG_SOLICITED | ND_NA_FLAG_OVERRIDE), target.bytes);
-
-	if (m)
-		control_send(vswitch, origin->iface, m);
+	if (!solicit || !underlay || mac_is_multicast(&sender) || ip_is_multicast(&source))
+		return NULL;
+	/* Somebody tries whether our address is free: all are told that it is not (RFC 4862 5.4.3). */
+	if (is_unspecified(&source))
+		return nd_new(vswitch, underlay->record, &all_nodes_mac, all_nodes, ND_NEIGHBOR_ADVERT,
+			      ntohl(ND_NA_FLAG_OVERRIDE), target.bytes);
+	return nd_new(vswitch, underlay->record, &sender, source.bytes, ND_NEIGHBOR_ADVERT,
+		      ntohl(ND_NA_FLAG_SOLICITED | ND_NA_FLAG_OVERRIDE), target.bytes);
 }
 
 static void swap(void *a, void *b, size_t bytes)
@@ -259,29 +258,45 @@ static void swap(void *a, void *b, size_t bytes)
 	memcpy(b, copy, bytes);
 }
 
-/* Turns an echo request to one of our addresses into its reply and sends it; true if it was one (m is then consumed).
- */
-static bool echo_answer(struct vswitch *vswitch, const struct origin *origin, struct rte_mbuf *m, uint8_t *l3,
-			uint8_t *icmp, bool v6)
+/* A host's, so that it can be answered (RFC 1122 3.2.1.3, RFC 4443 2.2). */
+static bool is_host(const struct ip_addr *address)
 {
-	uint8_t *ether = rte_pktmbuf_mtod(m, uint8_t *);
-	struct ip_addr to = address_of(l3 + (v6 ? 24 : 16), v6 ? IP_V6 : IP_V4);
-	uint32_t sum = (uint16_t) ~(icmp[2] | icmp[3] << 8);
-	uint16_t old_word = icmp[0], new_word;
+	bool broadcast_v4 = address->family == IP_V4 && address->bytes[0] >= 224;
 
-	if (icmp[0] != (v6 ? ICMP6_ECHO_REQUEST : ICMP_ECHO) || !underlay_with(vswitch, origin, &to))
-		return false;
-	swap(ether, ether + 6, 6);
+	return !is_unspecified(address) && !ip_is_multicast(address) && !broadcast_v4;
+}
+
+/* An echo request to one of our addresses, `bytes` long from icmp on, becomes its reply: m, or NULL if it is no such
+ * thing. */
+static struct rte_mbuf *echo_answer(struct vswitch *vswitch, const struct origin *origin, struct rte_mbuf *m,
+				    uint8_t *l3, uint8_t *icmp, size_t bytes)
+{
+	bool v6 = l3[0] >> 4 == 6;
+	uint8_t *ether = rte_pktmbuf_mtod(m, uint8_t *);
+	struct ip_addr from = address_of(l3 + (v6 ? 8 : 12), v6 ? IP_V6 : IP_V4);
+	struct ip_addr to = address_of(l3 + (v6 ? 24 : 16), v6 ? IP_V6 : IP_V4);
+	uint8_t proto = v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP;
+	uint16_t old_word, new_word, checksum;
+
+	struct control_underlay *underlay = underlay_with(vswitch, origin, &to);
+
+	/* Nor is answered what was sent to many (RFC 1122 3.3.6). */
+	if (icmp[0] != (v6 ? ICMP6_ECHO_REQUEST : ICMP_ECHO) || !underlay || !is_host(&from) || ether[0] & 1 ||
+	    mac_is_multicast(&origin->source) ||
+	    !l4_checksum_ok(m, &from, &to, proto, (uint32_t)(icmp - ether), (uint32_t)bytes))
+		return NULL;
+	memcpy(ether, origin->source.bytes, 6);
+	memcpy(ether + 6, underlay->record->mac.bytes, 6);
 	swap(l3 + (v6 ? 8 : 12), l3 + (v6 ? 24 : 16), v6 ? 16 : 4);
+	/* The addresses only swap: the type is all that changes under the checksum. */
+	memcpy(&old_word, icmp, 2);
 	icmp[0] = v6 ? ICMP6_ECHO_REPLY : ICMP_ECHOREPLY;
-	new_word = icmp[0];
-	sum += (uint16_t)~old_word +
-	       new_word; /* RFC 1624: the type is the only word that changes; the addresses only swap */
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = ~((sum & 0xffff) + (sum >> 16));
-	icmp[2] = sum & 0xff, icmp[3] = sum >> 8 & 0xff;
-	control_send(vswitch, origin->iface, m);
-	return true;
+	memcpy(&new_word, icmp, 2);
+	memcpy(&checksum, icmp + 2, 2);
+	checksum = checksum_update16(checksum, old_word, new_word);
+	memcpy(icmp + 2, &checksum, 2);
+	m->ol_flags &= RTE_MBUF_F_EXTERNAL | RTE_MBUF_F_INDIRECT; /* whose memory it is */
+	return m;
 }
 
 /* Finds the network header behind an optional VLAN tag; NULL if the frame is too short. */
@@ -305,55 +320,64 @@ static uint8_t *network_header(struct rte_mbuf *m, struct origin *origin, uint16
 	return data + offset;
 }
 
-/* True if m was passed on. */
-static bool ipv4_receive(struct vswitch *vswitch, const struct origin *origin, struct rte_mbuf *m, uint8_t *l3,
-			 size_t bytes)
-{
-	size_t header = (l3[0] & 15) * 4u;
+/* These return the answer, which may be m. */
 
-	if (bytes < 28 || header < 20 || bytes < header + 8 || l3[9] != IPPROTO_ICMP)
-		return false;
-	return echo_answer(vswitch, origin, m, l3, l3 + header, false);
+static struct rte_mbuf *ipv4_receive(struct vswitch *vswitch, const struct origin *origin, struct rte_mbuf *m,
+				     uint8_t *l3, size_t bytes)
+{
+	size_t header, length;
+
+	if (bytes < 20)
+		return NULL;
+	header = (l3[0] & 15) * 4u;
+	length = l3[2] << 8 | l3[3];
+	/* Nothing is reassembled: fragments are not for us. */
+	if (l3[0] >> 4 != 4 || header < 20 || length > bytes || length < header + 8 || l3[9] != IPPROTO_ICMP ||
+	    l3[6] & 0x3f || l3[7])
+		return NULL;
+	return echo_answer(vswitch, origin, m, l3, l3 + header, length - header);
 }
 
-static bool ipv6_receive(struct vswitch *vswitch, const struct origin *origin, struct rte_mbuf *m, uint8_t *l3,
-			 size_t bytes)
+static struct rte_mbuf *ipv6_receive(struct vswitch *vswitch, const struct origin *origin, struct rte_mbuf *m,
+				     uint8_t *l3, size_t bytes)
 {
 	const struct rte_ipv6_hdr *ip = (const struct rte_ipv6_hdr *)l3;
+	uint8_t *message = l3 + sizeof(*ip);
 	size_t length;
 
-	if (bytes < sizeof(*ip) + 8 || ip->proto != IPPROTO_ICMPV6)
-		return false;
+	if (bytes < sizeof(*ip) + 8 || l3[0] >> 4 != 6 || ip->proto != IPPROTO_ICMPV6)
+		return NULL;
 	length = ntohs(ip->payload_len);
-	if (length > bytes - sizeof(*ip) || length < 8 || rte_ipv6_udptcp_cksum_verify(ip, l3 + sizeof(*ip)) != 0)
-		return false;
-	if (l3[sizeof(*ip)] == ND_NEIGHBOR_SOLICIT || l3[sizeof(*ip)] == ND_NEIGHBOR_ADVERT) {
-		nd_receive(vswitch, origin, ip, l3 + sizeof(*ip), length);
-		return false;
-	}
-	return echo_answer(vswitch, origin, m, l3, l3 + sizeof(*ip), true);
+	if (length > bytes - sizeof(*ip) || length < 8 || rte_ipv6_udptcp_cksum_verify(ip, message) != 0)
+		return NULL;
+	if (message[0] == ND_NEIGHBOR_SOLICIT || message[0] == ND_NEIGHBOR_ADVERT)
+		return nd_receive(vswitch, origin, ip, message, length);
+	return echo_answer(vswitch, origin, m, l3, message, length);
 }
 
-void underlay_receive(struct vswitch *vswitch, struct rte_mbuf *m)
+struct rte_mbuf *underlay_receive(struct vswitch *vswitch, struct rte_mbuf *m)
 {
 	struct origin origin = { .iface = m->port };
+	struct rte_mbuf *answer = NULL;
 	uint16_t type;
 	size_t bytes;
 	uint8_t *l3;
-	bool passed_on = false;
 
 	if (rte_pktmbuf_linearize(m) != 0 || !(l3 = network_header(m, &origin, &type, &bytes))) {
 		rte_pktmbuf_free(m);
-		return;
+		return NULL;
 	}
 	if (type == RTE_ETHER_TYPE_ARP && bytes >= sizeof(struct rte_arp_hdr))
-		arp_receive(vswitch, &origin, (const struct rte_arp_hdr *)l3);
-	else if (type == RTE_ETHER_TYPE_IPV4 && bytes > 0)
-		passed_on = ipv4_receive(vswitch, &origin, m, l3, bytes);
+		answer = arp_receive(vswitch, &origin, (const struct rte_arp_hdr *)l3);
+	else if (type == RTE_ETHER_TYPE_IPV4)
+		answer = ipv4_receive(vswitch, &origin, m, l3, bytes);
 	else if (type == RTE_ETHER_TYPE_IPV6)
-		passed_on = ipv6_receive(vswitch, &origin, m, l3, bytes);
-	if (!passed_on)
+		answer = ipv6_receive(vswitch, &origin, m, l3, bytes);
+	if (answer != m)
 		rte_pktmbuf_free(m);
+	if (answer)
+		answer->port = origin.iface;
+	return answer;
 }
 
 struct sending {

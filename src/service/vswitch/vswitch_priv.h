@@ -243,7 +243,9 @@ void neighbours_doubt(struct control_underlay *underlay);
 void neighbours_announce(struct control_underlay *underlay); /* gratuitous ARP, unsolicited NA */
 
 /* underlay_frames.c: frames of the underlay's own protocols. */
-void underlay_receive(struct vswitch *vswitch, struct rte_mbuf *m); /* consumes */
+/* Consumes a frame that came by the interface m->port. What it is to be answered with there (the same mbuf, maybe), or
+ * NULL. */
+struct rte_mbuf *underlay_receive(struct vswitch *vswitch, struct rte_mbuf *m);
 struct rte_mbuf *underlay_request(struct vswitch *vswitch, const struct control_underlay *underlay,
 				  const struct ip_addr *target, const struct mac_addr *known);
 struct rte_mbuf *underlay_announcement(struct vswitch *vswitch, const struct control_underlay *underlay);
