@@ -269,6 +269,21 @@ bool ip_is_multicast(const struct ip_addr *ip)
 	return ip->family == IP_V6 && ip->bytes[0] == 0xff;
 }
 
+bool ip_is_link_local(const struct ip_addr *ip)
+{
+	return ip->family == IP_V6 && ip->bytes[0] == 0xfe && (ip->bytes[1] & 0xc0) == 0x80;
+}
+
+struct ip_addr ip_link_local(const struct mac_addr *mac)
+{
+	const uint8_t *m = mac->bytes;
+
+	return (struct ip_addr){
+		.family = IP_V6,
+		.bytes = { 0xfe, 0x80, [8] = m[0] ^ 2, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5] },
+	};
+}
+
 bool ip_prefix_equal(const struct ip_prefix *a, const struct ip_prefix *b)
 {
 	return a->length == b->length && ip_equal(&a->addr, &b->addr);

@@ -60,6 +60,9 @@ bool mac_is_multicast(const struct mac_addr *mac);
 bool mac_equal(const struct mac_addr *a, const struct mac_addr *b);
 bool ip_equal(const struct ip_addr *a, const struct ip_addr *b);
 bool ip_is_multicast(const struct ip_addr *ip);
+bool ip_is_link_local(const struct ip_addr *ip); /* IPv6: fe80::/10 */
+/* The link-local address that an interface with this MAC gives itself: modified EUI-64, RFC 4291 appendix A. */
+struct ip_addr ip_link_local(const struct mac_addr *mac);
 bool ip_prefix_equal(const struct ip_prefix *a, const struct ip_prefix *b);
 /* True if ip has the family of prefix and lies in it. */
 bool ip_prefix_contains(const struct ip_prefix *prefix, const struct ip_addr *ip);

@@ -143,6 +143,21 @@ static void prefixes_contain(void **state)
 	assert_true(ip_is_multicast(&(struct ip_addr){ .family = IP_V6, .bytes = { 255 } }));
 }
 
+static void link_local(void **state)
+{
+	static const char *const yes[] = { "fe80::", "fe80::1", "febf:ffff::1" };
+	static const char *const no[] = { "fec0::1", "fe7f::1", "fd00::1", "254.128.0.1" };
+	struct mac_addr mac = { { 0x52, 0x74, 0xf2, 0xb1, 0xa8, 0x7f } };
+	struct ip_addr derived = ip_link_local(&mac), wanted = ip_of("fe80::5074:f2ff:feb1:a87f");
+
+	for (size_t i = 0; i < COUNT(yes); i++)
+		assert_true(ip_is_link_local(&(struct ip_addr[1]){ ip_of(yes[i]) }[0]));
+	for (size_t i = 0; i < COUNT(no); i++)
+		assert_false(ip_is_link_local(&(struct ip_addr[]){ ip_of(no[i]) }[0]));
+	assert_false(ip_is_link_local(&(struct ip_addr){ 0 }));
+	assert_true(ip_equal(&derived, &wanted));
+}
+
 static void uuids(void **state)
 {
 	static const char *const bad[] = { "", "550e8400-e29b-41d4-a716-44665544000",
@@ -181,8 +196,9 @@ static void clock_runs(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(mac_texts),        cmocka_unit_test(ip_texts), cmocka_unit_test(prefix_texts),
-		cmocka_unit_test(prefixes_contain), cmocka_unit_test(uuids),    cmocka_unit_test(clock_runs),
+		cmocka_unit_test(mac_texts),        cmocka_unit_test(ip_texts),   cmocka_unit_test(prefix_texts),
+		cmocka_unit_test(prefixes_contain), cmocka_unit_test(link_local), cmocka_unit_test(uuids),
+		cmocka_unit_test(clock_runs),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

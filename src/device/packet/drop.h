@@ -26,7 +26,8 @@
 	X(SPOOFED_ADDRESS, "spoofed-address", "The source address is not one of the vNIC's.")                          \
 	X(SPOOFED_TUNNEL, "spoofed-tunnel",                                                                            \
 	  "The inner source address does not live behind the sending tunnel endpoint.")                                \
-	X(BAD_SOURCE, "bad-source", "Multicast, loopback or unspecified source address.")                              \
+	X(BAD_SOURCE, "bad-source",                                                                                    \
+	  "Multicast, loopback or unspecified source address, or a link-local one beyond its subnet.")                 \
 	X(MULTICAST, "multicast", "Multicast or broadcast that no first-hop service answers.")                         \
 	X(NOT_FOR_US, "not-for-us", "Underlay frame to a MAC or address that is not ours.")                            \
 	X(UNKNOWN_VNI, "unknown-vni", "No VPC has this VNI and encapsulation.")                                        \

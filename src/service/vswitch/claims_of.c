@@ -21,6 +21,9 @@ static unsigned vnic_claims(const struct vnic *vnic, struct claim *claims, unsig
 		claims[count] = (struct claim){ .kind = CLAIM_DEVICE };
 		claim_text(&claims[count++], vnic->device, NULL);
 	}
+	struct ip_addr link_local = ip_link_local(&vnic->mac);
+	claims[count] = (struct claim){ .kind = CLAIM_VPC_ADDRESS, .scope = vpc };
+	claim_ip(&claims[count++], &link_local);
 	for (size_t i = 0; i < vnic->addresses.count && count < room; i++) {
 		claims[count] = (struct claim){ .kind = CLAIM_VPC_ADDRESS, .scope = vpc };
 		claim_ip(&claims[count++], &vnic->addresses.items[i]);

@@ -6,7 +6,10 @@
 static const struct field mapping_fields[] = {
 	FIELD(struct mapping, vpc, .flags = FIELD_F_REQUIRED | FIELD_F_IMMUTABLE | FIELD_F_PARENT, .target = "vpc",
 	      .doc = "The VPC that the address is in."),
-	FIELD(struct mapping, address, .flags = FIELD_F_REQUIRED | FIELD_F_IMMUTABLE, .doc = "The tenant's address."),
+	FIELD(struct mapping, address, .flags = FIELD_F_REQUIRED | FIELD_F_IMMUTABLE,
+	      .doc = "The tenant's address. The link-local address of mac (EUI-64) is mapped along; another one can "
+		     "have a "
+		     "mapping of its own, and is in the subnet of the other addresses of mac."),
 	FIELD(struct mapping, mac, .flags = FIELD_F_REQUIRED, .doc = "MAC address of the vNIC that has it."),
 	FIELD(struct mapping, vtep, .flags = FIELD_F_REQUIRED,
 	      .doc = "Tunnel endpoint of the DPU that the vNIC is on."),

@@ -68,6 +68,9 @@ static int family_validate(const struct ip_prefix *prefix, const struct ip_addr 
 	}
 	if (prefix->addr.family != family || ip_is_multicast(&prefix->addr))
 		return error_set(err, DPU_E_INVALID, prefix_name, "must be a unicast range of IPv%u", family);
+	if (ip_is_link_local(&prefix->addr))
+		return error_set(err, DPU_E_INVALID, prefix_name,
+				 "is within fe80::/10, which every subnet has for itself");
 	if (prefix->length < 8 || prefix->length > longest)
 		return error_set(err, DPU_E_INVALID, prefix_name, "has length %u; a subnet's is 8 to %u",
 				 prefix->length, longest);

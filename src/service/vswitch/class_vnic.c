@@ -21,7 +21,8 @@ static const struct field vnic_fields[] = {
 	      .doc = "MAC address; by default a locally administered one that is made up."),
 	FIELD(struct vnic, addresses, .flags = FIELD_F_GENERATED, .max = DP_MAX_ADDRESSES,
 	      .doc = "Addresses of the vNIC; the first of each family is what DHCP gives; by default the lowest free "
-		     "one of each of the subnet's families."),
+		     "one of each of the subnet's families. The link-local address of its MAC (EUI-64) is the vNIC's "
+		     "without being named; others in fe80::/64 are to be named here."),
 	FIELD_ENUM_ROW(struct vnic, backend, vnic_backend_names, .flags = FIELD_F_IMMUTABLE, .def = "vhost_user_client",
 		       .doc = "How the guest is attached: vhost-user as client or server of the socket, a TAP "
 			      "interface in a network namespace, or a device."),
@@ -89,6 +90,25 @@ static const struct field vnic_fields[] = {
 	{ 0 },
 };
 
+/* fe80::/64 has an interface identifier behind it (RFC 4291 2.5.6). */
+static int link_local_validate(const struct ip_addr *address, const struct subnet *subnet, struct dpu_error *err)
+{
+	static const uint8_t zero[8];
+	struct mac_addr router = vpc_router_mac((const struct vpc *)subnet->vpc.object);
+	struct ip_addr gateway = ip_link_local(&router);
+	char text[IP_TEXT];
+
+	if (address->bytes[1] != 0x80 || memcmp(address->bytes + 2, zero, 6) != 0 ||
+	    memcmp(address->bytes + 8, zero, 8) == 0)
+		return error_set(
+			err, DPU_E_INVALID, "addresses",
+			"%s is no host's link-local address, which begins with fe80::", ip_format(address, text));
+	if (ip_equal(address, &gateway))
+		return error_set(err, DPU_E_INVALID, "addresses", "%s is the link-local address of the gateway",
+				 ip_format(address, text));
+	return 0;
+}
+
 static int addresses_validate(const struct vnic *vnic, struct dpu_error *err)
 {
 	const struct subnet *subnet = (const struct subnet *)vnic->subnet.object;
@@ -101,6 +121,12 @@ static int addresses_validate(const struct vnic *vnic, struct dpu_error *err)
 		if (!address_is_host(address))
 			return error_set(err, DPU_E_INVALID, "addresses", "%s is not a unicast address",
 					 ip_format(address, text));
+		if (ip_is_link_local(address)) {
+			int rc = link_local_validate(address, subnet, err);
+			if (rc != 0)
+				return rc;
+			continue;
+		}
 		if (!subnet_holds(subnet, address))
 			return error_set(err, DPU_E_INVALID, "addresses", "%s is not in subnet %s",
 					 ip_format(address, text), subnet->base.name);

@@ -20,6 +20,9 @@ enum { TENANT_SESSION_BYTES = 256 };
 /* 0, or DPU_E_LIMIT when they are more than its max_memory_mb. */
 int control_check_memory(void *ctx, const struct object *object, const char *field, struct dpu_error *err);
 
+/* The gateway's MAC in all subnets of the VPC, on every DPU. */
+struct mac_addr vpc_router_mac(const struct vpc *vpc);
+
 /* True if a mapping or route of the VPC needs its underlay. */
 bool control_vpc_uses_underlay(void *ctx, const struct vpc *vpc);
 

@@ -46,6 +46,7 @@ int mapping_publish(struct control_mapping *mapping, struct dpu_error *err)
 	endpoint.tunnel = mapping->tunnel ? tunnel_index(mapping->tunnel) : 0;
 	ref_groups(&object->security_groups, groups, &endpoint.group_count);
 	endpoint_set(mapping->vpc, &endpoint, groups, &mapping->endpoint);
+	link_local_hold(mapping->vpc, &mapping->link_local, mapping->endpoint);
 	return 0;
 }
 
@@ -87,6 +88,7 @@ void control_mapping_remove(void *ctx, struct object *object)
 	struct vswitch *vswitch = ctx;
 	struct control_mapping *mapping = object->runtime;
 
+	link_local_drop(mapping->vpc, &mapping->link_local);
 	endpoint_clear(mapping->vpc, &mapping->endpoint);
 	claims_drop(vswitch->claims, object);
 	object->runtime = NULL;

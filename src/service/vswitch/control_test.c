@@ -453,6 +453,110 @@ static void many_mappings_load(void **state)
 	world_down(&world);
 }
 
+/* What `why` says of a packet from vNIC one to an address. */
+static void assert_reason(struct world *world, const char *dst, const char *reason)
+{
+	char args[256];
+
+	snprintf(args, sizeof(args), "{\"vnic\":\"blue/one\",\"dst\":\"%s\",\"protocol\":\"udp\"}", dst);
+	json_t *why = act(world, "why", args);
+	const char *said = json_string_value(json_object_get(why, "reason"));
+	if (!said || strcmp(said, reason) != 0)
+		fail_msg("%s: %s", dst, said ? said : world->err.message);
+}
+
+static void map_address(struct world *world, const char *name, const char *address, const char *mac, const char *vtep)
+{
+	char text[512];
+
+	snprintf(text, sizeof(text),
+		 "{\"mappings\":[{\"name\":\"%s\",\"tenant\":\"blue\",\"vpc\":\"prod\",\"address\":\"%s\","
+		 "\"mac\":\"%s\",\"vtep\":\"%s\"}]}",
+		 name, address, mac, vtep);
+	must_apply(world, text);
+}
+
+static void unmap(struct world *world, const char *name)
+{
+	struct txn *txn;
+
+	assert_int_equal(txn_new(world->dpu.model, &txn), 0);
+	assert_int_equal(txn_add(txn, CHANGE_DELETE, "mapping", "blue", name, NULL, 0, false, &world->err), 0);
+	world->done = false;
+	txn_commit(txn, committed, world);
+	WAIT_FOR(&world->rig, world->done);
+	txn_free(txn);
+	assert_int_equal(world->status, 0);
+}
+
+/* The link-local address of a MAC is there as long as a vNIC or a mapping with that MAC is, and mappings agree. */
+static void link_local_addresses_follow(void **state)
+{
+	struct world world;
+
+	world_up(&world, 1);
+	must_apply(&world, basics);
+	must_apply(&world,
+		   "{\"vnics\":[{\"name\":\"one\",\"tenant\":\"blue\",\"subnet\":\"a\",\"backend\":\"tap\","
+		   "\"tap_name\":\"one\",\"mac\":\"02:00:00:00:00:01\"},"
+		   "{\"name\":\"two\",\"tenant\":\"blue\",\"subnet\":\"a\",\"backend\":\"tap\",\"tap_name\":\"two\","
+		   "\"mac\":\"02:00:00:00:00:02\",\"addresses\":[\"10.0.0.3\",\"fe80::2:2\"]}]}");
+	assert_reason(&world, "fe80::ff:fe00:2", "none");
+	assert_reason(&world, "fe80::2:2", "none");
+	assert_reason(&world, "fe80::ff:fe00:9", "no-mapping");
+	map_address(&world, "m4", "10.0.0.9", "02:00:00:00:00:09", "192.0.2.9");
+	map_address(&world, "m6", "fd00::9", "02:00:00:00:00:09", "192.0.2.9");
+	map_address(&world, "named", "fe80::9:9", "02:00:00:00:00:09", "192.0.2.9");
+	assert_reason(&world, "fe80::ff:fe00:9", "none");
+	assert_reason(&world, "fe80::9:9", "none");
+	/* They do not agree about where it is. */
+	map_address(&world, "m6", "fd00::9", "02:00:00:00:00:09", "192.0.2.8");
+	assert_reason(&world, "fe80::ff:fe00:9", "no-mapping");
+	/* Another MAC, another address. */
+	map_address(&world, "m6", "fd00::9", "02:00:00:00:00:0a", "192.0.2.8");
+	assert_reason(&world, "fe80::ff:fe00:9", "none");
+	assert_reason(&world, "fe80::ff:fe00:a", "none");
+	unmap(&world, "m4");
+	assert_reason(&world, "fe80::ff:fe00:9", "no-mapping");
+	assert_reason(&world, "fe80::9:9", "no-mapping");
+	assert_reason(&world, "fe80::ff:fe00:a", "none");
+	/* Behind no subnet it is on no link. */
+	map_address(&world, "m7", "10.7.0.9", "02:00:00:00:00:0b", "192.0.2.8");
+	assert_reason(&world, "fe80::ff:fe00:b", "no-mapping");
+	must_refuse(&world,
+		    "{\"vnics\":[{\"name\":\"x\",\"tenant\":\"blue\",\"subnet\":\"a\",\"backend\":\"tap\","
+		    "\"tap_name\":\"x\",\"addresses\":[\"fe80::ff:fe00:1\"]}]}",
+		    "vnic/blue/x.addresses", "fe80::ff:fe00:1 belongs to vnic/blue/one");
+	must_refuse(&world,
+		    "{\"vnics\":[{\"name\":\"x\",\"tenant\":\"blue\",\"subnet\":\"a\",\"backend\":\"tap\","
+		    "\"tap_name\":\"x\",\"addresses\":[\"fe80:1::1\"]}]}",
+		    "vnic/blue/x.addresses", "begins with fe80::");
+	must_refuse(&world,
+		    "{\"vnics\":[{\"name\":\"x\",\"tenant\":\"blue\",\"subnet\":\"a\",\"backend\":\"tap\","
+		    "\"tap_name\":\"x\",\"addresses\":[\"fe80::5d:ff:fe00:64\"]}]}",
+		    "vnic/blue/x.addresses", "is the link-local address of the gateway");
+	must_refuse(&world,
+		    "{\"subnets\":[{\"name\":\"c\",\"tenant\":\"blue\",\"vpc\":\"prod\",\"prefix_v6\":\"fe80::/64\"}]}",
+		    "subnet/blue/c.prefix_v6", "fe80::/10");
+	world_down(&world);
+}
+
+/* What cannot be changed says so, and what to do in place of it. */
+static void fixed_fields_say_so(void **state)
+{
+	struct world world;
+
+	world_up(&world, 1);
+	must_apply(&world, basics);
+	must_apply(&world, "{\"vnics\":[{\"name\":\"one\",\"tenant\":\"blue\",\"subnet\":\"a\",\"backend\":\"tap\","
+			   "\"tap_name\":\"one\"}]}");
+	must_refuse(&world, "{\"vnics\":[{\"name\":\"one\",\"tenant\":\"blue\",\"queues\":2}]}", "vnic/blue/one.queues",
+		    "fixed when the object is created: delete the object and create it anew");
+	must_refuse(&world, "{\"ports\":[{\"name\":\"up\",\"device\":\"tap:other\"}]}", "port/up.device",
+		    "fixed when the object is created: delete the object and create it anew");
+	world_down(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -460,7 +564,8 @@ int main(void)
 		cmocka_unit_test(groups_decide),        cmocka_unit_test(faults_are_named),
 		cmocka_unit_test(mtu_changes),          cmocka_unit_test(memory_is_limited),
 		cmocka_unit_test(many_mappings_load),   cmocka_unit_test(gateway_outlives_the_encapsulation),
-		cmocka_unit_test(devices_change_hands),
+		cmocka_unit_test(devices_change_hands), cmocka_unit_test(link_local_addresses_follow),
+		cmocka_unit_test(fixed_fields_say_so),
 	};
 
 	if (unshare(CLONE_NEWNET) != 0) {

@@ -261,6 +261,7 @@ void vnic_publish(struct control_vnic *vnic)
 
 static void addresses_withdraw(struct control_vnic *vnic)
 {
+	link_local_drop(vnic->vpc, &vnic->link_local);
 	for (size_t i = 0; i < vnic->endpoint_count; i++)
 		endpoint_clear(vnic->vpc, &vnic->endpoints[i]);
 	free(vnic->endpoints);
@@ -286,6 +287,7 @@ static void addresses_publish(struct control_vnic *vnic)
 		endpoint.address = object->addresses.items[i];
 		endpoint_set(vnic->vpc, &endpoint, groups, &vnic->endpoints[i]);
 	}
+	link_local_hold(vnic->vpc, &vnic->link_local, vnic->endpoints[0]);
 	for (size_t i = 0; i < former_count; i++)
 		endpoint_clear(vnic->vpc, &former[i]);
 	free(former);

@@ -80,7 +80,7 @@ bool control_vpc_uses_underlay(void *ctx, const struct vpc *vpc)
 
 /* The same on every DPU, so that a guest that moves keeps its gateway: locally administered, from the VNI. Nothing else
  * goes into it: guests hold on to the IPv6 router that they know, whose link-local address comes from it, too. */
-static struct mac_addr router_mac(const struct vpc *vpc)
+struct mac_addr vpc_router_mac(const struct vpc *vpc)
 {
 	return (struct mac_addr){ { 0x02, 0x5d, 0, vpc->vni >> 16, vpc->vni >> 8, vpc->vni } };
 }
@@ -102,9 +102,10 @@ static void record_publish(struct control_vpc *vpc)
 	record->path.vni = object->vni;
 	record->path.tunnel = vpc_tunnel_kind(object);
 	snprintf(record->name, sizeof(record->name), "%s/%s", object->base.tenant->name, object->base.name);
-	record->router_mac = router_mac(object);
+	record->router_mac = vpc_router_mac(object);
 	record->validate_vtep = object->validate_vtep;
 	record->endpoints = vpc->endpoints;
+	record->link_locals = vpc->link_locals;
 	record->routes = vpc->routes;
 	vpc->record = record;
 	if (old && memcmp(&old->router_mac, &record->router_mac, sizeof(record->router_mac)) != 0)
@@ -148,6 +149,8 @@ int control_vpc_apply(void *ctx, struct object *old, struct object *new, struct 
 		vpc->vswitch = vswitch;
 		vpc_counters(vswitch, new->slot, &vpc->base);
 		if (rcu_map_new(sizeof(struct ip_addr), control_retire, vswitch, &vpc->endpoints) != 0 ||
+		    rcu_map_new(sizeof(struct ip_addr), control_retire, vswitch, &vpc->link_locals) != 0 ||
+		    rcu_map_new(sizeof(struct ip_addr), NULL, NULL, &vpc->link_groups) != 0 ||
 		    rcu_map_new(sizeof(struct ip_prefix), control_retire, vswitch, &vpc->routes) != 0) {
 			free(vpc);
 			return error_set(err, DPU_E_INTERNAL, NULL, "out of memory for the VPC's tables");
@@ -172,6 +175,8 @@ static void vpc_free(void *memory)
 	struct control_vpc *vpc = memory;
 
 	rcu_map_free(vpc->endpoints);
+	rcu_map_free(vpc->link_locals);
+	rcu_map_free(vpc->link_groups);
 	rcu_map_free(vpc->routes);
 	free(atomic_load(&vpc->record->subnets));
 	free(vpc->record);
@@ -194,18 +199,6 @@ void control_vpc_remove(void *ctx, struct object *object)
 
 /* ---- subnets ---- */
 
-static struct ip_addr link_local(const struct mac_addr *mac)
-{
-	struct ip_addr address = { .family = IP_V6,
-				   .bytes = { 0xfe, 0x80 } }; /* modified EUI-64: RFC 4291 appendix A */
-
-	memcpy(address.bytes + 8, mac->bytes, 3);
-	address.bytes[8] ^= 2;
-	address.bytes[11] = 0xff, address.bytes[12] = 0xfe;
-	memcpy(address.bytes + 13, mac->bytes + 3, 3);
-	return address;
-}
-
 static struct dp_subnet *subnet_record(const struct control_subnet *subnet)
 {
 	const struct subnet *object = subnet->object;
@@ -218,7 +211,7 @@ static struct dp_subnet *subnet_record(const struct control_subnet *subnet)
 	record->gateway_v4 = object->gateway_v4;
 	record->gateway_v6 = object->gateway_v6;
 	record->gateway_mac = subnet->vpc->record->router_mac;
-	record->gateway_link_local = link_local(&record->gateway_mac);
+	record->gateway_link_local = ip_link_local(&record->gateway_mac);
 	record->dhcp = object->dhcp;
 	record->lease_seconds = object->lease_seconds;
 	for (size_t i = 0; i < object->dns.count && i < 4; i++)

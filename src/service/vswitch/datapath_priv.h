@@ -109,6 +109,8 @@ bool vtep_is_right(const struct dp_vpc *vpc, const struct flow_key *key, const s
 /* ra.c: a domain name as in DNS messages (RFC 1035 3.1); its length, 0 if it has no such form or is empty. */
 unsigned domain_wire(const char *domain, uint8_t *wire, unsigned room);
 bool vnic_has_address(const struct dp_vnic *vnic, const struct ip_addr *address);
+/* … or it is the link-local one of its MAC. */
+bool vnic_owns(const struct dp_vnic *vnic, const struct ip_addr *address);
 /* Whom an ARP request or neighbour solicitation for `target` is to be answered with; false: nobody answers. */
 bool first_hop_resolve(const struct request *request, const struct ip_addr *target, struct mac_addr *ret_mac,
 		       bool *ret_router);

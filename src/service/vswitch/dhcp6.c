@@ -222,7 +222,7 @@ static void put_status(struct frame_out *frame, enum dhcp6_status status)
 static const struct ip_addr *address_of(const struct dp_vnic *vnic)
 {
 	for (unsigned i = 0; i < vnic->address_count; i++)
-		if (vnic->addresses[i].family == IP_V6)
+		if (vnic->addresses[i].family == IP_V6 && !ip_is_link_local(&vnic->addresses[i]))
 			return &vnic->addresses[i];
 	return NULL;
 }

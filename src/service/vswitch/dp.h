@@ -132,6 +132,7 @@ struct dp_endpoint {
 	struct mac_addr mac;
 	uint32_t tunnel;     /* REMOTE: path_tunnel index */
 	struct ip_addr vtep; /* REMOTE: for validation of senders */
+	struct ip_addr home; /* REMOTE, and a link-local address: another one of its owner, which tells its subnet */
 	uint8_t group_count;
 	uint32_t groups[]; /* security groups the address is a member of (mappings may say) */
 };
@@ -155,10 +156,11 @@ struct dp_route {
 struct dp_vpc {
 	struct path_vpc path;
 	char name[64];
-	struct mac_addr router_mac; /* the gateway's MAC in all its subnets */
-	bool validate_vtep;         /* packets must come from the VTEP that their source address is mapped to */
-	struct rcu_map *endpoints;  /* struct ip_addr → struct dp_endpoint */
-	struct rcu_map *routes;     /* struct ip_prefix → struct dp_route */
+	struct mac_addr router_mac;  /* the gateway's MAC in all its subnets */
+	bool validate_vtep;          /* packets must come from the VTEP that their source address is mapped to */
+	struct rcu_map *endpoints;   /* struct ip_addr → struct dp_endpoint */
+	struct rcu_map *link_locals; /* … of link-local addresses that follow from MACs */
+	struct rcu_map *routes;      /* struct ip_prefix → struct dp_route */
 	_Atomic uint64_t route_lengths_v4, route_lengths_v6[3]; /* bit per prefix length in use */
 	struct dp_subnets *_Atomic subnets;                     /* replaced whole; may be NULL */
 	struct dp_bucket icmp_errors;                           /* sent towards the underlay */
@@ -213,6 +215,9 @@ static inline struct dp_vpc *dp_vpc_of(const struct dp *dp, uint16_t slot)
 /* ---- lookups (forward.c) ---- */
 
 const struct dp_endpoint *dp_endpoint_find(const struct dp_vpc *vpc, const struct ip_addr *address);
+/* The subnet in which an endpoint has its address; NULL if it is in none. */
+const struct dp_subnet *dp_endpoint_subnet(const struct dp *dp, const struct dp_vpc *vpc,
+					   const struct dp_endpoint *endpoint);
 /* Of count subnets; NULL if there is no memory. free() is the caller's. */
 struct dp_subnets *dp_subnets_new(struct dp_subnet *const *subnets, unsigned count);
 /* The subnet that holds address, or NULL. */

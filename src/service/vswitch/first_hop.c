@@ -14,6 +14,15 @@ enum {
 enum { MLD_QUERY = 130, MLD_REPORT = 131, MLD_DONE = 132, MLDV2_REPORT = 143 };
 enum { DHCP4_SERVER_PORT = 67, DHCP6_SERVER_PORT = 547 };
 
+/* Of one whose request came by a tunnel. */
+static const struct dp_subnet *subnet_of_source(const struct request *request)
+{
+	if (!ip_is_link_local(&request->src))
+		return dp_subnet_find(request->vpc, &request->src);
+	const struct dp_endpoint *owner = dp_endpoint_find(request->vpc, &request->src);
+	return owner ? dp_endpoint_subnet(request->worker->dp, request->vpc, owner) : NULL;
+}
+
 bool request_init(struct request *ret, struct dp_worker *worker, struct rte_mbuf *m, const struct packet_info *info)
 {
 	*ret = (struct request){ .worker = worker, .m = m, .info = info };
@@ -28,7 +37,7 @@ bool request_init(struct request *ret, struct dp_worker *worker, struct rte_mbuf
 	if (ret->vnic)
 		ret->subnet = ret->vnic->subnet;
 	else if (ret->src.family)
-		ret->subnet = dp_subnet_find(ret->vpc, &ret->src);
+		ret->subnet = subnet_of_source(ret);
 	return true;
 }
 
@@ -60,26 +69,28 @@ struct ip_addr gateway_link_local(const struct dp_vpc *vpc, const struct dp_subn
 {
 	if (subnet && subnet->gateway_link_local.family)
 		return subnet->gateway_link_local;
-	/* Modified EUI-64 (RFC 4291 appendix A). */
-	const uint8_t *mac = vpc->router_mac.bytes;
-	return (struct ip_addr){
-		.family = IP_V6,
-		.bytes = { 0xfe, 0x80, 0, 0, 0, 0, 0, 0, mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4],
-			   mac[5] },
-	};
+	return ip_link_local(&vpc->router_mac);
+}
+
+/* One of the gateways' addresses, link-local ones included. */
+static bool is_our_address(const struct request *request, const struct ip_addr *address)
+{
+	const struct dp_subnet *subnet;
+	struct ip_addr link_local = gateway_link_local(request->vpc, request->subnet);
+	return ip_equal(address, &link_local) || is_gateway(request->vpc, request->subnet, address, &subnet);
 }
 
 bool first_hop_resolve(const struct request *request, const struct ip_addr *target, struct mac_addr *ret_mac,
 		       bool *ret_router)
 {
-	const struct dp_subnet *subnet = NULL;
-	struct ip_addr link_local = gateway_link_local(request->vpc, request->subnet);
+	const struct dp_subnet *near = request->subnet;
 	*ret_router = true;
 	*ret_mac = request->vpc->router_mac;
-	if (ip_equal(target, &link_local) || is_gateway(request->vpc, request->subnet, target, &subnet))
+	if (is_our_address(request, target))
 		return true;
 	const struct dp_endpoint *owner = dp_endpoint_find(request->vpc, target);
-	if (!owner)
+	bool link_local = ip_is_link_local(target);
+	if (!owner || (link_local && (!near || dp_endpoint_subnet(request->worker->dp, request->vpc, owner) != near)))
 		return false;
 	if (!request->vnic) {
 		/* Over a tunnel only local vNICs are answered for: the others' hosts do that for theirs. */
@@ -88,16 +99,11 @@ bool first_hop_resolve(const struct request *request, const struct ip_addr *targ
 		return owner->kind == DP_ENDPOINT_LOCAL;
 	}
 	/* One who takes an address of another subnet for on-link is helped by the router (RFC 1027). */
-	const struct dp_subnet *near = request->subnet;
-	*ret_router = !near || !ip_prefix_contains(target->family == IP_V4 ? &near->v4 : &near->v6, target);
+	*ret_router =
+		!link_local && (!near || !ip_prefix_contains(target->family == IP_V4 ? &near->v4 : &near->v6, target));
 	if (!*ret_router)
 		*ret_mac = owner->mac;
 	return true;
-}
-
-static bool is_link_local(const struct ip_addr *address)
-{
-	return address->family == IP_V6 && address->bytes[0] == 0xfe && (address->bytes[1] & 0xc0) == 0x80;
 }
 
 static bool is_unspecified(const struct ip_addr *address)
@@ -111,7 +117,7 @@ static enum drop_reason check_sender(const struct request *request)
 {
 	if (request->vnic) {
 		bool own = !request->vnic->port_security || is_unspecified(&request->src) ||
-			   is_link_local(&request->src) || vnic_has_address(request->vnic, &request->src);
+			   ip_is_link_local(&request->src) || vnic_has_address(request->vnic, &request->src);
 		return own ? DROP_NONE : DROP_SPOOFED_ADDRESS;
 	}
 	if (!request->src.family)
@@ -156,16 +162,9 @@ static int dispatch(const struct request *request)
 		result = icmpv6(request);
 	else if (!v6 && info->proto == IPPROTO_IGMP)
 		result = request_drop(DROP_SERVICE_HANDLED);
-	if (result != REQUEST_NOT_OURS)
-		return result;
-
-	const struct dp_subnet *subnet;
-	struct ip_addr link_local = gateway_link_local(request->vpc, request->subnet);
-	if (ip_equal(&request->dst, &link_local) || is_gateway(request->vpc, request->subnet, &request->dst, &subnet))
+	if (result == REQUEST_NOT_OURS && is_our_address(request, &request->dst))
 		return echo_request(request);
-	if (is_link_local(&request->dst))
-		return request_drop(DROP_NO_MAPPING);
-	return REQUEST_NOT_OURS;
+	return result;
 }
 
 static enum drop_reason check_rate(const struct request *request)
@@ -180,11 +179,10 @@ static enum drop_reason check_rate(const struct request *request)
 static bool is_passing_by(const struct request *request)
 {
 	const struct packet_info *info = request->info;
-	if (info->flags & (PACKET_F_ARP | PACKET_F_MULTICAST) || is_link_local(&request->dst))
+	if (info->flags & (PACKET_F_ARP | PACKET_F_MULTICAST))
 		return false;
-	const struct dp_subnet *subnet;
 	bool nd = info->flags & PACKET_F_SERVICE && info->proto == IPPROTO_ICMPV6;
-	return !nd && !is_gateway(request->vpc, request->subnet, &request->dst, &subnet);
+	return !nd && !is_our_address(request, &request->dst);
 }
 
 bool first_hop_input(struct dp_worker *worker, struct rte_mbuf *m, struct packet_info *info)

@@ -314,7 +314,7 @@ static void nowhere_to_go(void **unused)
 	world_dropped(DROP_MULTICAST);
 	world_send(1, &(struct frame_spec){ .src = "fd00:a::11", .dst = "ff02::fb" });
 	world_dropped(DROP_MULTICAST);
-	world_send(1, &(struct frame_spec){ .src = "fe80::11", .dst = "fe80::12" });
+	world_send(1, &(struct frame_spec){ .src = "fe80::ff:fe00:101", .dst = "fe80::12" });
 	world_dropped(DROP_NO_MAPPING);
 	/* An appliance that has gone. */
 	bed_unmap(&world.bed, world.blue, "10.0.0.12");

@@ -7,7 +7,23 @@
 
 const struct dp_endpoint *dp_endpoint_find(const struct dp_vpc *vpc, const struct ip_addr *address)
 {
-	return rcu_map_find(vpc->endpoints, address);
+	const struct dp_endpoint *endpoint = rcu_map_find(vpc->endpoints, address);
+	/* An address that was configured stands before one that follows from a MAC. */
+	return endpoint || !ip_is_link_local(address) ? endpoint : rcu_map_find(vpc->link_locals, address);
+}
+
+const struct dp_subnet *dp_endpoint_subnet(const struct dp *dp, const struct dp_vpc *vpc,
+					   const struct dp_endpoint *endpoint)
+{
+	if (endpoint->kind == DP_ENDPOINT_LOCAL) {
+		const struct dp_vnic *vnic = dp_vnic_of(dp, endpoint->iface);
+		return vnic ? vnic->subnet : NULL;
+	}
+	if (!ip_is_link_local(&endpoint->address))
+		return dp_subnet_find(vpc, &endpoint->address);
+	struct ip_addr derived = ip_link_local(&endpoint->mac);
+	const struct dp_endpoint *owner = rcu_map_find(vpc->link_locals, &derived);
+	return owner && owner->kind == DP_ENDPOINT_REMOTE ? dp_subnet_find(vpc, &owner->home) : NULL;
 }
 
 static int by_v4(const void *a, const void *b)

@@ -144,7 +144,7 @@ void fragments_later(struct dp_worker *worker, struct rte_mbuf *m, struct packet
 	struct ip_addr src, dst;
 	key_addresses(&info->key, &src, &dst);
 	const struct dp_vnic *vnic = dp_vnic_of(worker->dp, info->in_iface);
-	if (vnic && vnic->port_security && !vnic_has_address(vnic, &src)) {
+	if (vnic && vnic->port_security && !vnic_owns(vnic, &src)) {
 		drop(worker, m, info, DROP_SPOOFED_ADDRESS);
 		return;
 	}

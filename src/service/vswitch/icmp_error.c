@@ -12,7 +12,7 @@ static enum drop_reason check_sender(const struct dp_worker *worker, const struc
 	key_addresses(&info->key, &src, &dst);
 	const struct dp_vnic *vnic = dp_vnic_of(worker->dp, info->in_iface);
 	if (vnic)
-		return vnic->port_security && !vnic_has_address(vnic, &src) ? DROP_SPOOFED_ADDRESS : DROP_NONE;
+		return vnic->port_security && !vnic_owns(vnic, &src) ? DROP_SPOOFED_ADDRESS : DROP_NONE;
 	/* A router on the way, whose address is nobody's, sends from behind the VTEP that the flow goes to. */
 	struct flow_key answer;
 	flow_key_reverse(about, &answer);
@@ -45,6 +45,10 @@ static enum drop_reason relate(struct dp_worker *worker, struct packet_info *inf
 		reason = session_refresh(worker, table, session, back, info);
 	if (reason)
 		return reason;
+	struct ip_addr src, dst;
+	key_addresses(&info->key, &src, &dst);
+	if (ip_is_link_local(&src) && session->dir[back].ops & SESSION_OP_DEC_TTL)
+		return DROP_BAD_SOURCE; /* it would leave its link */
 	bool uplinks = info->flags & PACKET_F_TUNNELLED && !dp_vnic_of(worker->dp, session->dir[back].in_iface);
 	if (session->dir[back].in_iface != info->in_iface && !uplinks)
 		return DROP_ICMP_UNRELATED;

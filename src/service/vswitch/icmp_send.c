@@ -32,9 +32,7 @@ static bool within_rate(struct dp_worker *worker, const struct request *request)
 /* The router that the sender knows: the gateway of its own subnet, else of the destination's. */
 static bool gateway_of(const struct request *request, struct ip_addr *ret)
 {
-	const struct dp_subnet *near =
-		request->vnic ? request->vnic->subnet : dp_subnet_find(request->vpc, &request->src);
-	const struct dp_subnet *candidates[] = { near, dp_subnet_find(request->vpc, &request->dst) };
+	const struct dp_subnet *candidates[] = { request->subnet, dp_subnet_find(request->vpc, &request->dst) };
 	for (unsigned i = 0; i < 2; i++) {
 		if (!candidates[i])
 			continue;

@@ -230,7 +230,7 @@ static bool is_for_first_hop(const struct dp_worker *worker, const struct packet
 		return true;
 	struct ip_addr src, dst;
 	key_addresses(&info->key, &src, &dst);
-	if (dst.family == IP_V6 && dst.bytes[0] == 0xfe && (dst.bytes[1] & 0xc0) == 0x80)
+	if (ip_is_link_local(&dst))
 		return true;
 	const struct dp_vnic *vnic = dp_vnic_of(worker->dp, info->in_iface);
 	const struct dp_subnet *subnet = vnic ? vnic->subnet : NULL;

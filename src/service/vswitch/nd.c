@@ -105,7 +105,7 @@ static int solicitation(const struct request *request)
 		return request_drop(DROP_SPOOFED_MAC);
 
 	struct mac_addr mac;
-	bool router, own = vnic && vnic_has_address(vnic, &target);
+	bool router, own = vnic && vnic_owns(vnic, &target);
 	if (own || ip_equal(&request->src, &target) || !first_hop_resolve(request, &target, &mac, &router))
 		return request_drop(DROP_SERVICE_HANDLED);
 	struct rte_mbuf *reply = build_advertisement(request, &target, &mac, router, dad);

@@ -93,6 +93,14 @@ bool vnic_has_address(const struct dp_vnic *vnic, const struct ip_addr *address)
 	return false;
 }
 
+bool vnic_owns(const struct dp_vnic *vnic, const struct ip_addr *address)
+{
+	if (vnic_has_address(vnic, address))
+		return true;
+	struct ip_addr derived = ip_link_local(&vnic->iface.mac);
+	return ip_equal(&derived, address);
+}
+
 static bool subnet_has(const struct dp_subnet *subnet, const struct ip_addr *address)
 {
 	return subnet && ip_prefix_contains(address->family == IP_V4 ? &subnet->v4 : &subnet->v6, address);
@@ -146,7 +154,7 @@ static enum drop_reason check_vnic_source(const struct flow *flow, const struct 
 			return DROP_SPOOFED_MAC;
 		}
 	}
-	bool own = vnic_has_address(vnic, &flow->src);
+	bool own = vnic_owns(vnic, &flow->src);
 	STEP(verdict, DP_STEP_SPOOF, own, vnic->slot, "source %s is %s of vNIC %s", IP(&flow->src),
 	     own ? "an address" : "none of the addresses", vnic->name);
 	return own ? DROP_NONE : DROP_SPOOFED_ADDRESS;
@@ -155,7 +163,7 @@ static enum drop_reason check_vnic_source(const struct flow *flow, const struct 
 /* The VTEP behind which an address lives by our own mappings and routes; IP_NONE: none. */
 static struct ip_addr vtep_of(const struct dp_vpc *vpc, const struct ip_addr *address, const struct dp_endpoint *owner)
 {
-	if (!owner && !dp_subnet_find(vpc, address)) {
+	if (!owner && !ip_is_link_local(address) && !dp_subnet_find(vpc, address)) {
 		const struct dp_route *route = dp_route_find(vpc, address);
 		if (route && route->kind == DP_ROUTE_VTEP)
 			return route->vtep;
@@ -267,19 +275,27 @@ static bool is_broadcast(const struct dp_subnet *subnet, const struct ip_addr *a
 	return (rte_be_to_cpu_32(word) & host) == host;
 }
 
+/* On the link of `subnet`. Whether a link-local address is, its owner tells: check_scope(). */
+static bool is_neighbour(const struct dp_subnet *subnet, const struct ip_addr *address)
+{
+	return ip_is_link_local(address) || subnet_has(subnet, address);
+}
+
 /* The way to dst for one whose subnet is `near` (may be NULL). owner is that of dst, if it is known already. */
 static void find_way(const struct flow *flow, const struct dp_subnet *near, const struct ip_addr *dst,
 		     const struct dp_endpoint *owner, struct way *way)
 {
 	*way = (struct way){ .owner = owner };
 	if (owner) {
-		way->routed = !subnet_has(near, dst);
+		way->routed = !is_neighbour(near, dst);
 		way_to_endpoint(flow, owner, way);
 		return;
 	}
 	const struct dp_subnet *subnet = dp_subnet_find(flow->vpc, dst);
-	if (!subnet)
+	if (!subnet && !ip_is_link_local(dst))
 		way_by_route(flow, dst, way);
+	else if (!subnet)
+		way->drop = DROP_NO_MAPPING;
 	else
 		way->drop = is_broadcast(subnet, dst) ? DROP_MULTICAST : DROP_NO_MAPPING;
 }
@@ -306,7 +322,10 @@ static void explain_way(const struct flow *flow, const struct ip_addr *dst, cons
 	} else {
 		const struct dp_subnet *subnet = dp_subnet_find(flow->vpc, dst);
 		step(verdict, DP_STEP_ROUTE, true, subnet ? subnet->slot : 0, "%s is %s of VPC %s", IP(dst),
-		     subnet ? "in a subnet" : "a mapped address", flow->vpc->name);
+		     subnet                  ? "in a subnet"
+		     : ip_is_link_local(dst) ? "a link-local address"
+					     : "a mapped address",
+		     flow->vpc->name);
 	}
 	if (way->drop == DROP_NO_MAPPING)
 		step(verdict, DP_STEP_ENDPOINT, false, 0, "nobody has %s", IP(route ? &route->next_hop : dst));
@@ -441,7 +460,7 @@ static void compile_reverse(const struct flow *flow, const struct way *way, uint
 		back.drop = DROP_HAIRPIN;
 	/* Seen from the underlay the other side has routed: what tells is whether our own receiver is its neighbour. */
 	if (!way->vnic && back.vnic)
-		back.routed = !subnet_has(back.vnic->subnet, &flow->dst);
+		back.routed = !is_neighbour(back.vnic->subnet, &flow->dst);
 	verdict->reverse_drop = back.drop;
 	if (back.drop)
 		return;
@@ -507,8 +526,32 @@ static enum drop_reason choose_way(const struct flow *flow, const struct dp_endp
 		     "the packet came from the underlay and would go back to it");
 		return DROP_HAIRPIN;
 	}
-	way->routed = way->route || !flow->src_owner || !subnet_has(way->vnic->subnet, &flow->src);
+	way->routed = way->route || !flow->src_owner || !is_neighbour(way->vnic->subnet, &flow->src);
 	return DROP_NONE;
+}
+
+/* A link-local address means something on its own link only: both ends are in one subnet (RFC 4291 2.5.6). */
+static enum drop_reason check_scope(const struct flow *flow, const struct way *way)
+{
+	bool to_link_local = ip_is_link_local(&flow->dst);
+	if (!to_link_local && !ip_is_link_local(&flow->src))
+		return DROP_NONE;
+	const struct dp_subnet *from = NULL, *to = NULL;
+	if (flow->sender)
+		from = flow->sender->subnet;
+	else if (flow->src_owner)
+		from = dp_endpoint_subnet(flow->dp, flow->vpc, flow->src_owner);
+	if (way->owner)
+		to = dp_endpoint_subnet(flow->dp, flow->vpc, way->owner);
+	if (from && from == to)
+		return DROP_NONE;
+	if (to_link_local)
+		STEP(flow->verdict, DP_STEP_ENDPOINT, false, 0, "nobody in the subnet of %s has %s", IP(&flow->src),
+		     IP(&flow->dst));
+	else
+		STEP(flow->verdict, DP_STEP_SPOOF, false, 0, "link-local source %s and %s are not in one subnet",
+		     IP(&flow->src), IP(&flow->dst));
+	return to_link_local ? DROP_NO_MAPPING : DROP_BAD_SOURCE;
 }
 
 static enum drop_reason evaluate(struct flow *flow, const struct ip_addr *outer_src, const struct rte_mbuf *frame,
@@ -527,6 +570,8 @@ static enum drop_reason evaluate(struct flow *flow, const struct ip_addr *outer_
 	struct way way;
 	if (!drop)
 		drop = choose_way(flow, owner, &way);
+	if (!drop)
+		drop = check_scope(flow, &way);
 	if (drop)
 		return drop;
 	verdict->dst_vnic = way.vnic ? way.vnic->iface.id : 0;

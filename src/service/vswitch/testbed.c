@@ -148,6 +148,8 @@ void bed_fini(struct bed *bed)
 			continue;
 		rcu_map_each(vpc->endpoints, free_value, NULL);
 		rcu_map_free(vpc->endpoints);
+		rcu_map_each(vpc->link_locals, free_value, NULL);
+		rcu_map_free(vpc->link_locals);
 		rcu_map_free(vpc->routes);
 		free(atomic_load(&vpc->subnets));
 	}
@@ -187,6 +189,7 @@ struct dp_vpc *bed_vpc(struct bed *bed, uint16_t slot, uint32_t vni)
 	vpc->router_mac = (struct mac_addr){ { 2, 0xff, 0, 0, 0, (uint8_t)slot } };
 	vpc->validate_vtep = true;
 	if (rcu_map_new(sizeof(struct ip_addr), free_now, NULL, &vpc->endpoints) ||
+	    rcu_map_new(sizeof(struct ip_addr), free_now, NULL, &vpc->link_locals) ||
 	    rcu_map_new(sizeof(struct ip_prefix), free_now, NULL, &vpc->routes))
 		fail("no memory");
 	atomic_store(&bed->dp.config->vpcs[slot], &vpc->path);
@@ -236,7 +239,7 @@ struct dp_subnet *bed_subnet(struct bed *bed, struct dp_vpc *vpc, const char *v4
 	return subnet;
 }
 
-static void endpoint_set(struct dp_vpc *vpc, const struct dp_endpoint *endpoint, const uint32_t *groups)
+static void endpoint_set_in(struct rcu_map *map, const struct dp_endpoint *endpoint, const uint32_t *groups)
 {
 	struct dp_endpoint *copy = malloc(sizeof(*copy) + endpoint->group_count * sizeof(uint32_t));
 	void *old = NULL;
@@ -245,9 +248,19 @@ static void endpoint_set(struct dp_vpc *vpc, const struct dp_endpoint *endpoint,
 	memcpy(copy, endpoint, sizeof(*copy));
 	if (groups && endpoint->group_count)
 		memcpy(copy->groups, groups, endpoint->group_count * sizeof(uint32_t));
-	if (rcu_map_set(vpc->endpoints, &copy->address, copy, &old))
+	if (rcu_map_set(map, &copy->address, copy, &old))
 		fail("no memory");
 	free(old);
+}
+
+/* The address, and with it the link-local one of its MAC. */
+static void endpoint_set(struct dp_vpc *vpc, const struct dp_endpoint *endpoint, const uint32_t *groups)
+{
+	struct dp_endpoint derived = *endpoint;
+	endpoint_set_in(vpc->endpoints, endpoint, groups);
+	derived.home = endpoint->address;
+	derived.address = ip_link_local(&endpoint->mac);
+	endpoint_set_in(vpc->link_locals, &derived, groups);
 }
 
 void bed_address(struct bed *bed, struct dp_vnic *vnic, const char *address)

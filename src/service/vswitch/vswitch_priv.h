@@ -86,6 +86,8 @@ struct control_vpc {
 	struct vpc *object;
 	struct dp_vpc *record;
 	struct rcu_map *endpoints, *routes;
+	struct rcu_map *link_locals;   /* as in struct dp_vpc */
+	struct rcu_map *link_groups;   /* struct ip_addr → struct link_group, for link_local.c */
 	uint32_t route_counts[2][129]; /* routes per family and length, for the lengths in use */
 	struct path_vpc_counters base; /* of former holders of the number */
 	LIST_HEAD(, control_subnet) subnets;
@@ -105,11 +107,19 @@ struct control_subnet {
 	LIST_ENTRY(control_subnet) link;
 };
 
+/* Who has a link-local address by its MAC: part of a vNIC or a mapping (link_local.c). */
+struct link_holder {
+	struct link_group *group;           /* NULL: holds none */
+	const struct dp_endpoint *endpoint; /* one of its own */
+	LIST_ENTRY(link_holder) link;
+};
+
 struct control_mapping {
 	struct mapping *object;
 	struct control_vpc *vpc;
 	struct tunnel *tunnel;
 	struct dp_endpoint *endpoint;
+	struct link_holder link_local;
 	LIST_ENTRY(control_mapping) link;
 };
 
@@ -135,6 +145,7 @@ struct control_vnic {
 	struct dp_vnic_runtime *runtime;
 	struct dp_endpoint **endpoints; /* as many as object has addresses */
 	size_t endpoint_count;
+	struct link_holder link_local;
 	struct path_iface_counters base; /* of former holders of the number */
 	uint64_t drops_base[DROP_REASON_COUNT];
 	struct uuid uuid, tenant;
@@ -268,6 +279,9 @@ void vpc_mark(struct control_vpc *vpc); /* to be looked at by commit */
 void endpoint_set(struct control_vpc *vpc, const struct dp_endpoint *endpoint, const uint32_t *groups,
 		  struct dp_endpoint **held);
 void endpoint_clear(struct control_vpc *vpc, struct dp_endpoint **held);
+/* link_local.c: `endpoint`, one of the holder's, also has the link-local address of its MAC from now on, or still. */
+void link_local_hold(struct control_vpc *vpc, struct link_holder *holder, const struct dp_endpoint *endpoint);
+void link_local_drop(struct control_vpc *vpc, struct link_holder *holder);
 void vpc_commit(struct control_vpc *vpc);
 enum tunnel_kind vpc_tunnel_kind(const struct vpc *vpc);
 struct control_underlay *vpc_underlay(const struct vpc *vpc);
