@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 #include "base/clock.h"
@@ -43,10 +44,13 @@ const struct field capture_start_fields[] = {
 	FIELD(struct capture_args, stages, .max = CAPTURE_STAGES, .check = stage_valid,
 	      .check_doc = "must be rx, decap, miss, drop or tx",
 	      .doc = "Where in the path: rx, decap, miss, drop, tx; by default rx and tx."),
-	FIELD(struct capture_args, address, .doc = "Only packets from or to this address."),
+	FIELD(struct capture_args, address,
+	      .doc = "Only packets from or to this address, in the frame's first IP header: on an uplink, rx and tx "
+		     "show "
+		     "tunnel endpoints there, and decap the tenant's packets."),
 	FIELD(struct capture_args, protocol, .max = 16, .doc = "Only packets of this IP protocol, by name or number."),
 	FIELD(struct capture_args, transport_port, .max = 65535, .def = "0",
-	      .doc = "Only packets with this port at either end; 0 means any."),
+	      .doc = "Only packets with this TCP, UDP, SCTP or DCCP port at either end; 0 means any."),
 	FIELD(struct capture_args, packets, .min = 1, .max = 10000000, .def = "10000", .unit = "packets",
 	      .doc = "Ends after so many packets."),
 	FIELD(struct capture_args, seconds, .min = 1, .max = 86400, .def = "60", .unit = "seconds",
@@ -90,6 +94,8 @@ struct capture {
 	uint64_t bytes_max, end_ns;
 	uint64_t packets, bytes;
 	char *path;
+	dev_t device; /* with inode: which file that is */
+	ino_t inode;
 	FILE *file;
 	const char *ended; /* why; NULL while it runs */
 	size_t slot_bytes;
@@ -114,6 +120,15 @@ static bool has_address(const uint8_t *l3, bool v6, const struct ip_addr *addres
 	return memcmp(l3 + 12, address->bytes, 4) == 0 || memcmp(l3 + 16, address->bytes, 4) == 0;
 }
 
+/* Begins with ports what is behind the IP header? Not in a later fragment. */
+static bool has_ports(const uint8_t *l3, bool v6)
+{
+	uint8_t proto = v6 ? l3[6] : l3[9];
+
+	return (proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_SCTP || proto == IPPROTO_DCCP) &&
+	       (v6 || (!(l3[6] & 0x1f) && !l3[7]));
+}
+
 /* Filters by the frame's outermost IP header; a frame too short for what is asked does not match. */
 static bool frame_matches(const struct capture *capture, const struct rte_mbuf *m)
 {
@@ -134,6 +149,8 @@ static bool frame_matches(const struct capture *capture, const struct rte_mbuf *
 		return false;
 	if (!capture->port)
 		return true;
+	if (!has_ports(l3, v6))
+		return false;
 	l4 = l3 + (v6 ? 40 : (l3[0] & 15) * 4);
 	if (l4 + 4 > data + bytes)
 		return false;
@@ -195,6 +212,12 @@ static void capture_packet(void *ctx, unsigned worker, enum capture_stage stage,
 
 /* ---- in control ---- */
 
+/* Why a write has just failed. */
+static const char *write_fault(void)
+{
+	return errno == ENOSPC || errno == EDQUOT ? "the disk is full" : "the file cannot be written";
+}
+
 static void write_slot(struct capture *capture, const struct slot *slot)
 {
 	char name[600], comment[700];
@@ -206,7 +229,7 @@ static void write_slot(struct capture *capture, const struct slot *slot)
 		snprintf(comment, sizeof(comment), "interface %s", name);
 	if (pcapng_packet(capture->file, slot->stage, slot->time_ns, slot->data, slot->captured, slot->original,
 			  comment) != 0)
-		capture->ended = "the file cannot be written";
+		capture->ended = write_fault();
 	capture->packets++;
 	capture->bytes += slot->captured;
 }
@@ -226,6 +249,9 @@ static void capture_drain(struct capture *capture)
 				capture->ended = "the file is as large as allowed";
 		}
 	}
+	/* So that a reader finds whole packets, however dpud ends. */
+	if (fflush(capture->file) != 0 && !capture->ended)
+		capture->ended = write_fault();
 	if (!capture->ended && clock_ns() >= capture->end_ns)
 		capture->ended = "as long as asked for";
 }
@@ -307,27 +333,65 @@ static void switch_capturing(struct vswitch *vswitch, bool on)
 	}
 }
 
+/* Nothing else than a file of this capture's alone: a pipe would have control wait for its reader, and two captures
+ * would write over each other. */
+static int file_check(struct capture *capture, int fd, struct dpu_error *err)
+{
+	const struct capture_set *set = capture->vswitch->captures;
+	struct stat stat;
+
+	if (fstat(fd, &stat) != 0 || !S_ISREG(stat.st_mode))
+		return error_set(err, DPU_E_INVALID, "file",
+				 "names something in the capture directory that is no file");
+	for (unsigned i = 0; i < CAPTURES_MAX; i++) {
+		const struct capture *other = set->all[i];
+
+		if (other && other->file && other->device == stat.st_dev && other->inode == stat.st_ino)
+			return error_set(err, DPU_E_EXISTS, "file", "is being written by capture %u", other->id);
+	}
+	capture->device = stat.st_dev;
+	capture->inode = stat.st_ino;
+	return 0;
+}
+
+static int file_begin(struct capture *capture, const char *path, int fd, struct dpu_error *err)
+{
+	int rc = file_check(capture, fd, err);
+
+	if (rc != 0) {
+		close(fd);
+		return rc;
+	}
+	if (ftruncate(fd, 0) == 0)
+		capture->file = fdopen(fd, "w");
+	if (!capture->file)
+		close(fd);
+	else if (pcapng_begin(capture->file, stage_names, CAPTURE_STAGES, capture->snaplen) == 0 &&
+		 fflush(capture->file) == 0)
+		return 0;
+	rc = error_set(err, DPU_E_IO, "file", "%s cannot be written: %s", path, strerror(errno));
+	if (capture->file)
+		fclose(capture->file);
+	return rc;
+}
+
 static int file_open(struct capture *capture, const char *name, struct dpu_error *err)
 {
 	const char *folder = capture->vswitch->dpu->capture_dir;
 	char path[4096];
-	int fd;
+	int fd, rc;
 
 	if (!folder)
 		return error_set(err, DPU_E_DENIED, "file",
 				 "cannot be written: dpud was started without --capture-dir");
 	snprintf(path, sizeof(path), "%s/%s", folder, name);
-	fd = open(path, O_CREAT | O_WRONLY | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0640);
-	capture->file = fd >= 0 ? fdopen(fd, "w") : NULL;
-	if (!capture->file) {
-		int error = errno;
-
-		if (fd >= 0)
-			close(fd);
-		return error_set(err, DPU_E_IO, "file", "%s cannot be made: %s", path, strerror(error));
-	}
-	capture->path = control_text(path);
-	return pcapng_begin(capture->file, stage_names, CAPTURE_STAGES, capture->snaplen);
+	fd = open(path, O_CREAT | O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC, 0640);
+	if (fd < 0)
+		return error_set(err, DPU_E_IO, "file", "%s cannot be made: %s", path, strerror(errno));
+	rc = file_begin(capture, path, fd, err);
+	if (rc == 0)
+		capture->path = control_text(path);
+	return rc;
 }
 
 static uint32_t stage_bits(const struct string_list *stages)
@@ -480,9 +544,13 @@ void captures_end(struct vswitch *vswitch)
 	if (!vswitch->captures)
 		return;
 	for (unsigned i = 0; i < CAPTURES_MAX; i++) {
-		if (vswitch->captures->all[i] && vswitch->captures->all[i]->file)
-			capture_end(vswitch->captures->all[i], "dpud stops");
-		capture_retire(vswitch->captures->all[i]);
+		struct capture *capture = vswitch->captures->all[i];
+
+		if (capture && capture->file) {
+			capture_drain(capture);
+			capture_end(capture, capture->ended ? NULL : "dpud stops");
+		}
+		capture_retire(capture);
 		vswitch->captures->all[i] = NULL;
 	}
 	loop_timer_remove(vswitch->captures->timer);
