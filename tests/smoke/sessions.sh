@@ -49,7 +49,7 @@ lab_pids+=($!)
 inside db nc -u -d -l 4000 >/dev/null &
 lab_pids+=($!)
 wait_until 5 "a listener" inside db sh -c "ss -ltn | grep -q :5001"
-inside web sh -c "exec nc 10.0.0.6 5001 >/dev/null" < <(sleep 100) &
+inside web nc -d 10.0.0.6 5001 >/dev/null &
 lab_pids+=($!)
 flood web 10.0.0.6 10000 300
 flood web fd00::6 20000 20
