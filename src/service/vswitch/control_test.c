@@ -434,13 +434,14 @@ static void many_mappings_load(void **state)
 	world_up(&world, 1);
 	must_apply(&world, basics);
 	for (unsigned i = 0; i < COUNT; i++) {
-		char name[16], address[32];
+		char name[16], address[32], mac[32];
 
 		snprintf(name, sizeof(name), "m%u", i);
 		snprintf(address, sizeof(address), "10.%u.%u.%u", 1 + (i >> 16), i >> 8 & 255, i & 255);
+		snprintf(mac, sizeof(mac), "02:00:00:%02x:%02x:09", i >> 8, i & 255);
 		json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "name", name, "tenant", "blue",
-						      "vpc", "prod", "address", address, "mac", "02:00:00:00:00:09",
-						      "vtep", i % 2 ? "192.0.2.9" : "192.0.2.10"));
+						      "vpc", "prod", "address", address, "mac", mac, "vtep",
+						      i % 2 ? "192.0.2.9" : "192.0.2.10"));
 	}
 	document = json_pack("{s:o}", "mappings", list);
 	text = json_dumps(document, 0);

@@ -60,7 +60,7 @@ static int echo(const struct request *request, uint8_t reply_type)
 		icmp[0] = reply_type;
 		memcpy(&after, icmp, 2);
 		memcpy(&checksum, icmp + 2, 2);
-		checksum = checksum_update16(checksum, before, after);
+		checksum = icmp_checksum_update(checksum, before, after);
 		memcpy(icmp + 2, &checksum, 2);
 	}
 	turn(request);

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <string.h>
 #include <rte_byteorder.h>
+#include "device/packet/segment.h"
 
 enum { ETHER_BYTES = 14, IPV4_BYTES = 20, IPV6_BYTES = 40, UDP_BYTES = 8 };
 
@@ -13,6 +14,13 @@ uint16_t checksum_fold(uint32_t sum)
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
 	return (uint16_t)~sum;
+}
+
+uint16_t icmp_checksum_update(uint16_t checksum, uint16_t old_word, uint16_t new_word)
+{
+	uint16_t updated = checksum_update16(checksum, old_word, new_word);
+	/* Both are zero; of a message of zeros only, the sum with 0 in it would be 0 in place of ffff. */
+	return updated ? updated : UINT16_MAX;
 }
 
 static uint32_t sum_bytes(const uint8_t *bytes, uint32_t length)

@@ -42,3 +42,6 @@ uint32_t pseudo_header_sum(const struct ip_addr *src, const struct ip_addr *dst,
 bool l4_checksum_ok(const struct rte_mbuf *m, const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto,
 		    uint32_t l4, uint32_t length);
 uint16_t checksum_fold(uint32_t sum); /* complemented */
+/* The checksum of an ICMP message in which a word has changed (RFC 1624), all as they lie in memory. Right for one of
+ * zeros only as well, whose sum no other packet can have. */
+uint16_t icmp_checksum_update(uint16_t checksum, uint16_t old_word, uint16_t new_word);

@@ -9,7 +9,6 @@
 #include <rte_ether.h>
 #include <rte_ip.h>
 #include <rte_mbuf.h>
-#include "device/packet/segment.h"
 #include "service/vswitch/frame.h"
 #include "service/vswitch/vswitch_priv.h"
 
@@ -293,7 +292,7 @@ static struct rte_mbuf *echo_answer(struct vswitch *vswitch, const struct origin
 	icmp[0] = v6 ? ICMP6_ECHO_REPLY : ICMP_ECHOREPLY;
 	memcpy(&new_word, icmp, 2);
 	memcpy(&checksum, icmp + 2, 2);
-	checksum = checksum_update16(checksum, old_word, new_word);
+	checksum = icmp_checksum_update(checksum, old_word, new_word);
 	memcpy(icmp + 2, &checksum, 2);
 	m->ol_flags &= RTE_MBUF_F_EXTERNAL | RTE_MBUF_F_INDIRECT; /* whose memory it is */
 	return m;

@@ -274,6 +274,13 @@ static void echo(void **state)
 	assert_int_equal(answer.bytes[54], 129);
 	assert_memory_equal(answer.bytes + 58, frame.bytes + 58, frame.length - 58);
 	struct frame_spec spec = ping_v4;
+	/* Of zeros, it has a checksum that no other packet has. */
+	spec.payload = 0;
+	frame_build(&frame, &spec);
+	memset(frame.bytes + 38, 0, 4);
+	frame_fix(&frame, 14);
+	assert_true(answered(&frame));
+	spec = ping_v4;
 	static const uint8_t options[8] = { 1, 1, 1, 1, 1, 1, 1, 0 };
 	spec.options = options;
 	spec.ip_options_length = 8;
