@@ -5,23 +5,21 @@
  * 8,192 buffers are in rotation. For each round a generator writes a random flow's headers into all of them, which
  * costs nothing here, then the path takes them in bursts of 32. Counters and ageing are on. The figure is the median
  * over rounds. */
-#include <getopt.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <rte_cycles.h>
 #include <rte_eal.h>
 #include <rte_ether.h>
 #include <rte_mbuf.h>
 #include "base/clock.h"
+#include "bench_packets.h"
 #include "device/packet/path.h"
 #include "device/packet/testlib.h"
 
 enum {
 	ROTATION = 8192,
-	MAX_ROUNDS = 4096,
 	MIN_ROUNDS = 20,
 	UPLINK = 1,
 	VNIC_A = PATH_FIRST_VNIC,
@@ -53,11 +51,6 @@ static const struct {
 	const char *name;
 	uint32_t flows;
 } sizes[] = { { "1", 1 }, { "10k", 10000 }, { "1m", 1000000 } };
-
-static struct {
-	const char *huge_dir, *suffix, *only;
-	double seconds;
-} options = { .suffix = "", .seconds = 0.5 };
 
 struct bench {
 	const struct test *test;
@@ -91,35 +84,6 @@ static void output(void *ctx, struct path *path, uint16_t iface, struct rte_mbuf
 }
 
 /* ---- set-up ---- */
-
-static struct rte_mempool *start_eal(void)
-{
-	char text[512], *argv[32], *rest = text;
-	int argc = 0;
-
-	if (options.huge_dir)
-		snprintf(text, sizeof(text),
-			 "bench --huge-dir %s --in-memory --single-file-segments --no-pci --no-telemetry --lcores 0@0 "
-			 "--log-level=lib.eal:error",
-			 options.huge_dir);
-	else
-		snprintf(text, sizeof(text),
-			 "bench --no-huge -m 128 --no-pci --no-shconf --no-telemetry --lcores 0@0 "
-			 "--log-level=lib.eal:error "
-			 "--file-prefix=bench-%d",
-			 (int)getpid());
-	while ((argv[argc] = strsep(&rest, " ")))
-		argc++;
-	if (rte_eal_init(argc, argv) < 0)
-		exit(1);
-	struct rte_mempool *pool =
-		rte_pktmbuf_pool_create("bench", 2 * ROTATION - 1, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
-	if (!pool) {
-		fprintf(stderr, "datapath_bench: no mbuf pool\n");
-		exit(1);
-	}
-	return pool;
-}
 
 static void set_iface(struct bench *b, unsigned i, uint16_t id, const char *mac)
 {
@@ -297,7 +261,7 @@ static void bench_start(struct bench *b, struct rte_mempool *pool)
 	make_frame(b);
 	struct path_options path = { .config = b->config,
 				     .service = &service,
-				     .huge_pages = options.huge_dir != NULL,
+				     .huge_pages = bench_options.huge_dir != NULL,
 				     .max_sessions = b->flows / 8 + 1024,
 				     .seed = 0x5eed };
 	if (path_new(&path, &b->path, &err)) {
@@ -325,8 +289,9 @@ static inline uint32_t random_below(uint64_t *state, uint32_t n)
 }
 
 /* Cycles per packet of one round. */
-static double run_round(struct bench *b)
+static double run_round(void *arg)
 {
+	struct bench *b = arg;
 	uint16_t iface = b->test->work == WORK_DECAP ? UPLINK : VNIC_A;
 
 	for (unsigned i = 0; i < ROTATION; i++)
@@ -338,38 +303,28 @@ static double run_round(struct bench *b)
 	return (double)(rte_rdtsc_precise() - start) / ROTATION;
 }
 
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return x < y ? -1 : x > y;
-}
-
 static void measure(const struct test *test, unsigned size, struct rte_mempool *pool)
 {
-	static double cycles[MAX_ROUNDS];
+	static double cycles[BENCH_MAX_ROUNDS];
 	static struct bench b;
-	unsigned rounds = 0;
+	unsigned rounds;
 	char id[64];
 
-	snprintf(id, sizeof(id), "%s-%s%s", test->id, sizes[size].name, options.suffix);
-	if (options.only && !strstr(id, options.only))
+	snprintf(id, sizeof(id), "%s-%s%s", test->id, sizes[size].name, bench_options.suffix);
+	if (!bench_wants(id))
 		return;
 	memset(&b, 0, sizeof(b));
 	b.test = test;
 	b.flows = sizes[size].flows;
 	b.random = 1;
 	bench_start(&b, pool);
-	uint64_t end = clock_ns() + (uint64_t)(options.seconds * 1e9);
 	run_round(&b); /* warm up */
-	while (rounds < MAX_ROUNDS && (rounds < MIN_ROUNDS || clock_ns() < end))
-		cycles[rounds++] = run_round(&b);
+	rounds = bench_rounds(run_round, &b, MIN_ROUNDS, cycles);
 	if (b.missed || b.sent != (uint64_t)(rounds + 1) * ROTATION) {
 		fprintf(stderr, "datapath_bench: %s: %lu of %lu packets came out, %lu missed\n", id, b.sent,
 			(uint64_t)(rounds + 1) * ROTATION, b.missed);
 		exit(1);
 	}
-	qsort(cycles, rounds, sizeof(cycles[0]), compare);
 	printf("{\"id\":\"%s\",\"unit\":\"cycles/packet\",\"ours\":%.1f,\"best\":%.1f,\"rounds\":%u}\n", id,
 	       cycles[rounds / 2], cycles[0], rounds);
 	fflush(stdout);
@@ -378,26 +333,8 @@ static void measure(const struct test *test, unsigned size, struct rte_mempool *
 
 int main(int argc, char **argv)
 {
-	static const struct option longs[] = { { "huge-dir", required_argument, NULL, 'h' },
-					       { "suffix", required_argument, NULL, 's' },
-					       { "only", required_argument, NULL, 'o' },
-					       { "seconds", required_argument, NULL, 't' },
-					       { 0 } };
-	int c;
+	struct rte_mempool *pool = bench_begin(argc, argv, 2 * ROTATION - 1);
 
-	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-		if (c == 'h')
-			options.huge_dir = optarg;
-		else if (c == 's')
-			options.suffix = optarg;
-		else if (c == 'o')
-			options.only = optarg;
-		else if (c == 't')
-			options.seconds = atof(optarg);
-		else
-			return 2;
-	}
-	struct rte_mempool *pool = start_eal();
 	for (unsigned size = 0; size < RTE_DIM(sizes); size++)
 		for (unsigned i = 0; i < RTE_DIM(tests); i++)
 			measure(&tests[i], size, pool);

@@ -6,14 +6,13 @@
  * A vNIC opens TCP connections to 16,384 mapped addresses behind 62 VTEPs; its hundred egress rules are looked through
  * to the last, the VPC has routes of 16 prefix lengths. The clock of the path is set: a tick of 1/16 s passes with each
  * round, so that every connection attempt expires 30 s, 480 rounds, after it was made. Ageing is in the figure. */
-#include <getopt.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 #include <rte_cycles.h>
 #include <rte_eal.h>
 #include "base/clock.h"
+#include "bench_packets.h"
 #include "service/vswitch/testbed.h"
 
 enum {
@@ -24,14 +23,8 @@ enum {
 	MAPPINGS = 16384,
 	VTEPS = 62,
 	RULES = 100,
-	MAX_ROUNDS = 4096,
 	MIN_ROUNDS = 40,
 };
-
-static struct {
-	const char *huge_dir, *suffix, *only;
-	double seconds;
-} options = { .suffix = "", .seconds = 0.5 };
 
 struct bench {
 	struct bed bed;
@@ -42,38 +35,6 @@ struct bench {
 	uint64_t flows, sent, now_ns;
 	unsigned at;
 };
-
-static void fail(const char *what)
-{
-	fprintf(stderr, "new_session_bench: %s\n", what);
-	exit(1);
-}
-
-static void start_eal(void)
-{
-	char text[512], *argv[32], *rest = text;
-	int argc = 0;
-
-	if (options.huge_dir)
-		snprintf(text, sizeof(text),
-			 "bench --huge-dir %s --in-memory --single-file-segments --no-pci --no-telemetry --lcores 0@0 "
-			 "--log-level=lib.eal:error",
-			 options.huge_dir);
-	else
-		snprintf(text, sizeof(text),
-			 "bench --no-huge -m 128 --no-pci --no-shconf --no-telemetry --lcores 0@0 "
-			 "--log-level=lib.eal:error --file-prefix=bench-%d",
-			 (int)getpid());
-	while ((argv[argc] = strsep(&rest, " ")))
-		argc++;
-	if (rte_eal_init(argc, argv) < 0)
-		exit(1);
-	struct rte_mempool *pool =
-		rte_pktmbuf_pool_create("bench", 2 * ROTATION, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
-	if (!pool)
-		fail("no mbuf pool");
-	test_pool_use(pool);
-}
 
 /* ---- the switch ---- */
 
@@ -129,7 +90,7 @@ static void bench_start(struct bench *b)
 
 	bed_init(&b->bed);
 	b->bed.max_sessions = 2 * ROUND * TICKS / PATH_SLOTS;
-	b->bed.huge_pages = options.huge_dir != NULL;
+	b->bed.huge_pages = bench_options.huge_dir != NULL;
 	bed_tenant(&b->bed, 1);
 	struct dp_vpc *vpc = bed_vpc(&b->bed, 1, 100);
 	struct dp_subnet *near = bed_subnet(&b->bed, vpc, "10.0.0.0/24", "fd00:a::/64");
@@ -149,7 +110,7 @@ static void bench_start(struct bench *b)
 	frame_build(&b->frame, &spec);
 	b->now_ns = clock_ns();
 	if (rte_pktmbuf_alloc_bulk(test_pool(), b->packets, ROTATION))
-		fail("too few buffers");
+		bench_fail("too few buffers");
 }
 
 static void bench_stop(struct bench *b)
@@ -187,8 +148,9 @@ static void write_frame(struct bench *b, struct rte_mbuf *m)
 }
 
 /* Cycles per session of one round. */
-static double run_round(struct bench *b)
+static double run_round(void *arg)
 {
+	struct bench *b = arg;
 	struct rte_mbuf **packets = b->packets + b->at * ROUND;
 	struct worker_source *source = dp_worker_source(b->bed.dp.worker_states[0]);
 	struct path *path = b->bed.dp.paths[0];
@@ -202,13 +164,6 @@ static double run_round(struct bench *b)
 	for (unsigned i = 0; i < ROUND; i += PATH_BURST)
 		path_input(path, b->iface, packets + i, PATH_BURST);
 	return (double)(rte_rdtsc_precise() - start) / ROUND;
-}
-
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return x < y ? -1 : x > y;
 }
 
 static void check(const struct bench *b, const char *id)
@@ -225,24 +180,21 @@ static void check(const struct bench *b, const char *id)
 
 static void measure(bool v6)
 {
-	static double cycles[MAX_ROUNDS];
+	static double cycles[BENCH_MAX_ROUNDS];
 	static struct bench b;
-	unsigned rounds = 0;
+	unsigned rounds;
 	char id[64];
 
-	snprintf(id, sizeof(id), "new-session-%s-1m%s", v6 ? "v6" : "v4", options.suffix);
-	if (options.only && !strstr(id, options.only))
+	snprintf(id, sizeof(id), "new-session-%s-1m%s", v6 ? "v6" : "v4", bench_options.suffix);
+	if (!bench_wants(id))
 		return;
 	memset(&b, 0, sizeof(b));
 	b.v6 = v6;
 	bench_start(&b);
 	for (unsigned i = 0; i < TICKS + TICKS / 4; i++)
 		run_round(&b);
-	uint64_t end = clock_ns() + (uint64_t)(options.seconds * 1e9);
-	while (rounds < MAX_ROUNDS && (rounds < MIN_ROUNDS || clock_ns() < end))
-		cycles[rounds++] = run_round(&b);
+	rounds = bench_rounds(run_round, &b, MIN_ROUNDS, cycles);
 	check(&b, id);
-	qsort(cycles, rounds, sizeof(cycles[0]), compare);
 	printf("{\"id\":\"%s\",\"unit\":\"cycles/session\",\"ours\":%.1f,\"best\":%.1f,\"rounds\":%u,"
 	       "\"sessions_per_second\":%.0f,\"tsc_mhz\":%.0f}\n",
 	       id, cycles[rounds / 2], cycles[0], rounds, rte_get_tsc_hz() / cycles[rounds / 2],
@@ -253,26 +205,7 @@ static void measure(bool v6)
 
 int main(int argc, char **argv)
 {
-	static const struct option longs[] = { { "huge-dir", required_argument, NULL, 'h' },
-					       { "suffix", required_argument, NULL, 's' },
-					       { "only", required_argument, NULL, 'o' },
-					       { "seconds", required_argument, NULL, 't' },
-					       { 0 } };
-	int c;
-
-	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-		if (c == 'h')
-			options.huge_dir = optarg;
-		else if (c == 's')
-			options.suffix = optarg;
-		else if (c == 'o')
-			options.only = optarg;
-		else if (c == 't')
-			options.seconds = atof(optarg);
-		else
-			return 2;
-	}
-	start_eal();
+	test_pool_use(bench_begin(argc, argv, 2 * ROTATION));
 	measure(false);
 	measure(true);
 	rte_eal_cleanup();
