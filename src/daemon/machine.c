@@ -7,7 +7,9 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <rte_mempool.h>
+#include "operating/cpu_list.h"
 #include "operating/port.h"
+#include "operating/worker.h"
 
 enum {
 	BUFFER_BYTES = 2560,          /* one packet buffer with what the pool adds to it */
@@ -57,6 +59,16 @@ static int start_memory(const struct options *options, const struct instance *in
 	return dpu->pool ? 0 : error_errno(err->code);
 }
 
+/* Control and the helpers that it makes from now on. A worker that shares its CPU loses milliseconds at a time. */
+static void leave_workers_alone(const char *cpus)
+{
+	int list[WORKERS_MAX];
+	int count = cpu_list_parse(cpus, list, WORKERS_MAX, NULL);
+
+	if (count > 0)
+		cpu_list_leave(list, (unsigned)count);
+}
+
 int machine_start(const struct options *options, const struct instance *instance, struct dpu *dpu,
 		  struct dpu_error *err)
 {
@@ -66,7 +78,11 @@ int machine_start(const struct options *options, const struct instance *instance
 						 .policy = (enum worker_policy)options->policy };
 	dpu->max_sessions = options->max_sessions;
 	int rc = start_memory(options, instance, dpu, err);
-	return rc ? rc : workers_new(&workers, &dpu->workers, err);
+	if (rc == 0)
+		rc = workers_new(&workers, &dpu->workers, err);
+	if (rc == 0 && options->cpus)
+		leave_workers_alone(options->cpus);
+	return rc;
 }
 
 void machine_stop(struct dpu *dpu)

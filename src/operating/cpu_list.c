@@ -87,3 +87,15 @@ int cpu_list_parse(const char *text, int *ret_cpus, unsigned max, struct dpu_err
 					 text);
 	}
 }
+
+void cpu_list_leave(const int *cpus, unsigned count)
+{
+	cpu_set_t set;
+
+	if (sched_getaffinity(0, sizeof(set), &set) < 0)
+		return;
+	for (unsigned i = 0; i < count; i++)
+		CPU_CLR(cpus[i], &set);
+	if (CPU_COUNT(&set) > 0)
+		sched_setaffinity(0, sizeof(set), &set);
+}

@@ -80,11 +80,32 @@ static void wrong_lists(void **state)
 	}
 }
 
+static void left_alone(void **state)
+{
+	cpu_set_t before, after;
+	int all[CPU_SETSIZE], mine = first_cpu();
+	unsigned count = 0;
+
+	assert_int_equal(sched_getaffinity(0, sizeof(before), &before), 0);
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, &before))
+			all[count++] = cpu;
+	cpu_list_leave(all, count); /* no others: nothing changes */
+	assert_int_equal(sched_getaffinity(0, sizeof(after), &after), 0);
+	assert_true(CPU_EQUAL(&before, &after));
+	cpu_list_leave(&mine, 1);
+	assert_int_equal(sched_getaffinity(0, sizeof(after), &after), 0);
+	assert_int_equal(CPU_ISSET(mine, &after) != 0, count == 1);
+	assert_int_equal(CPU_COUNT(&after), count == 1 ? 1 : count - 1);
+	sched_setaffinity(0, sizeof(before), &before);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lists),
 		cmocka_unit_test(wrong_lists),
+		cmocka_unit_test(left_alone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
