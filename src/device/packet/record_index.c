@@ -13,7 +13,8 @@ enum {
 	ENTRIES = RECORD_BUCKET_ENTRIES,
 	LINK = RECORD_BUCKET_ENTRIES, /* hashes[LINK] is the overflow bucket */
 	HUGE_BYTES = 2 << 20,
-	SMALL_STEP_BYTES = 256 << 10,
+	SMALL_STEP_BYTES = 64 << 10,
+	AHEAD_BYTES_MAX = 2 << 20,
 };
 
 /* A free entry matches no lookup: its hash leads to another bucket. */
@@ -254,8 +255,8 @@ void record_index_remove(struct record_table *table, uint32_t hash, uint32_t num
 	}
 }
 
-/* Populates an array ahead of its use; *ready is how far it has come. What fails is left to the worker's page faults.
- */
+/* Populates an array ahead of its use; *ready is how far it has come. What fails is left to the worker's page faults,
+ * and so is the rest of a huge page that the worker has come to before: huge pages are advised for whole ones alone. */
 static void populate_ahead(void *array, size_t *ready, size_t used, size_t ahead, size_t limit, bool huge)
 {
 	size_t step = huge ? HUGE_BYTES : SMALL_STEP_BYTES;
@@ -268,16 +269,27 @@ static void populate_ahead(void *array, size_t *ready, size_t used, size_t ahead
 		size_t end = (*ready + step) & ~(step - 1);
 
 		end = end < limit ? end : limit;
-		if (huge)
-			madvise(start, end - *ready, MADV_HUGEPAGE);
+		if (huge && end - *ready == HUGE_BYTES)
+			madvise(start, HUGE_BYTES, MADV_HUGEPAGE);
 		if (madvise(start, end - *ready, MADV_POPULATE_WRITE))
 			return;
 		*ready = end;
 	}
 }
 
-/* Helper thread: maps the pages that the next splits will write. With huge pages a whole one is always in reserve: the
- * worker must not be the one who has to clear it. */
+/* Bytes of an array that should be ready behind those in use: a quarter as much within limits, or what as many records
+ * as memory is prepared for will need. With huge pages a whole one is always in reserve: the worker must not be
+ * the one who has to clear it. */
+static size_t ahead_bytes(const struct record_table *table, size_t used, bool huge)
+{
+	size_t ahead = used / 4 < AHEAD_BYTES_MAX ? used / 4 : AHEAD_BYTES_MAX;
+	size_t pace = (size_t)table->memory.ahead / RECORD_BUCKET_LOAD * sizeof(struct record_bucket);
+
+	ahead = ahead > pace ? ahead : pace;
+	return huge && ahead < HUGE_BYTES ? HUGE_BYTES : ahead;
+}
+
+/* Helper thread: maps the pages that the next splits will write. */
 void record_index_grow_ahead(struct record_table *table)
 {
 	struct record_index *index = &table->index;
@@ -286,8 +298,8 @@ void record_index_grow_ahead(struct record_table *table)
 	size_t limit = (size_t)((uint8_t *)index->overflow - (uint8_t *)table->view.buckets);
 	bool huge = table->memory.advise_huge || table->memory.hugetlb;
 
-	populate_ahead(table->view.buckets, &index->ready_bytes, used, huge ? (size_t)HUGE_BYTES : used / 4, limit,
-		       huge);
-	populate_ahead(index->overflow, &index->overflow_ready_bytes, overflow, overflow / 4,
+	populate_ahead(table->view.buckets, &index->ready_bytes, used, ahead_bytes(table, used, huge), limit, huge);
+	/* As a rule they are a twentieth of the buckets, and grow no faster than a quarter as much. */
+	populate_ahead(index->overflow, &index->overflow_ready_bytes, overflow, ahead_bytes(table, overflow, false) / 4,
 		       (size_t)index->overflow_limit * 64 & ~(size_t)4095, false);
 }

@@ -10,7 +10,10 @@
 
 enum {
 	PAGE_BYTES = 4096,
-	AHEAD_RECORDS_MAX = 1 << 16,
+	AHEAD_RECORDS_MAX = 1 << 18, /* for a table that grows slowly: 131 ms at two million a second */
+	AHEAD_ROUNDS = 4,            /* as many times what was used between two looks of the helper … */
+	AHEAD_ROUNDS_MAX = 1 << 19,  /* … within this limit: a quarter of a second at two million a second */
+	AHEAD_FADES = 64,            /* by one part in so many at each look */
 };
 
 static uint8_t chunk_load(const struct record_table *table, uint32_t chunk)
@@ -114,8 +117,8 @@ static int populate(uint8_t *start, size_t bytes, bool granted)
 	return 0;
 }
 
-/* Memory that is certain to be there when it is touched. mapped: page faults are taken now, all of them. */
-static int grant(struct record_table *table, size_t offset, size_t bytes, bool mapped)
+/* Memory that is certain to be there when it is touched, and mapped: no page fault is left. */
+static int grant(struct record_table *table, size_t offset, size_t bytes)
 {
 	const struct record_memory *memory = &table->memory;
 
@@ -127,8 +130,6 @@ static int grant(struct record_table *table, size_t offset, size_t bytes, bool m
 		if (rc)
 			return -ENOSPC;
 	}
-	if (!mapped && !memory->hugetlb)
-		return 0;
 	/* Private small pages need no grant: there is no file system to be full. */
 	return populate(table->view.records + offset, bytes, memory->fd >= 0 || !memory->hugetlb);
 }
@@ -138,7 +139,7 @@ int record_memory_prepare_header(struct record_table *table)
 	const struct record_memory *memory = &table->memory;
 	size_t bytes = (size_t)RECORD_HEADER_CHUNKS * RECORD_SMALL_CHUNK * table->view.record_bytes;
 
-	return grant(table, 0, memory->hugetlb ? (size_t)RECORD_BLOCK_BYTES : bytes, true);
+	return grant(table, 0, memory->hugetlb ? (size_t)RECORD_BLOCK_BYTES : bytes);
 }
 
 static size_t chunk_offset(const struct record_table *table, uint32_t chunk)
@@ -153,15 +154,55 @@ int record_memory_prepare(struct record_table *table, uint32_t first, uint32_t e
 {
 	size_t offset = chunk_offset(table, first);
 
-	return grant(table, offset, chunk_offset(table, end) - offset, true);
+	return grant(table, offset, chunk_offset(table, end) - offset);
 }
 
-/* By the worker itself: page faults wait for the cells that are used, a few in each burst instead of all in one. */
-static int prepare_in_worker(struct record_table *table, uint32_t chunk)
+/* The first byte behind a cell. */
+static size_t cell_end(const struct record_table *table, uint32_t number)
 {
-	size_t offset = chunk_offset(table, chunk);
+	return (const uint8_t *)record_at(&table->view, number) + table->view.record_bytes - table->view.records;
+}
 
-	return grant(table, offset, chunk_offset(table, chunk + 1) - offset, false);
+/* Memory for the next fresh cell, of a chunk that the worker has taken before it was ready: page by page, so that what
+ * a burst pays for is bounded by what it uses. (A huge page of hugetlbfs cannot be had in parts.) */
+static int grant_fresh(struct record_table *table)
+{
+	struct record_memory *memory = &table->memory;
+	size_t page = memory->hugetlb ? RECORD_BLOCK_BYTES : PAGE_BYTES;
+	size_t start = memory->granted_bytes;
+	size_t end = (cell_end(table, memory->fresh) + page - 1) & ~(page - 1);
+
+	/* In one call where the kernel knows it: a file system that is full is an error of this as well. */
+	if (madvise(table->view.records + start, end - start, MADV_POPULATE_WRITE) && grant(table, start, end - start))
+		return -ENOSPC;
+	__atomic_store_n(&memory->taken, memory->taken + (end - start) / PAGE_BYTES, __ATOMIC_RELAXED);
+	memory->granted_bytes = end;
+	return 0;
+}
+
+static void start_on_chunk(struct record_table *table, uint32_t chunk, bool ready)
+{
+	struct record_memory *memory = &table->memory;
+
+	record_memory_chunk_numbers(table, chunk, &memory->fresh, &memory->fresh_end);
+	memory->granted_bytes = chunk_offset(table, chunk + !!ready);
+}
+
+bool record_memory_resume(struct record_table *table, uint32_t chunk)
+{
+	struct record_memory *memory = &table->memory;
+
+	if (memory->fresh < memory->fresh_end || memory->hugetlb)
+		return false;
+	start_on_chunk(table, chunk, false);
+	uint32_t first = memory->fresh;
+	while (memory->fresh < memory->fresh_end &&
+	       (cell_end(table, memory->fresh) <= memory->granted_bytes || grant_fresh(table) == 0))
+		memory->fresh++;
+	if (memory->fresh > first)
+		return true;
+	memory->fresh = memory->fresh_end = 0;
+	return false;
 }
 
 int record_memory_wipe(struct record_table *table, uint32_t first, uint32_t end)
@@ -202,32 +243,28 @@ void record_memory_chunk_numbers(const struct record_table *table, uint32_t chun
 	*ret_end = base + end;
 }
 
-/* The first chunk that nobody has taken and that is ready or can be made so. Chunks that a helper thread is at work on
- * are passed over: it holds one block at most, and there is one to spare. */
+/* The first chunk that nobody has taken, ready or not. Chunks that a helper thread is at work on are passed over: it
+ * holds one block at most, and there is one to spare. */
 static bool take_chunk(struct record_table *table)
 {
 	struct record_memory *memory = &table->memory;
 	uint32_t chunk = memory->next_chunk;
+	bool ready = false;
 
 	for (; chunk < memory->chunk_count; chunk++) {
 		uint8_t state = chunk_load(table, chunk);
 
-		if (state == CHUNK_READY)
+		ready = state == CHUNK_READY;
+		if (ready || (state == CHUNK_NONE && chunk_claim(table, chunk)))
 			break;
-		if (state == CHUNK_NONE && chunk_claim(table, chunk)) {
-			if (prepare_in_worker(table, chunk) == 0)
-				break;
-			chunk_store(table, chunk, CHUNK_NONE);
-			return false;
-		}
 	}
 	if (chunk == memory->chunk_count)
 		return false;
 	chunk_store(table, chunk, CHUNK_IN_USE);
-	memory->chunks_in_use++;
+	__atomic_store_n(&memory->chunks_in_use, memory->chunks_in_use + 1, __ATOMIC_RELAXED);
 	if (chunk >= memory->top_chunk)
 		memory->top_chunk = chunk + 1;
-	record_memory_chunk_numbers(table, chunk, &memory->fresh, &memory->fresh_end);
+	start_on_chunk(table, chunk, ready);
 	while (memory->next_chunk < memory->chunk_count && chunk_load(table, memory->next_chunk) == CHUNK_IN_USE)
 		__atomic_store_n(&memory->next_chunk, memory->next_chunk + 1, __ATOMIC_RELAXED);
 	return true;
@@ -256,6 +293,8 @@ uint32_t record_memory_take(struct record_table *table)
 	while (memory->fresh >= memory->fresh_end)
 		if (!take_chunk(table))
 			return 0;
+	if (__builtin_expect(cell_end(table, memory->fresh) > memory->granted_bytes, 0) && grant_fresh(table))
+		return 0;
 	return memory->fresh++;
 }
 
@@ -300,20 +339,29 @@ static int prepare_chunk(struct record_table *table, uint32_t chunk)
 	return rc;
 }
 
-/* How many cells should be ready, those in use included: a quarter more than now, within limits. */
-static uint32_t wanted_records(const struct record_table *table, uint32_t count)
+void record_memory_look(struct record_table *table)
 {
-	const struct record_memory *memory = &table->memory;
-	uint32_t ahead = count / 4;
+	struct record_memory *memory = &table->memory;
+	uint32_t chunks = __atomic_load_n(&memory->chunks_in_use, __ATOMIC_RELAXED);
+	uint32_t pace = (chunks - memory->chunks_seen) * memory->chunk_records;
 
-	if (!count || count >= table->max)
-		return 0;
-	if (ahead < memory->chunk_records)
-		ahead = memory->chunk_records;
+	memory->chunks_seen = chunks;
+	if (!pace)
+		return;
+	pace = pace < AHEAD_ROUNDS_MAX / AHEAD_ROUNDS ? pace * AHEAD_ROUNDS : AHEAD_ROUNDS_MAX;
+	memory->ahead -= memory->ahead / AHEAD_FADES;
+	memory->ahead = memory->ahead > pace ? memory->ahead : pace;
+}
+
+/* How many cells should be ready behind those in use: a quarter of the records, or what the pace asks for. */
+static uint32_t ahead_records(const struct record_memory *memory, uint32_t count)
+{
+	uint32_t ahead = count / 4 < AHEAD_RECORDS_MAX ? count / 4 : AHEAD_RECORDS_MAX;
 	/* Huge pages take time: two of them. */
-	if ((memory->advise_huge || memory->hugetlb) && ahead < 2 * memory->block_records)
-		ahead = 2 * memory->block_records;
-	return count + (ahead < AHEAD_RECORDS_MAX ? ahead : AHEAD_RECORDS_MAX);
+	uint32_t least = memory->advise_huge || memory->hugetlb ? 2 * memory->block_records : memory->chunk_records;
+
+	ahead = ahead > memory->ahead ? ahead : memory->ahead;
+	return ahead > least ? ahead : least;
 }
 
 int record_memory_grow_ahead(struct record_table *table)
@@ -324,11 +372,11 @@ int record_memory_grow_ahead(struct record_table *table)
 	/* The last chunk of a block is shorter than the others. */
 	uint32_t used = start / memory->chunks_per_block * memory->block_records +
 			start % memory->chunks_per_block * memory->chunk_records;
-	uint32_t want = wanted_records(table, count);
+	uint32_t want = count + ahead_records(memory, count);
 
-	/* Cells in use that are free again count as well. */
 	used -= used < memory->first_number ? used : memory->first_number;
-	want = want > used ? want - used : 0;
+	/* Cells in use that are free again count as well. */
+	want = count && count < table->max && want > used ? want - used : 0;
 	uint32_t ahead = (want + memory->chunk_records - 1) / memory->chunk_records;
 	for (uint32_t chunk = start; chunk < memory->chunk_count && chunk - start < ahead; chunk++) {
 		int rc = prepare_chunk(table, chunk);

@@ -8,8 +8,9 @@
 
 /* ---- record memory (record_memory.c) ----
  * Blocks of 2 MiB, cut into chunks that become usable one by one: claimed by whoever makes a chunk ready (the worker or
- * a helper thread), ready when memory is granted and mapped, in use when the worker has taken it. Only chunks in use
- * hold records. Nothing else of the mapping is ever touched: a full file system is an error, never a SIGBUS. */
+ * a helper thread), ready when memory is granted and mapped, in use when the worker has taken it: then it is ready, or
+ * the worker gets its pages one after the other as it comes to them. Only chunks in use hold records. Nothing without
+ * granted memory is ever touched: a full file system is an error, never a SIGBUS. */
 enum record_chunk_state { CHUNK_NONE = 0, CHUNK_CLAIMED, CHUNK_READY, CHUNK_IN_USE };
 
 enum {
@@ -28,9 +29,13 @@ struct record_memory {
 	uint32_t next_chunk;   /* all before it are in use */
 	uint32_t chunks_in_use;
 	uint32_t top_chunk;        /* none behind it is in use */
-	uint32_t fresh, fresh_end; /* numbers of the chunk taken last that were never given out */
+	uint32_t fresh, fresh_end; /* numbers of the chunk taken last that were never given out, … */
+	size_t granted_bytes;      /* … and as far as there is memory for them */
 	uint32_t free_head;        /* linked by wheel_next */
+	uint64_t taken;            /* pages that the worker had to get itself */
 	bool hugetlb, advise_huge;
+	/* Helper thread: chunks in use when it last looked, cells that the pace asks for. */
+	uint32_t chunks_seen, ahead;
 };
 
 /* ---- index (record_index.c) ---- */
@@ -103,6 +108,14 @@ void record_memory_unmap(struct record_table *table);
 int record_memory_prepare_header(struct record_table *table);
 /* Grants the memory of chunks from first up to, not including, end; 0 or -ENOSPC. */
 int record_memory_prepare(struct record_table *table, uint32_t first, uint32_t end);
+/* Goes on with a chunk that is in use and has only some of its pages, and no more are to be had: those that it has keep
+ * their records. Only the chunk that the worker was at can be such a one; false for any further chunk. */
+bool record_memory_resume(struct record_table *table, uint32_t chunk);
+/* Never given out, and maybe without memory: not to be touched. */
+static inline bool record_memory_is_fresh(const struct record_memory *memory, uint32_t number)
+{
+	return number >= memory->fresh && number < memory->fresh_end;
+}
 /* Makes chunks of a file zeroes, whatever they hold, and gives their memory back; the header stays. 0 or a negative
  * errno. */
 int record_memory_wipe(struct record_table *table, uint32_t first, uint32_t end);
@@ -111,6 +124,9 @@ void record_memory_chunk_numbers(const struct record_table *table, uint32_t chun
 				 uint32_t *ret_end);
 uint32_t record_memory_take(struct record_table *table); /* a record number, 0 = none left */
 void record_memory_give(struct record_table *table, uint32_t number);
+/* Helper thread: how much to have ready, records and index: what is used between two looks, some times over. A helper
+ * that was kept waiting once prepares for that. */
+void record_memory_look(struct record_table *table);
 int record_memory_grow_ahead(struct record_table *table);
 
 int record_index_init(struct record_table *table, uint32_t max, bool huge_pages);

@@ -189,6 +189,10 @@ bool session_table_scan(struct session_table *table, uint32_t *cursor, unsigned 
 				*cursor = number;
 				return true;
 			}
+			if (record_memory_is_fresh(memory, number)) {
+				number = end;
+				break;
+			}
 			struct session *session = session_at(&table->records.view, number);
 			if (session->state == SESSION_LIVE)
 				fn(arg, session);
@@ -216,8 +220,14 @@ size_t session_table_bytes(const struct session_table *table)
 	       (memory->hugetlb ? 0 : header);
 }
 
+uint64_t session_table_taken(const struct session_table *table)
+{
+	return __atomic_load_n(&table->records.memory.taken, __ATOMIC_RELAXED);
+}
+
 int session_table_grow_ahead(struct session_table *table)
 {
+	record_memory_look(&table->records);
 	record_index_grow_ahead(&table->records);
 	return record_memory_grow_ahead(&table->records);
 }

@@ -182,6 +182,9 @@ bool session_table_scan(struct session_table *table, uint32_t *cursor, unsigned 
 uint32_t session_table_count(const struct session_table *table);
 uint64_t session_table_seed(const struct session_table *table);
 size_t session_table_bytes(const struct session_table *table); /* memory in use: records + index */
+/* Pages that inserts had to get from the kernel themselves so far, because session_table_grow_ahead() had none ready.
+ */
+uint64_t session_table_taken(const struct session_table *table);
 /* Makes memory ready for the next sessions (fallocate, populate), so that inserts never fault for long. Called by a
  * helper thread at any time; returns 0, or -ENOSPC when the file system is full (the table then stops growing). */
 int session_table_grow_ahead(struct session_table *table);

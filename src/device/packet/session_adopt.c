@@ -81,7 +81,8 @@ static void adopt_chunks(struct session_table *table)
 		bool granted = end == first || record_memory_prepare(&table->records, first, end) == 0;
 
 		for (uint32_t chunk = first; chunk < end; chunk++) {
-			if (!granted && record_memory_prepare(&table->records, chunk, chunk + 1)) {
+			if (!granted && record_memory_prepare(&table->records, chunk, chunk + 1) &&
+			    !record_memory_resume(&table->records, chunk)) {
 				memory->chunks[chunk] = CHUNK_NONE; /* there is no memory, so no record */
 				continue;
 			}
@@ -115,6 +116,8 @@ static void each_cell(struct session_table *table, session_tick_t now,
 		if (memory->chunks[chunk] != CHUNK_IN_USE)
 			continue;
 		record_memory_chunk_numbers(&table->records, chunk, &number, &end);
+		if (record_memory_is_fresh(memory, end - 1))
+			end = memory->fresh;
 		for (; number < end; number++) {
 			if (end - number > PREFETCH)
 				session_lookup_prefetch(table,
@@ -155,6 +158,7 @@ static void enter(struct session_table *table, struct session *session, uint32_t
 void session_adopt(struct session_table *table, session_tick_t now)
 {
 	adopt_chunks(table);
+	table->records.memory.chunks_seen = table->records.memory.chunks_in_use; /* what was there is no growth */
 	each_cell(table, now, check);
 	record_index_presize(&table->records, table->records.count);
 	each_cell(table, now, enter);

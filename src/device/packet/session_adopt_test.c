@@ -374,6 +374,20 @@ static void times_of_the_future_are_set_right(void **state)
 
 /* ---- a full file system ---- */
 
+static void count_one(void *arg, struct session *session)
+{
+	++*(uint32_t *)arg;
+}
+
+static uint32_t scan_count(struct session_table *table)
+{
+	uint32_t cursor = 0, count = 0;
+
+	while (session_table_scan(table, &cursor, 100, count_one, &count))
+		;
+	return count;
+}
+
 /* In a mount namespace of its own: a tmpfs of one MiB. Exit status 0: all well, 2: namespaces are not to be had. */
 static int fill_small_tmpfs(const char *folder)
 {
@@ -392,7 +406,7 @@ static int fill_small_tmpfs(const char *folder)
 	int fd = open(other, O_RDWR | O_CREAT, 0600);
 	if (fallocate(fd, 0, 0, 1 << 20) || session_table_open(&options, &table, NULL, NULL) == 0)
 		return 3; /* not even a header: refused */
-	if (ftruncate(fd, 256 << 10) || session_table_open(&options, &table, NULL, NULL))
+	if (ftruncate(fd, 252 << 10) || session_table_open(&options, &table, NULL, NULL))
 		return 4;
 	while (insert_marked(table, count, false))
 		count++;
@@ -401,6 +415,12 @@ static int fill_small_tmpfs(const char *folder)
 	for (uint32_t n = 0; n < count; n++)
 		if (!test_find(table, n, false, &direction))
 			return 6;
+	/* The pages that the last chunk got are worth as much as whole chunks to who takes the file over. */
+	session_table_close(table);
+	if (session_table_open(&options, &table, &adopted, NULL) || adopted != count)
+		return 10;
+	if (insert_marked(table, count, false) || scan_count(table) != count)
+		return 11;
 	unlink(other);
 	close(fd);
 	/* Room again, first found by the helper. */

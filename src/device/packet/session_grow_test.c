@@ -6,12 +6,20 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <pthread.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <stdatomic.h>
 #include <cmocka.h>
 #include "device/packet/session_test_util.h"
 
 enum { MANY = 120000 };
+
+/* Sanitizers have page faults of their own. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { RUNS_AS_BUILT = false };
+#else
+enum { RUNS_AS_BUILT = true };
+#endif
 
 struct helper {
 	struct session_table *table;
@@ -83,12 +91,89 @@ static void file(void **state)
 	grow(path, true, true);
 }
 
+static long page_faults(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_THREAD, &usage);
+	return usage.ru_minflt + usage.ru_majflt;
+}
+
+/* Inserts flows from *next on; returns the page faults of that. */
+static long insert_many(struct session_table *table, uint32_t *next, uint32_t count)
+{
+	long before = page_faults();
+
+	for (uint32_t end = *next + count; *next < end; ++*next)
+		if (!test_insert(table, *next, false, 100, 1000))
+			fail_msg("the table is full after %u", *next);
+	return page_faults() - before;
+}
+
+/* Memory that was made ready leaves nothing to whoever inserts, and as much is ready as the pace asks for. */
+static void ready_is_ready(const char *path)
+{
+	enum { PACE = 20000, OWN_FAULTS = 2 /* of the test itself */ };
+	struct session_table_options options = { .path = path, .max_sessions = MANY, .seed = TEST_SEED, .now = 100 };
+	struct session_table *table;
+	uint32_t next = 0;
+
+	assert_int_equal(session_table_open(&options, &table, NULL, NULL), 0);
+	insert_many(table, &next, 1000);
+	assert_in_range(session_table_taken(table), 1000 * 192 / 4096, 1000 * 192 / 4096 + 2);
+	assert_int_equal(session_table_grow_ahead(table), 0);
+	uint64_t taken = session_table_taken(table);
+	long faults = insert_many(table, &next, 250);
+	/* The rest of the chunk that the worker was at, which nobody else may touch. */
+	assert_in_range(session_table_taken(table) - taken, 0, 2);
+
+	insert_many(table, &next, PACE);
+	assert_int_equal(session_table_grow_ahead(table), 0);
+	insert_many(table, &next, 256);
+	taken = session_table_taken(table);
+	faults += insert_many(table, &next, 3 * PACE);
+	assert_int_equal(session_table_taken(table), taken);
+	if (RUNS_AS_BUILT)
+		assert_in_range(faults, 0, OWN_FAULTS);
+	session_table_close(table);
+	if (path)
+		unlink(path);
+}
+
+static void ready_memory_costs_inserts_nothing(void **state)
+{
+	char path[100];
+
+	ready_is_ready(NULL);
+	test_path(path, sizeof(path), "ready");
+	ready_is_ready(path);
+}
+
+/* Without a helper, a burst gets no more pages than it fills. */
+static void unready_memory_comes_page_by_page(void **state)
+{
+	enum { BURST = 32 };
+	struct session_table_options options = { .max_sessions = MANY, .seed = TEST_SEED, .now = 100 };
+	struct session_table *table;
+
+	assert_int_equal(session_table_open(&options, &table, NULL, NULL), 0);
+	for (uint32_t next = 0; next < MANY / 2;) {
+		uint64_t before = session_table_taken(table);
+
+		insert_many(table, &next, BURST);
+		assert_in_range(session_table_taken(table) - before, 1, BURST * 192 / 4096 + 1);
+	}
+	session_table_close(table);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(anonymous),
 		cmocka_unit_test(anonymous_huge_pages),
 		cmocka_unit_test(file),
+		cmocka_unit_test(ready_memory_costs_inserts_nothing),
+		cmocka_unit_test(unready_memory_comes_page_by_page),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
