@@ -3,6 +3,7 @@
 #include "base/netaddr.h"
 
 #include <arpa/inet.h>
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -226,18 +227,20 @@ const char *uuid_format(const struct uuid *uuid, char *buf)
 	return buf;
 }
 
-void uuid_generate(struct uuid *ret)
+void uuid_generate(struct uuid *ret, unsigned count)
 {
-	struct uuid uuid;
+	const size_t bytes = count * sizeof(*ret);
 
+	assert(count <= UUID_GENERATE_MAX);
 	/* Up to 256 bytes are given whole once the kernel's pool is ready; only a signal before that interrupts. */
-	while (getrandom(uuid.bytes, sizeof(uuid.bytes), 0) != sizeof(uuid.bytes)) {
+	while (getrandom(ret, bytes, 0) != (ssize_t)bytes) {
 		if (errno != EINTR)
 			abort();
 	}
-	uuid.bytes[6] = (uuid.bytes[6] & 0x0f) | 0x40;
-	uuid.bytes[8] = (uuid.bytes[8] & 0x3f) | 0x80;
-	*ret = uuid;
+	for (unsigned i = 0; i < count; i++) {
+		ret[i].bytes[6] = (ret[i].bytes[6] & 0x0f) | 0x40;
+		ret[i].bytes[8] = (ret[i].bytes[8] & 0x3f) | 0x80;
+	}
 }
 
 bool mac_is_zero(const struct mac_addr *mac)

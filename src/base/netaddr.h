@@ -52,8 +52,9 @@ const char *ip_format(const struct ip_addr *ip, char *buf);
 const char *ip_prefix_format(const struct ip_prefix *prefix, char *buf);
 const char *uuid_format(const struct uuid *uuid, char *buf);
 
-/* A random version-4 UUID (RFC 9562 5.4). */
-void uuid_generate(struct uuid *ret);
+/* Random version-4 UUIDs (RFC 9562 5.4), up to UUID_GENERATE_MAX of them in one system call. */
+enum { UUID_GENERATE_MAX = 16 };
+void uuid_generate(struct uuid *ret, unsigned count);
 
 bool mac_is_zero(const struct mac_addr *mac);
 bool mac_is_multicast(const struct mac_addr *mac);

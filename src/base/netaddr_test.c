@@ -163,21 +163,28 @@ static void uuids(void **state)
 	static const char *const bad[] = { "", "550e8400-e29b-41d4-a716-44665544000",
 					   "550e8400-e29b-41d4-a716-4466554400000", "550e8400e29b41d4a716446655440000",
 					   "g50e8400-e29b-41d4-a716-446655440000" };
-	struct uuid a, b;
+	struct uuid a, b, many[UUID_GENERATE_MAX];
 	char text[UUID_TEXT];
 
 	assert_int_equal(uuid_parse("550E8400-e29b-41d4-a716-446655440000", &a), 0);
 	assert_string_equal(uuid_format(&a, text), "550e8400-e29b-41d4-a716-446655440000");
 	for (size_t i = 0; i < COUNT(bad); i++)
 		assert_int_equal(uuid_parse(bad[i], &a), -EINVAL);
-	uuid_generate(&a);
-	uuid_generate(&b);
+	uuid_generate(&a, 1);
+	uuid_generate(&b, 1);
 	assert_false(uuid_equal(&a, &b));
 	assert_false(uuid_is_zero(&a));
 	assert_true(uuid_is_zero(&(struct uuid){ 0 }));
 	uuid_format(&a, text);
 	assert_int_equal(text[14], '4');
 	assert_non_null(strchr("89ab", text[19]));
+	uuid_generate(many, UUID_GENERATE_MAX);
+	for (unsigned i = 0; i < UUID_GENERATE_MAX; i++) {
+		uuid_format(&many[i], text);
+		assert_int_equal(text[14], '4');
+		assert_non_null(strchr("89ab", text[19]));
+		assert_true(i == 0 || !uuid_equal(&many[i], &many[i - 1]));
+	}
 }
 
 static void clock_runs(void **state)

@@ -15,7 +15,7 @@ int model_new(const struct model_options *options, struct model **ret, struct dp
 		return error_set(err, DPU_E_LIMIT, NULL, "out of memory");
 	model->options = *options;
 	model->options.store_path = NULL; /* ours is a copy */
-	uuid_generate(&random);
+	uuid_generate(&random, 1);
 	memcpy(&model->seed, random.bytes, sizeof(model->seed));
 	LIST_INIT(&model->subscriptions);
 	LIST_INIT(&model->inflight);

@@ -144,6 +144,8 @@ struct model {
 	const struct field *tenant_quota;
 	struct hash names, uuids, uniques;
 	uint64_t seed, epoch;
+	struct uuid uuids_ahead[UUID_GENERATE_MAX]; /* a large transaction asks the kernel for many at once */
+	unsigned uuids_ready;
 	struct store *store;
 	bool loading, loaded, busy;
 	uint64_t event_sequence;

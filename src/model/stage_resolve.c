@@ -192,6 +192,15 @@ static int resolve_update(struct stage *stage, struct change *change, struct nod
 
 /* ---- creation ---- */
 
+static void take_uuid(struct model *model, struct uuid *ret)
+{
+	if (model->uuids_ready == 0) {
+		uuid_generate(model->uuids_ahead, UUID_GENERATE_MAX);
+		model->uuids_ready = UUID_GENERATE_MAX;
+	}
+	*ret = model->uuids_ahead[--model->uuids_ready];
+}
+
 static int new_uuid(const struct stage *stage, const struct change *change, struct uuid *ret, struct dpu_error *err)
 {
 	const char *text = text_field(change, "uuid");
@@ -199,7 +208,7 @@ static int new_uuid(const struct stage *stage, const struct change *change, stru
 	if (change->row)
 		*ret = change->row->uuid;
 	else if (!text)
-		uuid_generate(ret);
+		take_uuid(stage->model, ret);
 	else if (uuid_parse(text, ret) < 0 || uuid_is_zero(ret))
 		return error_set(err, DPU_E_INVALID, "uuid",
 				 "this is not a UUID: write it like 550e8400-e29b-41d4-a716-446655440000");
@@ -247,7 +256,9 @@ static int new_version(struct stage *stage, const struct change *change, const s
 	return status;
 }
 
-static int resolve_create(struct stage *stage, struct change *change, const struct key *key, struct dpu_error *err)
+/* same: the object that has this name already, or NULL. */
+static int resolve_create(struct stage *stage, struct change *change, const struct key *key, const struct node *same,
+			  struct dpu_error *err)
 {
 	struct class_state *state = change->class;
 	struct node *node;
@@ -258,7 +269,7 @@ static int resolve_create(struct stage *stage, struct change *change, const stru
 	if ((state->class->flags & CLASS_F_SINGLETON) && !change->internal && !change->row)
 		return error_set(err, DPU_E_INVALID, NULL, "there is exactly one %s, which exists already: update it",
 				 state->class->name);
-	if (names_find(stage->model, state, key->tenant, key->name))
+	if (same)
 		return error_set(err, DPU_E_EXISTS, "name",
 				 "a %s of this name exists: choose another name or update it", state->class->name);
 	if (change->generation != 0)
@@ -363,7 +374,7 @@ static int resolve_change(struct stage *stage, struct change *change, struct dpu
 	}
 	struct node *node = key.by_uuid ? key.by_uuid : names_find(stage->model, change->class, key.tenant, key.name);
 	if (change->op == CHANGE_CREATE || (change->op == CHANGE_SET && !node))
-		return resolve_create(stage, change, &key, err);
+		return resolve_create(stage, change, &key, node, err);
 	if (!node)
 		return error_set(err, DPU_E_NOT_FOUND, NULL, "there is no such %s", change->class->class->name);
 	return change->op == CHANGE_DELETE ? resolve_delete(stage, change, node, err)
