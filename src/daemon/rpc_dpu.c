@@ -129,26 +129,33 @@ static int parse_op(const char *name, enum change_op *ret)
 	return -1;
 }
 
+static const struct rpc_param change_members[] = {
+	{ "op", PARAM_STRING },     { "class", PARAM_STRING, true },
+	{ "tenant", PARAM_STRING }, { "name", PARAM_STRING },
+	{ "fields", PARAM_OBJECT }, { "generation", PARAM_INTEGER },
+	{ "cascade", PARAM_BOOL },  { 0 },
+};
+
+static const char *string_of(const json_t *change, const char *name)
+{
+	return json_string_value(json_object_get(change, name));
+}
+
 static int add_change(struct txn *txn, json_t *change, struct dpu_error *err)
 {
-	const char *op_name = NULL, *class_name = NULL, *tenant = NULL, *name = NULL;
-	json_t *fields = NULL;
-	json_int_t generation = 0;
-	int cascade = 0;
 	enum change_op op;
-	json_error_t wrong;
-	if (json_unpack_ex(change, &wrong, JSON_STRICT, "{s?s, s?s, s?s, s?s, s?o, s?I, s?b}", "op", &op_name, "class",
-			   &class_name, "tenant", &tenant, "name", &name, "fields", &fields, "generation", &generation,
-			   "cascade", &cascade))
-		return error_set(err, DPU_E_INVALID, NULL,
-				 "a change is {op, class, tenant, name, fields, generation, cascade}: %s", wrong.text);
-	if (parse_op(op_name, &op))
+
+	if (!json_is_object(change))
+		return error_set(err, DPU_E_INVALID, NULL, "a change is an object");
+	if (parse_op(string_of(change, "op"), &op))
 		return error_set(err, DPU_E_INVALID, "op", "must be create, update, set or delete");
-	if (!class_name)
-		return error_set(err, DPU_E_INVALID, "class", "is required: a string");
-	if (generation < 0)
-		return error_set(err, DPU_E_INVALID, "generation", "must be a whole number, zero or more");
-	return txn_add(txn, op, class_name, tenant, name, fields, (uint64_t)generation, cascade, err);
+	int rc = params_check(change_members, change, err);
+	if (rc)
+		return rc;
+	return txn_add(txn, op, string_of(change, "class"), string_of(change, "tenant"), string_of(change, "name"),
+		       json_object_get(change, "fields"),
+		       (uint64_t)json_integer_value(json_object_get(change, "generation")),
+		       json_is_true(json_object_get(change, "cascade")), err);
 }
 
 void dpu_transaction(struct rpc_call *call)

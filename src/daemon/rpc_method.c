@@ -112,7 +112,7 @@ static int refuse_unknown(const struct rpc_param *params, const char *name, stru
 			 params[0].name && params[1].name ? "are" : "is", list && list[0] ? list : "none");
 }
 
-static int check_params(const struct rpc_param *params, json_t *given, struct dpu_error *err)
+int params_check(const struct rpc_param *params, json_t *given, struct dpu_error *err)
 {
 	const char *name;
 	json_t *value;
@@ -219,7 +219,7 @@ void method_run(struct rpc_call *call)
 		method = find_class_method(call);
 	if (!method) {
 		refuse_method(call);
-	} else if (check_params(method->params, call->request.params, &err)) {
+	} else if (params_check(method->params, call->request.params, &err)) {
 		call_refused(call, JSONRPC_INVALID_PARAMS, &err);
 	} else if (call->read_only && changes(call, method)) {
 		error_set(&err, DPU_E_DENIED, NULL, "nothing can be changed on this socket; use %s",

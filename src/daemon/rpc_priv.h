@@ -142,6 +142,8 @@ struct rpc_method {
 };
 extern const struct rpc_method rpc_dpu_methods[];   /* whole names: "dpu.version" */
 extern const struct rpc_method rpc_class_methods[]; /* verbs of every class: "list" */
+/* Members of an object by name and type: no others, and all that are required. Errors name the member. */
+int params_check(const struct rpc_param *params, json_t *given, struct dpu_error *err);
 /* Finds the method, checks the parameters' names and types, runs it. */
 void method_run(struct rpc_call *call);
 
