@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <time.h>
 #include <rte_arp.h>
 #include <rte_cycles.h>
 #include <rte_eal.h>
@@ -27,7 +28,7 @@
 #include <rte_mbuf.h>
 #include <rte_udp.h>
 
-enum { BURST = 32, PREFETCH = 8, PORTS_PER_FLOW_BLOCK = 60000, RING_SIZE = 1024 };
+enum { BURST = 32, PREFETCH = 8, PORTS_PER_FLOW_BLOCK = 60000, RING_SIZE = 1024, SLEEP_LEAST_NS = 50000 };
 
 struct plan {
 	uint32_t flows, size, seconds, warmup, out, in, queues;
@@ -194,6 +195,17 @@ static void receive_burst(const struct plan *plan, uint64_t *received)
 	}
 }
 
+/* At a given rate the generator is a far machine: it must not take the core from the switch while it has nothing to do.
+ */
+static void sleep_cycles(uint64_t cycles)
+{
+	uint64_t ns = cycles * 1000000000 / rte_get_tsc_hz();
+	const struct timespec time = { .tv_nsec = (long)ns };
+
+	if (ns >= SLEEP_LEAST_NS && ns < 1000000000)
+		nanosleep(&time, NULL);
+}
+
 static void run_burst_loop(const struct plan *plan, struct rte_mbuf **frames, uint32_t frame_count, double seconds,
 			   struct tally *ret)
 {
@@ -204,8 +216,10 @@ static void run_burst_loop(const struct plan *plan, struct rte_mbuf **frames, ui
 	*ret = (struct tally){ 0 };
 	while ((now = rte_rdtsc()) - start < length) {
 		receive_burst(plan, &ret->received);
-		if (pace && now < next)
+		if (pace && now < next) {
+			sleep_cycles(next - now);
 			continue;
+		}
 		next += pace;
 		struct rte_mbuf *burst[BURST];
 
