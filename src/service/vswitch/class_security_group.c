@@ -23,6 +23,7 @@ const struct object_class security_group_class = {
 	.size = sizeof(struct security_group),
 	.fields = group_fields,
 	.max_objects = 65535,
+	.apply = control_group_apply,
 };
 
 static const struct {

@@ -57,6 +57,8 @@ void control_route_remove(void *ctx, struct object *object);
 int control_mapping_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err);
 void control_mapping_remove(void *ctx, struct object *object);
 
+int control_group_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err);
+
 int control_rule_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err);
 void control_rule_remove(void *ctx, struct object *object);
 

@@ -9,6 +9,17 @@
 /* All groups of a vNIC together compile to one set. */
 enum { GROUP_MAX_RULES = DP_MAX_RULES / DP_MAX_GROUPS };
 
+/* A group is its rules; but the number of a deleted one is free only when its transaction is over. */
+int control_group_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err)
+{
+	(void)ctx, (void)old;
+	if (new->slot < CONTROL_MAX_GROUPS)
+		return 0;
+	return error_set(err, DPU_E_LIMIT, "name",
+			 "there are %u groups, those that are deleted at once counted in: delete them first",
+			 CONTROL_MAX_GROUPS - 1);
+}
+
 static struct control_group *group_of(struct vswitch *vswitch, const struct object *group)
 {
 	struct control_group **place = &vswitch->groups[group->slot];

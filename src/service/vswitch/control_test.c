@@ -423,6 +423,48 @@ static void devices_change_hands(void **state)
 	world_down(&world);
 }
 
+static void add_groups(struct txn *txn, enum change_op op, const char *prefix, unsigned count, struct dpu_error *err)
+{
+	for (unsigned i = 0; i < count; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "%s%u", prefix, i);
+		assert_int_equal(txn_add(txn, op, "security_group", "blue", name, NULL, 0, false, err), 0);
+	}
+}
+
+static int groups_commit(struct world *world, struct txn *txn)
+{
+	world->done = false;
+	txn_skip_diff(txn);
+	txn_commit(txn, committed, world);
+	WAIT_FOR(&world->rig, world->done);
+	txn_free(txn);
+	return world->status;
+}
+
+/* Numbers of deleted objects are free only afterwards: a transaction that replaces many may run out of them although
+ * its outcome is within the class's limit. */
+static void groups_run_out_of_numbers(void **state)
+{
+	enum { COUNT = CONTROL_MAX_GROUPS / 2 + 1 };
+	struct world world;
+	struct txn *txn;
+
+	world_up(&world, 1);
+	must_apply(&world, basics);
+	assert_int_equal(txn_new(world.dpu.model, &txn), 0);
+	add_groups(txn, CHANGE_CREATE, "old", COUNT, &world.err);
+	assert_int_equal(groups_commit(&world, txn), 0);
+	assert_int_equal(txn_new(world.dpu.model, &txn), 0);
+	add_groups(txn, CHANGE_DELETE, "old", COUNT, &world.err);
+	add_groups(txn, CHANGE_CREATE, "new", COUNT, &world.err);
+	assert_int_not_equal(groups_commit(&world, txn), 0);
+	assert_int_equal(world.err.code, DPU_E_LIMIT);
+	assert_int_equal(model_count(world.dpu.model, "security_group", NULL), COUNT);
+	world_down(&world);
+}
+
 static void many_mappings_load(void **state)
 {
 	enum { COUNT = 20000 };
@@ -566,7 +608,7 @@ int main(void)
 		cmocka_unit_test(mtu_changes),          cmocka_unit_test(memory_is_limited),
 		cmocka_unit_test(many_mappings_load),   cmocka_unit_test(gateway_outlives_the_encapsulation),
 		cmocka_unit_test(devices_change_hands), cmocka_unit_test(link_local_addresses_follow),
-		cmocka_unit_test(fixed_fields_say_so),
+		cmocka_unit_test(fixed_fields_say_so),  cmocka_unit_test(groups_run_out_of_numbers),
 	};
 
 	if (unshare(CLONE_NEWNET) != 0) {
