@@ -50,9 +50,9 @@ static void add_line(const json_t *schema, const struct yaml_document *document,
 	unsigned line = document_line(schema, document, err->path);
 	char path[sizeof err->path];
 	if (line)
-		snprintf(path, sizeof path, "%.80s:%u: %.200s", yaml_tree_name(document), line, err->path);
+		snprintf(path, sizeof path, "%.80s:%u: %.650s", yaml_tree_name(document), line, err->path);
 	else
-		snprintf(path, sizeof path, "%.80s: %.200s", yaml_tree_name(document), err->path);
+		snprintf(path, sizeof path, "%.80s: %.650s", yaml_tree_name(document), err->path);
 	memcpy(err->path, path, sizeof path);
 }
 

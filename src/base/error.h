@@ -24,7 +24,7 @@ enum dpu_error_code {
  * message: one sentence saying what was wrong and what would be right, without the path. */
 struct dpu_error {
 	enum dpu_error_code code;
-	char path[320];
+	char path[768]; /* the longest path of an object, and of a field and its item */
 	char message[512];
 };
 

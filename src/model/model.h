@@ -39,8 +39,9 @@ struct object {
 	struct node *node; /* the model's own: the identity behind the versions */
 };
 
-/* "class/tenant/name" or "class/name", as in error paths and logs; cut to size. Returns buf. */
-enum { OBJECT_PATH_TEXT = 320 };
+/* "class/tenant/name" or "class/name", as in error paths and logs; cut to size, which no path of OBJECT_PATH_TEXT is.
+ * Returns buf. */
+enum { OBJECT_PATH_TEXT = 64 + 2 * (OBJECT_NAME_MAX + 1) };
 const char *object_path(const struct object *object, char *buf, size_t size);
 
 enum class_flags {

@@ -139,6 +139,18 @@ static void long_names(void **state)
 	assert_non_null(strstr(err.message, "at most 255"));
 }
 
+/* However long the names are, an error says which field it is about. */
+static void errors_of_long_names(void **state)
+{
+	char tenant[256] = "", key[600], path[700];
+
+	memset(tenant, 't', 255);
+	test_do(model, CHANGE_CREATE, "tenant", tenant, NULL);
+	snprintf(key, sizeof(key), "%s/%0255d", tenant, 7);
+	snprintf(path, sizeof(path), "group/%s.description", key);
+	refused(CHANGE_CREATE, "group", key, "{'description': 5}", DPU_E_INVALID, path, "expected a string");
+}
+
 /* Errors about hopeless names can still be sent as JSON. */
 static void errors_are_text(void **state)
 {
@@ -656,6 +668,7 @@ int main(void)
 		TEST(updates_only_what_changes),
 		TEST(names_and_keys),
 		TEST(long_names),
+		TEST(errors_of_long_names),
 		TEST(errors_are_text),
 		TEST(renames),
 		TEST(values_out_of_line),
