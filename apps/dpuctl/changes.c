@@ -26,8 +26,8 @@ static void print_fields(struct ctl *ctl, const json_t *fields, bool with_old, b
 	json_object_foreach((json_t *)fields, name, field)
 	{
 		const json_t *old = json_object_get(field, "old"), *new = json_object_get(field, "new");
-		CLEANUP(free_pointer) char *old_text = old ? field_word(old) : NULL;
-		CLEANUP(free_pointer) char *new_text = new ? field_word(new) : NULL;
+		CLEANUP(free_pointer) char *old_text = old ? text_clean(field_word(old)) : NULL;
+		CLEANUP(free_pointer) char *new_text = new ? text_clean(field_word(new)) : NULL;
 		if (with_old && old_text && old_text[0])
 			print_line(ctl, '-', "    ", name, old_text);
 		if (with_new && new_text && new_text[0])
@@ -39,6 +39,7 @@ static void object_name(const json_t *part, char *buf, size_t size)
 {
 	const char *tenant = schema_text(part, "tenant");
 	snprintf(buf, size, "%s %s%s%s", schema_text(part, "class"), tenant, tenant[0] ? "/" : "", schema_name(part));
+	text_clean(buf);
 }
 
 void print_changes(struct ctl *ctl, const json_t *changes, bool applied)
@@ -87,7 +88,7 @@ void print_event(struct ctl *ctl, const json_t *event)
 	json_object_foreach((json_t *)(fields ? fields : detail), name, value)
 	{
 		const json_t *shown = fields ? json_object_get(value, "new") : value;
-		CLEANUP(free_pointer) char *text = shown ? field_word(shown) : NULL;
+		CLEANUP(free_pointer) char *text = shown ? text_clean(field_word(shown)) : NULL;
 		if (text)
 			fprintf(ctl->out, " %s=%s", name, text);
 	}

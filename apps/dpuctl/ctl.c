@@ -23,8 +23,10 @@ int usage_error(struct dpu_error *err, const char *path, const char *fmt, ...)
 
 void ctl_print_error(const char *prefix, const struct dpu_error *err)
 {
+	struct dpu_error clean = *err;
 	fflush(stdout);
-	fprintf(stderr, "%s%s%s%s\n", prefix, err->path, err->path[0] ? ": " : "", err->message);
+	fprintf(stderr, "%s%s%s%s\n", prefix, text_clean(clean.path), clean.path[0] ? ": " : "",
+		text_clean(clean.message));
 }
 
 bool ctl_color(const struct ctl *ctl)

@@ -140,6 +140,8 @@ void print_changes(struct ctl *ctl, const json_t *changes, bool applied);
 void print_event(struct ctl *ctl, const json_t *event);
 /* What people read in a table; malloc'd. field may be NULL. */
 char *human_value(const json_t *field, const json_t *value);
+/* Makes control characters, which terminals obey, to '?'. In place; returns text, which may be NULL. */
+char *text_clean(char *text);
 
 /* ---- other ways to give commands ---- */
 

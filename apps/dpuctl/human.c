@@ -57,6 +57,19 @@ static bool add_with_unit(struct text *text, const char *unit, long long value)
 	return true;
 }
 
+/* What dpud's objects say has none, but what it observes, and what errors repeat of a document, may. */
+char *text_clean(char *text)
+{
+	for (unsigned char *at = (unsigned char *)text; at && *at; at++) {
+		if (at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0)
+			*at++ = '?';
+		else if (*at >= ' ' && *at != 0x7f)
+			continue;
+		*at = '?';
+	}
+	return text;
+}
+
 char *human_value(const json_t *field, const json_t *value)
 {
 	struct text text = { 0 };
@@ -70,5 +83,5 @@ char *human_value(const json_t *field, const json_t *value)
 	if ((json_is_array(value) && json_array_size(value) == 0) ||
 	    (json_is_string(value) && json_string_length(value) == 0))
 		return strdup("-");
-	return field_word(value);
+	return text_clean(field_word(value));
 }

@@ -117,13 +117,6 @@ static void print_padding(FILE *out, size_t width)
 	fprintf(out, "%*s", (int)width, "");
 }
 
-/* Control characters never come from dpud's names, but from what guests call themselves they may. */
-static void print_clean(FILE *out, const char *text)
-{
-	for (; *text; text++)
-		fputc((unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text, out);
-}
-
 /* row: SIZE_MAX for the heads. */
 static void print_row(const struct table *table, FILE *out, size_t row, const size_t *widths, size_t shown, bool bold)
 {
@@ -140,7 +133,7 @@ static void print_row(const struct table *table, FILE *out, size_t row, const si
 		bool right = table->count > 0 && table->cells[(row == SIZE_MAX ? 0 : row) * table->columns + i].right;
 		size_t padding = widths[i] - text_width(text);
 		print_padding(out, (first ? 0 : GAP) + (right ? padding : 0));
-		print_clean(out, text);
+		fputs(text, out);
 		if (!right && i != last)
 			print_padding(out, padding);
 		first = false;

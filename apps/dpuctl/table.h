@@ -10,7 +10,8 @@ struct table;
 
 struct table *table_new(const char *const *heads, size_t columns); /* NULL when memory is short */
 void table_free(struct table *table);
-/* Adds a cell, row by row; text is stolen (NULL shows as "-"). right: numbers are set to the right. */
+/* Adds a cell, row by row; text, as human_value() makes it, is stolen (NULL shows as "-"). right: numbers are set to
+ * the right. */
 void table_add(struct table *table, char *text, bool right);
 /* Leaves out columns in which all rows show "-". */
 void table_hide_empty(struct table *table);

@@ -120,6 +120,16 @@ static uint64_t string_limit(const struct field *field)
 	return field->type == FIELD_STRING ? field_limit(field) : FIELD_STRING_MAX;
 }
 
+/* ASCII's, and those from U+0080 to U+009F, which terminals obey as well; 0 for all others. */
+static unsigned control_character(const char *at)
+{
+	unsigned char first = (unsigned char)at[0], second = first ? (unsigned char)at[1] : 0;
+
+	if (first == 0xc2 && second >= 0x80 && second < 0xa0)
+		return second;
+	return first < 0x20 || first == 0x7f ? first : 0;
+}
+
 int field_check_string(const struct field *field, const char *text, size_t length, struct dpu_error *err)
 {
 	uint64_t min = field->type == FIELD_STRING ? field->min : 0;
@@ -134,10 +144,10 @@ int field_check_string(const struct field *field, const char *text, size_t lengt
 		return error_set(err, DPU_E_INVALID, NULL, "the text has %zu bytes: at least %" PRIu64 " are needed",
 				 length, min);
 	for (const char *c = text; *c; c++) {
-		if ((unsigned char)*c < 0x20 || *c == 0x7f)
+		if (control_character(c))
 			return error_set(err, DPU_E_INVALID, NULL,
 					 "the text contains the control character 0x%02x; leave it out",
-					 (unsigned char)*c);
+					 control_character(c));
 	}
 	if (field->check && !field->check(text))
 		return error_set(err, DPU_E_INVALID, NULL, "%s is not valid: it must be %s",

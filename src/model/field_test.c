@@ -128,6 +128,7 @@ static void accepted_and_refused(void **state)
 		{ "string", "\"a\\u0000b\"", "zero byte" },
 		{ "string", "\"a\\u0007b\"", "control character 0x07" },
 		{ "string", "\"a\\u007fb\"", "control character 0x7f" },
+		{ "string", "\"a\\u009bb\"", "control character 0x9b" },
 		{ "string", "7", "expected a string, got a number" },
 		{ "mac", "\"ff:ff:ff:ff:ff:ff\"", NULL },
 		{ "mac", "\"\"", "not a MAC address" },
