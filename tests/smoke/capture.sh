@@ -15,14 +15,14 @@ mount -t tmpfs -o size=4m none "$folder"
 lab_dpud m a "${small[@]}" --workers 2 --capture-dir "$folder"
 lab_dpud far b "${small[@]}"
 
-# Both sides: VPC vx in VXLAN over IPv4, VPC gn in Geneve over IPv6.
+# Both sides: VPC vx in VXLAN over IPv4 in VLAN 12, VPC gn in Geneve over IPv6.
 side() { # OWN-NUMBER PEER-NUMBER NAMESPACE
 	cat <<-YAML
 		version: 1
 		tenants: [{name: blue}]
 		ports: [{name: up, device: "af_packet:up0", mtu: 1600}]
 		underlays:
-		  - {name: four, port: up, address: 192.0.2.$1, prefix_length: 24}
+		  - {name: four, port: up, address: 192.0.2.$1, prefix_length: 24, vlan: 12}
 		  - {name: six, port: up, address: "2001:db8::$1", prefix_length: 64}
 		vpcs:
 		  - {name: vx, tenant: blue, vni: 71, underlay: four}
@@ -93,11 +93,20 @@ capture() { # FILE ARGUMENT...: starts one; its number
 }
 state() { ctl -o json capture list | json "next(c['$2'] for c in d['captures'] if c['id'] == $1)"; }
 stop() { ctl -o json capture stop "$1" >"$LAB_DIR/stopped"; }
-frames() { # FILE FILTER: how many match
-	tshark -n -r "$folder/$1" -Y "$2" 2>"$LAB_DIR/tshark.err" | wc -l
-	! grep -qi "cut short\|damaged\|malformed" "$LAB_DIR/tshark.err" || lab_fail "tshark of $1: $(cat "$LAB_DIR/tshark.err")"
+# counts FILE COUNT FILTER [COUNT FILTER...]: so many frames match; one run of tshark for all.
+counts() {
+	local file=$1 stat=io,stat,0 wanted=() filters=() got i
+	shift
+	while [ $# -gt 0 ]; do
+		wanted+=("$1") filters+=("$2") stat+=",$2"
+		shift 2
+	done
+	tshark -n -q -r "$folder/$file" -z "$stat" >"$LAB_DIR/table" 2>"$LAB_DIR/tshark.err" || lab_fail "tshark of $file: $(cat "$LAB_DIR/tshark.err")"
+	# The table's last row: the interval, then frames and bytes for each filter. There is none for frames of one instant.
+	grep -q '<>' "$LAB_DIR/table" || lab_fail "$file: tshark has no row: $(cat "$LAB_DIR/table")"
+	IFS='|' read -ra got < <(grep '^|' "$LAB_DIR/table" | tail -1 | cut -d '|' -f 3-)
+	for i in "${!wanted[@]}"; do same "$file: ${filters[i]}" "$((got[2 * i]))" "${wanted[i]}"; done
 }
-count() { same "$1: $2" "$(frames "$1" "$2")" "$3"; }
 
 # ---- each stage, at every place at once
 one=$(capture all.pcapng stages=rx,decap,miss,drop,tx)
@@ -106,27 +115,27 @@ stop "$one"
 same "packets that the capture missed" "$(json "d['missed']" <"$LAB_DIR/stopped")" 0
 out='udp.dstport == 7000' in='udp.srcport == 7000'
 at() { echo "frame.interface_name == \"$1\""; }
-# What the guests send: as it comes.
-count all.pcapng "$(at rx) && frame.comment == \"interface blue/vx\" && !vxlan && $out && eth.src == 02:00:00:00:01:11" 10
-count all.pcapng "$(at rx) && frame.comment == \"interface blue/gn\" && !geneve && $out && eth.src == 02:00:00:00:02:11" 10
-# What goes out: encapsulated, from our endpoint to theirs, the guest's frame inside.
-count all.pcapng "$(at tx) && frame.comment == \"interface up\" && vxlan.vni == 71 && ip.src == 192.0.2.1 && ip.dst == 192.0.2.2 && $out" 10
-count all.pcapng "$(at tx) && frame.comment == \"interface up\" && geneve.vni == 72 && ipv6.src == 2001:db8::1 && ipv6.dst == 2001:db8::2 && $out" 10
-count all.pcapng "$(at tx) && vxlan && ipv6.src == fd01::11 && $out" 5
-count all.pcapng "$(at tx) && geneve && ip.src == 10.2.0.11 && $out" 5
-# What comes back: with the outer headers at the uplink, without at decap, and so at the guest.
-count all.pcapng "$(at rx) && frame.comment == \"interface up\" && vxlan.vni == 71 && ip.src == 192.0.2.2 && $in" 10
-count all.pcapng "$(at rx) && frame.comment == \"interface up\" && geneve.vni == 72 && ipv6.src == 2001:db8::2 && $in" 10
-count all.pcapng "$(at decap) && $in && eth.src == 02:00:00:00:01:12 && !vxlan" 10
-count all.pcapng "$(at decap) && $in && eth.src == 02:00:00:00:02:12 && !geneve" 10
-count all.pcapng "$(at decap) && frame.comment != \"interface up\"" 0
-count all.pcapng "$(at tx) && frame.comment == \"interface blue/vx\" && $in && eth.dst == 02:00:00:00:01:11 && !vxlan" 10
-count all.pcapng "$(at tx) && frame.comment == \"interface blue/gn\" && $in && eth.dst == 02:00:00:00:02:11 && !geneve" 10
+# What the guests send, as it comes. What goes out: encapsulated, from our endpoint to theirs, the guest's frame inside. What comes
+# back: with the outer headers at the uplink, without at decap, and so at the guest.
+counts all.pcapng \
+	10 "$(at rx) && frame.comment == \"interface blue/vx\" && !vxlan && $out && eth.src == 02:00:00:00:01:11" \
+	10 "$(at rx) && frame.comment == \"interface blue/gn\" && !geneve && $out && eth.src == 02:00:00:00:02:11" \
+	10 "$(at tx) && frame.comment == \"interface up\" && vlan.id == 12 && vxlan.vni == 71 && ip.src == 192.0.2.1 && ip.dst == 192.0.2.2 && $out" \
+	10 "$(at tx) && frame.comment == \"interface up\" && geneve.vni == 72 && ipv6.src == 2001:db8::1 && ipv6.dst == 2001:db8::2 && $out" \
+	5 "$(at tx) && vxlan && ipv6.src == fd01::11 && $out" \
+	5 "$(at tx) && geneve && ip.src == 10.2.0.11 && $out" \
+	10 "$(at rx) && frame.comment == \"interface up\" && vlan.id == 12 && vxlan.vni == 71 && ip.src == 192.0.2.2 && $in" \
+	10 "$(at rx) && frame.comment == \"interface up\" && geneve.vni == 72 && ipv6.src == 2001:db8::2 && $in" \
+	10 "$(at decap) && $in && eth.src == 02:00:00:00:01:12 && !vxlan" \
+	10 "$(at decap) && $in && eth.src == 02:00:00:00:02:12 && !geneve" \
+	0 "$(at decap) && frame.comment != \"interface up\"" \
+	10 "$(at tx) && frame.comment == \"interface blue/vx\" && $in && eth.dst == 02:00:00:00:01:11 && !vxlan" \
+	10 "$(at tx) && frame.comment == \"interface blue/gn\" && $in && eth.dst == 02:00:00:00:02:11 && !geneve"
 # Checksums are those of the sender, where it has not left them to its interface: right at every stage.
 same "wrong checksums" "$(tshark -n -r "$folder/all.pcapng" -o ip.check_checksum:TRUE -o udp.check_checksum:TRUE -2 -R "$in" \
 	-Y 'udp.checksum.status == "Bad" || ip.checksum.status == "Bad"' 2>/dev/null | wc -l)" 0
 # A hit misses nothing and drops nothing.
-count all.pcapng "($(at miss) || $(at drop)) && ($out || $in)" 0
+counts all.pcapng 0 "($(at miss) || $(at drop)) && ($out || $in)"
 
 # ---- the policy path sees the first one of each flow, and what it drops
 one=$(capture miss.pcapng stages=miss,drop)
@@ -137,10 +146,11 @@ inside near ping -q -c 2 -i 0.2 -W 0.2 10.1.0.99 >/dev/null || :
 inside near ip address add 10.1.0.55/24 dev vx
 inside near ping -q -c 1 -W 0.2 -I 10.1.0.55 10.1.0.12 >/dev/null || :
 stop "$one"
-count miss.pcapng "$(at miss) && $out" 4
-count miss.pcapng "$(at miss) && $in" 0
-count miss.pcapng "$(at drop) && frame.comment == \"interface blue/vx, dropped: no-mapping\" && icmp && ip.dst == 10.1.0.99" 2
-count miss.pcapng "$(at drop) && frame.comment == \"interface blue/vx, dropped: spoofed-address\" && ip.src == 10.1.0.55" 1
+counts miss.pcapng \
+	4 "$(at miss) && $out" \
+	0 "$(at miss) && $in" \
+	2 "$(at drop) && frame.comment contains \"interface blue/vx\" && frame.comment contains \"dropped: no-mapping\" && icmp && ip.dst == 10.1.0.99" \
+	1 "$(at drop) && frame.comment contains \"interface blue/vx\" && frame.comment contains \"dropped: spoofed-address\" && ip.src == 10.1.0.55"
 inside near ip address del 10.1.0.55/24 dev vx
 
 # ---- several at once, each with a filter of its own; one more is one too many
@@ -157,26 +167,32 @@ check 1 "dpuctl: 8 captures run already; stop one" ctl capture start file=ninth.
 exchange 2
 inside near ping -q -c 1 -W 1 10.1.0.12 >/dev/null
 for one in "${numbers[@]}"; do stop "$one"; done
-count vnic.pcapng "frame.comment != \"interface blue/vx\"" 0
-count vnic.pcapng "udp.port == 7000" 8
-count port.pcapng "frame.comment != \"interface up\"" 0
-count port.pcapng "udp.port == 7000 && (vxlan || geneve)" 16
-count vpc.pcapng "frame.comment != \"interface blue/gn\"" 0
-count vpc.pcapng "udp.port == 7000" 8
-count address.pcapng "ipv6.addr == fd02::12" 4
-count address.pcapng "frame" 4
-count vtep.pcapng "!vxlan && !arp && !icmp" 0
-count vtep.pcapng "vxlan && udp.port == 7000" 8
-count protocol.pcapng "frame" 1
-count transport.pcapng "frame" 4
-count inner.pcapng "udp.srcport == 7000" 2
-count inner.pcapng "ip.addr != 10.1.0.12" 0
+counts vnic.pcapng \
+	0 "frame.comment != \"interface blue/vx\"" \
+	8 "udp.port == 7000"
+counts port.pcapng \
+	0 "frame.comment != \"interface up\"" \
+	16 "udp.port == 7000 && (vxlan || geneve)"
+counts vpc.pcapng \
+	0 "frame.comment != \"interface blue/gn\"" \
+	8 "udp.port == 7000"
+counts address.pcapng \
+	4 "ipv6.addr == fd02::12" \
+	4 "frame"
+counts vtep.pcapng \
+	0 "!vxlan && !arp && !icmp" \
+	8 "vxlan && udp.port == 7000"
+same "protocol.pcapng" "$(tshark -n -r "$folder/protocol.pcapng" -Y icmp 2>/dev/null | wc -l)" 1
+counts transport.pcapng 4 "frame"
+counts inner.pcapng \
+	2 "udp.srcport == 7000" \
+	0 "ip.addr != 10.1.0.12"
 
 # ---- limits
 one=$(capture packets.pcapng packets=3 vnic=blue/vx transport_port=7000)
 exchange 4
 wait_until 5 "it ends by packets" is "as many packets as asked for" state "$one" ended
-count packets.pcapng "frame" 3
+counts packets.pcapng 3 "frame"
 one=$(capture seconds.pcapng seconds=1)
 wait_until 5 "it ends by time" is "as long as asked for" state "$one" ended
 one=$(capture bytes.pcapng max_bytes=4096 snaplen=1600 vnic=blue/vx)
@@ -218,7 +234,7 @@ rm "$folder/filler"
 one=$(capture again.pcapng transport_port=7000 vnic=blue/vx packets=4)
 exchange 1
 wait_until 5 "there is room again" is "as many packets as asked for" state "$one" ended
-count again.pcapng "frame" 4
+counts again.pcapng 4 "frame"
 
 # ---- dpud is killed: what was taken until then is there, whole; and it is stopped in good order
 one=$(capture killed.pcapng transport_port=7000 vnic=blue/vx)
@@ -226,10 +242,10 @@ exchange 5 100 10.1.0.12
 wait_until 5 "they are taken" is 10 state "$one" packets
 lab_dpud_kill m
 wait_until 30 "dpud is back" ctl version
-count killed.pcapng "frame" 10
+counts killed.pcapng 10 "frame"
 same "captures of the next dpud" "$(ctl -o json capture list | json "len(d['captures'])")" 0
 wait_until 10 "traffic after it" inside near ping -c 1 -W 1 10.1.0.12
 one=$(capture ended.pcapng transport_port=7000 vnic=blue/vx)
 exchange 5 100 10.1.0.12
 lab_dpud_stop m
-count ended.pcapng "frame" 10
+counts ended.pcapng 10 "frame"

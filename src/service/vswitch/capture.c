@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#include <rte_ether.h>
 #include "base/clock.h"
 #include "base/log.h"
 #include "service/vswitch/actions.h"
@@ -129,30 +130,36 @@ static bool has_ports(const uint8_t *l3, bool v6)
 	       (v6 || (!(l3[6] & 0x1f) && !l3[7]));
 }
 
-/* Filters by the frame's outermost IP header; a frame too short for what is asked does not match. */
+/* The frame's first IP header, behind a VLAN tag perhaps, or NULL. */
+static const uint8_t *ip_header(const uint8_t *data, uint32_t bytes, bool *ret_v6)
+{
+	uint32_t offset = bytes >= 18 && data[12] == 0x81 && data[13] == 0 ? 18 : 14;
+	uint16_t type = bytes >= offset ? (uint16_t)(data[offset - 2] << 8 | data[offset - 1]) : 0;
+
+	*ret_v6 = type == RTE_ETHER_TYPE_IPV6;
+	if (bytes < offset + (*ret_v6 ? 40 : 20) || (!*ret_v6 && type != RTE_ETHER_TYPE_IPV4))
+		return NULL;
+	return data + offset;
+}
+
+/* A frame too short for what is asked does not match. */
 static bool frame_matches(const struct capture *capture, const struct rte_mbuf *m)
 {
-	const uint8_t *data = rte_pktmbuf_mtod(m, const uint8_t *), *l3 = data + 14, *l4;
+	const uint8_t *data = rte_pktmbuf_mtod(m, const uint8_t *), *l3, *l4;
 	uint32_t bytes = rte_pktmbuf_data_len(m);
 	bool v6;
 
 	if (!capture->proto && !capture->port && capture->address.family == IP_NONE)
 		return true;
-	if (bytes < 34)
-		return false;
-	v6 = data[12] == 0x86 && data[13] == 0xdd;
-	if ((!v6 && (data[12] != 8 || data[13] != 0)) || (v6 && bytes < 54))
-		return false;
-	if (capture->proto && capture->proto != (v6 ? l3[6] : l3[9]))
+	l3 = ip_header(data, bytes, &v6);
+	if (!l3 || (capture->proto && capture->proto != (v6 ? l3[6] : l3[9])))
 		return false;
 	if (capture->address.family != IP_NONE && !has_address(l3, v6, &capture->address))
 		return false;
 	if (!capture->port)
 		return true;
-	if (!has_ports(l3, v6))
-		return false;
 	l4 = l3 + (v6 ? 40 : (l3[0] & 15) * 4);
-	if (l4 + 4 > data + bytes)
+	if (!has_ports(l3, v6) || l4 + 4 > data + bytes)
 		return false;
 	return (l4[0] << 8 | l4[1]) == capture->port || (l4[2] << 8 | l4[3]) == capture->port;
 }
