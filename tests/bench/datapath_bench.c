@@ -126,8 +126,9 @@ static void configure(struct bench *b)
 {
 	struct ip_addr v4 = test_ip("192.0.2.2"), v6 = test_ip("2001:db8::2");
 
-	if (path_config_new(&b->config) || path_local_set(b->config, &v4, NULL, NULL) ||
-	    path_local_set(b->config, &v6, NULL, NULL) || path_vni_set(b->config, TUNNEL_VXLAN, VNI, VPC, NULL, NULL))
+	if (path_config_new(&b->config) || path_local_set(b->config, &v4, 0, NULL, NULL) ||
+	    path_local_set(b->config, &v6, 0, NULL, NULL) ||
+	    path_vni_set(b->config, TUNNEL_VXLAN, VNI, VPC, NULL, NULL))
 		exit(1);
 	set_iface(b, 0, UPLINK, "02:00:00:00:01:02");
 	set_iface(b, 1, VNIC_A, "02:00:00:00:00:01");

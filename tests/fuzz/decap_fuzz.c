@@ -6,16 +6,21 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+enum { VLAN = 100 };
+
 static struct path_config *configuration(void)
 {
 	static struct path_config *config;
 	struct ip_addr v4 = test_ip("192.0.2.2"), v6 = test_ip("2001:db8::2");
+	struct ip_addr tagged_v4 = test_ip("192.0.2.100"), tagged_v6 = test_ip("2001:db8::100");
 
 	if (config)
 		return config;
 	input_require(path_config_new(&config) == 0);
-	path_local_set(config, &v4, NULL, NULL);
-	path_local_set(config, &v6, NULL, NULL);
+	path_local_set(config, &v4, 0, NULL, NULL);
+	path_local_set(config, &v6, 0, NULL, NULL);
+	path_local_set(config, &tagged_v4, VLAN, NULL, NULL);
+	path_local_set(config, &tagged_v6, VLAN, NULL, NULL);
 	path_vni_set(config, TUNNEL_VXLAN, 5000, 3, NULL, NULL);
 	path_vni_set(config, TUNNEL_GENEVE, 5000, 3, NULL, NULL);
 	return config;
@@ -33,14 +38,15 @@ static void check_tail(const struct frame *before, const struct frame *after, ui
 /* A tunnel packet by the rules, with any Geneve options, but for what later bytes change in it; true if nothing. */
 static bool build(struct input *in, struct frame *inner, struct frame *ret)
 {
+	static const char *const ours[] = { "192.0.2.2", "192.0.2.100", "2001:db8::2", "2001:db8::100" };
 	uint8_t shape = input_byte(in);
 	const struct tunnel_spec spec = { .geneve = shape & 1,
 					  .geneve_options = input_byte(in) & 63,
 					  .udp_checksum = shape & 2,
 					  .vni = 5000,
-					  .vlan = shape & 4 ? 100 : 0,
+					  .vlan = shape & 4 ? VLAN : 0,
 					  .src = shape & 8 ? "2001:db8::1" : NULL,
-					  .dst = shape & 8 ? "2001:db8::2" : NULL };
+					  .dst = ours[shape >> 2 & 3] };
 
 	input_spec_frame(in, inner);
 	frame_tunnel(ret, &spec, inner);

@@ -11,6 +11,7 @@ struct outer {
 	struct rte_mbuf *m;
 	struct packet_info *info;
 	uint32_t l3, l4, end; /* offsets; end of the IP packet, then of the UDP datagram */
+	uint16_t vlan;
 	uint8_t tos;
 	bool v6;
 	bool local;
@@ -31,7 +32,7 @@ static enum drop_reason outer_ipv4(struct outer *o, bool *ret_udp)
 	uint32_t header = (ip[0] & 15) * 4, length = load_be16(ip + 2);
 	if (ip[0] >> 4 != 4 || header < IPV4_BYTES || length < header || o->l3 + length > o->m->pkt_len)
 		return DROP_BAD_IP_HEADER;
-	if (!path_local_v4(o->config, ip + 16))
+	if (!path_local_v4(o->config, ip + 16, o->vlan))
 		return ip[16] >= 224 ? DROP_MULTICAST : DROP_NOT_FOR_US;
 	drop = packet_pull(o->m, o->l3 + header);
 	if (drop)
@@ -63,7 +64,7 @@ static enum drop_reason outer_ipv6(struct outer *o, bool *ret_udp)
 	uint32_t length = IPV6_BYTES + load_be16(ip + 4);
 	if (ip[0] >> 4 != 6 || o->l3 + length > o->m->pkt_len)
 		return DROP_BAD_IP_HEADER;
-	if (!path_local_v6(o->config, ip + 24)) {
+	if (!path_local_v6(o->config, ip + 24, o->vlan)) {
 		if (ip[24] != 0xff)
 			return DROP_NOT_FOR_US;
 		/* ND, and MLD behind a hop-by-hop header. */
@@ -269,10 +270,11 @@ static enum drop_reason outer_ethernet(struct outer *o, uint16_t *ret_type)
 	o->l3 = ETHER_BYTES;
 	if (likely(*ret_type != RTE_BE16(RTE_ETHER_TYPE_VLAN)))
 		return DROP_NONE;
-	/* One tag, of the VLAN that the underlay runs on. */
+	/* One tag: of the VLAN that an underlay runs on, or of a priority only. */
 	drop = packet_pull(o->m, ETHER_BYTES + RTE_VLAN_HLEN);
 	if (drop)
 		return drop;
+	o->vlan = load_be16(packet_at(o->m, 14)) & 0xfff;
 	*ret_type = load16(packet_at(o->m, 16));
 	o->l3 += RTE_VLAN_HLEN;
 	return DROP_NONE;

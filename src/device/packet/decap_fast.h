@@ -14,7 +14,7 @@ static inline uint32_t decap_ipv4_hot(const struct path_config *config, const ui
 {
 	if (unlikely(ip[0] != 0x45 || ip[1] & 1 || load_be16(ip + 2) != length || ip[9] != IPPROTO_UDP ||
 		     load16(ip + 6) & RTE_BE16(IPV4_MF | IPV4_OFFSET) || !ipv4_sum_ok(ip) ||
-		     !path_local_v4(config, ip + 16)))
+		     !path_local_v4(config, ip + 16, 0)))
 		return 0;
 	return IPV4_BYTES;
 }
@@ -22,7 +22,7 @@ static inline uint32_t decap_ipv4_hot(const struct path_config *config, const ui
 static inline uint32_t decap_ipv6_hot(const struct path_config *config, const uint8_t *ip, uint32_t length)
 {
 	if (unlikely(ip[0] >> 4 != 6 || ip[1] & 0x10 || load_be16(ip + 4) + 40u != length || ip[6] != IPPROTO_UDP ||
-		     !path_local_v6(config, ip + 24)))
+		     !path_local_v6(config, ip + 24, 0)))
 		return 0;
 	return IPV6_BYTES;
 }

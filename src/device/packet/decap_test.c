@@ -21,10 +21,13 @@ struct outcome {
 static int setup(void **state)
 {
 	struct ip_addr v4 = test_ip("192.0.2.2"), v6 = test_ip("2001:db8::2");
+	struct ip_addr tagged_v4 = test_ip("192.0.2.12"), tagged_v6 = test_ip("2001:db8::12");
 
 	assert_int_equal(path_config_new(&config), 0);
-	assert_int_equal(path_local_set(config, &v4, NULL, NULL), 0);
-	assert_int_equal(path_local_set(config, &v6, NULL, NULL), 0);
+	assert_int_equal(path_local_set(config, &v4, 0, NULL, NULL), 0);
+	assert_int_equal(path_local_set(config, &v6, 0, NULL, NULL), 0);
+	assert_int_equal(path_local_set(config, &tagged_v4, 12, NULL, NULL), 0);
+	assert_int_equal(path_local_set(config, &tagged_v6, 1, NULL, NULL), 0);
 	assert_int_equal(path_vni_set(config, TUNNEL_VXLAN, 5000, 3, NULL, NULL), 0);
 	assert_int_equal(path_vni_set(config, TUNNEL_GENEVE, 5000, 4, NULL, NULL), 0);
 	return 0;
@@ -84,11 +87,11 @@ static void expect_local(void)
 static const struct tunnel_spec tunnels[] = {
 	{ .vni = 5000 },
 	{ .vni = 5000, .udp_checksum = true },
-	{ .vni = 5000, .vlan = 12 },
+	{ .vni = 5000, .dst = "192.0.2.12", .vlan = 12 },
 	{ .vni = 5000, .geneve = true },
 	{ .vni = 5000, .geneve = true, .geneve_options = 63, .udp_checksum = true },
 	{ .vni = 5000, .src = "2001:db8::1", .dst = "2001:db8::2" },
-	{ .vni = 5000, .src = "2001:db8::1", .dst = "2001:db8::2", .udp_checksum = true, .vlan = 1 },
+	{ .vni = 5000, .src = "2001:db8::1", .dst = "2001:db8::12", .udp_checksum = true, .vlan = 1 },
 	{ .vni = 5000, .src = "2001:db8::1", .dst = "2001:db8::2", .geneve = true, .geneve_options = 2 },
 };
 static const struct frame_spec frames[] = {
@@ -156,6 +159,16 @@ static void underlay_frames(void **state)
 	expect(DROP_MULTICAST);
 	store_be16(outer.bytes + 12, 0x88cc);
 	expect(DROP_NOT_IP);
+	/* An address of another VLAN, of none, and none on a VLAN. */
+	build(&(struct tunnel_spec){ .vni = 5000, .dst = "192.0.2.12", .vlan = 13 }, &frames[0]);
+	expect(DROP_NOT_FOR_US);
+	build(&(struct tunnel_spec){ .vni = 5000, .dst = "192.0.2.12" }, &frames[0]);
+	expect(DROP_NOT_FOR_US);
+	build(&(struct tunnel_spec){ .vni = 5000, .vlan = 12 }, &frames[0]);
+	expect(DROP_NOT_FOR_US);
+	build(&(struct tunnel_spec){ .vni = 5000, .src = "2001:db8::1", .dst = "2001:db8::12", .vlan = 12 },
+	      &frames[0]);
+	expect(DROP_NOT_FOR_US);
 	build(&(struct tunnel_spec){ .vni = 5000, .vlan = 12 }, &frames[0]);
 	store_be16(outer.bytes + 16, 0x8100);
 	expect(DROP_VLAN_TAGGED);

@@ -21,7 +21,8 @@
 	X(TUNNEL_IN_TUNNEL, "tunnel-in-tunnel",                                                                        \
 	  "An underlay packet whose inner packet is addressed to the tunnel endpoint again.")                          \
 	X(NOT_IP, "not-ip", "Neither IP, ARP nor ND: the VPC carries no other protocols.")                             \
-	X(VLAN_TAGGED, "vlan-tagged", "A VLAN tag where none is expected.")                                            \
+	X(VLAN_TAGGED, "vlan-tagged",                                                                                  \
+	  "A guest's frame has a VLAN tag, one out of a tunnel has, or one of the underlay has two.")                  \
 	X(SPOOFED_MAC, "spoofed-mac", "The source MAC is not the vNIC's.")                                             \
 	X(SPOOFED_ADDRESS, "spoofed-address", "The source address is not one of the vNIC's.")                          \
 	X(SPOOFED_TUNNEL, "spoofed-tunnel",                                                                            \

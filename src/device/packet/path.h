@@ -115,8 +115,9 @@ typedef void path_retire_fn(void *ctx, void (*free_fn)(void *), void *memory);
 int path_vni_set(struct path_config *config, enum tunnel_kind kind, uint32_t vni, uint16_t vpc_slot,
 		 path_retire_fn *retire, void *ctx);
 void path_vni_clear(struct path_config *config, enum tunnel_kind kind, uint32_t vni, path_retire_fn *retire, void *ctx);
-/* The address is ours on every uplink. */
-int path_local_set(struct path_config *config, const struct ip_addr *address, path_retire_fn *retire, void *ctx);
+/* The address is ours on every uplink, in frames with this VLAN tag alone; 0: in untagged and priority-tagged ones. */
+int path_local_set(struct path_config *config, const struct ip_addr *address, uint16_t vlan, path_retire_fn *retire,
+		   void *ctx);
 void path_local_clear(struct path_config *config, const struct ip_addr *address, path_retire_fn *retire, void *ctx);
 
 /* What the parser found out about a frame. Offsets are from the start of the (inner, after decapsulation) frame.

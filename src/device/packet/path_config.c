@@ -152,45 +152,49 @@ void path_vni_clear(struct path_config *config, enum tunnel_kind kind, uint32_t 
 /* A copy of the list without address, with room for one more. */
 static struct path_local_list *local_list_without(const struct path_local_list *old, const struct ip_addr *address)
 {
-	struct path_local_list *list = calloc(1, sizeof(*list) + (old->count + 1) * sizeof(list->addresses[0]));
+	struct path_local_list *list = calloc(1, sizeof(*list) + (old->count + 1) * sizeof(list->locals[0]));
 
 	if (!list)
 		return NULL;
 	for (unsigned i = 0; i < old->count; i++)
-		if (old->addresses[i].family != IP_NONE && !ip_equal(&old->addresses[i], address))
-			list->addresses[list->count++] = old->addresses[i];
+		if (old->locals[i].address.family != IP_NONE && !ip_equal(&old->locals[i].address, address))
+			list->locals[list->count++] = old->locals[i];
 	return list;
 }
 
-static int local_replace(struct path_config *config, const struct ip_addr *address, bool set, path_retire_fn *retire,
-			 void *ctx)
+/* new NULL: nothing comes in its place. */
+static int local_replace(struct path_config *config, const struct ip_addr *address, const struct path_local *new,
+			 path_retire_fn *retire, void *ctx)
 {
 	struct path_local_list *old = atomic_load_explicit(&config->locals->list, memory_order_relaxed);
 	struct path_local_list *list = local_list_without(old, address);
 
 	if (!list)
 		return -ENOMEM;
-	if (set)
-		list->addresses[list->count++] = *address;
+	if (new)
+		list->locals[list->count++] = *new;
 	atomic_store_explicit(&config->locals->list, list, memory_order_release);
 	retire_memory(retire, ctx, old);
 	return 0;
 }
 
-int path_local_set(struct path_config *config, const struct ip_addr *address, path_retire_fn *retire, void *ctx)
+int path_local_set(struct path_config *config, const struct ip_addr *address, uint16_t vlan, path_retire_fn *retire,
+		   void *ctx)
 {
+	const struct path_local local = { .address = *address, .vlan = vlan };
+
 	if (address->family != IP_V4 && address->family != IP_V6)
 		return -EINVAL;
-	return local_replace(config, address, true, retire, ctx);
+	return local_replace(config, address, &local, retire, ctx);
 }
 
 void path_local_clear(struct path_config *config, const struct ip_addr *address, path_retire_fn *retire, void *ctx)
 {
 	/* Without memory for a shorter list the entry is blanked in place, by one byte. */
-	if (local_replace(config, address, false, retire, ctx) == 0)
+	if (local_replace(config, address, NULL, retire, ctx) == 0)
 		return;
 	struct path_local_list *list = atomic_load_explicit(&config->locals->list, memory_order_relaxed);
 	for (unsigned i = 0; i < list->count; i++)
-		if (ip_equal(&list->addresses[i], address))
-			__atomic_store_n(&list->addresses[i].family, IP_NONE, __ATOMIC_RELAXED);
+		if (ip_equal(&list->locals[i].address, address))
+			__atomic_store_n(&list->locals[i].address.family, IP_NONE, __ATOMIC_RELAXED);
 }

@@ -17,10 +17,15 @@ struct path_vnis {
 	struct path_vni_table *_Atomic table;
 };
 
+struct path_local {
+	struct ip_addr address;
+	uint16_t vlan;
+};
 struct path_local_list {
 	unsigned count;
-	struct ip_addr addresses[];
+	struct path_local locals[];
 };
+enum { PATH_ANY_VLAN = UINT16_MAX };
 struct path_locals {
 	struct path_local_list *_Atomic list;
 };
@@ -50,22 +55,23 @@ static inline int path_vni_find(const struct path_config *config, enum tunnel_ki
 	}
 }
 
-static inline bool path_local_v4(const struct path_config *config, const void *address)
+/* Ours in frames of this VLAN (0: without a tag), or of any. */
+static inline bool path_local_v4(const struct path_config *config, const void *address, uint16_t vlan)
 {
 	const struct path_local_list *list = atomic_load_explicit(&config->locals->list, memory_order_acquire);
 
 	for (unsigned i = 0; i < list->count; i++)
-		if (list->addresses[i].family == IP_V4 && memcmp(list->addresses[i].bytes, address, 4) == 0)
-			return true;
+		if (list->locals[i].address.family == IP_V4 && memcmp(list->locals[i].address.bytes, address, 4) == 0)
+			return vlan == PATH_ANY_VLAN || list->locals[i].vlan == vlan;
 	return false;
 }
 
-static inline bool path_local_v6(const struct path_config *config, const void *address)
+static inline bool path_local_v6(const struct path_config *config, const void *address, uint16_t vlan)
 {
 	const struct path_local_list *list = atomic_load_explicit(&config->locals->list, memory_order_acquire);
 
 	for (unsigned i = 0; i < list->count; i++)
-		if (list->addresses[i].family == IP_V6 && memcmp(list->addresses[i].bytes, address, 16) == 0)
-			return true;
+		if (list->locals[i].address.family == IP_V6 && memcmp(list->locals[i].address.bytes, address, 16) == 0)
+			return vlan == PATH_ANY_VLAN || list->locals[i].vlan == vlan;
 	return false;
 }

@@ -60,7 +60,7 @@ static void invalid(void **state)
 	assert_int_equal(path_vni_set(config, TUNNEL_VXLAN, 1 << 24, 1, NULL, NULL), -EINVAL);
 	path_vni_clear(config, 3, 1, NULL, NULL);
 	path_vni_clear(config, TUNNEL_VXLAN, 7, NULL, NULL);
-	assert_int_equal(path_local_set(config, &none, NULL, NULL), -EINVAL);
+	assert_int_equal(path_local_set(config, &none, 0, NULL, NULL), -EINVAL);
 	assert_int_equal(path_vni_find(config, TUNNEL_VXLAN, 7), -1);
 	path_config_free(config);
 }
@@ -72,20 +72,23 @@ static void locals(void **state)
 
 	assert_int_equal(path_config_new(&config), 0);
 	retired = 0;
-	assert_false(path_local_v4(config, a.bytes));
-	assert_int_equal(path_local_set(config, &a, retire, &retired), 0);
-	assert_int_equal(path_local_set(config, &a, retire, &retired), 0);
-	assert_int_equal(path_local_set(config, &b, retire, &retired), 0);
-	assert_int_equal(path_local_set(config, &c, retire, &retired), 0);
-	assert_true(path_local_v4(config, a.bytes));
-	assert_true(path_local_v4(config, b.bytes));
-	assert_true(path_local_v6(config, c.bytes));
-	assert_false(path_local_v6(config, a.bytes));
+	assert_false(path_local_v4(config, a.bytes, PATH_ANY_VLAN));
+	assert_int_equal(path_local_set(config, &a, 0, retire, &retired), 0);
+	assert_int_equal(path_local_set(config, &a, 0, retire, &retired), 0);
+	assert_int_equal(path_local_set(config, &b, 0, retire, &retired), 0);
+	assert_int_equal(path_local_set(config, &c, 7, retire, &retired), 0);
+	assert_true(path_local_v4(config, a.bytes, 0));
+	assert_true(path_local_v4(config, b.bytes, 0));
+	assert_false(path_local_v4(config, b.bytes, 7));
+	assert_true(path_local_v6(config, c.bytes, 7));
+	assert_false(path_local_v6(config, c.bytes, 0));
+	assert_true(path_local_v6(config, c.bytes, PATH_ANY_VLAN));
+	assert_false(path_local_v6(config, a.bytes, PATH_ANY_VLAN));
 	path_local_clear(config, &a, retire, &retired);
-	assert_false(path_local_v4(config, a.bytes));
-	assert_true(path_local_v4(config, b.bytes));
+	assert_false(path_local_v4(config, a.bytes, 0));
+	assert_true(path_local_v4(config, b.bytes, 0));
 	path_local_clear(config, &c, retire, &retired);
-	assert_false(path_local_v6(config, c.bytes));
+	assert_false(path_local_v6(config, c.bytes, 7));
 	assert_int_equal(retired, 6);
 	path_config_free(config);
 }

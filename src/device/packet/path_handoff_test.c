@@ -20,8 +20,8 @@ static void handoff(void **state)
 		frame_build(&inner, &a_to_b);
 		tunnel.geneve = i & 1;
 		tunnel.src = i > 3 ? "2001:db8::1" : NULL;
-		tunnel.dst = i > 3 ? "2001:db8::2" : NULL;
-		tunnel.vlan = i > 5 ? 5 : 0;
+		tunnel.dst = i > 5 ? HARNESS_TAGGED : i > 3 ? "2001:db8::2" : NULL;
+		tunnel.vlan = i > 5 ? HARNESS_VLAN : 0;
 		if (uplink)
 			frame_tunnel(&frames[i], &tunnel, &inner);
 		else

@@ -208,7 +208,7 @@ static void set_iface(struct harness *h, unsigned i, uint16_t id, const char *ma
 
 static void configure(struct harness *h)
 {
-	struct ip_addr v4 = test_ip("192.0.2.2"), v6 = test_ip("2001:db8::2");
+	struct ip_addr v4 = test_ip("192.0.2.2"), v6 = test_ip("2001:db8::2"), tagged = test_ip(HARNESS_TAGGED);
 
 	set_iface(h, 0, HARNESS_UPLINK, "02:00:00:00:01:02");
 	set_iface(h, 1, HARNESS_A, "02:00:00:00:00:01");
@@ -223,7 +223,8 @@ static void configure(struct harness *h)
 	set_tunnel(h, HARNESS_GENEVE_V4, true, false);
 	set_tunnel(h, HARNESS_GENEVE_V6, true, true);
 	set_tunnel(h, HARNESS_UNRESOLVED, false, false);
-	if (path_local_set(h->config, &v4, NULL, NULL) || path_local_set(h->config, &v6, NULL, NULL) ||
+	if (path_local_set(h->config, &v4, 0, NULL, NULL) || path_local_set(h->config, &v6, 0, NULL, NULL) ||
+	    path_local_set(h->config, &tagged, HARNESS_VLAN, NULL, NULL) ||
 	    path_vni_set(h->config, TUNNEL_VXLAN, HARNESS_VNI, HARNESS_VPC, NULL, NULL) ||
 	    path_vni_set(h->config, TUNNEL_GENEVE, HARNESS_VNI, HARNESS_VPC, NULL, NULL))
 		abort();

@@ -12,6 +12,7 @@ enum {
 	HARNESS_B,                   /* vNIC with MAC …:02 in VPC 1 */
 	HARNESS_VPC = 1,
 	HARNESS_VNI = 5000,
+	HARNESS_VLAN = 5, /* of our address HARNESS_TAGGED */
 	HARNESS_KEEP = 512,
 	/* Tunnel records, by kind and underlay family; all from our VTEP (192.0.2.2, 2001:db8::2) to 192.0.2.1 or
 	 * 2001:db8::1. */
@@ -22,6 +23,8 @@ enum {
 	HARNESS_UNRESOLVED,
 	HARNESS_TUNNELS = HARNESS_UNRESOLVED,
 };
+
+#define HARNESS_TAGGED "2001:db8::5"
 
 struct harness {
 	struct path_config *config;

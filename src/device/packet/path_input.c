@@ -130,8 +130,8 @@ static inline bool tunnel_in_tunnel(const struct path *path, const struct flow_k
 	if (likely(key->proto != IPPROTO_UDP ||
 		   (key->dst_port != RTE_BE16(VXLAN_PORT) && key->dst_port != RTE_BE16(GENEVE_PORT))))
 		return false;
-	return flow_key_is_v6(key) ? path_local_v6(path->config, key->v6.dst)
-				   : path_local_v4(path->config, &key->v4.dst);
+	return flow_key_is_v6(key) ? path_local_v6(path->config, key->v6.dst, PATH_ANY_VLAN)
+				   : path_local_v4(path->config, &key->v4.dst, PATH_ANY_VLAN);
 }
 
 static bool uplink_mac_ok(const struct path_iface *iface, const struct rte_mbuf *m)

@@ -234,7 +234,7 @@ int control_underlay_apply(void *ctx, struct object *old, struct object *new, st
 
 	if (new->slot >= 64)
 		return error_set(err, DPU_E_LIMIT, "name", "there are 63 underlays already");
-	if (!old && path_local_set(vswitch->dp.config, &object->address, control_retire, vswitch) != 0)
+	if (!old && path_local_set(vswitch->dp.config, &object->address, object->vlan, control_retire, vswitch) != 0)
 		return error_set(err, DPU_E_LIMIT, "address", "cannot be registered: out of memory");
 	if (!old) {
 		underlay = control_alloc(sizeof(*underlay));

@@ -98,17 +98,35 @@ static void build_tunnel(struct frame *ret, const char *src, const char *dst, bo
 	frame_tunnel(ret, &spec, inner);
 }
 
-/* The underlay may run on a VLAN or say a priority; it does not run on a VLAN in a VLAN. */
+/* The underlay may run on a VLAN, then on that one alone, or say a priority; it does not run on a VLAN in a VLAN. */
 static void tags_of_the_underlay(void **unused)
 {
+	static const uint16_t right[] = { 5, 5 | 7 << 13, 5 | 1 << 12 }, wrong[] = { 0, 6, 4095 };
 	static struct frame outer;
+	struct ip_addr tagged = test_ip("192.0.2.100");
+	assert_int_equal(path_local_set(world.bed.dp.config, &tagged, 5, NULL, NULL), 0);
+	for (unsigned i = 0; i < 7; i++) {
+		build_udp(0, "10.0.0.21", "10.0.0.11");
+		build_tunnel(&outer, VTEP_2, "192.0.2.100", i & 1, BLUE_VNI, &frame);
+		if (i < 6)
+			tag(&outer, (uint16_t[]){ 0x8100 }, i < 3 ? &right[i] : &wrong[i - 3], 1);
+		bed_input(&world.bed, BED_UPLINK, &outer);
+		if (i >= 3)
+			world_dropped(DROP_NOT_FOR_US);
+		else if (i & 1)
+			world_dropped(DROP_UNKNOWN_VNI); /* Geneve's */
+		else
+			world_received(1);
+	}
 	for (unsigned i = 0; i < RTE_DIM(all_tags); i++) {
 		const struct tags *tags = &all_tags[i];
 		build_udp(0, "10.0.0.21", "10.0.0.11");
 		build_tunnel(&outer, VTEP_2, "192.0.2.1", false, BLUE_VNI, &frame);
 		tag(&outer, tags->types, tags->values, tags->count);
 		bed_input(&world.bed, BED_UPLINK, &outer);
-		if (tags->count == 1 && tags->types[0] == 0x8100)
+		if (tags->count == 1 && tags->types[0] == 0x8100 && tags->values[0] & 0xfff)
+			world_dropped(DROP_NOT_FOR_US);
+		else if (tags->count == 1 && tags->types[0] == 0x8100)
 			assert_int_equal(world_received(1)->length, frame.length);
 		else
 			world_dropped(DROP_VLAN_TAGGED);

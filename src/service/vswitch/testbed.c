@@ -96,7 +96,7 @@ void bed_init(struct bed *bed)
 	bed->dp.ports = calloc(PATH_MAX_IFACES, sizeof(*bed->dp.ports));
 	if (!bed->dp.tenants || !bed->dp.ports || path_config_new(&bed->dp.config))
 		fail("no memory");
-	path_local_set(bed->dp.config, &ours, NULL, NULL);
+	path_local_set(bed->dp.config, &ours, 0, NULL, NULL);
 	bed->uplink = (struct path_iface){
 		.id = BED_UPLINK, .kind = PATH_IFACE_UPLINK, .mtu = 1500, .mac = test_mac("02:aa:00:00:00:01")
 	};

@@ -48,7 +48,7 @@ static inline void underlay_rig_up(struct underlay_rig *rig)
 							      .object = &rig->object[i],
 							      .record = &rig->record[i] };
 		rig->vswitch.underlays[i] = &rig->underlay[i];
-		if (path_local_set(rig->config, &ours, NULL, NULL) != 0)
+		if (path_local_set(rig->config, &ours, rig->record[i].vlan, NULL, NULL) != 0)
 			abort();
 		rig->neighbour_address[i] = test_ip(neighbour[i]);
 		rig->neighbour[i] = neighbour_get(&rig->vswitch, &rig->underlay[i], &rig->neighbour_address[i]);
