@@ -10,7 +10,7 @@
 #include "base/error.h"
 
 enum {
-	JSONRPC_MAX_BYTES = 16 << 20,    /* of one message */
+	JSONRPC_MAX_BYTES = 32 << 20,    /* of one message */
 	JSONRPC_MAX_DEPTH = 32,          /* nested arrays and objects */
 	JSONRPC_MAX_CONTAINERS = 400000, /* arrays and objects of one message: they cost some 200 bytes each */
 	JSONRPC_MAX_VALUES = 3000000,    /* elements and members of one message */

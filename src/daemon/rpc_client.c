@@ -215,7 +215,7 @@ static bool take_line(struct rpc_client *client)
 				  ? memchr(text + client->scanned, '\n', in->length - client->scanned)
 				  : NULL;
 	if (in->length > JSONRPC_MAX_BYTES && (!end || end - text > JSONRPC_MAX_BYTES)) {
-		refuse_and_close(client, DPU_E_LIMIT, "a message has at most 16 MiB; send it in parts");
+		refuse_and_close(client, DPU_E_LIMIT, "a message has at most 32 MiB; send it in parts");
 		return false;
 	}
 	if (!end && !(client->eof && in->length > 0)) {

@@ -53,7 +53,7 @@ static void endless_message(void **state)
 	char *bytes = malloc(length);
 	memset(bytes, 'a', length);
 	peer_send(world, fd, bytes, length);
-	check_error(world, fd, "at most 16 MiB");
+	check_error(world, fd, "at most 32 MiB");
 	assert_true(peer_ended(world, fd));
 	close(fd);
 
@@ -90,7 +90,7 @@ static void many_large_messages_at_once(void **state)
 		}
 	}
 	free(bytes);
-	/* 64 MiB hold four of them, and not six. */
+	/* 128 MiB hold four of them, and not six. */
 	assert_in_range(refused, 1, 3);
 	check_serves(world);
 	for (unsigned i = 0; i < MANY; i++)

@@ -18,7 +18,7 @@
 enum {
 	RPC_MAX_CLIENTS = 256, /* per socket; beyond it the one that has been silent longest makes room */
 	RPC_SHARE = 64 << 10,
-	RPC_INPUT_BUDGET = 64 << 20,
+	RPC_INPUT_BUDGET = 128 << 20,
 	RPC_OUTPUT_BUDGET = 256 << 20,
 	RPC_OUTPUT_PAUSE = 1 << 20,  /* no further request is taken from who does not read its replies */
 	RPC_EVENTS_PAUSE = 4 << 20,  /* events are dropped, and counted, for who does not read them */

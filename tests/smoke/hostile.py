@@ -57,7 +57,7 @@ def garbage():
 
 
 def huge():
-    assert b"at most 16 MiB" in attack_send(b"x" * (17 << 20))
+    assert b"at most 32 MiB" in attack_send(b"x" * (33 << 20))
     assert b"nests deeper" in attack_send(b"[" * 100000 + b"\n")
     assert b"send it in parts" in attack_send(b"[" + b"{}," * 500000 + b"{}]\n")
     assert b"too_long" not in attack_send(json.dumps({"jsonrpc": "2.0", "id": "i" * 10000, "method": "x"}).encode() + b"\n")
