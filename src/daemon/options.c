@@ -102,7 +102,8 @@ const struct option_row option_rows[] = {
 	{ .doc = "Cores and memory" },
 	{ "workers", 'w', "N", NUMBER(workers, 1, WORKERS_MAX), .def = "1", .doc = "Number of worker threads." },
 	{ "cpus", 0, "LIST", TEXT(cpus), .check = check_cpus,
-	  .doc = "CPUs that the workers are bound to, such as 2-5,7; by default they float over all allowed CPUs." },
+	  .doc = "CPUs that the workers are bound to, such as 2-5,7, and that other threads leave to them; by default "
+		 "they float over all allowed CPUs." },
 	{ "policy", 0, "POLICY", CHOICE(policy, policies), .def = "balanced",
 	  .doc = "What a worker with nothing to do does: latency polls on, balanced sleeps after 50 µs, power-save at "
 		 "once." },
