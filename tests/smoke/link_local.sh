@@ -105,6 +105,15 @@ reaches db 5 >/dev/null || lab_fail "answers need no rule"
 ok dpu a security_group_rule create blue/echo group=closed direction=ingress ethertype=ipv6 protocol=icmpv6 remote_ip_prefix=fe80::/64
 wait_until 5 "an open group lets it in" reaches web 6
 
+# ---- a dpud that was killed has all of it again, also what follows from MACs alone
+lab_dpud_kill a
+wait_until 30 "a is back" dpu a version
+for pair in "web 6" "web 7" "far 5"; do
+	# shellcheck disable=SC2086
+	wait_until 10 "ping $pair after the kill" reaches $pair
+done
+refused web "$(address 8)" || lab_fail "another subnet is reached after the kill"
+
 # ---- it goes when its owner goes
 ok dpu b mapping delete blue/web
 wait_until 5 "no mapping, no link-local address" refused far "$(address 5)"
