@@ -18,6 +18,7 @@ enum {
 	QUEUE_SIZE_MAX = 4096,
 	LOCK_SPINS = 4096,
 	MTU_MIN = 68,
+	NOTICES = 8, /* names of notices that are told apart */
 };
 
 static const uint64_t DOWN_DELAY_NS = 20 * CLOCK_NS_PER_MS; /* a queue that is only set up anew is no link change */
@@ -41,8 +42,10 @@ struct vhost_port {
 	struct vhost_endpoint *endpoint;
 	struct loop *loop;
 	struct loop_timer *down_timer;
-	char noticed[32];
-	uint64_t noticed_ns;
+	struct noticed {
+		char name[32];
+		uint64_t at_ns;
+	} noticed[NOTICES];
 	void (*closed)(void *arg);
 	void *closed_arg;
 	struct pair *pairs;
@@ -212,27 +215,45 @@ static void on_connected(void *ctx, bool up, uint64_t features)
 		port_set_up(&vhost->port, false);
 }
 
+/* A front end that does the same wrong thing again and again, between others perhaps, is reported now and then. */
+static bool may_notice(struct vhost_port *vhost, const char *name)
+{
+	struct noticed *place = vhost->noticed;
+	uint64_t now = clock_ns();
+
+	for (unsigned i = 0; i < NOTICES; i++) {
+		struct noticed *noticed = &vhost->noticed[i];
+		if (strcmp(noticed->name, name) == 0) {
+			if (now - noticed->at_ns < NOTICE_NS)
+				return false;
+			place = noticed;
+			break;
+		}
+		if (noticed->at_ns < place->at_ns)
+			place = noticed;
+	}
+	snprintf(place->name, sizeof(place->name), "%s", name);
+	place->at_ns = now;
+	return true;
+}
+
 static void on_notice(void *ctx, const char *name, const char *sentence)
 {
 	struct vhost_port *vhost = ctx;
-	uint64_t now = clock_ns();
 
-	/* A front end that does the same wrong thing at every reconnect is reported now and then. */
-	if (strcmp(vhost->noticed, name) == 0 && now - vhost->noticed_ns < NOTICE_NS)
-		return;
-	snprintf(vhost->noticed, sizeof(vhost->noticed), "%s", name);
-	vhost->noticed_ns = now;
-	port_notice(&vhost->port, name, "%s", sentence);
+	if (may_notice(vhost, name))
+		port_notice(&vhost->port, name, "%s", sentence);
 }
 
 static void on_announce(void *ctx, const uint8_t mac[6])
 {
 	struct vhost_port *vhost = ctx;
 
-	port_notice(&vhost->port, "migrated-here",
-		    "the guest has arrived by migration with MAC "
-		    "%02x:%02x:%02x:%02x:%02x:%02x",
-		    mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+	if (may_notice(vhost, "migrated-here"))
+		port_notice(&vhost->port, "migrated-here",
+			    "the guest has arrived by migration with MAC "
+			    "%02x:%02x:%02x:%02x:%02x:%02x",
+			    mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
 }
 
 static void vhost_describe(const struct port *port, struct port_guest *ret)

@@ -12,7 +12,7 @@
 #define BIT(n)   (UINT64_C(1) << (n))
 #define MODERN   (BIT(32) | BIT(30) | BIT(29) | BIT(VIRTIO_NET_F_MRG_RXBUF))
 #define PACKED   (MODERN | BIT(34))
-#define PROTOCOL (BIT(0) | BIT(3) | BIT(4)) /* MQ, REPLY_ACK, MTU */
+#define PROTOCOL (BIT(0) | BIT(2) | BIT(3) | BIT(4)) /* MQ, RARP, REPLY_ACK, MTU */
 
 enum { SIZE = 128, BUFFER = 2048, VRING_CALL = 13, MTU = 20, RARP = 19 };
 
@@ -305,6 +305,34 @@ static void test_queue_bounce(void **state)
 	free(both);
 }
 
+static unsigned times(const char *notices, const char *name)
+{
+	unsigned count = 0;
+
+	while ((notices = strstr(notices, name)) != NULL) {
+		notices += strlen(name);
+		count++;
+	}
+	return count;
+}
+
+/* A front end cannot fill the log, whatever it says in turns. */
+static void test_talkative_front_end(void **state)
+{
+	struct pair_of_guests *both = malloc(sizeof(*both));
+	uint64_t mtu = 9000, mac = 2;
+
+	both_up(both, MODERN, 1, WORKER_BALANCED);
+	for (unsigned i = 0; i < 20; i++) {
+		assert_int_equal(frontend_acked(&both->a.frontend, MTU, &mtu, sizeof(mtu), NULL, 0), 1);
+		assert_int_equal(frontend_acked(&both->a.frontend, RARP, &mac, sizeof(mac), NULL, 0), 0);
+	}
+	assert_int_equal(times(both->wire.notices, "request-refused"), 1);
+	assert_int_equal(times(both->wire.notices, "migrated-here"), 1);
+	both_down(both);
+	free(both);
+}
+
 /* What a guest does wrong is told and counted, and hurts nobody else. */
 static void test_bad_guest(void **state)
 {
@@ -364,6 +392,7 @@ int main(void)
 		cmocka_unit_test(test_reconnect_under_traffic),
 		cmocka_unit_test(test_queue_bounce),
 		cmocka_unit_test(test_bad_guest),
+		cmocka_unit_test(test_talkative_front_end),
 		cmocka_unit_test(test_options),
 	};
 
