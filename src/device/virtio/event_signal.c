@@ -7,8 +7,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 #include <linux/aio_abi.h>
 #include <sys/syscall.h>
@@ -110,4 +111,16 @@ void event_clear(int fd)
 		ignored = read(fd, &count, sizeof(count));
 	}
 	(void)ignored;
+}
+
+bool event_is_eventfd(int fd)
+{
+	char path[64], target[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	ssize_t length = readlink(path, target, sizeof(target) - 1);
+	if (length < 0)
+		return false;
+	target[length] = 0;
+	return strcmp(target, "anon_inode:[eventfd]") == 0;
 }

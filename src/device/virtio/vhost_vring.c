@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+#include "device/virtio/event_signal.h"
 #include "device/virtio/vhost_user_priv.h"
 
 static struct vhost_vring *vring_of_state(struct vhost_endpoint *endpoint, const struct vhost_message *message)
@@ -62,19 +63,6 @@ int vhost_get_vring_base(struct vhost_endpoint *endpoint, struct vhost_message *
 	return 0;
 }
 
-/* Only event counters, which event_signal() and event_clear() use without waiting. */
-static bool fd_is_eventfd(int fd)
-{
-	char path[64], target[64];
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	ssize_t length = readlink(path, target, sizeof(target) - 1);
-	if (length < 0)
-		return false;
-	target[length] = 0;
-	return strcmp(target, "anon_inode:[eventfd]") == 0;
-}
-
 /* The descriptor of a SET_VRING_KICK, CALL or ERR message replaces *fd; none means polling. */
 static int event_fd_replace(struct vhost_endpoint *endpoint, struct vhost_message *message, int *fd)
 {
@@ -85,7 +73,7 @@ static int event_fd_replace(struct vhost_endpoint *endpoint, struct vhost_messag
 		return vhost_refuse(endpoint, -EPROTO, "a ring's event descriptor is missing or not announced");
 	if (!none) {
 		taken = message->fds[0];
-		if (!fd_is_eventfd(taken))
+		if (!event_is_eventfd(taken))
 			return vhost_refuse(endpoint, -EPROTO, "a ring's event descriptor is no eventfd");
 		message->fds[0] = -1;
 	}
