@@ -7,15 +7,20 @@
 
 static const uint64_t RETRY_NS = CLOCK_NS_PER_S;
 
+static unsigned rx_open(const struct port_life *life)
+{
+	return life->rx_open ? life->rx_open : life->port->rx_queues;
+}
+
 static void announce(struct port_life *life)
 {
 	struct port *port = life->port;
 
 	life->stage = PORT_OPEN;
 	life->announced = true;
-	for (unsigned i = 0; i < port->tx_queues; i++)
+	for (unsigned i = 0; i < (life->tx_open ? life->tx_open : port->tx_queues); i++)
 		atomic_store(&port->tx_worker[i], life->tx_worker);
-	for (unsigned i = 0; i < port->rx_queues; i++)
+	for (unsigned i = 0; i < rx_open(life); i++)
 		if (port->queue_ready)
 			port->queue_ready(port->ctx, port, i);
 }
@@ -58,8 +63,8 @@ static void take_back(struct port_life *life)
 		atomic_store(&port->tx_worker[i], PORT_WORKER_OFF);
 	port_set_up(port, false);
 	if (life->announced && port->queue_gone) {
-		life->held += port->rx_queues;
-		for (unsigned i = 0; i < port->rx_queues; i++)
+		life->held += rx_open(life);
+		for (unsigned i = 0; i < rx_open(life); i++)
 			port->queue_gone(port->ctx, port, i, released, life);
 	}
 	life->announced = false;

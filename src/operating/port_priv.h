@@ -2,6 +2,9 @@
 /* What the kinds of ports share. */
 #pragma once
 
+#include <sched.h>
+#include <rte_branch_prediction.h>
+#include <rte_spinlock.h>
 #include "operating/port.h"
 
 /* Requests among the RTE_MBUF_F_TX_* flags; the others only describe the frame. */
@@ -20,6 +23,8 @@ struct port_life {
 	struct port *port;
 	int tx_worker;                  /* of open queues: PORT_WORKER_ANY, or PORT_WORKER_OFF for the owner to set */
 	int (*open)(struct port *port); /* opens all queues (again), sets port.up; 0 or a negative errno */
+	/* So many of the port's queues are there; set by open() where the other side may have fewer, else 0: all. */
+	uint16_t rx_open, tx_open;
 	/* Closes what open() opened; the owner has released all queues. 0, or -EINPROGRESS: port_life_shut_done()
 	 * follows. */
 	int (*shut)(struct port *port);
@@ -52,4 +57,18 @@ void port_notice(struct port *port, const char *name, const char *fmt, ...) __at
 static inline void port_rx_drop(struct port *port, enum port_rx_drop reason, uint64_t frames)
 {
 	atomic_fetch_add_explicit(&port->rx_drops[reason], frames, memory_order_relaxed);
+}
+
+/* For transmit queues that several workers use. The holder may have been preempted: do not burn its time. */
+static inline void port_tx_lock(rte_spinlock_t *lock)
+{
+	enum { LOCK_SPINS = 4096 };
+
+	for (unsigned spins = 0; unlikely(!rte_spinlock_trylock(lock));) {
+		rte_pause();
+		if (++spins == LOCK_SPINS) {
+			spins = 0;
+			sched_yield();
+		}
+	}
 }

@@ -2,7 +2,6 @@
 /* The vhost-user port: a guest's virtio-net device. Queue pair i is virtqueue 2i (the guest receives, we transmit) and
  * 2i + 1. A pair is the owner's while both are started; when either must stop, the pair is taken back. */
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +15,6 @@
 
 enum {
 	QUEUE_SIZE_MAX = 4096,
-	LOCK_SPINS = 4096,
 	MTU_MIN = 68,
 	NOTICES = 8, /* names of notices that are told apart */
 };
@@ -73,25 +71,13 @@ static unsigned vhost_rx(struct port *port, unsigned queue, struct rte_mbuf **pa
 	return count;
 }
 
-/* Its holder may have been preempted: do not burn its time. */
-static void pair_lock(struct pair *pair)
-{
-	for (unsigned spins = 0; !rte_spinlock_trylock(&pair->lock);) {
-		rte_pause();
-		if (++spins == LOCK_SPINS) {
-			spins = 0;
-			sched_yield();
-		}
-	}
-}
-
 static unsigned vhost_tx(struct port *port, unsigned queue, struct rte_mbuf **packets, unsigned count,
 			 struct port_tx_result *ret)
 {
 	struct pair *pair = pair_of(port, queue);
 	struct virtio_net_tx_result result = { 0 };
 
-	pair_lock(pair);
+	port_tx_lock(&pair->lock);
 	unsigned taken = virtio_net_tx(pair->to_guest, packets, count, &result);
 	virtqueue_notify(pair->to_guest);
 	rte_spinlock_unlock(&pair->lock);
