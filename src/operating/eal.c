@@ -59,13 +59,6 @@ static enum log_level level_of(int rte_level)
 						   : LOG_LEVEL_INFO;
 }
 
-/* What DPDK thinks worth an error is a memif without secondary processes, and a peer that is not there yet. */
-static bool is_expected(const char *line)
-{
-	return strstr(line, "Failed to register mp action callback") ||
-	       strstr(line, "memif_connect_client(): Failed to connect socket");
-}
-
 static ssize_t log_write(void *cookie, const char *bytes, size_t length)
 {
 	char line[LOG_LINE];
@@ -79,7 +72,7 @@ static ssize_t log_write(void *cookie, const char *bytes, size_t length)
 	for (size_t i = 0; i < used; i++)
 		if (line[i] == '"' || (unsigned char)line[i] < ' ')
 			line[i] = '\'';
-	if (used == 0 || is_expected(line))
+	if (used == 0)
 		return (ssize_t)length;
 	if (level == LOG_LEVEL_ERROR && last_error[0] == '\0') /* the first one is nearest to the cause */
 		memcpy(last_error, line, used + 1);

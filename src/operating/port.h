@@ -37,7 +37,7 @@ struct port_queue_state {
 };
 
 struct port_ops {
-	const char *kind; /* "vhost", "tap", "af_packet", "ethdev" */
+	const char *kind; /* "vhost", "tap", "af_packet", "memif", "ethdev" */
 	/* Frames that carry offload requests of the sender (partial checksum, TSO) have RTE_MBUF_F_TX_* flags and
 	 * l2_len, l3_len, l4_len and tso_segsz set, checked against the frame. */
 	unsigned (*rx)(struct port *port, unsigned queue, struct rte_mbuf **packets, unsigned max);
@@ -65,10 +65,12 @@ enum port_rx_drop {
 	PORT_RX_NO_BUFFER,  /* no packet buffer was free */
 	PORT_RX_BAD_HEADER, /* the sender's virtio-net header contradicts the frame */
 	PORT_RX_TOO_LONG,   /* longer than the port can take */
+	PORT_RX_TOO_SHORT,  /* shorter than an Ethernet header */
 	PORT_RX_MISSED,     /* the kernel or the device had no room left: polled too rarely */
 	PORT_RX_DROPS,
 };
-const char *port_rx_drop_name(enum port_rx_drop drop); /* "no-buffer", "bad-virtio-header", "too-long", "missed" */
+const char *
+port_rx_drop_name(enum port_rx_drop drop); /* "no-buffer", "bad-virtio-header", "too-long", "too-short", "missed" */
 
 /* Embedded as first member by each kind. Plain fields are set at open; atomics change while running. */
 struct port {
@@ -130,9 +132,8 @@ struct port_tap_options {
 	bool far_end; /* we are the interface's neighbour, not its driver: port.mac is another than the interface's */
 };
 
-/* All open functions: 0 and a port whose queues are announced by queue_ready (at once, but for vhost and for clients of
- * memif: once the peer is there), or a negative errno with err filled (path = the option's field). pool: of the port's
- * mbufs. */
+/* All open functions: 0 and a port whose queues are announced by queue_ready (at once, but for vhost and memif: once
+ * the peer is there), or a negative errno with err filled (path = the option's field). pool: of the port's mbufs. */
 int port_vhost_open(const struct port_vhost_options *options, const char *name, struct loop *loop,
 		    struct rte_mempool *pool, const struct port_callbacks *callbacks, struct port **ret,
 		    struct dpu_error *err);

@@ -34,7 +34,6 @@ struct ethdev_queue {
 struct port_ethdev {
 	struct port port;
 	struct port_life life;
-	enum port_ethdev_kind kind;
 	uint16_t id; /* DPDK's */
 	bool started;
 	struct loop_timer *timer;
@@ -189,18 +188,11 @@ static void set_offloads(struct port *port, const struct rte_eth_dev_info *info,
 	conf->rxmode.offloads = info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_CHECKSUM;
 }
 
-/* What a memif says of its frames is Ethernet's default; in truth it chains its buffers to any length, and has no MTU.
- */
-static uint16_t configured_mtu(const struct port *port, const struct rte_eth_dev_info *info)
-{
-	return strcmp(info->driver_name, "net_memif") == 0 ? RTE_MIN(port->mtu, RTE_ETHER_MTU) : port->mtu;
-}
-
 static void set_receive(const struct port *port, const struct rte_eth_dev_info *info, struct rte_eth_conf *conf)
 {
 	uint32_t room = rte_pktmbuf_data_room_size(port->pool) - RTE_PKTMBUF_HEADROOM;
 
-	conf->rxmode.mtu = configured_mtu(port, info);
+	conf->rxmode.mtu = port->mtu;
 	if (port->mtu + RTE_ETHER_HDR_LEN + RTE_VLAN_HLEN > (int)room)
 		conf->rxmode.offloads |= info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER;
 	if (port->rx_queues > 1) {
@@ -245,7 +237,7 @@ static int setup_queues(struct port_ethdev *ethdev, const struct rte_eth_dev_inf
 /* Devices without settable MTU carry what their buffers hold. */
 static int set_mtu(struct port_ethdev *ethdev, const struct rte_eth_dev_info *info, struct dpu_error *err)
 {
-	uint16_t mtu = configured_mtu(&ethdev->port, info);
+	uint16_t mtu = ethdev->port.mtu;
 	int status = rte_eth_dev_set_mtu(ethdev->id, mtu);
 
 	if (status == 0 || status == -ENOTSUP)
@@ -288,7 +280,7 @@ static int configure(struct port_ethdev *ethdev, const struct rte_eth_dev_info *
 	rte_eth_promiscuous_enable(ethdev->id); /* not all can; underlay addresses are then the device's own */
 	status = rte_eth_dev_start(ethdev->id);
 	ethdev->started = status == 0;
-	if (status < 0 && ethdev->kind != PORT_ETHDEV_CLIENT)
+	if (status < 0)
 		return fail(err, "started", status);
 	find_interrupts(ethdev, pci && conf.intr_conf.rxq);
 	return 0;
@@ -316,18 +308,13 @@ static void count_missed(struct port_ethdev *ethdev)
 static void look(void *ctx)
 {
 	struct port_ethdev *ethdev = ctx;
-	bool up = ethdev->started && link_is_up(ethdev);
+	bool up = link_is_up(ethdev);
 
-	if (ethdev->life.stage == PORT_ABSENT && up)
-		port_life_retry(&ethdev->life);
 	if (ethdev->life.stage != PORT_OPEN)
 		return;
 	if (++ethdev->looks % LOOKS_PER_STATS == 0)
 		count_missed(ethdev);
-	if (!up && ethdev->kind == PORT_ETHDEV_CLIENT)
-		port_life_lost(&ethdev->life);
-	else
-		port_set_up(&ethdev->port, up); /* last: its callback may close the port */
+	port_set_up(&ethdev->port, up); /* last: its callback may close the port */
 }
 
 /* ---- life ---- */
@@ -358,27 +345,10 @@ static void unplug(struct port_ethdev *ethdev)
 			 strerror(-status));
 }
 
+/* All is done by free_port(): a device that loses its link stays, and its queues with it. */
 static int shut(struct port *port)
 {
-	struct port_ethdev *ethdev = (struct port_ethdev *)port;
-
-	if (ethdev->life.stage == PORT_LOSING)
-		stop(ethdev);
 	return 0;
-}
-
-/* The connection is made by DPDK's own thread: whether it is there shows some time after the start. */
-static int connect_again(struct port *port)
-{
-	struct port_ethdev *ethdev = (struct port_ethdev *)port;
-
-	if (ethdev->started && link_is_up(ethdev)) {
-		atomic_store(&port->up, true);
-		return 0;
-	}
-	stop(ethdev);
-	ethdev->started = rte_eth_dev_start(ethdev->id) == 0;
-	return -ENOTCONN;
 }
 
 static void free_port(struct port *port)
@@ -419,7 +389,6 @@ static struct port_ethdev *allocate(uint16_t id, const char *name, uint16_t mtu,
 	ethdev->life = (struct port_life){
 		.port = port,
 		.tx_worker = info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MT_LOCKFREE ? PORT_WORKER_ANY : PORT_WORKER_OFF,
-		.open = connect_again,
 		.shut = shut,
 		.free = free_port,
 	};
@@ -467,9 +436,9 @@ static void unplug_id(uint16_t id)
 		rte_dev_remove(info.device);
 }
 
-int port_ethdev_open(enum port_ethdev_kind kind, const char *devargs, const char *name, uint16_t mtu, unsigned queues,
-		     struct loop *loop, struct rte_mempool *pool, const struct port_callbacks *callbacks,
-		     struct port **ret, struct dpu_error *err)
+int port_ethdev_open(const char *devargs, const char *name, uint16_t mtu, unsigned queues, struct loop *loop,
+		     struct rte_mempool *pool, const struct port_callbacks *callbacks, struct port **ret,
+		     struct dpu_error *err)
 {
 	struct rte_eth_dev_info info;
 	uint16_t id = 0;
@@ -483,7 +452,6 @@ int port_ethdev_open(enum port_ethdev_kind kind, const char *devargs, const char
 		unplug_id(id);
 		return error_set(err, DPU_E_LIMIT, "device", "No memory for the port.");
 	}
-	ethdev->kind = kind;
 	status = configure(ethdev, &info, err);
 	if (status == 0 && (loop_timer_add(loop, LINK_NS, LINK_NS, look, ethdev, &ethdev->timer) < 0 ||
 			    port_life_init(&ethdev->life, loop) < 0))
@@ -493,10 +461,7 @@ int port_ethdev_open(enum port_ethdev_kind kind, const char *devargs, const char
 		return status;
 	}
 	*ret = &ethdev->port;
-	atomic_store(&ethdev->port.up, ethdev->started && link_is_up(ethdev));
-	if (kind == PORT_ETHDEV_CLIENT && !atomic_load(&ethdev->port.up))
-		port_life_wait(&ethdev->life);
-	else
-		port_life_start(&ethdev->life);
+	atomic_store(&ethdev->port.up, link_is_up(ethdev));
+	port_life_start(&ethdev->life);
 	return 0;
 }

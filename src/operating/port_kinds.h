@@ -9,12 +9,18 @@ int port_af_packet_open(const char *interface, const char *name, uint16_t mtu, u
 			struct rte_mempool *pool, const struct port_callbacks *callbacks, struct port **ret,
 			struct dpu_error *err);
 
-enum port_ethdev_kind {
-	PORT_ETHDEV_DEVICE,
-	PORT_ETHDEV_CLIENT, /* connects to a peer when it is started (memif): started again until that works */
-};
-
 /* A DPDK device by its arguments. */
-int port_ethdev_open(enum port_ethdev_kind kind, const char *devargs, const char *name, uint16_t mtu, unsigned queues,
-		     struct loop *loop, struct rte_mempool *pool, const struct port_callbacks *callbacks,
-		     struct port **ret, struct dpu_error *err);
+int port_ethdev_open(const char *devargs, const char *name, uint16_t mtu, unsigned queues, struct loop *loop,
+		     struct rte_mempool *pool, const struct port_callbacks *callbacks, struct port **ret,
+		     struct dpu_error *err);
+
+struct port_memif_options {
+	const char *path; /* absolute; of the socket. Read at open only */
+	bool server;      /* listens at it; else connects to it, again and again */
+	unsigned queues;  /* most in each direction: there are as many as both ends have */
+	uint16_t mtu;     /* 0 = 1500 */
+};
+/* The queues are announced when the other end is there, taken back when it goes. */
+int port_memif_open(const struct port_memif_options *options, const char *name, struct loop *loop,
+		    struct rte_mempool *pool, const struct port_callbacks *callbacks, struct port **ret,
+		    struct dpu_error *err);

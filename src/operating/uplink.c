@@ -3,15 +3,11 @@
 #include "operating/port.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
-#include <unistd.h>
 #include <net/if.h>
 #include <rte_ethdev.h>
 #include "base/str.h"
@@ -59,12 +55,11 @@ static int check_interface(const char *interface, struct dpu_error *err)
 	return 0;
 }
 
-static int open_ethdev(const struct uplink *uplink, enum port_ethdev_kind kind, const char *devargs, unsigned queues,
-		       struct port **ret, struct dpu_error *err)
+static int open_ethdev(const struct uplink *uplink, const char *devargs, struct port **ret, struct dpu_error *err)
 {
 	if (!eal_started())
 		return error_set(err, DPU_E_UNSUPPORTED, "device", "DPDK is not running in this process.");
-	return port_ethdev_open(kind, devargs, uplink->name, uplink->mtu, queues, uplink->loop, uplink->pool,
+	return port_ethdev_open(devargs, uplink->name, uplink->mtu, uplink->queues, uplink->loop, uplink->pool,
 				uplink->callbacks, ret, err);
 }
 
@@ -120,18 +115,14 @@ static int open_af_xdp(const struct uplink *uplink, const char *interface, struc
 				 "There is no interface \"%s\" in this network namespace.", interface);
 	snprintf(devargs, sizeof(devargs), "net_af_xdp%u,iface=%s,start_queue=0,queue_count=%u", next_number(),
 		 interface, uplink->queues);
-	return open_ethdev(uplink, PORT_ETHDEV_DEVICE, devargs, uplink->queues, ret, err);
+	return open_ethdev(uplink, devargs, ret, err);
 }
 
 /* ---- memif ---- */
 
-struct memif {
-	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
-	bool server;
-	unsigned queues;
-};
+enum { SOCKET_PATH_MAX = sizeof(((struct sockaddr_un *)0)->sun_path) - 1 };
 
-static int memif_option(const char *option, struct memif *memif, struct dpu_error *err)
+static int memif_option(const char *option, struct port_memif_options *memif, struct dpu_error *err)
 {
 	char *end;
 
@@ -151,7 +142,7 @@ static int memif_option(const char *option, struct memif *memif, struct dpu_erro
 			 option, PORT_MAX_QUEUES);
 }
 
-static int memif_parse(char *text, struct memif *memif, struct dpu_error *err)
+static int memif_parse(char *text, struct port_memif_options *memif, struct dpu_error *err)
 {
 	char *rest = text, *path = strsep(&rest, ",");
 
@@ -159,15 +150,13 @@ static int memif_parse(char *text, struct memif *memif, struct dpu_error *err)
 		return error_set(err, DPU_E_INVALID, "device",
 				 "\"%.64s\" is no absolute path of a socket: write memif:/PATH[,server][,queues=N].",
 				 path);
-	if (strlen(path) >= sizeof(memif->path))
-		return error_set(err, DPU_E_INVALID, "device", "A socket path has at most %zu bytes.",
-				 sizeof(memif->path) - 1);
+	if (strlen(path) > SOCKET_PATH_MAX)
+		return error_set(err, DPU_E_INVALID, "device", "A socket path has at most %d bytes.", SOCKET_PATH_MAX);
 	for (const char *c = path; *c; c++)
-		if (!isgraph((unsigned char)*c) || strchr("[]=", *c))
+		if (!isgraph((unsigned char)*c))
 			return error_set(err, DPU_E_INVALID, "device",
-					 "The path \"%.64s\" has blanks, '[', ']' or '=', which DPDK cannot read.",
-					 path);
-	snprintf(memif->path, sizeof(memif->path), "%s", path);
+					 "The path \"%.64s\" has blanks or other than printable characters.", path);
+	memif->path = path;
 	while (rest) {
 		int status = memif_option(strsep(&rest, ","), memif, err);
 		if (status < 0)
@@ -176,70 +165,15 @@ static int memif_parse(char *text, struct memif *memif, struct dpu_error *err)
 	return 0;
 }
 
-/* The same after a restart, other at the other end. */
-static void memif_mac(const struct memif *memif, uint8_t mac[6])
-{
-	uint64_t hash = UINT64_C(14695981039346656037) + memif->server; /* FNV-1a */
-
-	for (const char *c = memif->path; *c; c++)
-		hash = (hash ^ (uint8_t)*c) * UINT64_C(1099511628211);
-	for (int i = 0; i < 6; i++)
-		mac[i] = (uint8_t)(hash >> (8 * i + 16));
-	mac[0] = (uint8_t)((mac[0] & 0xfc) | 2); /* locally administered, unicast */
-}
-
-/* DPDK 22.11 leaks a port for each server socket that it cannot make, so look first. Asking with another type of socket
- * than memif's (SOCK_SEQPACKET) does not disturb a live one, which answers EPROTOTYPE: DPDK does not survive a
- * connection that ends in the middle of the greeting. */
-static int prepare_socket(const char *path, struct dpu_error *err)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	CLEANUP(close_fd) int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	char folder[sizeof(address.sun_path)];
-	struct stat status;
-
-	snprintf(folder, sizeof(folder), "%s", path);
-	*strrchr(folder, '/') = '\0'; /* the path is absolute */
-	if (stat(folder[0] ? folder : "/", &status) < 0 || !S_ISDIR(status.st_mode))
-		return error_set(err, DPU_E_NOT_FOUND, "device", "There is no folder \"%s\" for the socket.", folder);
-	if (lstat(path, &status) < 0)
-		return 0;
-	if (!S_ISSOCK(status.st_mode))
-		return error_set(err, DPU_E_EXISTS, "device", "\"%s\" exists already and is no socket.", path);
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0 || errno != ECONNREFUSED)
-		return error_set(err, DPU_E_IN_USE, "device", "Another process listens at \"%s\".", path);
-	unlink(path);
-	return 0;
-}
-
-/* The client says how large the buffers are. A frame must fit in one: DPDK 22.11 puts together wrongly what comes in
- * several. */
-static unsigned memif_buffer_bytes(uint16_t mtu)
-{
-	return RTE_MAX(2048u, RTE_ALIGN_CEIL(mtu + RTE_ETHER_HDR_LEN + 2u * RTE_VLAN_HLEN, 64u));
-}
-
 static int open_memif(const struct uplink *uplink, const char *text, struct port **ret, struct dpu_error *err)
 {
 	CLEANUP(free_pointer) char *copy = strdup(text);
-	struct memif memif = { .queues = uplink->queues };
-	char devargs[512];
-	uint8_t mac[6];
+	struct port_memif_options options = { .queues = uplink->queues, .mtu = uplink->mtu };
 
-	int status = copy ? memif_parse(copy, &memif, err) : error_set(err, DPU_E_LIMIT, "device", "No memory.");
+	int status = copy ? memif_parse(copy, &options, err) : error_set(err, DPU_E_LIMIT, "device", "No memory.");
 	if (status < 0)
 		return status;
-	status = memif.server ? prepare_socket(memif.path, err) : 0;
-	if (status < 0)
-		return status;
-	memif_mac(&memif, mac);
-	snprintf(devargs, sizeof(devargs),
-		 "net_memif%u,id=0,role=%s,socket=%s,socket-abstract=no,bsize=%u,mac=%02x:%02x:%02x:%02x:%02x:%02x",
-		 next_number(), memif.server ? "server" : "client", memif.path, memif_buffer_bytes(uplink->mtu), mac[0],
-		 mac[1], mac[2], mac[3], mac[4], mac[5]);
-	return open_ethdev(uplink, memif.server ? PORT_ETHDEV_DEVICE : PORT_ETHDEV_CLIENT, devargs, memif.queues, ret,
-			   err);
+	return port_memif_open(&options, uplink->name, uplink->loop, uplink->pool, uplink->callbacks, ret, err);
 }
 
 /* ---- DPDK device arguments ---- */
@@ -295,7 +229,7 @@ static int open_device(const struct uplink *uplink, struct port **ret, struct dp
 	if ((rest = after(uplink->device, "memif:")))
 		return open_memif(uplink, rest, ret, err);
 	if (is_pci_address(uplink->device) || is_virtual_device(uplink->device))
-		return open_ethdev(uplink, PORT_ETHDEV_DEVICE, uplink->device, uplink->queues, ret, err);
+		return open_ethdev(uplink, uplink->device, ret, err);
 	return wrong(err, uplink->device);
 }
 
