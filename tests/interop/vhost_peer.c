@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The other end of tests with real front ends: a vhost-user port that sends every frame back with its MAC addresses
+/* The other end of tests with real peers: a vhost-user or memif port that sends every frame back with its MAC addresses
  * swapped, or, with the name of a TAP, one that is wired to that interface.
- * vhost_peer SOCKET server|client STATE QUEUE_PAIRS [TAP]; ends with SIGTERM and prints what it counted. */
+ * vhost_peer SOCKET server|client STATE QUEUE_PAIRS [TAP]
+ * vhost_peer DEVICE uplink - QUEUES [TAP]
+ * Ends with SIGTERM and prints what it counted. */
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -175,7 +177,9 @@ static int ports_open(char **argv, struct rte_mempool *pool, struct dpu_error *e
 	if (wired)
 		r = port_tap_open(&tap, "tap", loop, pool, &callbacks, &port, err);
 	callbacks.ctx = &sides[GUEST];
-	if (r == 0)
+	if (r == 0 && strcmp(argv[2], "uplink") == 0)
+		r = port_uplink_open(argv[1], "uplink", 9000, vhost.queue_pairs, loop, pool, &callbacks, &port, err);
+	else if (r == 0)
 		r = port_vhost_open(&vhost, "guest", loop, pool, &callbacks, &port, err);
 	if (r == 0)
 		ports[GUEST] = port;
