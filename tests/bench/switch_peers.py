@@ -34,11 +34,17 @@ def end(process):
             process.wait()
 
 
-def wait_for(what, test, seconds=20):
+def wait_for(what, test, seconds=20, log=None, process=None):
+    """What does not come, or has ended meanwhile, is explained by the end of its log."""
     limit = time.monotonic() + seconds
     while not test():
-        if time.monotonic() > limit:
-            raise RuntimeError(f"{what}: not within {seconds} s")
+        ended = process and process.poll() is not None
+        if ended or time.monotonic() > limit:
+            words = ""
+            if log:
+                with open(log, errors="replace") as file:
+                    words = ": " + file.read()[-800:]
+            raise RuntimeError(f"{what}: " + (f"ended with {process.returncode}" if ended else f"not within {seconds} s") + words)
         time.sleep(0.05)
 
 
@@ -85,7 +91,8 @@ class Testpmd:
              "--interactive", "--forward-mode=mac", "--nb-cores=1", "--record-core-cycles", "--burst=32", "--rxd=1024", "--txd=1024",
              f"--eth-peer=1,{RECEIVER_MAC}", "--total-num-mbufs=16384"],
             stdin=subprocess.PIPE, stdout=self.log, stderr=self.log, text=True)
-        wait_for("testpmd", lambda: os.path.exists(self.lab.memif(1)) and "testpmd>" in self._text())
+        wait_for("testpmd", lambda: os.path.exists(self.lab.memif(1)) and "testpmd>" in self._text(), seconds=60, log=self.log.name,
+                 process=self.process)
         self._command("start")
         time.sleep(0.3)
 
