@@ -12,8 +12,8 @@
  * A burst over 100 µs is looked into: whether its thread had a page fault, got memory itself because none was ready,
  * was switched away from, and whether its CPU time alone was over 100 µs (CLOCK_THREAD_CPUTIME_ID: neither other
  * threads' time nor time that the hypervisor reports as stolen). ours_over_100us are those of that CPU time with a page
- * fault or memory got. What is long without any of these ran the same instructions as a short one, and the machine
- * stood still: gaps in a loop that only reads the clock, between the bursts, tell how often it does. */
+ * fault or memory got. What is long without any of these ran the same instructions as a short one; gaps in a loop
+ * that only reads the clock, between the bursts, tell how often the machine stands still. */
 #include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
