@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The life of a connection: greeting, questions and answers, loss and return. */
+#include "link.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include "link_region.h"
+
+enum {
+	ANSWER_SECONDS = 5,
+	RETRY_MS = 200,
+	MAX_FDS = 1 + LINK_MAX_WAKE_FDS,
+};
+
+struct link {
+	struct sockaddr_un address;
+	char eswitch[ESWITCH_NAME_BYTES];
+	unsigned refs;     /* under registry_lock */
+	struct link *next; /* likewise */
+	pthread_mutex_t lock;
+	int fd;              /* -1 = dpud is away */
+	unsigned connection; /* which one, counted */
+	uint32_t request;
+	/* Of this connection and of the one before, by its number's last bit. */
+	struct link_region regions[2];
+	struct link_region *_Atomic region;
+	struct link_listener *listeners;
+	pthread_t watcher;
+	int stop_fd;
+};
+
+static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct link *registry;
+
+/* ---- messages ---- */
+
+/* 0, or -errno. Takes file descriptors that came along; *ret_count of them are the caller's. */
+static int receive(int fd, int flags, struct eswitch_message *ret, int *ret_fds, unsigned *ret_count)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(MAX_FDS * sizeof(int))];
+	} control;
+	struct iovec vector = { ret, sizeof(*ret) };
+	struct msghdr header = {
+		.msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
+	};
+	ssize_t bytes = recvmsg(fd, &header, flags | MSG_CMSG_CLOEXEC);
+
+	*ret_count = 0;
+	if (bytes < 0)
+		return -errno;
+	for (struct cmsghdr *part = CMSG_FIRSTHDR(&header); part; part = CMSG_NXTHDR(&header, part)) {
+		if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
+			continue;
+		unsigned count = (unsigned)((part->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+		memcpy(ret_fds, CMSG_DATA(part), count * sizeof(int));
+		*ret_count = count;
+	}
+	ret->sentence[sizeof(ret->sentence) - 1] = '\0';
+	if (bytes == (ssize_t)sizeof(*ret))
+		return 0;
+	while (*ret_count > 0)
+		close(ret_fds[--*ret_count]);
+	return bytes == 0 ? -ECONNRESET : -EPROTO;
+}
+
+/* Locked. What dpud says of itself. */
+static void tell(struct link *link, const struct eswitch_message *event)
+{
+	for (struct link_listener *listener = link->listeners; listener; listener = listener->next) {
+		if (event->type == ESWITCH_PORT_CHANGED && listener->changed)
+			listener->changed(listener->ctx, &event->port);
+		if (event->type == ESWITCH_PORT_GONE && listener->gone)
+			listener->gone(listener->ctx, event->number);
+	}
+}
+
+static int say(char *sentence, int status, const char *text, const char *about)
+{
+	snprintf(sentence, LINK_SENTENCE_BYTES, "%s%s", text, about);
+	return status;
+}
+
+static int refusal(uint32_t status)
+{
+	static const int numbers[] = {
+		[ESWITCH_E_VERSION] = -EPROTONOSUPPORT, [ESWITCH_E_NOT_FOUND] = -ENODEV, [ESWITCH_E_BUSY] = -EBUSY,
+		[ESWITCH_E_INVALID] = -EINVAL,          [ESWITCH_E_LIMIT] = -ENOSPC,     [ESWITCH_E_INTERNAL] = -EIO,
+	};
+
+	return status < sizeof(numbers) / sizeof(numbers[0]) ? numbers[status] : -EPROTO;
+}
+
+/* Locked. Asks and waits for the answer, which must be OK. A connection that fails is shut down; the watcher sees that.
+ * Events that come first are told. */
+static int exchange(struct link *link, struct eswitch_message *message, int *ret_fds, unsigned *ret_count,
+		    char *sentence)
+{
+	uint32_t request = message->request = ++link->request;
+	int status = send(link->fd, message, sizeof(*message), MSG_NOSIGNAL) == sizeof(*message) ? 0 : -errno;
+
+	while (status == 0) {
+		status = receive(link->fd, 0, message, ret_fds, ret_count);
+		if (status < 0) {
+			status = status == -EAGAIN ? -ETIMEDOUT : status; /* SO_RCVTIMEO says it so */
+			break;
+		}
+		if (message->type == ESWITCH_REPLY && message->request == request) {
+			if (message->status == ESWITCH_OK)
+				return 0;
+			while (*ret_count > 0)
+				close(ret_fds[--*ret_count]);
+			return say(sentence, refusal(message->status), message->sentence, "");
+		}
+		tell(link, message);
+		while (*ret_count > 0)
+			close(ret_fds[--*ret_count]);
+	}
+	shutdown(link->fd, SHUT_RDWR);
+	return say(sentence, status, "dpud does not answer: ", strerror(-status));
+}
+
+/* ---- connecting ---- */
+
+static int socket_connect(struct link *link, char *sentence)
+{
+	struct timeval patience = { .tv_sec = ANSWER_SECONDS };
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return say(sentence, -errno, "there is no socket to be had: ", strerror(errno));
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	if (connect(fd, (struct sockaddr *)&link->address, sizeof(link->address)) < 0) {
+		int status = -errno;
+		close(fd);
+		snprintf(sentence, LINK_SENTENCE_BYTES, "no dpud with an eswitch listens at %s: %s",
+			 link->address.sun_path, strerror(-status));
+		return status;
+	}
+	link->fd = fd;
+	return 0;
+}
+
+/* Locked. */
+static int greet(struct link *link, char *sentence)
+{
+	struct eswitch_message message = {
+		.type = ESWITCH_HELLO,
+		.hello = { .magic = ESWITCH_MAGIC,
+			   .version = ESWITCH_ABI_VERSION,
+			   .pid = (uint32_t)getpid(),
+			   .command_rings = ESWITCH_MAX_COMMAND_RINGS },
+	};
+	struct link_region *region = &link->regions[(link->connection + 1) & 1];
+	int fds[MAX_FDS];
+	unsigned count = 0;
+
+	snprintf(message.hello.program, sizeof(message.hello.program), "%s", program_invocation_short_name);
+	memcpy(message.hello.eswitch, link->eswitch, sizeof(link->eswitch));
+	int status = exchange(link, &message, fds, &count, sentence);
+	if (status < 0)
+		return status;
+	link_region_unmap(region);
+	status = link_region_map(&message, fds, count, region);
+	if (status < 0)
+		return say(sentence, status, "dpud's switch region makes no sense", "");
+	link->connection++;
+	atomic_store(&link->region, region);
+	return 0;
+}
+
+/* Locked. */
+static int bring_up(struct link *link, char *sentence)
+{
+	int status = socket_connect(link, sentence);
+
+	if (status == 0)
+		status = greet(link, sentence);
+	if (status < 0 && link->fd >= 0) {
+		close(link->fd);
+		link->fd = -1;
+	}
+	return status;
+}
+
+/* ---- the watcher: events, loss, return ---- */
+
+static void take_down(struct link *link)
+{
+	close(link->fd);
+	link->fd = -1;
+	for (struct link_listener *listener = link->listeners; listener; listener = listener->next)
+		if (listener->lost)
+			listener->lost(listener->ctx);
+}
+
+static void try_again(struct link *link)
+{
+	char sentence[LINK_SENTENCE_BYTES];
+
+	if (bring_up(link, sentence) < 0)
+		return;
+	for (struct link_listener *listener = link->listeners; listener; listener = listener->next)
+		if (listener->back)
+			listener->back(listener->ctx);
+}
+
+static void read_event(struct link *link)
+{
+	struct eswitch_message message;
+	int fds[MAX_FDS];
+	unsigned count;
+	int status = receive(link->fd, MSG_DONTWAIT, &message, fds, &count);
+
+	while (count > 0)
+		close(fds[--count]);
+	if (status == 0)
+		tell(link, &message);
+	else if (status != -EAGAIN) /* else somebody's exchange has taken it */
+		take_down(link);
+}
+
+static void *watch(void *arg)
+{
+	struct link *link = arg;
+	struct pollfd polled[2] = { { .fd = link->stop_fd, .events = POLLIN } };
+
+	for (;;) {
+		polled[1] = (struct pollfd){ .fd = link->fd, .events = POLLIN };
+		int ready = poll(polled, 2, link->fd < 0 ? RETRY_MS : -1);
+		if (polled[0].revents)
+			return NULL;
+		pthread_mutex_lock(&link->lock);
+		if (link->fd < 0)
+			try_again(link);
+		else if (ready > 0)
+			read_event(link);
+		pthread_mutex_unlock(&link->lock);
+	}
+}
+
+/* ---- sharing ---- */
+
+static void link_free(struct link *link)
+{
+	if (link->fd >= 0)
+		close(link->fd);
+	if (link->stop_fd >= 0)
+		close(link->stop_fd);
+	link_region_unmap(&link->regions[0]);
+	link_region_unmap(&link->regions[1]);
+	pthread_mutex_destroy(&link->lock);
+	free(link);
+}
+
+static int link_new(const char *path, const char *eswitch, struct link **ret, char *sentence)
+{
+	struct link *link = calloc(1, sizeof(*link));
+
+	if (!link)
+		return say(sentence, -ENOMEM, "out of memory", "");
+	pthread_mutex_init(&link->lock, NULL);
+	link->address.sun_family = AF_UNIX;
+	memcpy(link->address.sun_path, path, strlen(path) + 1);
+	memcpy(link->eswitch, eswitch, strlen(eswitch) + 1);
+	link->fd = -1;
+	link->stop_fd = eventfd(0, EFD_CLOEXEC);
+	int status =
+		link->stop_fd < 0 ? say(sentence, -errno, "no eventfd: ", strerror(errno)) : bring_up(link, sentence);
+	if (status == 0) {
+		status = -pthread_create(&link->watcher, NULL, watch, link);
+		if (status < 0)
+			say(sentence, status, "no thread: ", strerror(-status));
+	}
+	if (status < 0) {
+		link_free(link);
+		return status;
+	}
+	link->refs = 1;
+	link->next = registry;
+	registry = *ret = link;
+	return 0;
+}
+
+int link_get(const char *path, const char *eswitch, struct link **ret, char sentence[LINK_SENTENCE_BYTES])
+{
+	struct link *link;
+	int status = 0;
+
+	if (strlen(path) >= sizeof(link->address.sun_path))
+		return say(sentence, -ENAMETOOLONG, "a socket's path has 107 bytes at most: ", path);
+	if (strlen(eswitch) >= sizeof(link->eswitch))
+		return say(sentence, -ENAMETOOLONG, "the name of an eswitch has 255 bytes at most", "");
+	pthread_mutex_lock(&registry_lock);
+	for (link = registry; link; link = link->next)
+		if (strcmp(link->address.sun_path, path) == 0 && strcmp(link->eswitch, eswitch) == 0)
+			break;
+	if (link) {
+		link->refs++;
+		*ret = link;
+	} else {
+		status = link_new(path, eswitch, ret, sentence);
+	}
+	pthread_mutex_unlock(&registry_lock);
+	return status;
+}
+
+void link_put(struct link *link)
+{
+	struct link **at = &registry;
+	uint64_t one = 1;
+
+	pthread_mutex_lock(&registry_lock);
+	if (--link->refs == 0) {
+		while (*at != link)
+			at = &(*at)->next;
+		*at = link->next;
+		if (write(link->stop_fd, &one, sizeof(one)) == sizeof(one))
+			pthread_join(link->watcher, NULL);
+		link_free(link);
+	}
+	pthread_mutex_unlock(&registry_lock);
+}
+
+bool link_is_up(struct link *link)
+{
+	pthread_mutex_lock(&link->lock);
+	bool up = link->fd >= 0;
+	pthread_mutex_unlock(&link->lock);
+	return up;
+}
+
+void link_listen(struct link *link, struct link_listener *listener)
+{
+	pthread_mutex_lock(&link->lock);
+	listener->next = link->listeners;
+	link->listeners = listener;
+	pthread_mutex_unlock(&link->lock);
+}
+
+void link_unlisten(struct link *link, struct link_listener *listener)
+{
+	pthread_mutex_lock(&link->lock);
+	for (struct link_listener **at = &link->listeners; *at; at = &(*at)->next)
+		if (*at == listener) {
+			*at = listener->next;
+			break;
+		}
+	pthread_mutex_unlock(&link->lock);
+}
+
+const struct link_region *link_region(const struct link *link)
+{
+	return atomic_load_explicit(&link->region, memory_order_acquire);
+}
+
+/* ---- ports ---- */
+
+int link_open_port(struct link *link, const char *representor, unsigned queue_pairs, uint32_t slots,
+		   struct link_port *ret, char sentence[LINK_SENTENCE_BYTES])
+{
+	struct eswitch_message message = {
+		.type = ESWITCH_OPEN_PORT,
+		.open_port = { .to_host_queues = (uint16_t)queue_pairs,
+			       .from_host_queues = (uint16_t)queue_pairs,
+			       .ring_slots = slots },
+	};
+	int fds[MAX_FDS], status;
+	unsigned count = 0;
+
+	if (queue_pairs == 0 || queue_pairs > ESWITCH_MAX_QUEUES)
+		return say(sentence, -EINVAL, "a port has 1 to 16 queues", "");
+	if (strlen(representor) >= sizeof(message.open_port.name))
+		return say(sentence, -ENAMETOOLONG, "the name of a representor has 255 bytes at most", "");
+	memcpy(message.open_port.name, representor, strlen(representor) + 1);
+	pthread_mutex_lock(&link->lock);
+	if (link->fd < 0)
+		status = say(sentence, -ENOTCONN, "dpud is away: ", link->address.sun_path);
+	else
+		status = exchange(link, &message, fds, &count, sentence);
+	if (status == 0) {
+		status = link_port_map(&message, queue_pairs, slots, fds, count, ret);
+		if (status < 0)
+			say(sentence, status, "the port's region makes no sense: ", representor);
+	}
+	if (status == 0)
+		ret->connection = link->connection;
+	pthread_mutex_unlock(&link->lock);
+	return status;
+}
+
+void link_close_port(struct link *link, struct link_port *port)
+{
+	struct eswitch_message message = { .type = ESWITCH_CLOSE_PORT, .number = port->info.number };
+	char sentence[LINK_SENTENCE_BYTES];
+	int fds[MAX_FDS];
+	unsigned count = 0;
+
+	pthread_mutex_lock(&link->lock);
+	if (link->fd >= 0 && port->connection == link->connection &&
+	    exchange(link, &message, fds, &count, sentence) == 0)
+		while (count > 0)
+			close(fds[--count]);
+	pthread_mutex_unlock(&link->lock);
+	link_port_unmap(port);
+}
