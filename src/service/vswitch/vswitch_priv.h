@@ -9,10 +9,12 @@
 #include "operating/helpers.h"
 #include "operating/port.h"
 #include "operating/service.h"
+#include "service/vswitch/attach.h"
 #include "service/vswitch/claims.h"
 #include "service/vswitch/control.h"
 #include "service/vswitch/dp.h"
 #include "service/vswitch/objects.h"
+#include "service/vswitch/vswitch.h"
 
 struct tunnel;
 struct neighbour;
@@ -22,40 +24,6 @@ struct purge;
 struct tunnel_rest;
 
 enum { CONTROL_MAX_GROUPS = 65536 };
-
-/* A port in use as uplink or vNIC: its queues and the workers that serve them (attach.c). */
-struct attachment;
-struct attachment_queue {
-	struct attachment *attachment;
-	unsigned queue, worker;
-	bool ready;       /* announced by the port, and not taken back */
-	bool withdrawing; /* on its way out of the worker */
-	struct dp_rx *rx; /* served by the worker */
-	/* Who waits until no worker uses it: the port, the end of the switch. */
-	void (*released)(void *arg);
-	void *released_arg;
-	void (*quiesced)(void *arg);
-	void *quiesced_arg;
-};
-struct attachment_ops {
-	int (*open)(struct attachment *attachment, const struct port_callbacks *callbacks, struct port **ret,
-		    struct dpu_error *err);
-	/* Link or guest came or went, or the device could be opened at last. */
-	void (*changed)(struct attachment *attachment);
-};
-struct attachment {
-	struct vswitch *vswitch;
-	struct port *port; /* NULL while it cannot be opened */
-	uint16_t iface;
-	char *error;              /* why not */
-	struct loop_timer *retry; /* meanwhile */
-	struct uuid object;       /* whom notices are about */
-	int (*open)(struct attachment *attachment, const struct port_callbacks *callbacks, struct port **ret,
-		    struct dpu_error *err);
-	void (*changed)(struct attachment *attachment);
-	struct attachment_queue queues[PORT_MAX_QUEUES];
-	LIST_ENTRY(attachment) link; /* vswitch.attachments */
-};
 
 struct control_port {
 	struct attachment attachment;
@@ -199,21 +167,7 @@ void control_retire(void *ctx, void (*free_fn)(void *),
 		    void *memory); /* the same, as path_retire_fn and rcu_retire_fn */
 
 /* attach.c */
-void attachment_init(struct attachment *attachment, struct vswitch *vswitch, uint16_t iface, const struct uuid *object,
-		     const struct attachment_ops *ops);
-/* Opens the port. A failure is the caller's to report, but not while the daemon starts, nor when what it wants is taken
- * while something is being taken away that may have it: then it is noted and tried again, and 0 is returned. */
-int attachment_open(struct attachment *attachment, struct dpu_error *err);
-void attachment_forget(struct attachment *attachment); /* undoes attachment_init() where no port was opened */
 void attachment_serve(struct attachment *attachment);  /* workers are there: begin with what is ready */
-unsigned attachment_active(const struct attachment *attachment);
-bool attachment_is_up(const struct attachment *attachment);
-/* False while traces of the number's former holder remain: workers must not see the new one. changed() is called when
- * that is over. */
-bool attachment_may_publish(const struct attachment *attachment);
-void attachment_notice(struct attachment *attachment, const char *name, const char *sentence);
-/* Takes the port out of service and closes it, then done(attachment), which may free it. */
-void attachment_close(struct attachment *attachment, void (*done)(struct attachment *attachment));
 /* Takes all queues from the workers but leaves the ports open; then done(arg). */
 void attachments_quiesce(struct vswitch *vswitch, void (*done)(void *arg), void *arg);
 
