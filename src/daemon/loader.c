@@ -69,6 +69,7 @@ int loader_init(struct loader *loader, struct dpu *dpu, struct dpu_error *err)
 		int rc = service->init ? service->init(dpu, &loader->state[i], err) : 0;
 		if (rc)
 			return rc;
+		dpu->services[i] = service;
 		dpu->service_state[i] = loader->state[i];
 		loader->inited = i + 1;
 		rc = add_classes(service, dpu->model, loader->state[i], err);

@@ -11,6 +11,7 @@
 #include "operating/worker.h"
 
 struct rte_mempool;
+struct service;
 
 /* What a service may use: one per dpud, valid from before the first start to after the last stop. */
 struct dpu {
@@ -25,7 +26,8 @@ struct dpu {
 	struct rte_mempool *pool; /* packet buffers */
 	bool huge_pages;
 	uint32_t max_sessions;   /* of the whole DPU */
-	void *service_state[16]; /* by the loader's order; see service_find() */
+	const struct service *services[16]; /* in the loader's order */
+	void *service_state[16];            /* what init() of each returned; see service_find() */
 };
 
 struct service {
@@ -44,6 +46,15 @@ struct service {
 	/* More Prometheus text (malloc'd), beside what the model derives from the tables; may be NULL. */
 	char *(*metrics)(void *state);
 };
+
+/* What init() of a service returned; NULL when it has not run. */
+static inline void *service_find(const struct dpu *dpu, const struct service *service)
+{
+	for (unsigned i = 0; i < sizeof(dpu->services) / sizeof(dpu->services[0]); i++)
+		if (dpu->services[i] == service)
+			return dpu->service_state[i];
+	return (void *)0;
+}
 
 /* The loader (src/daemon/loader.c) sorts services by requirements into order[]; returns 0 or DPU_E_INVALID naming the
  * missing one or the circle. */

@@ -35,6 +35,7 @@ struct attachment {
 	struct vswitch *vswitch;
 	struct port *port; /* NULL while it cannot be opened */
 	uint16_t iface;
+	uint16_t representor;     /* of a vNIC or uplink that is a member of an eswitch: its representor's number */
 	char *error;              /* why not */
 	struct loop_timer *retry; /* meanwhile */
 	struct uuid object;       /* whom notices are about */

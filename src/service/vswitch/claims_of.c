@@ -6,11 +6,13 @@
 static unsigned vnic_claims(const struct vnic *vnic, struct claim *claims, unsigned room)
 {
 	const struct subnet *subnet = (const struct subnet *)vnic->subnet.object;
-	const struct uuid vpc = subnet->vpc.object->uuid;
+	const struct uuid vpc = subnet ? subnet->vpc.object->uuid : (struct uuid){ 0 };
 	unsigned count = 0;
 
-	claims[count] = (struct claim){ .kind = CLAIM_VPC_MAC, .scope = vpc };
-	memcpy(claims[count++].value, vnic->mac.bytes, sizeof(vnic->mac.bytes));
+	if (subnet) {
+		claims[count] = (struct claim){ .kind = CLAIM_VPC_MAC, .scope = vpc };
+		memcpy(claims[count++].value, vnic->mac.bytes, sizeof(vnic->mac.bytes));
+	}
 	if (vnic->backend == BACKEND_TAP) {
 		claims[count] = (struct claim){ .kind = CLAIM_TAP };
 		claim_text(&claims[count++], vnic_tap_name(vnic), vnic->netns);

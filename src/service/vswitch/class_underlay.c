@@ -24,13 +24,22 @@ static const struct field underlay_fields[] = {
 	{ 0 },
 };
 
+static int any_object(void *arg, struct object *object)
+{
+	(void)arg, (void)object;
+	return 1;
+}
+
 static int underlay_validate(void *ctx, const struct object *old, const struct object *new, struct dpu_error *err)
 {
 	const struct underlay *underlay = (const struct underlay *)new;
 	const struct ip_prefix on_link = { .addr = underlay->address, .length = underlay->prefix_length };
 	unsigned bits = underlay->address.family == IP_V4 ? 32 : 128;
 
-	(void)ctx, (void)old;
+	(void)old;
+	if (model_each_referrer(control_model(ctx), underlay->port.object, "representor", any_object, NULL))
+		return error_set(err, DPU_E_IN_USE, "port",
+				 "has a representor: what drives that has all of the port; name another");
 	if (!address_is_host(&underlay->address))
 		return error_set(err, DPU_E_INVALID, "address", "must be a unicast address");
 	if (underlay->prefix_length > bits)

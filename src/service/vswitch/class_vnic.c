@@ -15,8 +15,8 @@ static bool hostname_valid(const char *text)
 }
 
 static const struct field vnic_fields[] = {
-	FIELD(struct vnic, subnet, .flags = FIELD_F_REQUIRED | FIELD_F_IMMUTABLE | FIELD_F_PARENT, .target = "subnet",
-	      .doc = "The subnet that the vNIC is in."),
+	FIELD(struct vnic, subnet, .flags = FIELD_F_IMMUTABLE | FIELD_F_PARENT, .target = "subnet",
+	      .doc = "The subnet that the vNIC is in; one without is forwarded by an eswitch, through a representor."),
 	FIELD(struct vnic, mac, .flags = FIELD_F_IMMUTABLE | FIELD_F_GENERATED,
 	      .doc = "MAC address; by default a locally administered one that is made up."),
 	FIELD(struct vnic, addresses, .flags = FIELD_F_GENERATED, .max = DP_MAX_ADDRESSES,
@@ -163,15 +163,36 @@ static int backend_validate(const struct vnic *vnic, struct dpu_error *err)
 	return rc;
 }
 
+/* One that is not the native switch's: what only that does is not for it. */
+static int foreign_validate(void *ctx, const struct vnic *vnic, struct dpu_error *err)
+{
+	static const char reason[] = "needs a subnet; without one the vNIC's representor decides about its packets";
+	int rc;
+
+	if (vnic->addresses.count > 0)
+		return error_set(err, DPU_E_INVALID, "addresses", reason);
+	if (vnic->security_groups.count > 0)
+		return error_set(err, DPU_E_INVALID, "security_groups", reason);
+	if (vnic->hostname)
+		return error_set(err, DPU_E_INVALID, "hostname", reason);
+	rc = backend_validate(vnic, err);
+	if (rc == 0)
+		rc = control_check_claims(ctx, &vnic->base, err);
+	return rc ? rc : control_check_memory(ctx, &vnic->base, "queues", err);
+}
+
 static int vnic_validate(void *ctx, const struct object *old, const struct object *new, struct dpu_error *err)
 {
 	const struct vnic *vnic = (const struct vnic *)new;
+	const struct subnet *subnet = (const struct subnet *)vnic->subnet.object;
 	int rc;
 
 	(void)old;
 	if (mac_is_zero(&vnic->mac) || mac_is_multicast(&vnic->mac))
 		return error_set(err, DPU_E_INVALID, "mac", "must be a unicast MAC address");
-	if (vnic->mtu < IPV6_MTU_MIN && ((const struct subnet *)vnic->subnet.object)->prefix_v6.addr.family != IP_NONE)
+	if (!subnet)
+		return foreign_validate(ctx, vnic, err);
+	if (vnic->mtu < IPV6_MTU_MIN && subnet->prefix_v6.addr.family != IP_NONE)
 		return error_set(err, DPU_E_INVALID, "mtu", "must be at least %d in a subnet with IPv6", IPV6_MTU_MIN);
 	rc = same_tenant(new, vnic->subnet.object, "subnet", err);
 	if (rc == 0)

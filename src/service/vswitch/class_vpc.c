@@ -50,6 +50,8 @@ static int vpc_validate(void *ctx, const struct object *old, const struct object
 	int rc = underlay_validate(ctx, (const struct vpc *)old, (const struct vpc *)new, err);
 
 	if (rc == 0)
+		rc = control_check_tunnels(ctx, (const struct vpc *)new, err);
+	if (rc == 0)
 		rc = control_check_claims(ctx, new, err);
 	return rc ? rc : control_check_memory(ctx, new, "vni", err);
 }

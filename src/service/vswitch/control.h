@@ -14,6 +14,8 @@ struct model *control_model(void *ctx);
 /* In validate(): 0, or DPU_E_EXISTS when another object would have a value after the transaction that only one may
  * have: an address, a VNI, a socket. */
 int control_check_claims(void *ctx, const struct object *object, struct dpu_error *err);
+/* In validate(): 0, or DPU_E_EXISTS when a representor's tunnels have the VPC's VNI (members.c). */
+int control_check_tunnels(void *ctx, const struct vpc *vpc, struct dpu_error *err);
 /* Memory that a tenant's objects are reckoned to take, sessions aside; in validate(): of the transaction's outcome. */
 uint64_t tenant_object_bytes(const struct model *model, const struct tenant *tenant);
 enum { TENANT_SESSION_BYTES = 256 };

@@ -66,7 +66,7 @@ void control_tenant_remove(void *ctx, struct object *object)
 }
 
 /* The interface as the path sees it, and what depends on it; again when the device has another MAC. */
-static void uplink_publish(struct control_port *uplink)
+void uplink_publish(struct control_port *uplink)
 {
 	struct vswitch *vswitch = uplink->attachment.vswitch;
 	struct port *port = uplink->attachment.port;
@@ -74,9 +74,11 @@ static void uplink_publish(struct control_port *uplink)
 	uint16_t id = uplink->attachment.iface;
 	bool visible = uplink->object->admin_up && attachment_may_publish(&uplink->attachment);
 
-	*record = (struct path_iface){
-		.id = id, .kind = PATH_IFACE_UPLINK, .check_mac = true, .mtu = uplink->object->mtu
-	};
+	*record = (struct path_iface){ .id = id,
+				       .kind = uplink->attachment.representor ? PATH_IFACE_MEMBER : PATH_IFACE_UPLINK,
+				       .check_mac = !uplink->attachment.representor,
+				       .representor = uplink->attachment.representor,
+				       .mtu = uplink->object->mtu };
 	if (port)
 		record->mac = port->mac;
 	uplink->record = record;
@@ -98,9 +100,10 @@ static void uplink_changed(struct attachment *attachment)
 	if (!uplink->record) /* being created */
 		return;
 	uplink_publish(uplink);
+	member_changed(attachment);
 	if (up != uplink->up)
 		attachment_notice(attachment, up ? "link-up" : "link-down",
-				  up ? "the link is up" : "the link is down: tunnels over this port do not work");
+				  up ? "the link is up" : "the link is down: nothing passes this port");
 	uplink->up = up;
 }
 

@@ -215,21 +215,22 @@ void vnic_publish(struct control_vnic *vnic)
 	struct vswitch *vswitch = vnic->attachment.vswitch;
 	struct dp_vnic *record = control_alloc(sizeof(*record)), *old = vnic->record;
 	const struct vnic *object = vnic->object;
-	const struct control_subnet *subnet = object->subnet.object->runtime;
+	const struct control_subnet *subnet = object->subnet.object ? object->subnet.object->runtime : NULL;
 	uint16_t id = vnic->attachment.iface;
 	uint32_t limit = atomic_load(&vswitch->dp.vnic_limit);
 	bool free_number = attachment_may_publish(&vnic->attachment), visible = free_number && object->admin_up;
 
 	record->iface = (struct path_iface){ .id = id,
-					     .kind = PATH_IFACE_VNIC,
-					     .check_mac = object->port_security,
-					     .vpc = vnic->vpc->object->base.slot,
+					     .kind = subnet ? PATH_IFACE_VNIC : PATH_IFACE_MEMBER,
+					     .check_mac = subnet && object->port_security,
+					     .vpc = subnet ? vnic->vpc->object->base.slot : 0,
 					     .mtu = object->mtu,
+					     .representor = vnic->attachment.representor,
 					     .mac = object->mac };
 	record->slot = object->base.slot;
 	snprintf(record->name, sizeof(record->name), "%s/%s", object->base.tenant->name, object->base.name);
-	record->vpc = vnic->vpc->record;
-	record->subnet = subnet->record;
+	record->vpc = subnet ? vnic->vpc->record : NULL;
+	record->subnet = subnet ? subnet->record : NULL;
 	record->tenant = atomic_load(&vswitch->dp.tenants[object->base.tenant->slot]);
 	for (size_t i = 0; i < object->addresses.count && i < DP_MAX_ADDRESSES; i++)
 		record->addresses[record->address_count++] = object->addresses.items[i];
@@ -261,6 +262,8 @@ void vnic_publish(struct control_vnic *vnic)
 
 static void addresses_withdraw(struct control_vnic *vnic)
 {
+	if (!vnic->vpc)
+		return;
 	link_local_drop(vnic->vpc, &vnic->link_local);
 	for (size_t i = 0; i < vnic->endpoint_count; i++)
 		endpoint_clear(vnic->vpc, &vnic->endpoints[i]);
@@ -347,9 +350,9 @@ int control_vnic_apply(void *ctx, struct object *old, struct object *new, struct
 	if (old && vnic->attachment.port &&
 	    (rc = port_set_mtu(vnic->attachment.port, ((struct vnic *)new)->mtu, err)) != 0)
 		return rc;
-	if (PATH_FIRST_VNIC + new->slot >= PATH_MAX_IFACES)
+	if (PATH_FIRST_VNIC + new->slot >= PATH_FIRST_REPRESENTOR)
 		return error_set(err, DPU_E_LIMIT, "name", "there are %u vNICs already",
-				 PATH_MAX_IFACES - PATH_FIRST_VNIC - 1);
+				 PATH_FIRST_REPRESENTOR - PATH_FIRST_VNIC - 1);
 	if (!old)
 		vnic = vnic_revive(vswitch, new);
 	if (!vnic) {
@@ -362,10 +365,15 @@ int control_vnic_apply(void *ctx, struct object *old, struct object *new, struct
 	claims_hold(vswitch->claims, new);
 	vnic->object = (struct vnic *)new;
 	vnic->tenant = new->tenant->uuid;
-	vnic->vpc = control_vpc_of(&subnet->vpc);
+	vnic->vpc = subnet ? control_vpc_of(&subnet->vpc) : NULL;
+	new->runtime = vnic;
+	if (!vnic->vpc) { /* nothing of a VPC's is to follow first */
+		vnic_publish(vnic);
+		member_changed(&vnic->attachment);
+		return 0;
+	}
 	if (!old)
 		LIST_INSERT_HEAD(&vnic->vpc->vnics, vnic, link);
-	new->runtime = vnic;
 	vnic->dirty = true;
 	vnic->told_otherwise |= old && ((struct vnic *)old)->mtu != ((struct vnic *)new)->mtu;
 	vpc_mark(vnic->vpc);
@@ -382,8 +390,10 @@ void control_vnic_remove(void *ctx, struct object *object)
 	claims_drop(vswitch->claims, object);
 	if (attachment_may_publish(&vnic->attachment))
 		atomic_store_explicit(&vswitch->dp.config->ifaces[vnic->attachment.iface], NULL, memory_order_release);
-	LIST_REMOVE(vnic, link);
-	vpc_mark(vnic->vpc);
+	if (vnic->vpc) {
+		LIST_REMOVE(vnic, link);
+		vpc_mark(vnic->vpc);
+	}
 	vnic->object = NULL;
 	object->runtime = NULL;
 	LIST_INSERT_HEAD(&vswitch->removed, vnic, removed_link);
@@ -450,8 +460,9 @@ static void vnic_changed(struct attachment *attachment)
 	if (!vnic->object || !vnic->record) /* being created or removed */
 		return;
 	vnic_publish(vnic);
-	if (up)
+	if (up && vnic->vpc)
 		vnic_announce(vnic);
+	member_changed(attachment);
 	if (up != vnic->up)
 		attachment_notice(attachment, up ? "guest-connected" : "guest-disconnected",
 				  up ? "the guest is connected and its driver is ready"

@@ -145,6 +145,36 @@ static void underlay(void *ctx, struct path *path, struct rte_mbuf *m, uint16_t 
 		path_drop(path, m, DROP_HANDOFF_FULL, in_iface, 0);
 }
 
+/* ---- to who forwards for members ---- */
+
+static void member(void *ctx, struct path *path, const struct path_iface *iface, struct rte_mbuf **packets,
+		   unsigned count)
+{
+	struct dp_worker *worker = ctx;
+	const struct dp_members *members = worker->dp->members;
+
+	if (likely(members)) {
+		members->input(members->ctx, worker->index, iface, packets, count);
+		return;
+	}
+	for (unsigned i = 0; i < count; i++)
+		path_drop(path, packets[i], DROP_UNBOUND_INTERFACE, iface->id, 0);
+}
+
+static void tunnel_member(void *ctx, struct path *path, uint16_t in_iface, struct rte_mbuf **packets,
+			  const uint16_t *slots, const uint32_t *tags, unsigned count)
+{
+	struct dp_worker *worker = ctx;
+	const struct dp_members *members = worker->dp->members;
+
+	if (likely(members)) {
+		members->tunnel_input(members->ctx, worker->index, in_iface, packets, slots, tags, count);
+		return;
+	}
+	for (unsigned i = 0; i < count; i++)
+		path_drop(path, packets[i], DROP_UNKNOWN_VNI, in_iface, 0);
+}
+
 static void session_removed(void *ctx, struct path *path, struct session *session)
 {
 	struct dp_worker *worker = ctx;
@@ -162,6 +192,8 @@ static void capture(void *ctx, struct path *path, enum capture_stage stage, enum
 
 static const struct path_service service = {
 	.miss = miss_input,
+	.member = member,
+	.tunnel_member = tunnel_member,
 	.underlay = underlay,
 	.too_big = icmp_send_too_big,
 	.ttl_expired = icmp_send_ttl_expired,

@@ -175,6 +175,15 @@ struct dp_local_vtep { /* one per underlay object */
 	uint32_t slot;
 };
 
+/* Who forwards for the members of an eswitch, in the workers: as path_service's member and tunnel_member. */
+struct dp_members {
+	void (*input)(void *ctx, unsigned worker, const struct path_iface *iface, struct rte_mbuf **packets,
+		      unsigned count);
+	void (*tunnel_input)(void *ctx, unsigned worker, uint16_t in_iface, struct rte_mbuf **packets,
+			     const uint16_t *slots, const uint32_t *tags, unsigned count);
+	void *ctx;
+};
+
 /* The switch of one dpud.
  *
  * What control promises: epochs of all VPCs come from one counter that starts at 1 and never repeats while dpud runs,
@@ -198,7 +207,8 @@ struct dp {
 	void (*capture)(void *ctx, unsigned worker, enum capture_stage stage, enum drop_reason reason, uint16_t iface,
 			const struct rte_mbuf *m);
 	void *capture_ctx;
-	_Atomic uint32_t vnic_limit; /* one more than the highest interface number of a vNIC that there ever was */
+	const struct dp_members *members; /* set before any worker runs; NULL: there are none */
+	_Atomic uint32_t vnic_limit;      /* one more than the highest interface number of a vNIC that there ever was */
 };
 
 static inline struct dp_vnic *dp_vnic_of(const struct dp *dp, uint16_t iface)

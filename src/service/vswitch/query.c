@@ -183,6 +183,11 @@ static const char *proto_name(uint8_t proto, char *buf)
 const char *iface_name(const struct vswitch *vswitch, uint16_t iface, char *buf, size_t size)
 {
 	const char *class = iface >= PATH_FIRST_VNIC ? "vnic" : "port";
+
+	if (iface >= PATH_FIRST_REPRESENTOR) {
+		snprintf(buf, size, "%s", member_iface_name(vswitch, iface));
+		return buf;
+	}
 	struct object *object = iface ? model_slot(vswitch->dpu->model, class,
 						   iface >= PATH_FIRST_VNIC ? iface - PATH_FIRST_VNIC : iface)
 				      : NULL;

@@ -149,6 +149,7 @@ struct vswitch {
 	struct capture_set *captures;
 	struct purge *purge;
 	struct growth *growth;
+	struct vswitch_members members;    /* functions are NULL: nobody has asked */
 	unsigned closing;                  /* attachments on their way out */
 	unsigned questions;                /* sent to workers and not answered yet */
 	uint8_t draining[PATH_MAX_IFACES]; /* by interface: former holders that are not quite gone */
@@ -167,7 +168,7 @@ void control_retire(void *ctx, void (*free_fn)(void *),
 		    void *memory); /* the same, as path_retire_fn and rcu_retire_fn */
 
 /* attach.c */
-void attachment_serve(struct attachment *attachment);  /* workers are there: begin with what is ready */
+void attachment_serve(struct attachment *attachment); /* workers are there: begin with what is ready */
 /* Takes all queues from the workers but leaves the ports open; then done(arg). */
 void attachments_quiesce(struct vswitch *vswitch, void (*done)(void *arg), void *arg);
 
@@ -222,8 +223,13 @@ uint8_t incarnation_of(const struct object *object); /* 1..31 */
 /* The tenant's limits follow its fields and what its objects take. */
 void tenant_limits(struct vswitch *vswitch, const struct tenant *tenant);
 void ports_commit(struct vswitch *vswitch);
+void uplink_publish(struct control_port *uplink);
 /* The underlay's port has another MAC: its record and tunnels anew. */
 void underlay_refresh(struct control_underlay *underlay);
+
+/* members.c: link, guest or device of an interface that may be a member have changed. */
+void member_changed(const struct attachment *attachment);
+const char *member_iface_name(const struct vswitch *vswitch, uint16_t iface); /* of a representor's port */
 
 /* control_vpc.c */
 struct control_vpc *control_vpc_of(const struct ref *vpc);

@@ -258,6 +258,10 @@ int why_start(void *ctx, struct object *object, const void *arguments, struct ac
 		return error_set(err, DPU_E_INVALID, "vnic", "must be given, or vpc for a packet out of a tunnel");
 	if (!vswitch->running)
 		return error_set(err, DPU_E_UNSUPPORTED, NULL, "the switch is not running yet");
+	if (args->vnic.object && !((const struct vnic *)args->vnic.object)->subnet.object)
+		return error_set(
+			err, DPU_E_UNSUPPORTED, "vnic",
+			"has no subnet: what drives its representor decides; `dpuctl offload flows` lists its rules");
 	vpc = (const struct vpc *)(args->vpc.object ? args->vpc.object
 						    : ((const struct subnet *)((const struct vnic *)args->vnic.object)
 							       ->subnet.object)
