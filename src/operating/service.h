@@ -25,7 +25,7 @@ struct dpu {
 	struct workers *workers;
 	struct rte_mempool *pool; /* packet buffers */
 	bool huge_pages;
-	uint32_t max_sessions;   /* of the whole DPU */
+	uint32_t max_sessions;              /* of the whole DPU */
 	const struct service *services[16]; /* in the loader's order */
 	void *service_state[16];            /* what init() of each returned; see service_find() */
 };
