@@ -58,7 +58,8 @@ wrong vnic/blue/web1.name "a vnic of this name exists: choose another name or up
 wrong vnic/blue/web3.mtu "5 is out of range: give 576 to 9216 bytes" vnic create blue/web3 subnet=front mtu=5
 wrong vnic/blue/web3.mtu "expected a whole number, got a string" vnic create blue/web3 subnet=front mtu=many
 wrong vnic/blue/web3.subnet 'there is no subnet "back" in tenant "blue"' vnic create blue/web3 subnet=back
-wrong vnic/blue/web3.subnet "this is required: The subnet that the vNIC is in." vnic create blue/web3
+wrong subnet/blue/back.vpc "this is required: The VPC that the subnet is in." subnet create back tenant=blue prefix_v4=10.0.1.0/24
+wrong vnic/blue/web3.addresses "needs a subnet; without one the vNIC's representor decides about its packets" vnic create blue/web3 addresses=10.0.0.9
 wrong vnic/green/web3.tenant 'there is no tenant "green"' vnic create green/web3 subnet=front
 wrong vnic/web3.tenant "say whose vnic it is: the tenant is missing" vnic create web3 subnet=front
 wrong vnic/blue/web3.mac '"zz" is not a MAC address: write six pairs like 02:00:00:00:00:01' vnic create blue/web3 subnet=front mac=zz
