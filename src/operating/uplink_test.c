@@ -314,6 +314,42 @@ static int peer_main(const char *device)
 	return loop_run(bench.rig.loop);
 }
 
+/* A client's buffers hold a frame of its MTU: another MTU makes it connect again. A server has nothing to do. */
+static void memif_mtu(void **state)
+{
+	struct bench bench;
+	struct socket_dir dir;
+	struct dpu_error err;
+	char server[80], client[80];
+
+	socket_dir_new(&dir);
+	snprintf(server, sizeof(server), "memif:%s,server", dir.path);
+	snprintf(client, sizeof(client), "memif:%s", dir.path);
+	bench_up(&bench, 1);
+	bench.wire.sink = true;
+	struct port *left = must_open(&bench, 0, server, 1), *right = must_open(&bench, 1, client, 1);
+	bench.wire.ports[0] = left;
+	bench.wire.ports[1] = right;
+	WAIT_FOR(&bench.rig, atomic_load(&left->up) && atomic_load(&right->up));
+	assert_int_equal(port_set_mtu(left, 9000, &err), 0);
+	assert_int_equal(port_set_mtu(right, 1400, &err), 0); /* the buffers do */
+	run_for(&bench.rig, 50 * CLOCK_NS_PER_MS);
+	assert_true(atomic_load(&left->up) && atomic_load(&right->up));
+	assert_int_equal(port_set_mtu(right, 9000, &err), 0);
+	WAIT_FOR(&bench.rig, !atomic_load(&right->up));
+	WAIT_FOR(&bench.rig, atomic_load(&left->up) && atomic_load(&right->up));
+	assert_non_null(strstr(bench.wire.notices, "memif-disconnected"));
+	struct sending sending = { .port = right, .length = 9014, .count = 10 };
+	atomic_bool sent = false;
+	assert_int_equal(worker_call(workers_get(bench.rig.workers, 0), send_frames, &sending, NULL), 0);
+	workers_barrier(bench.rig.workers, set_flag, &sent);
+	WAIT_FOR(&bench.rig, atomic_load(&sent));
+	expect_frames(&bench, 9014, 10);
+	bench_down(&bench);
+	assert_int_equal(rte_mempool_in_use_count(test_pool()), 0);
+	socket_dir_free(&dir);
+}
+
 /* kill -9 of the peer, several times, in both roles: the port goes down and comes back. */
 static void memif_peer_killed(void **state)
 {
@@ -474,7 +510,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(wrong_devices),     cmocka_unit_test(null_device),
 		cmocka_unit_test(memif_pair),        cmocka_unit_test(memif_client_first),
 		cmocka_unit_test(memif_peer_killed), cmocka_unit_test(memif_queues),
-		cmocka_unit_test(tap_uplink),        cmocka_unit_test(xdp_between_veths),
+		cmocka_unit_test(memif_mtu),         cmocka_unit_test(tap_uplink),
+		cmocka_unit_test(xdp_between_veths),
 	};
 
 	net_rig_init();
