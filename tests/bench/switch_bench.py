@@ -65,7 +65,8 @@ def results(seen, ceiling):
             yield {"id": f"{prefix}-{size}", "unit": "cycles/packet", "ours": round(statistics.median(ours), 1), "peer": peer.name,
                    "theirs": round(statistics.median(theirs), 1), "ratio": round(statistics.median(theirs) / statistics.median(ours), 2),
                    "cycles": round(statistics.median(ours), 1), "ours_best": round(min(ours), 1), "theirs_best": round(min(theirs), 1),
-                   "ratio_best": round(min(theirs) / min(ours), 2), "ours_mpps": round(statistics.median(ours_mpps), 2),
+                   "ratio_best": round(min(theirs) / min(ours), 2),
+                   "ratio_paired": round(statistics.median(t / o for t, o in zip(theirs, ours)), 2), "ours_mpps": round(statistics.median(ours_mpps), 2),
                    "theirs_mpps": round(statistics.median(theirs_mpps), 2), "ceiling_mpps": ceiling}
 
 
