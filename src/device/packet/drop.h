@@ -55,6 +55,10 @@
 	X(SERVICE_HANDLED, "service-handled", "Consumed by a first-hop service that answers nothing to it.")           \
 	X(SERVICE_MALFORMED, "service-malformed", "An ARP, ND, DHCP or ICMP message that its protocol forbids.")       \
 	X(SERVICE_RATE, "service-rate", "More first-hop requests per second than one vNIC is served.")                 \
+	X(NO_UPCALL, "no-upcall", "No rule decides about the frame, and nobody has its representor open.")             \
+	X(RULE_DROP, "rule-drop", "A rule of the eswitch says drop.")                                                  \
+	X(OUTPUT_GONE, "output-gone", "A rule, or the sender on a representor, names a port that is no more.")         \
+	X(OUTPUT_MTU, "output-mtu", "Longer than the MTU of the port that a rule sends it to.")                        \
 	X(NO_BUFFER, "no-buffer", "No packet buffer was free.")                                                        \
 	X(HANDOFF_FULL, "handoff-full", "The ring to the owning worker is full.")                                      \
 	X(TX_FULL, "tx-full", "The receiver's queue is full.")                                                         \

@@ -277,6 +277,8 @@ void path_drop(struct path *path, struct rte_mbuf *m, enum drop_reason reason, u
 void path_count_drops(struct path *path, enum drop_reason reason, uint16_t iface, uint16_t vpc, unsigned packets);
 /* The service says what an interface sent: as many frames as were on the wire after segmentation. */
 void path_count_sent(struct path *path, uint16_t iface, unsigned packets, uint64_t bytes);
+/* A frame of an interface takes the way up that the service itself looks after: counts it and shows it to captures. */
+void path_count_miss(struct path *path, uint16_t iface, const struct rte_mbuf *m);
 /* The service put a new session in force. */
 void path_count_session(struct path *path, uint16_t vpc);
 

@@ -60,3 +60,9 @@ void path_count_session(struct path *path, uint16_t vpc)
 {
 	counter_add(&path->vpc_counters[vpc].sessions_created, 1);
 }
+
+void path_count_miss(struct path *path, uint16_t iface, const struct rte_mbuf *m)
+{
+	path_tap(path, CAPTURE_MISS, DROP_NONE, iface, m);
+	counter_add(&path->iface_counters[iface].misses, 1);
+}

@@ -17,11 +17,30 @@ enum {
 	AHEAD_BYTES_MAX = 2 << 20,
 };
 
+/* An index may have readers in other threads, who check by other means that nothing moved while they looked (the flow
+ * engine's classifier): every word is written whole, and an entry's number before its hash. */
+static void put(uint32_t *word, uint32_t value)
+{
+	__atomic_store_n(word, value, __ATOMIC_RELEASE);
+}
+
+static void entry_set(struct record_bucket *bucket, unsigned place, uint32_t hash, uint32_t number)
+{
+	put(&bucket->numbers[place], number);
+	put(&bucket->hashes[place], hash);
+}
+
 /* A free entry matches no lookup: its hash leads to another bucket. */
 static void entry_free(struct record_bucket *bucket, unsigned place)
 {
-	bucket->hashes[place] ^= 1;
-	bucket->numbers[place] = 0;
+	entry_set(bucket, place, bucket->hashes[place] ^ 1, 0);
+}
+
+static void bucket_clear(struct record_bucket *bucket)
+{
+	for (unsigned i = 0; i < ENTRIES; i++)
+		entry_set(bucket, i, 0, 0);
+	put(&bucket->hashes[LINK], 0);
 }
 
 static struct record_bucket *next_bucket(const struct record_table *table, const struct record_bucket *bucket)
@@ -96,13 +115,13 @@ static uint32_t overflow_new(struct record_index *index)
 	} else {
 		return 0;
 	}
-	index->overflow[number] = (struct record_bucket){ 0 };
+	bucket_clear(&index->overflow[number]);
 	return number;
 }
 
 static void overflow_free(struct record_index *index, uint32_t number)
 {
-	index->overflow[number].hashes[LINK] = index->overflow_free;
+	put(&index->overflow[number].hashes[LINK], index->overflow_free);
 	index->overflow_free = number;
 }
 
@@ -110,8 +129,7 @@ static bool bucket_put(struct record_bucket *bucket, uint32_t hash, uint32_t num
 {
 	for (unsigned i = 0; i < ENTRIES; i++) {
 		if (!bucket->numbers[i]) {
-			bucket->hashes[i] = hash;
-			bucket->numbers[i] = number;
+			entry_set(bucket, i, hash, number);
 			return true;
 		}
 	}
@@ -127,7 +145,7 @@ static bool chain_put(struct record_table *table, struct record_bucket *bucket, 
 			uint32_t link = length < RECORD_MAX_CHAIN ? overflow_new(&table->index) : 0;
 			if (!link)
 				return false;
-			bucket->hashes[LINK] = link;
+			put(&bucket->hashes[LINK], link);
 		}
 		bucket = next_bucket(table, bucket);
 		length++;
@@ -155,7 +173,7 @@ static unsigned chain_empty(struct record_table *table, struct record_bucket *fi
 		overflow_free(&table->index, link);
 		link = next;
 	}
-	*first = (struct record_bucket){ 0 };
+	bucket_clear(first);
 	return count;
 }
 
@@ -166,7 +184,7 @@ static void split(struct record_table *table)
 	uint32_t hashes[RECORD_MAX_CHAIN * ENTRIES], numbers[RECORD_MAX_CHAIN * ENTRIES];
 
 	if (view->bucket_count > view->bucket_mask)
-		view->bucket_mask = view->bucket_mask * 2 + 1;
+		put(&view->bucket_mask, view->bucket_mask * 2 + 1);
 	struct record_bucket *old = &view->buckets[view->bucket_count & view->bucket_mask >> 1];
 	unsigned count = chain_empty(table, old, hashes, numbers);
 
@@ -210,12 +228,11 @@ static void fill_gap(struct record_table *table, struct record_bucket *gap, unsi
 			from = i;
 		}
 	}
-	gap->hashes[place] = last->hashes[from];
-	gap->numbers[place] = last->numbers[from];
+	entry_set(gap, place, last->hashes[from], last->numbers[from]);
 	entry_free(last, from);
 	if (used == 1) {
 		overflow_free(&table->index, before->hashes[LINK]);
-		before->hashes[LINK] = 0;
+		put(&before->hashes[LINK], 0);
 	}
 }
 
@@ -230,7 +247,7 @@ static void drop_empty_tail(struct record_table *table, struct record_bucket *bu
 			used |= next->numbers[i];
 		if (!used && !next->hashes[LINK]) {
 			overflow_free(&table->index, bucket->hashes[LINK]);
-			bucket->hashes[LINK] = 0;
+			put(&bucket->hashes[LINK], 0);
 			return;
 		}
 		bucket = next;

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Encapsulation by a header that the client has made: Ethernet, perhaps a VLAN tag, IPv4 or IPv6, then UDP (VXLAN,
+ * Geneve) or GRE. What differs per frame is filled in: lengths, the IPv4 identification and checksum, the IPv6 flow
+ * label (RFC 6438), the UDP source port (RFC 7348 5) and, over IPv6, the UDP checksum. */
+#include "device/flow/flow_priv.h"
+#include "device/packet/path_encap.h"
+#include "device/packet/segment.h"
+
+enum { GRE_BYTES = 4, GRE_CHECKSUM = 0x8000, GRE_KEY = 0x2000, GRE_KNOWN = GRE_KEY };
+
+/* ---- parsing ---- */
+
+static const char *parse_udp(struct flow_encap *e)
+{
+	const uint8_t *udp = e->bytes + e->l4;
+	unsigned tunnel = UDP_BYTES + TUNNEL_BYTES;
+
+	if (e->l4 + tunnel > e->length)
+		return "it ends before the tunnel header behind UDP.";
+	e->geneve = load16(udp + 2) == RTE_BE16(GENEVE_PORT);
+	if (e->geneve) {
+		if (udp[UDP_BYTES] >> 6)
+			return "its Geneve version is not 0.";
+		tunnel += (udp[UDP_BYTES] & 63) * 4u;
+	}
+	if (e->l4 + tunnel != e->length)
+		return "its length is not that of UDP and VXLAN, or Geneve with its options.";
+	e->choose_port = load16(udp) == 0;
+	return NULL;
+}
+
+static const char *parse_gre(struct flow_encap *e)
+{
+	if (e->l4 + GRE_BYTES > e->length)
+		return "it ends before the GRE header.";
+	const uint8_t *gre = e->bytes + e->l4;
+	uint16_t flags = load_be16(gre);
+	if (flags & ~GRE_KNOWN)
+		return "its GRE header has a checksum, a sequence number, a version or unknown bits.";
+	if (load16(gre + 2) != RTE_BE16(RTE_ETHER_TYPE_TEB))
+		return "its GRE protocol is not 0x6558, Ethernet.";
+	if (e->l4 + GRE_BYTES + (flags & GRE_KEY ? 4u : 0) != e->length)
+		return "its length is not that of its GRE header.";
+	return NULL;
+}
+
+static const char *parse_ipv4(struct flow_encap *e)
+{
+	uint8_t *ip = e->bytes + e->l3;
+
+	if (e->l3 + IPV4_BYTES > e->length || ip[0] != 0x45)
+		return "it has no IPv4 header without options.";
+	if (load16(ip + 6) & RTE_BE16(0xbfff))
+		return "its IPv4 header is a fragment's.";
+	e->l4 = e->l3 + IPV4_BYTES;
+	e->proto = ip[9];
+	store16(ip + 2, 0);
+	store16(ip + 4, 0);
+	store16(ip + 10, 0);
+	e->ipv4_sum = fold16(checksum_bytes(ip, IPV4_BYTES));
+	return NULL;
+}
+
+static const char *parse_ipv6(struct flow_encap *e)
+{
+	const uint8_t *ip = e->bytes + e->l3;
+
+	if (e->l3 + IPV6_BYTES > e->length || ip[0] >> 4 != 6)
+		return "it has no IPv6 header.";
+	e->l4 = e->l3 + IPV6_BYTES;
+	e->proto = ip[6];
+	e->v6 = true;
+	return NULL;
+}
+
+const char *flow_encap_parse(const uint8_t *bytes, unsigned length, struct flow_encap *ret)
+{
+	struct flow_encap *e = ret;
+
+	if (length < ETHER_BYTES || length > ESWITCH_MAX_ENCAP_BYTES)
+		return "its length is impossible.";
+	*e = (struct flow_encap){ .length = (uint8_t)length, .l3 = ETHER_BYTES };
+	memcpy(e->bytes, bytes, length);
+	if (flow_is_vlan(load16(bytes + 12))) {
+		if (length < ETHER_BYTES + RTE_VLAN_HLEN)
+			return "it ends within its VLAN tag.";
+		e->l3 += RTE_VLAN_HLEN;
+	}
+	uint16_t type = load16(bytes + e->l3 - 2);
+	const char *fault = type == RTE_BE16(RTE_ETHER_TYPE_IPV4)   ? parse_ipv4(e)
+			    : type == RTE_BE16(RTE_ETHER_TYPE_IPV6) ? parse_ipv6(e)
+								    : "it leads to neither IPv4 nor IPv6.";
+	if (fault)
+		return fault;
+	switch (e->proto) {
+	case IPPROTO_UDP:
+		return parse_udp(e);
+	case IPPROTO_GRE:
+		return parse_gre(e);
+	default:
+		return "it leads to neither UDP nor GRE.";
+	}
+}
+
+/* ---- putting it in front ---- */
+
+static const uint64_t OUTER_REQUESTS = RTE_MBUF_F_TX_TUNNEL_MASK | RTE_MBUF_F_TX_OUTER_IPV4 | RTE_MBUF_F_TX_OUTER_IPV6;
+
+static void set_requests(struct rte_mbuf *m, const struct flow_encap *e, const struct flow_layout *inner)
+{
+	bool requested = m->ol_flags & PATH_ENCAP_REQUESTS;
+	bool segment = m->ol_flags & (RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG);
+	bool checksum = e->v6 && e->proto == IPPROTO_UDP;
+	unsigned inner_l2 = requested ? m->l2_len : inner->l3 ? inner->l3 : ETHER_BYTES;
+
+	if (!requested && !checksum)
+		return;
+	if (!requested) { /* an outer checksum alone: what is inside does not matter */
+		m->l3_len = inner->family == FLOW_IPV6 ? IPV6_BYTES : IPV4_BYTES;
+		m->l4_len = 0;
+	}
+	m->ol_flags |= e->v6 ? RTE_MBUF_F_TX_OUTER_IPV6 : RTE_MBUF_F_TX_OUTER_IPV4;
+	m->ol_flags |= e->proto == IPPROTO_GRE ? RTE_MBUF_F_TX_TUNNEL_GRE
+		       : e->geneve             ? RTE_MBUF_F_TX_TUNNEL_GENEVE
+					       : RTE_MBUF_F_TX_TUNNEL_VXLAN;
+	if (checksum)
+		m->ol_flags |= RTE_MBUF_F_TX_OUTER_UDP_CKSUM;
+	if (segment && !e->v6)
+		m->ol_flags |= RTE_MBUF_F_TX_OUTER_IP_CKSUM;
+	m->outer_l2_len = e->l3;
+	m->outer_l3_len = e->v6 ? IPV6_BYTES : IPV4_BYTES;
+	m->l2_len = (e->length - e->l4 + inner_l2) & 0x7f;
+}
+
+static void fill_ipv4(struct flow *flow, uint8_t *ip, const struct flow_encap *e, uint32_t length)
+{
+	uint16_t total = rte_cpu_to_be_16((uint16_t)length), id = 0;
+
+	/* An atomic datagram needs no identification (RFC 6864 4.1). */
+	if (!(load16(ip + 6) & RTE_BE16(IPV4_DF)))
+		id = rte_cpu_to_be_16(flow->ip_id++);
+	store16(ip + 2, total);
+	store16(ip + 4, id);
+	store16(ip + 10, (uint16_t)~fold16((uint64_t)e->ipv4_sum + total + id));
+}
+
+static void fill_ipv6(uint8_t *ip, const struct flow_encap *e, uint32_t length, uint32_t hash)
+{
+	uint32_t first = rte_be_to_cpu_32(load32(e->bytes + e->l3));
+
+	if (!(first & 0xfffff))
+		store32(ip, rte_cpu_to_be_32(first | (hash & 0xfffff)));
+	store_be16(ip + 4, (uint16_t)(length - IPV6_BYTES));
+}
+
+struct rte_mbuf *flow_encap_push(struct flow *flow, struct rte_mbuf *m, const struct flow_encap *e,
+				 const struct flow_layout *layout)
+{
+	uint32_t hash = m->hash.rss;
+	uint16_t in_iface = flow->up ? flow->up->member : 0;
+
+	/* Requests speak of one tunnel at most. */
+	if (m->ol_flags & OUTER_REQUESTS && packet_checksum(m) != DROP_NONE) {
+		path_drop(flow->path, m, DROP_SEGMENTATION, in_iface, 0);
+		return NULL;
+	}
+	if (m->data_off < e->length) {
+		m = path_encap_segment(m, e->length);
+		if (!m) {
+			path_count_drops(flow->path, DROP_NO_BUFFER, in_iface, 0, 1);
+			return NULL;
+		}
+	}
+	set_requests(m, e, layout);
+	m->data_off -= e->length;
+	m->data_len += e->length;
+	m->pkt_len += e->length;
+	uint8_t *frame = packet_at(m, 0);
+	memcpy(frame, e->bytes, e->length);
+	if (e->v6)
+		fill_ipv6(frame + e->l3, e, m->pkt_len - e->l3, hash);
+	else
+		fill_ipv4(flow, frame + e->l3, e, m->pkt_len - e->l3);
+	if (e->proto == IPPROTO_UDP) {
+		uint8_t *udp = frame + e->l4;
+		if (e->choose_port)
+			store_be16(udp, (uint16_t)(TUNNEL_PORT_MIN | (hash & TUNNEL_PORT_MASK)));
+		store_be16(udp + 4, (uint16_t)(m->pkt_len - e->l4));
+		store16(udp + 6, 0);
+	}
+	return m;
+}

@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Rules in, frames in, frames out. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+#include <netinet/in.h>
+#include "device/flow/flow_world.h"
+
+static struct flow_world *w;
+static struct frame frame, got, wanted;
+static uint32_t generation;
+
+static int setup(void **state)
+{
+	w = flow_world_new();
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	flow_world_free(w);
+	assert_int_equal(test_pool_used(), 0);
+	return 0;
+}
+
+/* A rule for IPv4 (or IPv6) frames of port 1, without ops. */
+static struct eswitch_rule rule_for(uint32_t index, bool v6)
+{
+	struct eswitch_rule rule = { .index = index, .generation = ++generation };
+
+	rule.match.in_port = 1;
+	rule.match.eth_type = v6 ? RTE_BE16(0x86dd) : RTE_BE16(0x0800);
+	rule.mask.eth_type = UINT16_MAX;
+	return rule;
+}
+
+static struct eswitch_op *add(struct eswitch_rule *rule, enum eswitch_op_code code, uint32_t value)
+{
+	struct eswitch_op *op = &rule->ops[rule->op_count++];
+
+	*op = (struct eswitch_op){ .code = (uint16_t)code, .value = value };
+	if (code == ESWITCH_OP_OUTPUT)
+		*op = (struct eswitch_op){ .code = (uint16_t)code, .port = (uint16_t)value };
+	return op;
+}
+
+static void match_proto(struct eswitch_rule *rule, uint8_t proto)
+{
+	rule->match.ip_proto = proto;
+	rule->mask.ip_proto = UINT8_MAX;
+}
+
+/* The n-th frame that came out went there, and is whole; it is in `got` then. */
+static void expect_out(unsigned n, uint16_t iface)
+{
+	assert_in_range(n, 0, (uint64_t)w->out_count - 1);
+	assert_int_equal(w->out_iface[n], iface);
+	frame_read(&got, w->out[n]);
+	const char *fault = frame_fault(got.bytes, got.length);
+	if (fault)
+		fail_msg("frame %u: %s", n, fault);
+}
+
+static void no_rule(void **state)
+{
+	frame_build(&frame, &(struct frame_spec){ 0 });
+	flow_world_input(w, 1, &frame);
+	assert_int_equal(w->out_count, 1);
+	expect_out(0, flow_world_representor(1));
+	assert_true(frame_equal(&frame, &got));
+	flow_port_close(w->sw, 1);
+	flow_world_input(w, 1, &frame);
+	assert_int_equal(w->out_count, 1);
+	assert_int_equal(path_drops(w->path, DROP_NO_UPCALL), 1);
+}
+
+static void forward_and_count(void **state)
+{
+	struct eswitch_rule rule = rule_for(5, false);
+	uint64_t packets, bytes;
+
+	frame_build(&frame, &(struct frame_spec){ .payload = 100 });
+	flow_world_input(w, 1, &frame); /* leaves an entry that says: no rule */
+	add(&rule, ESWITCH_OP_OUTPUT, 2);
+	assert_int_equal(flow_world_install(w, &rule), ESWITCH_RULE_ACTIVE);
+	for (unsigned i = 0; i < 3; i++)
+		flow_world_input(w, 1, &frame);
+	assert_int_equal(w->out_count, 4);
+	for (unsigned i = 1; i < 4; i++)
+		expect_out(i, flow_world_member(2));
+	assert_true(frame_equal(&frame, &got));
+	flow_world_counter(w, 5, &packets, &bytes);
+	assert_int_equal(packets, 3);
+	assert_int_equal(bytes, 3 * frame.length);
+	assert_int_equal(flow_world_command(w, ESWITCH_DESTROY, &rule), rule.generation << 8 | ESWITCH_RULE_FREE);
+	flow_world_input(w, 1, &frame);
+	expect_out(4, flow_world_representor(1));
+	/* From another port the rule never matched. */
+	flow_world_input(w, 2, &frame);
+	expect_out(5, flow_world_representor(2));
+}
+
+/* Set-fields with checksums, TCP and UDP, IPv4 and IPv6; the frame wanted is built anew from what was set. */
+static void set_fields(void **state)
+{
+	static const uint8_t protos[] = { IPPROTO_TCP, IPPROTO_UDP };
+	uint32_t index = 0;
+
+	for (unsigned v6 = 0; v6 < 2; v6++) {
+		for (unsigned p = 0; p < 2; p++) {
+			struct frame_spec spec = { .src = v6 ? "2001:db8::1" : NULL,
+						   .dst = v6 ? "2001:db8::2" : NULL,
+						   .proto = protos[p],
+						   .payload = 33,
+						   .tos = 1 };
+			struct eswitch_rule rule = rule_for(index++, v6);
+			struct ip_addr src = test_ip(v6 ? "2001:db8:1::9" : "192.168.9.9");
+			struct mac_addr mac = test_mac("02:00:00:00:99:01");
+			match_proto(&rule, protos[p]);
+			memcpy(add(&rule, ESWITCH_OP_SET_ETH_SRC, 0)->bytes, mac.bytes, 6);
+			memcpy(add(&rule, v6 ? ESWITCH_OP_SET_IP6_SRC : ESWITCH_OP_SET_IP4_SRC, 0)->bytes, src.bytes,
+			       v6 ? 16 : 4);
+			add(&rule, ESWITCH_OP_DEC_TTL, 0);
+			add(&rule, ESWITCH_OP_SET_DSCP, 46);
+			add(&rule, ESWITCH_OP_SET_TP_DST, 8080);
+			add(&rule, ESWITCH_OP_OUTPUT, 3);
+			assert_int_equal(flow_world_install(w, &rule), ESWITCH_RULE_ACTIVE);
+			frame_build(&frame, &spec);
+			flow_world_input(w, 1, &frame);
+			spec.src = v6 ? "2001:db8:1::9" : "192.168.9.9";
+			spec.src_mac = "02:00:00:00:99:01";
+			spec.ttl = 63;
+			spec.tos = 46 << 2 | 1;
+			spec.dst_port = 8080;
+			frame_build(&wanted, &spec);
+			expect_out(w->out_count - 1, flow_world_member(3));
+			assert_true(frame_equal(&wanted, &got));
+			/* TTL 1 goes up untouched, and is not counted. */
+			spec = (struct frame_spec){ .src = v6 ? "2001:db8::1" : NULL,
+						    .dst = v6 ? "2001:db8::2" : NULL,
+						    .proto = protos[p],
+						    .ttl = 1 };
+			frame_build(&frame, &spec);
+			flow_world_input(w, 1, &frame);
+			expect_out(w->out_count - 1, flow_world_representor(1));
+			assert_true(frame_equal(&frame, &got));
+		}
+	}
+}
+
+/* What one output has sent, the next set-field does not change. */
+static void several_outputs(void **state)
+{
+	struct eswitch_rule rule = rule_for(0, false);
+	struct mac_addr mac = test_mac("02:00:00:00:99:01");
+
+	add(&rule, ESWITCH_OP_OUTPUT, 2);
+	memcpy(add(&rule, ESWITCH_OP_SET_ETH_SRC, 0)->bytes, mac.bytes, 6);
+	add(&rule, ESWITCH_OP_OUTPUT, 3);
+	add(&rule, ESWITCH_OP_PUSH_VLAN, 0x8100);
+	add(&rule, ESWITCH_OP_SET_VLAN_PCP, 5);
+	add(&rule, ESWITCH_OP_SET_VLAN_VID, 100);
+	add(&rule, ESWITCH_OP_OUTPUT, 4);
+	assert_int_equal(flow_world_install(w, &rule), ESWITCH_RULE_ACTIVE);
+	frame_build(&frame, &(struct frame_spec){ .payload = 50 });
+	flow_world_input(w, 1, &frame);
+	assert_int_equal(w->out_count, 3);
+	expect_out(0, flow_world_member(2));
+	assert_true(frame_equal(&frame, &got));
+	expect_out(1, flow_world_member(3));
+	memcpy(frame.bytes + 6, mac.bytes, 6);
+	assert_true(frame_equal(&frame, &got));
+	expect_out(2, flow_world_member(4));
+	assert_int_equal(got.length, frame.length + 4);
+	assert_memory_equal(got.bytes, frame.bytes, 12);
+	assert_memory_equal(got.bytes + 12, "\x81\x00\xa0\x64", 4);
+	assert_memory_equal(got.bytes + 16, frame.bytes + 12, frame.length - 12);
+}
+
+static void vlan_pop(void **state)
+{
+	struct eswitch_rule rule = { .generation = ++generation };
+	struct frame tagged;
+
+	rule.match.in_port = 1;
+	rule.match.flags = rule.mask.flags = ESWITCH_FIELD_VLAN;
+	rule.match.vlan_tci = RTE_BE16(100);
+	rule.mask.vlan_tci = RTE_BE16(0xefff);
+	add(&rule, ESWITCH_OP_POP_VLAN, 0);
+	add(&rule, ESWITCH_OP_OUTPUT, 2);
+	assert_int_equal(flow_world_install(w, &rule), ESWITCH_RULE_ACTIVE);
+	frame_build(&frame, &(struct frame_spec){ .payload = 50 });
+	tagged.length = frame.length + 4;
+	memcpy(tagged.bytes, frame.bytes, 12);
+	memcpy(tagged.bytes + 12, "\x81\x00\x00\x64", 4);
+	memcpy(tagged.bytes + 16, frame.bytes + 12, frame.length - 12);
+	flow_world_input(w, 1, &tagged);
+	expect_out(0, flow_world_member(2));
+	assert_true(frame_equal(&frame, &got));
+	tagged.bytes[15] = 0x65;
+	flow_world_input(w, 1, &tagged);
+	expect_out(1, flow_world_representor(1));
+	assert_true(frame_equal(&tagged, &got));
+}
+
+static void encapsulation(void **state)
+{
+	struct eswitch_rule rule = rule_for(0, false);
+	struct frame empty = { .length = 0 };
+
+	frame_tunnel(&wanted, &(struct tunnel_spec){ .vni = 77, .src = "192.0.2.2", .dst = "192.0.2.1" }, &empty);
+	memset(wanted.bytes + 34, 0, 2); /* source port: to be chosen */
+	rule.encap_bytes = (uint16_t)wanted.length;
+	memcpy(rule.encap, wanted.bytes, wanted.length);
+	add(&rule, ESWITCH_OP_ENCAP, 0);
+	add(&rule, ESWITCH_OP_OUTPUT, 4);
+	assert_int_equal(flow_world_install(w, &rule), ESWITCH_RULE_ACTIVE);
+	frame_build(&frame, &(struct frame_spec){ .payload = 200 });
+	flow_world_input(w, 1, &frame);
+	expect_out(0, flow_world_member(4));
+	uint16_t port = (uint16_t)(got.bytes[34] << 8 | got.bytes[35]);
+	assert_in_range(port, 49152, 65535);
+	frame_tunnel(&wanted,
+		     &(struct tunnel_spec){ .vni = 77, .src = "192.0.2.2", .dst = "192.0.2.1", .src_port = port },
+		     &frame);
+	assert_true(frame_equal(&wanted, &got));
+}
+
+static void drop_mark_bypass(void **state)
+{
+	struct eswitch_rule drop = rule_for(0, false), mark = rule_for(1, true);
+
+	assert_int_equal(flow_world_install(w, &drop), ESWITCH_RULE_ACTIVE);
+	struct eswitch_op *op = add(&mark, ESWITCH_OP_UPCALL, 4711);
+	op->port = 1;
+	assert_int_equal(flow_world_install(w, &mark), ESWITCH_RULE_ACTIVE);
+	frame_build(&frame, &(struct frame_spec){ 0 });
+	flow_world_input(w, 1, &frame);
+	assert_int_equal(w->out_count, 0);
+	assert_int_equal(path_drops(w->path, DROP_RULE_DROP), 1);
+	flow_switch_set_bypass(w->sw, true);
+	flow_world_input(w, 1, &frame);
+	expect_out(0, flow_world_representor(1));
+	flow_switch_set_bypass(w->sw, false);
+	frame_build(&frame, &(struct frame_spec){ .src = "2001:db8::1", .dst = "2001:db8::2" });
+	flow_world_input(w, 1, &frame);
+	expect_out(1, flow_world_representor(1));
+	assert_true(w->out[1]->ol_flags & RTE_MBUF_F_RX_FDIR_ID);
+	assert_int_equal(w->out[1]->hash.fdir.hi, 4711);
+}
+
+static void expect_refused(struct eswitch_rule rule, enum eswitch_refusal refusal)
+{
+	struct flow_refusal last;
+	struct flow_stats before, after;
+
+	flow_switch_stats(w->sw, &before);
+	uint32_t state = flow_world_install(w, &rule);
+	flow_switch_stats(w->sw, &after);
+	assert_int_equal(after.refusals[refusal], before.refusals[refusal] + 1);
+	assert_int_equal(after.rules, before.rules);
+	assert_int_equal(flow_refusals_list(w->sw, &last, 1), 1);
+	assert_int_equal(last.refusal, refusal);
+	assert_true(last.sentence[0] != 0);
+	if (refusal == ESWITCH_REFUSED_INDEX)
+		return;
+	assert_int_equal(state, ESWITCH_RULE_REFUSED + refusal);
+	assert_int_equal(flow_world_command(w, ESWITCH_DESTROY, &rule) & 0xff, ESWITCH_RULE_FREE);
+}
+
+static void refusals(void **state)
+{
+	struct eswitch_rule good = rule_for(0, false), bad;
+
+	add(&good, ESWITCH_OP_OUTPUT, 2);
+	assert_int_equal(flow_world_install(w, &good), ESWITCH_RULE_ACTIVE);
+	expect_refused(good, ESWITCH_REFUSED_INDEX);
+	bad = good, bad.index = WORLD_RULES, expect_refused(bad, ESWITCH_REFUSED_INDEX);
+	good.index = 1;
+	expect_refused(good, ESWITCH_REFUSED_DUPLICATE);
+	bad = good, bad.generation = 0x7000000, expect_refused(bad, ESWITCH_REFUSED_INDEX);
+	bad = good, bad.match.in_port = 9, expect_refused(bad, ESWITCH_REFUSED_PORT);
+	bad = good, bad.ops[0].port = 65535, expect_refused(bad, ESWITCH_REFUSED_PORT);
+	bad = good, bad.mask.eth_type = 1, bad.mask.ip_ttl = 255, expect_refused(bad, ESWITCH_REFUSED_MATCH);
+	bad = good, bad.mask.spare = 1, expect_refused(bad, ESWITCH_REFUSED_MATCH);
+	bad = good, bad.mask.zero[0] = 1, expect_refused(bad, ESWITCH_REFUSED_MATCH);
+	bad = good, bad.mask.l4_src = 1, expect_refused(bad, ESWITCH_REFUSED_MATCH);
+	bad = good, bad.op_count = 25, expect_refused(bad, ESWITCH_REFUSED_ACTION);
+	bad = good, bad.ops[0].code = 99, expect_refused(bad, ESWITCH_REFUSED_ACTION);
+	bad = good, bad.ops[0].code = ESWITCH_OP_POP_VLAN, expect_refused(bad, ESWITCH_REFUSED_ACTION);
+	bad = good, bad.ops[0].code = ESWITCH_OP_SET_TP_DST, expect_refused(bad, ESWITCH_REFUSED_ACTION);
+	bad = good, bad.ops[0].code = ESWITCH_OP_SET_IP6_SRC, expect_refused(bad, ESWITCH_REFUSED_ACTION);
+	bad = good, bad.ops[0].code = ESWITCH_OP_ENCAP, bad.encap_bytes = 50,
+	expect_refused(bad, ESWITCH_REFUSED_ACTION);
+	bad = good, bad.ops[0].port = 0, expect_refused(bad, ESWITCH_REFUSED_ACTION);
+}
+
+static void count_rule(void *arg, const struct flow_rule_info *rule)
+{
+	unsigned *count = arg;
+
+	assert_int_equal(rule->match.in_port, 1);
+	assert_int_equal(rule->op_count, 1);
+	++*count;
+}
+
+static void listing_and_close(void **state)
+{
+	uint64_t cursor = 0;
+	unsigned count = 0;
+
+	for (uint32_t i = 0; i < 300; i++) {
+		struct eswitch_rule rule = rule_for(i, false);
+		rule.match.ip4_src = i;
+		rule.mask.ip4_src = UINT32_MAX;
+		add(&rule, ESWITCH_OP_OUTPUT, 2);
+		assert_int_equal(flow_world_install(w, &rule), ESWITCH_RULE_ACTIVE);
+	}
+	while (flow_rules_list(w->sw, &cursor, 100, count_rule, &count))
+		;
+	assert_int_equal(count, 300);
+	assert_int_equal(flow_masks_list(w->sw, NULL, 0), 1);
+	flow_port_close(w->sw, 1);
+	while (flow_client_poll(w->client, w->flow))
+		;
+	struct flow_stats stats;
+	flow_switch_stats(w->sw, &stats);
+	assert_int_equal(stats.rules, 0);
+	assert_int_equal(stats.masks, 0);
+}
+
+#define test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		test(no_rule),       test(forward_and_count), test(set_fields), test(several_outputs),   test(vlan_pop),
+		test(encapsulation), test(drop_mark_bypass),  test(refusals),   test(listing_and_close),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

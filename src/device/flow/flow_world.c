@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* An eswitch with four members and a client that a test plays. */
+#include "device/flow/flow_world.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+static void member(void *ctx, struct path *path, const struct path_iface *iface, struct rte_mbuf **packets,
+		   unsigned count)
+{
+	struct flow_world *w = ctx;
+
+	(void)path;
+	flow_input(w->flow, iface, packets, count);
+}
+
+static void output(void *ctx, struct path *path, uint16_t iface, struct rte_mbuf **packets, unsigned count)
+{
+	struct flow_world *w = ctx;
+
+	for (unsigned i = 0; i < count; i++) {
+		if (w->out_count == WORLD_KEEP) {
+			path_drop(path, packets[i], DROP_TX_FULL, iface, 0);
+			continue;
+		}
+		w->out_iface[w->out_count] = iface;
+		w->out[w->out_count++] = packets[i];
+	}
+}
+
+static void need(int rc, const char *what)
+{
+	if (rc) {
+		fprintf(stderr, "flow world: %s: %d\n", what, rc);
+		abort();
+	}
+}
+
+static void bind_port(struct flow_world *w, uint16_t number)
+{
+	struct flow_port port = { .number = number,
+				  .representor = flow_world_representor(number),
+				  .member = flow_world_member(number),
+				  .mtu = 1500 };
+	struct path_iface *iface = &w->ifaces[flow_world_member(number)];
+
+	*iface = (struct path_iface){
+		.id = flow_world_member(number), .kind = PATH_IFACE_MEMBER, .mtu = 1500, .representor = number
+	};
+	atomic_store(&w->config->ifaces[iface->id], iface);
+	need(flow_port_set(w->sw, &port), "flow_port_set");
+	need(flow_port_open(w->sw, number, w->client), "flow_port_open");
+}
+
+struct flow_world *flow_world_new(void)
+{
+	struct flow_world *w = calloc(1, sizeof(*w));
+	struct dpu_error err;
+
+	test_pool();
+	if (!w)
+		abort();
+	need(path_config_new(&w->config), "path_config_new");
+	struct path_service service = { .member = member, .output = output, .ctx = w };
+	struct path_options options = { .config = w->config, .service = &service, .max_sessions = 64, .seed = 1 };
+	need(path_new(&options, &w->path, &err), "path_new");
+	struct flow_switch_options sw = { .config = w->config, .workers = 1, .max_rules = WORLD_RULES };
+	need(flow_switch_new(&sw, &w->sw, &err), "flow_switch_new");
+	need(flow_new(w->sw, w->path, test_pool(), 0, &w->flow, &err), "flow_new");
+	need(flow_client_new(w->sw, 1, 0, &w->client, &err), "flow_client_new");
+	int fd = flow_client_region(w->client, &w->region_bytes);
+	w->region = mmap(NULL, w->region_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	need(w->region == MAP_FAILED, "mmap");
+	for (uint16_t i = 1; i <= WORLD_PORTS; i++)
+		bind_port(w, i);
+	return w;
+}
+
+void flow_world_clear(struct flow_world *w)
+{
+	rte_pktmbuf_free_bulk(w->out, w->out_count);
+	w->out_count = 0;
+}
+
+void flow_world_free(struct flow_world *w)
+{
+	flow_world_clear(w);
+	flow_client_close(w->client);
+	while (!flow_client_drained(w->client))
+		flow_client_poll(w->client, w->flow);
+	munmap(w->region, w->region_bytes);
+	flow_client_free(w->client);
+	flow_free(w->flow);
+	flow_switch_free(w->sw);
+	path_free(w->path);
+	path_config_free(w->config);
+	free(w);
+}
+
+void flow_world_input_mbuf(struct flow_world *w, unsigned number, struct rte_mbuf *m)
+{
+	path_input(w->path, flow_world_member(number), &m, 1);
+}
+
+void flow_world_input(struct flow_world *w, unsigned number, const struct frame *frame)
+{
+	flow_world_input_mbuf(w, number, frame_mbuf(frame));
+}
+
+uint32_t flow_world_command(struct flow_world *w, enum eswitch_command_code code, const struct eswitch_rule *rule)
+{
+	struct eswitch_command_ring *ring = &w->region->rings[0];
+	uint32_t head = atomic_load(&ring->head);
+	struct eswitch_command *commands = (void *)((uint8_t *)w->region + ring->commands_offset);
+	_Atomic uint32_t *states = (void *)((uint8_t *)w->region + w->region->states_offset);
+	struct eswitch_command *command = &commands[head & (ring->slots - 1)];
+
+	command->code = code;
+	command->rule = *rule;
+	atomic_store(&ring->head, head + 1);
+	while (flow_client_poll(w->client, w->flow))
+		;
+	return rule->index < WORLD_RULES ? atomic_load(&states[rule->index]) : UINT32_MAX;
+}
+
+uint32_t flow_world_install(struct flow_world *w, struct eswitch_rule *rule)
+{
+	return flow_world_command(w, ESWITCH_INSTALL, rule) & 0xff;
+}
+
+void flow_world_counter(const struct flow_world *w, uint32_t index, uint64_t *ret_packets, uint64_t *ret_bytes)
+{
+	struct eswitch_counter *counters = (void *)((uint8_t *)w->region + w->region->counters_offset);
+
+	*ret_packets = atomic_load(&counters[index].packets);
+	*ret_bytes = atomic_load(&counters[index].bytes);
+}
