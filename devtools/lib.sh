@@ -31,8 +31,9 @@ need_packages() {
 	[ "$(id -u)" = 0 ] || die "these packages are missing, and only root can install them: ${missing[*]}"
 	say "run: installing ${missing[*]}"
 	export DEBIAN_FRONTEND=noninteractive
+	# Another apt, an automatic update perhaps, is waited for.
 	apt-get -qq update || die "apt-get update failed: is a Debian mirror configured and reachable?"
-	apt-get -qq install -y --no-install-recommends "${missing[@]}" >"$top/.apt.log" 2>&1 ||
+	apt-get -qq install -y --no-install-recommends -o DPkg::Lock::Timeout=600 "${missing[@]}" >"$top/.apt.log" 2>&1 ||
 		{ tail -20 "$top/.apt.log" >&2; die "apt-get could not install ${missing[*]}"; }
 	rm -f "$top/.apt.log"
 }
@@ -54,6 +55,18 @@ compile_into() { # DIR [targets]
 	local dir=$1
 	shift
 	ninja -C "$dir" "$@" >"$dir/compile.log" 2>&1 || { grep -A12 -E 'FAILED|error' "$dir/compile.log" | head -60 >&2; die "the build failed: see $dir/compile.log"; }
+}
+
+# Makes a folder the root of this process and of what it starts, in a mount namespace of its own. Unlike after chroot, "/" is a mount
+# point there, which unshare, ip netns and mount propagation need.
+enter_root() { # FOLDER, a mount point
+	cd "$1"
+	mkdir -p .outside
+	pivot_root . .outside
+	umount -l /.outside
+	cd /
+	export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+	hash -r
 }
 
 # Shows the header comment of a command file, without the licence line.
