@@ -60,11 +60,11 @@ compile_into() { # DIR [targets]
 # Makes a folder the root of this process and of what it starts, in a mount namespace of its own. Unlike after chroot, "/" is a mount
 # point there, which unshare, ip netns and mount propagation need.
 enter_root() { # FOLDER, a mount point
-	cd "$1"
+	cd "$1" || exit
 	mkdir -p .outside
 	pivot_root . .outside
 	umount -l /.outside
-	cd /
+	cd / || exit
 	export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 	hash -r
 }
