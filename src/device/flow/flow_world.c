@@ -20,7 +20,8 @@ static void output(void *ctx, struct path *path, uint16_t iface, struct rte_mbuf
 {
 	struct flow_world *w = ctx;
 
-	for (unsigned i = 0; i < count; i++) {
+	w->sent += count;
+	for (unsigned i = 0; i < count && !w->count_only; i++) {
 		if (w->out_count == WORLD_KEEP) {
 			path_drop(path, packets[i], DROP_TX_FULL, iface, 0);
 			continue;
@@ -56,6 +57,11 @@ static void bind_port(struct flow_world *w, uint16_t number)
 
 struct flow_world *flow_world_new(void)
 {
+	return flow_world_new_sized(WORLD_RULES, 0, false);
+}
+
+struct flow_world *flow_world_new_sized(uint32_t rules, uint32_t entries, bool huge_pages)
+{
 	struct flow_world *w = calloc(1, sizeof(*w));
 	struct dpu_error err;
 
@@ -66,7 +72,9 @@ struct flow_world *flow_world_new(void)
 	struct path_service service = { .member = member, .output = output, .ctx = w };
 	struct path_options options = { .config = w->config, .service = &service, .max_sessions = 64, .seed = 1 };
 	need(path_new(&options, &w->path, &err), "path_new");
-	struct flow_switch_options sw = { .config = w->config, .workers = 1, .max_rules = WORLD_RULES };
+	struct flow_switch_options sw = {
+		.config = w->config, .workers = 1, .max_rules = rules, .max_entries = entries, .huge_pages = huge_pages
+	};
 	need(flow_switch_new(&sw, &w->sw, &err), "flow_switch_new");
 	need(flow_new(w->sw, w->path, test_pool(), 0, &w->flow, &err), "flow_new");
 	need(flow_client_new(w->sw, 1, 0, &w->client, &err), "flow_client_new");
@@ -109,20 +117,27 @@ void flow_world_input(struct flow_world *w, unsigned number, const struct frame 
 	flow_world_input_mbuf(w, number, frame_mbuf(frame));
 }
 
-uint32_t flow_world_command(struct flow_world *w, enum eswitch_command_code code, const struct eswitch_rule *rule)
+void flow_world_push(struct flow_world *w, enum eswitch_command_code code, const struct eswitch_rule *rule)
 {
 	struct eswitch_command_ring *ring = &w->region->rings[0];
 	uint32_t head = atomic_load(&ring->head);
 	struct eswitch_command *commands = (void *)((uint8_t *)w->region + ring->commands_offset);
-	_Atomic uint32_t *states = (void *)((uint8_t *)w->region + w->region->states_offset);
 	struct eswitch_command *command = &commands[head & (ring->slots - 1)];
+	unsigned ops = RTE_MIN(rule->op_count, (unsigned)ESWITCH_MAX_OPS);
 
 	command->code = code;
-	command->rule = *rule;
-	atomic_store(&ring->head, head + 1);
+	memcpy(&command->rule, rule, offsetof(struct eswitch_rule, ops) + ops * sizeof(rule->ops[0]));
+	atomic_store_explicit(&ring->head, head + 1, memory_order_release);
+}
+
+uint32_t flow_world_command(struct flow_world *w, enum eswitch_command_code code, const struct eswitch_rule *rule)
+{
+	_Atomic uint32_t *states = (void *)((uint8_t *)w->region + w->region->states_offset);
+
+	flow_world_push(w, code, rule);
 	while (flow_client_poll(w->client, w->flow))
 		;
-	return rule->index < WORLD_RULES ? atomic_load(&states[rule->index]) : UINT32_MAX;
+	return rule->index < w->region->max_rules ? atomic_load(&states[rule->index]) : UINT32_MAX;
 }
 
 uint32_t flow_world_install(struct flow_world *w, struct eswitch_rule *rule)

@@ -23,10 +23,14 @@ struct flow_world {
 	struct rte_mbuf *out[WORLD_KEEP];
 	uint16_t out_iface[WORLD_KEEP];
 	unsigned out_count;
+	bool count_only; /* for benchmarks: what comes out stays the sender's */
+	uint64_t sent;
 };
 
 /* All ports open. */
 struct flow_world *flow_world_new(void);
+/* With another size: of rules, and of entries (0 = the usual). */
+struct flow_world *flow_world_new_sized(uint32_t rules, uint32_t entries, bool huge_pages);
 void flow_world_free(struct flow_world *w);
 void flow_world_clear(struct flow_world *w); /* frees what came out */
 static inline uint16_t flow_world_member(unsigned number)
@@ -39,6 +43,8 @@ static inline uint16_t flow_world_representor(unsigned number)
 }
 void flow_world_input(struct flow_world *w, unsigned number, const struct frame *frame);
 void flow_world_input_mbuf(struct flow_world *w, unsigned number, struct rte_mbuf *m);
+/* Writes a command to ring 0, for whoever serves it. */
+void flow_world_push(struct flow_world *w, enum eswitch_command_code code, const struct eswitch_rule *rule);
 /* Sends a command by ring 0 and serves it; the state of the index then. */
 uint32_t flow_world_command(struct flow_world *w, enum eswitch_command_code code, const struct eswitch_rule *rule);
 uint32_t flow_world_install(struct flow_world *w, struct eswitch_rule *rule); /* its enum eswitch_rule_state */
