@@ -57,7 +57,7 @@ void control_eswitch_remove(void *ctx, struct object *object)
 	object->runtime = NULL;
 	for (client = LIST_FIRST(&eswitch->clients); client; client = next) {
 		next = LIST_NEXT(client, link);
-		client_close(client, "the eswitch was deleted");
+		eswitch_dismiss(client, "the eswitch was deleted");
 	}
 	eswitch->object = NULL;
 	free(eswitch->representors[0]);
@@ -162,7 +162,7 @@ int control_flow_port(struct eswitch *eswitch, uint16_t number)
 
 	if (!eswitch->engine)
 		return 0;
-	port_info(eswitch, number, &info);
+	representor_info(eswitch, number, &info);
 	port.mtu = info.mtu;
 	if (representor->tunnel) {
 		port.tunnelled = true;
@@ -213,8 +213,8 @@ void control_representor_remove(void *ctx, struct object *object)
 		struct eswitch_message gone = { .type = ESWITCH_PORT_GONE, .number = old->number };
 		struct client *client = representor->open->client;
 
-		port_close(representor);
-		client_send(client, &gone, NULL, 0);
+		representor_close(representor);
+		eswitch_tell(client, &gone, NULL, 0);
 	}
 	if (member)
 		vswitch_member_bind(eswitch->vswitch, member, 0);
@@ -246,5 +246,5 @@ void control_changed(void *ctx, uint16_t number)
 	if (!eswitch->representors[number])
 		return;
 	control_flow_port(eswitch, number);
-	port_tell(eswitch, number);
+	representor_tell(eswitch, number);
 }

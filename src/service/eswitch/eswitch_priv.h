@@ -115,18 +115,18 @@ extern const struct dp_members engine_members;
 int server_start(struct eswitch *eswitch, struct dpu_error *err);
 void server_stop(struct eswitch *eswitch);
 /* Sends, with descriptors; a client that does not read is let go. */
-void client_send(struct client *client, const struct eswitch_message *message, const int *fds, unsigned count);
-void client_close(struct client *client, const char *why);
+void eswitch_tell(struct client *client, const struct eswitch_message *message, const int *fds, unsigned count);
+void eswitch_dismiss(struct client *client, const char *why);
 
 /* request.c */
-void client_request(struct client *client, const struct eswitch_message *request, size_t bytes);
+void eswitch_request(struct client *client, const struct eswitch_message *request, size_t bytes);
 
 /* opening.c */
-void port_open(struct client *client, const struct eswitch_message *request, struct control_representor *to,
-	       uint16_t number);
-void port_close(struct control_representor *representor);
-void port_info(struct eswitch *eswitch, uint16_t number, struct eswitch_port_info *ret);
-void port_tell(struct eswitch *eswitch, uint16_t number); /* PORT_CHANGED, if it has changed */
+void representor_open(struct client *client, const struct eswitch_message *request, struct control_representor *to,
+		      uint16_t number);
+void representor_close(struct control_representor *representor);
+void representor_info(struct eswitch *eswitch, uint16_t number, struct eswitch_port_info *ret);
+void representor_tell(struct eswitch *eswitch, uint16_t number); /* PORT_CHANGED, if it has changed */
 
 /* control.c */
 int control_eswitch_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err);

@@ -64,7 +64,7 @@ void representor_observe(void *ctx, const struct object *object, struct object *
 	struct eswitch_port_info info;
 	char text[64];
 
-	port_info(eswitch, out->number, &info);
+	representor_info(eswitch, out->number, &info);
 	out->up = info.link_up;
 	out->open = open && !open->request;
 	if (open)

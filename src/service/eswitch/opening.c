@@ -11,7 +11,7 @@ static const struct object *member_of(const struct representor *object)
 	return object->vnic.object ? object->vnic.object : object->port.object;
 }
 
-void port_info(struct eswitch *eswitch, uint16_t number, struct eswitch_port_info *ret)
+void representor_info(struct eswitch *eswitch, uint16_t number, struct eswitch_port_info *ret)
 {
 	const struct representor *object = eswitch->representors[number]->object;
 	const struct object *member = object ? member_of(object) : NULL;
@@ -54,7 +54,7 @@ static int opening(struct attachment *attachment, const struct port_callbacks *c
 	struct open_port *open = (struct open_port *)attachment;
 	struct eswitch_port_info info;
 
-	port_info(open->eswitch, open->number, &info);
+	representor_info(open->eswitch, open->number, &info);
 	struct port_representor_options options = { .queue_pairs = open->queue_pairs,
 						    .slots = open->slots,
 						    .mtu = info.mtu };
@@ -69,7 +69,7 @@ static void refuse(struct open_port *open, enum eswitch_status status, const cha
 
 	message_answer(&reply, &request, status, "open_port: %s", sentence);
 	open->request = 0;
-	client_send(open->client, &reply, NULL, 0);
+	eswitch_tell(open->client, &reply, NULL, 0);
 }
 
 /* The port is there: rules may name it, the client gets its rings. */
@@ -81,11 +81,11 @@ static void opened(struct open_port *open)
 	int fds[2 * ESWITCH_MAX_QUEUES + 1];
 
 	message_answer(&reply, &request, ESWITCH_OK, "%s", "");
-	port_info(eswitch, open->number, &reply.open_port_reply.info);
+	representor_info(eswitch, open->number, &reply.open_port_reply.info);
 	if (control_flow_port(eswitch, open->number) != 0 ||
 	    flow_port_open(eswitch->engine->sw, open->number, open->client->flow) != 0) {
 		refuse(open, ESWITCH_E_BUSY, "rules of its former client are still being removed; try again");
-		port_close(eswitch->representors[open->number]);
+		representor_close(eswitch->representors[open->number]);
 		return;
 	}
 	vswitch_iface_publish(&open->attachment, record_of(open, &reply.open_port_reply.info));
@@ -95,7 +95,7 @@ static void opened(struct open_port *open)
 	fds[0] = share.region_fd;
 	memcpy(fds + 1, share.wake_fds, share.wake_fd_count * sizeof(fds[0]));
 	open->request = 0;
-	client_send(open->client, &reply, fds, 1 + share.wake_fd_count);
+	eswitch_tell(open->client, &reply, fds, 1 + share.wake_fd_count);
 }
 
 static void changed(struct attachment *attachment)
@@ -106,8 +106,8 @@ static void changed(struct attachment *attachment)
 		opened(open);
 }
 
-void port_open(struct client *client, const struct eswitch_message *request, struct control_representor *to,
-	       uint16_t number)
+void representor_open(struct client *client, const struct eswitch_message *request, struct control_representor *to,
+		      uint16_t number)
 {
 	static const struct attachment_ops ops = { .open = opening, .changed = changed };
 	struct eswitch *eswitch = client->eswitch;
@@ -141,7 +141,7 @@ static void closed(struct attachment *attachment)
 	free(open);
 }
 
-void port_close(struct control_representor *representor)
+void representor_close(struct control_representor *representor)
 {
 	struct open_port *open = representor->open;
 	struct eswitch *eswitch = open->eswitch;
@@ -155,15 +155,15 @@ void port_close(struct control_representor *representor)
 	attachment_close(&open->attachment, closed);
 }
 
-void port_tell(struct eswitch *eswitch, uint16_t number)
+void representor_tell(struct eswitch *eswitch, uint16_t number)
 {
 	struct control_representor *representor = eswitch->representors[number];
 	struct eswitch_message message = { .type = ESWITCH_PORT_CHANGED };
 
 	if (!representor->open || representor->open->request)
 		return;
-	port_info(eswitch, number, &message.port);
+	representor_info(eswitch, number, &message.port);
 	vswitch_iface_publish(&representor->open->attachment, record_of(representor->open, &message.port));
 	representor->up = message.port.link_up;
-	client_send(representor->open->client, &message, NULL, 0);
+	eswitch_tell(representor->open->client, &message, NULL, 0);
 }

@@ -10,7 +10,7 @@ static void answer(struct client *client, const struct eswitch_message *request,
 	struct eswitch_message message;
 
 	message_answer(&message, request, status, "%s", sentence);
-	client_send(client, &message, NULL, 0);
+	eswitch_tell(client, &message, NULL, 0);
 }
 
 static unsigned poll_commands(struct worker_source *source, struct worker *worker)
@@ -95,7 +95,7 @@ static void hello(struct client *client, const struct eswitch_message *request)
 	snprintf(reply.hello_reply.eswitch, sizeof(reply.hello_reply.eswitch), "%s", eswitch->object->base.name);
 	model_notice(eswitch->dpu->model, &eswitch->object->base, "client-connected",
 		     json_pack("{s:s, s:s}", "client", client->name, "sentence", "a client has connected"));
-	client_send(client, &reply, fds, 2);
+	eswitch_tell(client, &reply, fds, 2);
 }
 
 static void open_port(struct client *client, const struct eswitch_message *request)
@@ -120,7 +120,7 @@ static void open_port(struct client *client, const struct eswitch_message *reque
 		answer(client, request, ESWITCH_E_BUSY, sentence);
 		return;
 	}
-	port_open(client, request, to, (uint16_t)number);
+	representor_open(client, request, to, (uint16_t)number);
 }
 
 static void close_port(struct client *client, const struct eswitch_message *request)
@@ -131,7 +131,7 @@ static void close_port(struct client *client, const struct eswitch_message *requ
 		answer(client, request, ESWITCH_E_NOT_FOUND, "number: the client has no such port open");
 		return;
 	}
-	port_close(representor);
+	representor_close(representor);
 	answer(client, request, ESWITCH_OK, "");
 }
 
@@ -144,21 +144,21 @@ static void list_ports(struct client *client, const struct eswitch_message *requ
 		if (!eswitch->representors[number + 1])
 			continue;
 		message_answer(&reply, request, ESWITCH_OK, "%s", "");
-		port_info(eswitch, (uint16_t)(number + 1), &reply.port);
-		client_send(client, &reply, NULL, 0);
+		representor_info(eswitch, (uint16_t)(number + 1), &reply.port);
+		eswitch_tell(client, &reply, NULL, 0);
 		return;
 	}
 	answer(client, request, ESWITCH_E_NOT_FOUND, "number: there is none with a higher one");
 }
 
-void client_request(struct client *client, const struct eswitch_message *request, size_t bytes)
+void eswitch_request(struct client *client, const struct eswitch_message *request, size_t bytes)
 {
 	struct eswitch_message refusal;
 
 	if (message_check(request, bytes, client->flow != NULL, &refusal) != ESWITCH_OK) {
-		client_send(client, &refusal, NULL, 0);
+		eswitch_tell(client, &refusal, NULL, 0);
 		if (bytes != sizeof(*request))
-			client_close(client, "it does not speak our language");
+			eswitch_dismiss(client, "it does not speak our language");
 		return;
 	}
 	switch (request->type) {

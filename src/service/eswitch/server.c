@@ -21,7 +21,7 @@ enum { FDS_MAX = 2 * ESWITCH_MAX_QUEUES + 2 };
 
 /* ---- out ---- */
 
-void client_send(struct client *client, const struct eswitch_message *message, const int *fds, unsigned count)
+void eswitch_tell(struct client *client, const struct eswitch_message *message, const int *fds, unsigned count)
 {
 	struct iovec bytes = { .iov_base = (void *)(uintptr_t)message, .iov_len = sizeof(*message) };
 	union {
@@ -41,7 +41,7 @@ void client_send(struct client *client, const struct eswitch_message *message, c
 		memcpy(CMSG_DATA(&control.header), fds, count * sizeof(int));
 	}
 	if (sendmsg(client->fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		client_close(client, errno == EAGAIN ? "it does not read what it is told" : strerror(errno));
+		eswitch_dismiss(client, errno == EAGAIN ? "it does not read what it is told" : strerror(errno));
 }
 
 /* ---- the end of a client: its socket, its ports; its rules, by the worker; the rest ---- */
@@ -91,7 +91,7 @@ static void free_later(void *arg)
 }
 
 /* The struct lives on: callers up the stack may still hold it. */
-void client_close(struct client *client, const char *why)
+void eswitch_dismiss(struct client *client, const char *why)
 {
 	struct eswitch *eswitch = client->eswitch;
 
@@ -104,11 +104,11 @@ void client_close(struct client *client, const char *why)
 	if (client->flow)
 		notice(eswitch, "client-gone", client, why);
 	else
-		log_info("eswitch", "a connection without HELLO has ended", "why=\"%s\"", why);
+		log_debug("eswitch", "a connection without HELLO has ended", "why=\"%s\"", why);
 	for (unsigned i = 0; i <= ESWITCH_MAX_PORTS; i++)
 		if (eswitch->representors[i] && eswitch->representors[i]->open &&
 		    eswitch->representors[i]->open->client == client)
-			port_close(eswitch->representors[i]);
+			representor_close(eswitch->representors[i]);
 	if (client->flow)
 		flow_client_close(client->flow);
 	loop_timer_remove(client->timer);
@@ -132,15 +132,15 @@ static void readable(void *ctx, uint32_t events)
 		if (bytes < 0 && (errno == EAGAIN || errno == EINTR))
 			return;
 		if (bytes <= 0)
-			client_close(client, bytes == 0 ? "it has closed the connection" : strerror(errno));
+			eswitch_dismiss(client, bytes == 0 ? "it has closed the connection" : strerror(errno));
 		else
-			client_request(client, &message, (size_t)bytes);
+			eswitch_request(client, &message, (size_t)bytes);
 	}
 }
 
 static void hello_late(void *arg)
 {
-	client_close(arg, "it has not said HELLO in 5 seconds");
+	eswitch_dismiss(arg, "it has not said HELLO in 5 seconds");
 }
 
 static void client_new(struct eswitch *eswitch, int fd)
@@ -222,6 +222,6 @@ void server_stop(struct eswitch *eswitch)
 	}
 	for (client = LIST_FIRST(&eswitch->clients); client; client = next) {
 		next = LIST_NEXT(client, link);
-		client_close(client, "dpud stops");
+		eswitch_dismiss(client, "dpud stops");
 	}
 }
