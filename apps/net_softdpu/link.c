@@ -366,14 +366,15 @@ const struct link_region *link_region(const struct link *link)
 
 /* ---- ports ---- */
 
-int link_open_port(struct link *link, const char *representor, unsigned queue_pairs, uint32_t slots,
+int link_open_port(struct link *link, const char *representor, unsigned queue_pairs, uint32_t slots, uint64_t offloads,
 		   struct link_port *ret, char sentence[LINK_SENTENCE_BYTES])
 {
 	struct eswitch_message message = {
 		.type = ESWITCH_OPEN_PORT,
 		.open_port = { .to_host_queues = (uint16_t)queue_pairs,
 			       .from_host_queues = (uint16_t)queue_pairs,
-			       .ring_slots = slots },
+			       .ring_slots = slots,
+			       .offloads = offloads },
 	};
 	int fds[MAX_FDS], status;
 	unsigned count = 0;

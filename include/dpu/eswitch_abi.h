@@ -92,6 +92,9 @@ struct eswitch_message {
 			char name[ESWITCH_NAME_BYTES]; /* of the representor; "" = the trunk */
 			uint16_t to_host_queues, from_host_queues;
 			uint32_t ring_slots; /* of each queue, a power of two, 64 … 32768 */
+			uint32_t spare;
+			uint64_t offloads; /* enum eswitch_packet_flags that the client takes in to_host; the rest is
+					    * finished before */
 		} open_port;
 		struct {
 			struct eswitch_port_info info;

@@ -278,6 +278,21 @@ static int queues_make(struct port_representor *representor, uint32_t pairs)
 	return 0;
 }
 
+/* Segments need their checksums. */
+static uint64_t tx_offloads(uint64_t taken)
+{
+	uint64_t offloads = 0;
+
+	if (!(taken & ESWITCH_PACKET_CSUM))
+		return 0;
+	offloads = RTE_MBUF_F_TX_TCP_CKSUM | RTE_MBUF_F_TX_UDP_CKSUM;
+	if (taken & ESWITCH_PACKET_TSO4 && taken & ESWITCH_PACKET_TSO6)
+		offloads |= RTE_MBUF_F_TX_TCP_SEG;
+	if (taken & ESWITCH_PACKET_USO)
+		offloads |= RTE_MBUF_F_TX_UDP_SEG;
+	return offloads;
+}
+
 static struct port_representor *allocate(const struct port_representor_options *options, const char *name,
 					 struct rte_mempool *pool, const struct port_callbacks *callbacks)
 {
@@ -290,7 +305,7 @@ static struct port_representor *allocate(const struct port_representor_options *
 	representor->port.rx_queues = representor->port.tx_queues = options->queue_pairs;
 	representor->port.mtu = options->mtu;
 	representor->port.mac = options->mac;
-	atomic_init(&representor->port.tx_offloads, VNET_TX_OFFLOADS);
+	atomic_init(&representor->port.tx_offloads, tx_offloads(options->offloads));
 	representor->slots = options->slots;
 	representor->region_fd = -1;
 	memset(representor->wake_fds, 0xff, sizeof(representor->wake_fds));

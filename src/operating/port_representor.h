@@ -9,6 +9,7 @@
 struct port_representor_options {
 	uint16_t queue_pairs; /* 1 … ESWITCH_MAX_QUEUES: to_host and from_host queues */
 	uint32_t slots;       /* of each ring: a power of two, 64 … 32768 */
+	uint64_t offloads;    /* enum eswitch_packet_flags that the client takes: CSUM, TSO4, TSO6, USO */
 	uint16_t mtu;
 	struct mac_addr mac;
 };

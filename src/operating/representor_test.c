@@ -239,6 +239,28 @@ static struct rte_mbuf *tcp_frame(uint32_t payload, uint16_t segment)
 	return m;
 }
 
+/* What the client does not take is finished before. */
+static void offloads_of_the_client(void **state)
+{
+	struct port_representor_options options = { .queue_pairs = 1, .slots = SLOTS, .mtu = 1500 };
+
+	for (unsigned takes = 0; takes < 2; takes++) {
+		struct client client;
+		options.offloads = takes ? ESWITCH_PACKET_CSUM | ESWITCH_PACKET_TSO4 | ESWITCH_PACKET_TSO6 : 0;
+		client_open(&client, &options);
+		struct rte_mbuf *m = tcp_frame(5000, 1400), *packets[8];
+		struct port_tx_result result;
+		struct eswitch_slot metas[8];
+		port_transmit(client.port, 0, &m, 1, &result);
+		assert_int_equal(result.packets, takes ? 1 : 4);
+		assert_int_equal(eswitch_ring_take(&client.to_host[0], test_pool(), packets, metas, 8), result.packets);
+		assert_int_equal(metas[0].flags & ESWITCH_PACKET_CSUM, takes ? ESWITCH_PACKET_CSUM : 0);
+		assert_int_equal(packets[0]->pkt_len, takes ? 5054 : 1454);
+		rte_pktmbuf_free_bulk(packets, result.packets);
+		client_down(&client);
+	}
+}
+
 /* Requests survive both ways: what goes up is sent back as it came. */
 static void offload_requests(void **state)
 {
@@ -431,6 +453,7 @@ int main(void)
 		cmocka_unit_test(frames_to_the_client),
 		cmocka_unit_test(full_rings),
 		cmocka_unit_test(offload_requests),
+		cmocka_unit_test(offloads_of_the_client),
 		cmocka_unit_test(lying_slots),
 		cmocka_unit_test(lying_chains),
 		cmocka_unit_test(jumping_counters),
