@@ -10,6 +10,7 @@ enum { DRIVER_SLOTS_DEFAULT = 1024, DRIVER_BURST = 64 };
 
 struct driver_queue {
 	struct eswitch_ring_end end;
+	int wake_fd; /* tx: dpud's */
 	struct driver_port *port;
 	struct rte_mempool *pool; /* rx */
 	uint64_t offloads;        /* rx: RTE_ETH_RX_OFFLOAD_* */

@@ -80,9 +80,9 @@ static void queue_start(struct driver_port *port, struct driver_queue *queue, un
 {
 	uint32_t pairs = port->open.queue_pairs, ring = rx ? index : pairs + index;
 
-	eswitch_ring_end_init(&queue->end, port->open.region, 2 * pairs, ring, port->open.slots, !rx,
-			      port->open.wake_fds[ring]);
+	eswitch_ring_end_init(&queue->end, port->open.region, 2 * pairs, ring, port->open.slots, !rx);
 	queue->port = port;
+	queue->wake_fd = port->open.wake_fds[ring];
 }
 
 static int dev_start(struct rte_eth_dev *dev)

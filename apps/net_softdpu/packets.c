@@ -2,6 +2,7 @@
 /* Frames of a port: up from dpud, and down to it. */
 #include "driver.h"
 
+#include <unistd.h>
 #include <rte_ip.h>
 #include <rte_net.h>
 
@@ -78,6 +79,7 @@ static void request(const struct rte_mbuf *m, struct eswitch_slot *meta)
 uint16_t driver_tx_burst(void *arg, struct rte_mbuf **packets, uint16_t count)
 {
 	struct driver_queue *queue = arg;
+	const uint64_t one = 1;
 	uint16_t taken = 0;
 
 	for (; taken < count; taken++) {
@@ -92,8 +94,9 @@ uint16_t driver_tx_burst(void *arg, struct rte_mbuf **packets, uint16_t count)
 		queue->bytes += status == 0 ? m->pkt_len : 0;
 		queue->dropped += status != 0;
 	}
-	eswitch_ring_publish(&queue->end);
 	rte_pktmbuf_free_bulk(packets, taken);
+	if (eswitch_ring_publish(&queue->end) && write(queue->wake_fd, &one, sizeof(one)) < 0)
+		return taken; /* the counter is full: it is readable */
 	return taken;
 }
 

@@ -6,7 +6,7 @@
  * counted in `faults`; one that moves its counter by more than there are slots breaks the ring, which then stands
  * still. One thread at a time uses an end.
  *
- *	producer: if (eswitch_ring_put(&end, m, &meta)) rte_pktmbuf_free(m); …; eswitch_ring_publish(&end);
+ *	producer: status = eswitch_ring_put(&end, m, &meta); …; if (eswitch_ring_publish(&end)) write its eventfd;
  *	consumer: count = eswitch_ring_take(&end, pool, packets, metas, max); eswitch_ring_publish(&end);
  *
  * To sleep, a consumer calls eswitch_ring_arm(), waits for the eventfd unless there is work, then
@@ -16,7 +16,6 @@
 
 #include <stdbool.h>
 #include <string.h>
-#include <unistd.h>
 #include <rte_branch_prediction.h>
 #include <rte_mbuf.h>
 #include <rte_prefetch.h>
@@ -32,7 +31,6 @@ struct eswitch_ring_end {
 	uint32_t peer;      /* the other counter, as last read and checked */
 	bool producer;
 	bool broken;        /* the peer's counter was impossible */
-	int wake_fd;        /* of the consumer, written by the producer; -1 = it never sleeps */
 	uint64_t faults;    /* frames lost to slots that make no sense */
 	uint64_t no_buffer; /* times that taking stopped for want of an mbuf; nothing is lost then */
 };
@@ -60,7 +58,7 @@ static inline uint64_t eswitch_region_bytes(uint32_t rings, uint32_t slots)
 /* region: mapped, so many bytes, with rings of so many slots (a power of two); ring: index into its rings[]. Where
  * slots and buffers are follows from the numbers, never from what the region says. Goes on where the ring stands. */
 static inline void eswitch_ring_end_init(struct eswitch_ring_end *end, struct eswitch_port_region *region,
-					 uint32_t rings, uint32_t ring, uint32_t slots, bool producer, int wake_fd)
+					 uint32_t rings, uint32_t ring, uint32_t slots, bool producer)
 {
 	uint8_t *base = (uint8_t *)region;
 
@@ -70,7 +68,6 @@ static inline void eswitch_ring_end_init(struct eswitch_ring_end *end, struct es
 		.buffers = base + eswitch_region_buffers_offset(rings, ring, slots),
 		.mask = slots - 1,
 		.producer = producer,
-		.wake_fd = wake_fd,
 	};
 	end->own = atomic_load_explicit(producer ? &end->ring->head : &end->ring->tail, memory_order_relaxed);
 	end->peer = end->published = end->own;
@@ -90,25 +87,19 @@ static inline bool eswitch_ring_look(struct eswitch_ring_end *end)
 	return true;
 }
 
-/* Lets the peer see what was put or taken, and wakes a consumer that sleeps. */
-static inline void eswitch_ring_publish(struct eswitch_ring_end *end)
+/* Lets the peer see what was put or taken. True when the consumer sleeps: the producer then writes its eventfd. */
+static inline bool eswitch_ring_publish(struct eswitch_ring_end *end)
 {
-	uint64_t one = 1;
-
 	if (end->published == end->own)
-		return;
+		return false;
 	end->published = end->own;
 	if (!end->producer) {
 		atomic_store_explicit(&end->ring->tail, end->own, memory_order_release);
-		return;
+		return false;
 	}
 	atomic_store_explicit(&end->ring->head, end->own, memory_order_release);
-	if (end->wake_fd < 0)
-		return;
 	atomic_thread_fence(memory_order_seq_cst);
-	if (unlikely(atomic_load_explicit(&end->ring->wanted, memory_order_relaxed)) &&
-	    write(end->wake_fd, &one, sizeof(one)) < 0)
-		return; /* its counter is full: it is readable then */
+	return unlikely(atomic_load_explicit(&end->ring->wanted, memory_order_relaxed));
 }
 
 /* Copies whole cache lines where both sides have room for that, for short frames are nearly all frames. */
@@ -336,11 +327,8 @@ static inline bool eswitch_ring_arm(struct eswitch_ring_end *end)
 	return true;
 }
 
+/* The caller empties the eventfd. */
 static inline void eswitch_ring_disarm(struct eswitch_ring_end *end)
 {
-	uint64_t counter;
-
 	atomic_store_explicit(&end->ring->wanted, 0, memory_order_relaxed);
-	if (end->wake_fd >= 0 && read(end->wake_fd, &counter, sizeof(counter)) < 0)
-		return; /* nothing in it: EAGAIN */
 }

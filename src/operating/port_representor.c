@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include "device/virtio/event_signal.h"
 #include "dpu/eswitch_ring.h"
 #include "operating/port_priv.h"
 #include "operating/vnet_header.h"
@@ -150,9 +151,15 @@ static unsigned tx(struct port *port, unsigned index, struct rte_mbuf **packets,
 		ret->too_long += status == -EMSGSIZE;
 		ret->failed += status == -EINVAL;
 	}
-	eswitch_ring_publish(end);
+	if (eswitch_ring_publish(end))
+		event_signal(((struct port_representor *)port)->wake_fds[index]);
 	rte_pktmbuf_free_bulk(packets, taken);
 	return taken;
+}
+
+static int queue_fd(struct port *port, unsigned index)
+{
+	return ((struct port_representor *)port)->wake_fds[port->rx_queues + index];
 }
 
 static int arm(struct port *port, unsigned index)
@@ -163,11 +170,7 @@ static int arm(struct port *port, unsigned index)
 static void disarm(struct port *port, unsigned index)
 {
 	eswitch_ring_disarm(&queue_of(port, index)->from_host);
-}
-
-static int queue_fd(struct port *port, unsigned index)
-{
-	return queue_of(port, index)->from_host.wake_fd;
+	event_clear(queue_fd(port, index));
 }
 
 /* ---- control ---- */
@@ -273,7 +276,7 @@ static int queues_make(struct port_representor *representor, uint32_t pairs)
 		if (representor->wake_fds[i] < 0)
 			return -errno;
 		eswitch_ring_end_init(to_host ? &queue->to_host : &queue->from_host, representor->region, 2 * pairs, i,
-				      representor->slots, to_host, representor->wake_fds[i]);
+				      representor->slots, to_host);
 	}
 	return 0;
 }

@@ -2,7 +2,9 @@
 /* Tests of the representor port and of the packet rings: frames of all kinds both ways, several queues, sleep and
  * wake-up, clients that lie. The test is the client. */
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <unistd.h>
 #include <rte_ip.h>
 #include "dpu/eswitch_ring.h"
 #include "operating/net_rig.h"
@@ -55,10 +57,9 @@ static void client_open(struct client *client, const struct port_representor_opt
 	assert_int_equal(ftruncate(share.region_fd, 0), -1);
 	for (unsigned i = 0; i < options->queue_pairs; i++) {
 		eswitch_ring_end_init(&client->to_host[i], client->region, 2u * options->queue_pairs, i, options->slots,
-				      false, share.wake_fds[i]);
+				      false);
 		eswitch_ring_end_init(&client->from_host[i], client->region, 2u * options->queue_pairs,
-				      options->queue_pairs + i, options->slots, true,
-				      share.wake_fds[options->queue_pairs + i]);
+				      options->queue_pairs + i, options->slots, true);
 	}
 }
 
@@ -117,7 +118,8 @@ static void client_send(struct client *client, unsigned queue, uint32_t length, 
 	struct eswitch_slot meta = { 0 };
 
 	assert_int_equal(eswitch_ring_put(&client->from_host[queue], m, &meta), 0);
-	eswitch_ring_publish(&client->from_host[queue]);
+	if (eswitch_ring_publish(&client->from_host[queue]))
+		assert_int_equal(eventfd_write(client->port->ops->fd(client->port, queue), 1), 0);
 	rte_pktmbuf_free(m);
 }
 
