@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <netinet/in.h>
 #include "device/flow/flow_world.h"
+#include "device/packet/segment.h"
 
 static struct flow_world *w;
 static struct frame frame, got, wanted;
@@ -228,6 +229,43 @@ static void encapsulation(void **state)
 	assert_true(frame_equal(&wanted, &got));
 }
 
+/* GRE with a key; the guest's checksum and segmentation requests are met behind it. */
+static void gre(void **state)
+{
+	static const uint8_t tunnel[] = { 0x20, 0, 0x65, 0x58, 0, 0, 0, 77 };
+	static struct rte_mbuf *segments[8];
+	struct eswitch_rule rule = rule_for(0, false);
+	struct frame inner;
+	unsigned count;
+
+	frame_build(&wanted, &(struct frame_spec){ .src = "192.0.2.2", .dst = "192.0.2.1", .proto = IPPROTO_GRE });
+	rule.encap_bytes = (uint16_t)(wanted.length + sizeof(tunnel));
+	memcpy(rule.encap, wanted.bytes, wanted.length);
+	memcpy(rule.encap + wanted.length, tunnel, sizeof(tunnel));
+	add(&rule, ESWITCH_OP_ENCAP, 0);
+	add(&rule, ESWITCH_OP_OUTPUT, 4);
+	assert_int_equal(flow_world_install(w, &rule), ESWITCH_RULE_ACTIVE);
+	frame_build(&frame, &(struct frame_spec){ .proto = IPPROTO_TCP, .payload = 2500 });
+	struct rte_mbuf *m = frame_mbuf(&frame);
+	m->l2_len = 14, m->l3_len = 20, m->l4_len = 20, m->tso_segsz = 1000;
+	m->ol_flags |= RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_TCP_CKSUM | RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_IP_CKSUM;
+	flow_world_input_mbuf(w, 1, m);
+	assert_int_equal(w->out_count, 1);
+	assert_int_equal(packet_segment(w->out[0], test_pool(), segments, 8, &count), DROP_NONE);
+	assert_int_equal(count, 3);
+	w->out_count = 0;
+	for (unsigned i = 0; i < count; i++) {
+		frame_read(&got, segments[i]);
+		assert_null(frame_fault(got.bytes, got.length));
+		assert_memory_equal(got.bytes + 34, tunnel, sizeof(tunnel));
+		inner.length = got.length - 42;
+		memcpy(inner.bytes, got.bytes + 42, inner.length);
+		assert_null(frame_fault(inner.bytes, inner.length));
+		assert_int_equal(inner.length, 54 + (i < 2 ? 1000 : 500));
+	}
+	rte_pktmbuf_free_bulk(segments, count);
+}
+
 static void drop_mark_bypass(void **state)
 {
 	struct eswitch_rule drop = rule_for(0, false), mark = rule_for(1, true);
@@ -335,8 +373,9 @@ static void listing_and_close(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		test(no_rule),       test(forward_and_count), test(set_fields), test(several_outputs),   test(vlan_pop),
-		test(encapsulation), test(drop_mark_bypass),  test(refusals),   test(listing_and_close),
+		test(no_rule),  test(forward_and_count), test(set_fields), test(several_outputs),
+		test(vlan_pop), test(encapsulation),     test(gre),        test(drop_mark_bypass),
+		test(refusals), test(listing_and_close),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

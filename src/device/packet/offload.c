@@ -51,7 +51,9 @@ static enum drop_reason read_outer(struct rte_mbuf *m, struct offload *o)
 		return DROP_SEGMENTATION;
 	enum drop_reason drop = check_ip(m, o->outer_l3, header, o->outer_v6, &o->outer_end);
 	const uint8_t *ip = packet_at(m, o->outer_l3);
-	if (drop || ip[o->outer_v6 ? 6 : 9] != IPPROTO_UDP)
+	uint8_t proto = ip[o->outer_v6 ? 6 : 9];
+	o->gre = proto == IPPROTO_GRE;
+	if (drop || (proto != IPPROTO_UDP && !o->gre))
 		return DROP_SEGMENTATION;
 	/* A TSO frame is longer than the outer header can say. */
 	if (offload_segments(m))

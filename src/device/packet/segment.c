@@ -75,7 +75,7 @@ enum drop_reason packet_checksum(struct rte_mbuf *m)
 		return drop;
 	if (flags & RTE_MBUF_F_TX_IP_CKSUM && !o.v6)
 		fill_ip_checksum(packet_at(m, o.l3));
-	if (flags & RTE_MBUF_F_TX_OUTER_UDP_CKSUM && o.tunnel)
+	if (flags & RTE_MBUF_F_TX_OUTER_UDP_CKSUM && o.tunnel && !o.gre)
 		drop = fill_outer_checksum(m, &o);
 	if (drop)
 		return drop;
@@ -164,6 +164,8 @@ static void set_headers(uint8_t *frame, const struct cut *c, unsigned number, ui
 
 	uint8_t *outer = frame + o->outer_l3, *udp = frame + o->outer_l4;
 	set_ip_length(outer, o->outer_v6, end - o->outer_l3, number);
+	if (o->gre)
+		return;
 	store_be16(udp + 4, (uint16_t)(end - o->outer_l4));
 	store16(udp + 6, 0);
 	if (!c->outer_checksum)
