@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Software checksums and segmentation, done before an interface that cannot do them: TCP (TSO) and UDP (USO) over
- * IPv4 and IPv6, plain or inside VXLAN, Geneve or GRE, on chained mbufs. DPDK's GSO library does neither IPv6 nor Geneve.
+ * IPv4 and IPv6, plain or inside VXLAN, Geneve or GRE, on chained mbufs. DPDK's GSO library does neither IPv6 nor
+ * Geneve.
  *
  * Offload requests are DPDK's: RTE_MBUF_F_TX_* flags with l2_len, l3_len, l4_len, tso_segsz, and outer_l2_len,
  * outer_l3_len (l2_len then spans outer UDP + tunnel header + inner Ethernet) for tunnelled frames. */
