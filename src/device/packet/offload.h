@@ -7,7 +7,7 @@
 /* Where the headers are that a request speaks of: offsets from the start of the frame. */
 struct offload {
 	bool tunnel, outer_v6, v6;
-	bool gre; /* the tunnel's: there is no outer UDP header */
+	bool gre;      /* the tunnel's: there is no outer UDP header */
 	uint8_t proto; /* TCP, UDP, or 0 when no upper-layer checksum or segmentation is asked for */
 	uint32_t outer_l3, outer_l4, outer_end;
 	uint32_t l3, l4, end;
