@@ -72,9 +72,11 @@ struct flow_world *flow_world_new_sized(uint32_t rules, uint32_t entries, bool h
 	struct path_service service = { .member = member, .output = output, .ctx = w };
 	struct path_options options = { .config = w->config, .service = &service, .max_sessions = 64, .seed = 1 };
 	need(path_new(&options, &w->path, &err), "path_new");
-	struct flow_switch_options sw = {
-		.config = w->config, .workers = 1, .max_rules = rules, .max_entries = entries, .huge_pages = huge_pages
-	};
+	struct flow_switch_options sw = { .config = w->config,
+					  .workers = WORLD_WORKERS,
+					  .max_rules = rules,
+					  .max_entries = entries,
+					  .huge_pages = huge_pages };
 	need(flow_switch_new(&sw, &w->sw, &err), "flow_switch_new");
 	need(flow_new(w->sw, w->path, test_pool(), 0, &w->flow, &err), "flow_new");
 	need(flow_client_new(w->sw, 1, 0, &w->client, &err), "flow_client_new");

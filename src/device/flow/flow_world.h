@@ -6,7 +6,8 @@
 #include "device/packet/testlib.h"
 
 enum {
-	WORLD_PORTS = 4, /* representors 1 … 4, with members PATH_FIRST_VNIC + 1 … */
+	WORLD_PORTS = 4,   /* representors 1 … 4, with members PATH_FIRST_VNIC + 1 … */
+	WORLD_WORKERS = 3, /* worker 0 is the world itself, which serves commands */
 	WORLD_KEEP = 512,
 	WORLD_RULES = 4096,
 };
