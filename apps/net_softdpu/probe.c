@@ -11,7 +11,7 @@
 
 #define ARGUMENT_SOCKET      "socket"
 #define ARGUMENT_ESWITCH     "eswitch"
-#define ARGUMENT_REPRESENTOR "representor"
+#define ARGUMENT_REPRESENTOR "port" /* "representor" is what the ethdev library takes for its own */
 #define ARGUMENT_TRUNK       "trunk"
 #define ARGUMENT_QUEUES      "queues"
 #define ARGUMENT_SLOTS       "slots"
@@ -95,7 +95,7 @@ static int read_arguments(const char *text, struct arguments *ret)
 
 	*ret = (struct arguments){ .queues = ESWITCH_MAX_QUEUES, .slots = DRIVER_SLOTS_DEFAULT };
 	if (!arguments) {
-		LOG_ERROR("%s: the arguments are socket=PATH,eswitch=NAME,representor=NAME or trunk=1,queues=N,slots=N",
+		LOG_ERROR("%s: the arguments are socket=PATH,eswitch=NAME,port=NAME or trunk=1,queues=N,slots=N",
 			  text);
 		return -EINVAL;
 	}
@@ -111,7 +111,7 @@ static int read_arguments(const char *text, struct arguments *ret)
 		return status;
 	ret->trunk = trunk;
 	if (ret->trunk == (ret->representor[0] != '\0')) {
-		LOG_ERROR("give either representor=NAME or trunk=1");
+		LOG_ERROR("give either port=NAME or trunk=1");
 		return -EINVAL;
 	}
 	if (ret->slots & (ret->slots - 1)) {

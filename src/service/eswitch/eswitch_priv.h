@@ -26,9 +26,10 @@ struct open_port {
 	struct eswitch *eswitch;
 	struct client *client;
 	uint16_t number;
-	uint16_t queue_pairs;
+	uint16_t queue_pairs, to_host_queues;
 	uint32_t slots;
-	uint32_t request; /* to be answered when the port is open at last; 0 = answered */
+	uint64_t offloads; /* that the client takes in frames */
+	uint32_t request;  /* to be answered when the port is open at last; 0 = answered */
 	char name[ESWITCH_NAME_BYTES];
 };
 

@@ -19,6 +19,8 @@ void representor_info(struct eswitch *eswitch, uint16_t number, struct eswitch_p
 	memset(ret, 0, sizeof(*ret));
 	ret->number = number;
 	ret->mtu = 1500;
+	/* What a far side cannot do is done before a frame gets there. */
+	ret->offloads = ESWITCH_PACKET_CSUM | ESWITCH_PACKET_TSO4 | ESWITCH_PACKET_TSO6 | ESWITCH_PACKET_USO;
 	ret->link_up = 1;
 	ret->kind = !object ? ESWITCH_PORT_TRUNK : ESWITCH_PORT_TUNNEL;
 	ret->mac[0] = 2; /* locally administered, by number */
@@ -55,12 +57,18 @@ static int opening(struct attachment *attachment, const struct port_callbacks *c
 	struct eswitch_port_info info;
 
 	representor_info(open->eswitch, open->number, &info);
-	struct port_representor_options options = { .queue_pairs = open->queue_pairs,
-						    .slots = open->slots,
-						    .mtu = info.mtu };
+	struct port_representor_options options = {
+		.queue_pairs = open->queue_pairs, .slots = open->slots, .mtu = info.mtu, .offloads = open->offloads
+	};
 	memcpy(options.mac.bytes, info.mac, sizeof(info.mac));
-	return port_representor_open(&options, info.name[0] ? info.name : "trunk", open->eswitch->dpu->loop,
-				     open->eswitch->dpu->pool, callbacks, ret, err);
+	int rc = port_representor_open(&options, info.name[0] ? info.name : "trunk", open->eswitch->dpu->loop,
+				       open->eswitch->dpu->pool, callbacks, ret, err);
+
+	/* The region has pairs; the client looks at as many queues to it as it has asked for, and workers see nothing
+	 * of the port before it is published. */
+	if (rc == 0)
+		(*ret)->tx_queues = open->to_host_queues;
+	return rc;
 }
 
 static void refuse(struct open_port *open, enum eswitch_status status, const char *sentence)
@@ -118,7 +126,9 @@ void representor_open(struct client *client, const struct eswitch_message *reque
 	open->client = client;
 	open->number = number;
 	open->queue_pairs = RTE_MAX(request->open_port.to_host_queues, request->open_port.from_host_queues);
+	open->to_host_queues = request->open_port.to_host_queues;
 	open->slots = request->open_port.ring_slots;
+	open->offloads = request->open_port.offloads;
 	open->request = request->request;
 	attachment_init(&open->attachment, eswitch->vswitch, PATH_FIRST_REPRESENTOR + number,
 			to->object ? &to->object->base.uuid : &eswitch->object->base.uuid, &ops);
