@@ -95,8 +95,7 @@ static int read_arguments(const char *text, struct arguments *ret)
 
 	*ret = (struct arguments){ .queues = ESWITCH_MAX_QUEUES, .slots = DRIVER_SLOTS_DEFAULT };
 	if (!arguments) {
-		LOG_ERROR("%s: the arguments are socket=PATH,eswitch=NAME,port=NAME or trunk=1,queues=N,slots=N",
-			  text);
+		LOG_ERROR("%s: the arguments are socket=PATH,eswitch=NAME,port=NAME or trunk=1,queues=N,slots=N", text);
 		return -EINVAL;
 	}
 	if (read_text(arguments, ARGUMENT_SOCKET, ret->socket, sizeof(ret->socket)) == 0 &&
