@@ -117,9 +117,8 @@ struct port_vhost_options {
 	uint16_t queue_pairs;
 	uint16_t mtu;
 	struct mac_addr mac;
-	const char *inflight_path; /* as in vhost_user.h; NULL = memfd */
-	const char *state_path;    /* tmpfs file that lets packed rings survive our death (vhost_user.h); NULL = none */
-	uint32_t reconnect_ms;     /* client: time between attempts; 0 = 100 */
+	const char *state_path; /* tmpfs file that lets packed rings survive our death (vhost_user.h); NULL = none */
+	uint32_t reconnect_ms;  /* client: time between attempts; 0 = 100 */
 };
 struct port_tap_options {
 	const char *name;  /* interface name inside the namespace */

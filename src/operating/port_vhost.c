@@ -329,7 +329,6 @@ static int endpoint_open(struct vhost_port *vhost, const struct port_vhost_optio
 		.ctx = vhost,
 		.mtu = options->mtu,
 		.reconnect_ms = options->reconnect_ms,
-		.inflight_path = options->inflight_path,
 		.state_path = options->state_path,
 	};
 

@@ -72,8 +72,8 @@ static void rig_once(void)
 	share_memory();
 	input_require(dirty_log_open(rig.log_fd, 0, LOG_BYTES, &rig.guest->faulted, &rig.log, &why) == 0);
 	for (unsigned packed = 0; packed < 2; packed++)
-		input_require(inflight_region_create(NULL, 1, MAX_SIZE, packed, &rig.guest->faulted,
-						     &rig.inflight[packed], &why) == 0);
+		input_require(inflight_region_create(1, MAX_SIZE, packed, &rig.guest->faulted, &rig.inflight[packed],
+						     &why) == 0);
 	input_require(queue_records_open(NULL, 1, MAX_SIZE, &rig.records) == 0);
 }
 

@@ -6,6 +6,7 @@ import os
 import random
 import resource
 import socket
+import struct
 import sys
 import time
 
@@ -156,6 +157,27 @@ def web():
     assert link.makefile("rb").readline().startswith(b"HTTP/1.1 200")
 
 
+def front_end():
+    """The front end of a vNIC is given memory to keep: it can give it no other size, so it fills nothing."""
+    link = dial(f"{run_dir}/blue-web.sock")
+    say = lambda request, payload: link.sendall(struct.pack("<III", request, 1, len(payload)) + payload)
+    say(16, struct.pack("<Q", 1 << 12))  # SET_PROTOCOL_FEATURES: INFLIGHT_SHMFD
+    say(31, struct.pack("<QQHH", 0, 0, 2, 256))  # GET_INFLIGHT_FD
+    data, descriptors, _, _ = socket.recv_fds(link, 4096, 1)
+    assert struct.unpack_from("<I", data)[0] == 31 and len(descriptors) == 1, data
+    size = os.fstat(descriptors[0]).st_size
+    for change in (lambda: os.ftruncate(descriptors[0], 1 << 20), lambda: os.ftruncate(descriptors[0], 0),
+                   lambda: os.posix_fallocate(descriptors[0], 0, 1 << 20)):
+        try:
+            change()
+        except PermissionError:
+            continue
+        raise AssertionError("the in-flight region has another size")
+    assert os.fstat(descriptors[0]).st_size == size > 0
+    os.close(descriptors[0])
+    link.close()
+
+
 def honest():
     start = time.monotonic()
     assert "result" in call("dpu.version")
@@ -165,7 +187,7 @@ def honest():
 
 honest()
 before = resident_mb()
-for attack in (garbage, huge, mutated, half_closed, many, deaf, dribble, web):
+for attack in (garbage, huge, mutated, half_closed, many, deaf, dribble, web, front_end):
     attack()
     honest()
     print(f"{attack.__name__}: answered, {resident_mb()} MiB resident")

@@ -110,8 +110,8 @@ int vhost_get_inflight_fd(struct vhost_endpoint *endpoint, struct vhost_message 
 
 	if (r < 0)
 		return r;
-	r = inflight_region_create(endpoint->inflight_path, place->queues, place->queue_size, packed(endpoint),
-				   &endpoint->memory->faulted, &region, &why);
+	r = inflight_region_create(place->queues, place->queue_size, packed(endpoint), &endpoint->memory->faulted,
+				   &region, &why);
 	if (r < 0)
 		return vhost_refuse(endpoint, r, "%s", why);
 	place->size = region->bytes;

@@ -247,7 +247,6 @@ static void endpoint_destroy(struct vhost_endpoint *endpoint)
 	guest_memory_free(endpoint->memory);
 	queue_records_close(endpoint->records);
 	free(endpoint->socket_path);
-	free(endpoint->inflight_path);
 	free(endpoint);
 	if (freed)
 		freed(arg);
@@ -271,8 +270,7 @@ static int vrings_new(struct vhost_endpoint *endpoint)
 static int endpoint_init(struct vhost_endpoint *endpoint, const struct vhost_options *options)
 {
 	endpoint->socket_path = strdup(options->socket_path);
-	endpoint->inflight_path = options->inflight_path ? strdup(options->inflight_path) : NULL;
-	if (!endpoint->socket_path || (options->inflight_path && !endpoint->inflight_path))
+	if (!endpoint->socket_path)
 		return -ENOMEM;
 	int r = guest_memory_new(&endpoint->memory);
 	if (r == 0)

@@ -70,12 +70,11 @@ struct vhost_options {
 	enum vhost_role role;
 	const struct vhost_device_ops *ops; /* kept by reference */
 	void *ctx;
-	uint16_t mtu;              /* largest that NET_SET_MTU may ask for; the feature is offered when not 0 */
-	uint32_t reconnect_ms;     /* client: time between attempts; 0 = 100 */
-	const char *inflight_path; /* named tmpfs file for the in-flight region, so that it outlives us; NULL = memfd */
-	const char *state_path;    /* named tmpfs file for packed rings' positions (queue_record.h), so that they
-				      outlive us; NULL = they live as long as the endpoint. Its owner unlinks it when
-				      the device is deleted. */
+	uint16_t mtu;           /* largest that NET_SET_MTU may ask for; the feature is offered when not 0 */
+	uint32_t reconnect_ms;  /* client: time between attempts; 0 = 100 */
+	const char *state_path; /* named tmpfs file for packed rings' positions (queue_record.h), so that they
+				   outlive us; NULL = they live as long as the endpoint. Its owner unlinks it when
+				   the device is deleted. */
 };
 
 /* Starts listening or connecting. Fails with a precise error on a bad path or a socket in use. */

@@ -40,7 +40,7 @@ struct vhost_endpoint {
 	const struct vhost_device_ops *ops;
 	void *ctx;
 	enum vhost_role role;
-	char *socket_path, *inflight_path;
+	char *socket_path;
 	uint16_t mtu;
 	uint32_t reconnect_ms;
 

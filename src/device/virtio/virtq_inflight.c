@@ -17,31 +17,20 @@ static uint64_t queue_stride(uint16_t queue_size, bool packed)
 	return (bytes + 63) & ~UINT64_C(63);
 }
 
-static int region_file(const char *path)
-{
-	if (!path)
-		return memfd_create("inflight", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	/* Never truncate an older one: its holder may have it mapped. */
-	unlink(path);
-	return open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-}
-
-int inflight_region_create(const char *path, uint16_t queues, uint16_t queue_size, bool packed, _Atomic bool *faulted,
+int inflight_region_create(uint16_t queues, uint16_t queue_size, bool packed, _Atomic bool *faulted,
 			   struct inflight_region **ret, const char **ret_why)
 {
 	uint64_t bytes = queues * queue_stride(queue_size, packed);
-	int fd = region_file(path), r;
+	int fd = memfd_create("inflight", MFD_CLOEXEC | MFD_ALLOW_SEALING), r;
 
 	*ret_why = "the in-flight region cannot be made";
 	if (fd < 0)
 		return -errno;
-	if (ftruncate(fd, (off_t)bytes) < 0) {
+	/* The front end gets the descriptor: it shall neither take memory from under us nor fill the machine's. */
+	if (ftruncate(fd, (off_t)bytes) < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
 		r = -errno;
-	} else {
-		/* What we made ourselves need not be trusted to keep its size. */
-		fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW);
+	else
 		r = inflight_region_adopt(fd, 0, bytes, queues, queue_size, packed, faulted, ret, ret_why);
-	}
 	close(fd);
 	return r;
 }

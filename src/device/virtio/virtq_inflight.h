@@ -23,8 +23,8 @@ struct inflight_region {
 	bool packed;
 };
 
-/* A fresh one: a memfd, or a new file at path, which takes the place of an older one. */
-int inflight_region_create(const char *path, uint16_t queues, uint16_t queue_size, bool packed, _Atomic bool *faulted,
+/* A fresh one for the front end to keep: it has no name, and no other size than this. */
+int inflight_region_create(uint16_t queues, uint16_t queue_size, bool packed, _Atomic bool *faulted,
 			   struct inflight_region **ret, const char **ret_why);
 /* The one that the front end kept for us; fd stays the caller's. */
 int inflight_region_adopt(int fd, uint64_t offset, uint64_t bytes, uint16_t queues, uint16_t queue_size, bool packed,

@@ -113,26 +113,24 @@ const char *vnic_tap_name(const struct vnic *vnic)
 	return vnic->tap_name ? vnic->tap_name : "eth0";
 }
 
-/* Names of files that outlive us: by identity, so that nobody else ever finds them. */
-static const char *state_file(const struct control_vnic *vnic, const char *what, char *buf, size_t size)
+/* The file of packed rings' positions, which outlives us: by identity, so that nobody else ever finds it. */
+static const char *rings_file(const struct control_vnic *vnic, char *buf, size_t size)
 {
 	const char *folder = vnic->attachment.vswitch->dpu->state_dir;
 	char uuid[UUID_TEXT];
 
 	if (!folder)
 		return NULL;
-	snprintf(buf, size, "%s/vnic-%s.%s", folder, uuid_format(&vnic->uuid, uuid), what);
+	snprintf(buf, size, "%s/vnic-%s.rings", folder, uuid_format(&vnic->uuid, uuid));
 	return buf;
 }
 
-static void state_files_remove(const struct control_vnic *vnic)
+static void rings_file_remove(const struct control_vnic *vnic)
 {
-	static const char *const kinds[] = { "inflight", "rings" };
 	char path[PATH_BYTES];
 
-	for (unsigned i = 0; i < RTE_DIM(kinds); i++)
-		if (state_file(vnic, kinds[i], path, sizeof(path)))
-			unlink(path);
+	if (rings_file(vnic, path, sizeof(path)))
+		unlink(path);
 }
 
 static int open_vhost(struct control_vnic *vnic, const struct port_callbacks *callbacks, struct port **ret,
@@ -140,15 +138,14 @@ static int open_vhost(struct control_vnic *vnic, const struct port_callbacks *ca
 {
 	struct dpu *dpu = vnic->attachment.vswitch->dpu;
 	const struct vnic *object = vnic->object;
-	char socket[PATH_BYTES], inflight[PATH_BYTES], rings[PATH_BYTES];
+	char socket[PATH_BYTES], rings[PATH_BYTES];
 	struct port_vhost_options options = {
 		.socket_path = socket,
 		.server = object->backend == BACKEND_VHOST_USER_SERVER,
 		.queue_pairs = object->queues,
 		.mtu = object->mtu,
 		.mac = object->mac,
-		.inflight_path = state_file(vnic, "inflight", inflight, sizeof(inflight)),
-		.state_path = state_file(vnic, "rings", rings, sizeof(rings)),
+		.state_path = rings_file(vnic, rings, sizeof(rings)),
 	};
 
 	if (object->socket && object->socket[0] == '/')
@@ -404,7 +401,7 @@ static void vnic_closed(struct attachment *attachment)
 	struct control_vnic *vnic = (struct control_vnic *)attachment;
 
 	if (!attachment->vswitch->stopping)
-		state_files_remove(vnic);
+		rings_file_remove(vnic);
 	free(vnic->runtime);
 	free(vnic);
 }
