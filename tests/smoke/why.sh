@@ -50,6 +50,8 @@ says drop no-route "no subnet and no route of VPC blue/main covers 172.16.0.1" v
 says drop route-drop "route 10.66.0.0/16 covers 10.66.1.1 and says drop" vnic=blue/db dst=10.66.1.1
 says drop no-mapping "nobody has 10.0.0.77" vnic=blue/db dst=10.0.0.77
 says drop spoofed-address "source 10.0.0.99 is none of the addresses of vNIC blue/db" vnic=blue/db src=10.0.0.99 dst=10.0.0.5
+says drop dhcp-server "UDP from port 67 to 68 is a DHCP server's" vnic=blue/db dst=10.0.0.5 protocol=udp src_port=67 dst_port=68
+says drop dhcp-server "UDP from port 547 to 546 is a DHCP server's" vnic=blue/db dst=fd00::5 protocol=udp src_port=547 dst_port=546
 says forward none "behind VTEP 192.0.2.9" vnic=blue/db dst=10.0.0.9 protocol=udp dst_port=53
 says drop spoofed-tunnel "10.0.0.9 lives behind VTEP 192.0.2.9, the packet came from VTEP 192.0.2.8" vpc=blue/main vtep=192.0.2.8 src=10.0.0.9 dst=10.0.0.6
 says forward none "goes to vNIC blue/db" vpc=blue/main vtep=192.0.2.9 src=10.0.0.9 dst=10.0.0.6

@@ -29,6 +29,8 @@
 	  "The inner source address does not live behind the sending tunnel endpoint.")                                \
 	X(BAD_SOURCE, "bad-source",                                                                                    \
 	  "Multicast, loopback or unspecified source address, or a link-local one beyond its subnet.")                 \
+	X(DHCP_SERVER, "dhcp-server",                                                                                  \
+	  "A guest's DHCP answer, from a server's port to a client's: only the DPU serves DHCP.")                      \
 	X(MULTICAST, "multicast", "Multicast or broadcast that no first-hop service answers.")                         \
 	X(NOT_FOR_US, "not-for-us", "Underlay frame to a MAC or address that is not ours.")                            \
 	X(UNKNOWN_VNI, "unknown-vni", "No VPC has this VNI and encapsulation.")                                        \

@@ -241,6 +241,28 @@ static void spoofed_sources(void **unused)
 	world_quiet();
 }
 
+/* A guest gives its neighbours no addresses, unless it may say anything. */
+static void dhcp_servers(void **unused)
+{
+	struct frame_spec v4 = { .src = "10.0.0.11", .dst = "10.0.0.12", .src_port = 67, .dst_port = 68 };
+	struct frame_spec v6 = { .src = "fd00:a::11", .dst = "fd00:a::12", .src_port = 547, .dst_port = 546 };
+	world_send(1, &v4);
+	world_dropped(DROP_DHCP_SERVER);
+	world_send(1, &v6);
+	world_dropped(DROP_DHCP_SERVER);
+	/* The other family's ports are nothing but ports. */
+	v4.src_port = 547, v4.dst_port = 546;
+	world_send(1, &v4);
+	world_received(2);
+	v4.src_port = 67, v4.dst_port = 68;
+	world.vnic[1]->port_security = false;
+	world_send(1, &v4);
+	world_received(2);
+	world_send(1, &v6);
+	world_received(2);
+	world_quiet();
+}
+
 static void bad_sources(void **unused)
 {
 	static const char *const bad[] = { "0.0.0.0", "127.0.0.1", "224.0.0.5", "255.255.255.255" };
@@ -547,6 +569,7 @@ int main(void)
 		CASE(many_subnets),
 		CASE(tenants_with_equal_addresses),
 		CASE(spoofed_sources),
+		CASE(dhcp_servers),
 		CASE(bad_sources),
 		CASE(spoofed_tunnels),
 		CASE(no_way_back),

@@ -137,6 +137,14 @@ static bool is_bad_source(const struct ip_addr *address)
 
 /* ---- the sender ---- */
 
+/* From a server's port to a client's: RFC 2131 4.1, RFC 8415 7.2. */
+static bool is_dhcp_answer(const struct flow_key *key)
+{
+	bool v6 = flow_key_is_v6(key);
+	return key->proto == IPPROTO_UDP && key->src_port == RTE_BE16(v6 ? 547 : 67) &&
+	       key->dst_port == RTE_BE16(v6 ? 546 : 68);
+}
+
 static enum drop_reason check_vnic_source(const struct flow *flow, const struct rte_mbuf *frame)
 {
 	const struct dp_vnic *vnic = flow->sender;
@@ -157,6 +165,12 @@ static enum drop_reason check_vnic_source(const struct flow *flow, const struct 
 	bool own = vnic_owns(vnic, &flow->src);
 	STEP(verdict, DP_STEP_SPOOF, own, vnic->slot, "source %s is %s of vNIC %s", IP(&flow->src),
 	     own ? "an address" : "none of the addresses", vnic->name);
+	if (own && is_dhcp_answer(flow->key)) {
+		STEP(verdict, DP_STEP_SPOOF, false, vnic->slot,
+		     "UDP from port %u to %u is a DHCP server's, not vNIC %s's", rte_be_to_cpu_16(flow->key->src_port),
+		     rte_be_to_cpu_16(flow->key->dst_port), vnic->name);
+		return DROP_DHCP_SERVER;
+	}
 	return own ? DROP_NONE : DROP_SPOOFED_ADDRESS;
 }
 
