@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Text that grows. */
+/* Text that grows, and text that is cut. */
 #include "base/str.h"
 
 #include <stdint.h>
@@ -81,4 +81,36 @@ void text_free(struct text *text)
 {
 	free(text->data);
 	*text = (struct text){ 0 };
+}
+
+/* How many bytes the character has that begins with `lead`; 1 for what begins none. */
+static size_t utf8_length(uint8_t lead)
+{
+	return lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc0 ? 2 : 1;
+}
+
+void str_vformat(char *buf, size_t size, const char *fmt, va_list args)
+{
+	int length = vsnprintf(buf, size, fmt, args);
+	size_t end = size - 1, start = end;
+
+	if (length < 0)
+		end = start = 0;
+	else if ((size_t)length < size)
+		return;
+	/* Back to where the last character begins: if it is not all there, it goes. */
+	while (start > 0 && end - start < 4 && ((uint8_t)buf[--start] & 0xc0) == 0x80)
+		;
+	if (start < end && start + utf8_length((uint8_t)buf[start]) > end)
+		end = start;
+	buf[end] = 0;
+}
+
+void str_format(char *buf, size_t size, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	str_vformat(buf, size, fmt, args);
+	va_end(args);
 }

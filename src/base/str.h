@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Text that grows, and scope cleanup for the control path. */
+/* Text that grows, text that is cut, and scope cleanup for the control path. */
 #pragma once
 
 #include <stdarg.h>
@@ -23,6 +23,10 @@ void text_vprintf(struct text *text, const char *fmt, va_list args);
 /* The string, to be freed by the caller ("" when nothing was added); NULL when memory was short. text is empty then. */
 char *text_take(struct text *text);
 void text_free(struct text *text);
+
+/* snprintf() into size bytes (at least 1) that cuts what is too long between characters of UTF-8, not inside one. */
+void str_format(char *buf, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void str_vformat(char *buf, size_t size, const char *fmt, va_list args);
 
 /* Freed at the end of the scope: `CLEANUP(free_pointer) char *copy = strdup(x);` */
 #define CLEANUP(fn_) __attribute__((cleanup(fn_)))

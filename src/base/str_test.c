@@ -46,12 +46,28 @@ static void failure_sticks(void **state)
 	assert_false(text.failed);
 }
 
+/* Whatever the room, what is there is whole characters, as many as fit. */
+static void cuts_between_characters(void **state)
+{
+	static const char text[] = "a\xc3\xa4\xe2\x82\xac\xf0\x9f\x90\xa7z";             /* 1, 2, 3, 4 bytes and 1 */
+	static const size_t lengths[] = { 0, 0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10, 11, 11 }; /* by room */
+	char buf[16];
+
+	for (size_t room = 1; room < sizeof(lengths) / sizeof(lengths[0]); room++) {
+		memset(buf, 'x', sizeof(buf));
+		str_format(buf, room, "%s", text);
+		assert_int_equal(strlen(buf), lengths[room]);
+		assert_memory_equal(buf, text, lengths[room]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(grows),
 		cmocka_unit_test(empty_is_a_string),
 		cmocka_unit_test(failure_sticks),
+		cmocka_unit_test(cuts_between_characters),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -57,6 +57,10 @@ says drop spoofed-tunnel "10.0.0.9 lives behind VTEP 192.0.2.9, the packet came 
 says forward none "goes to vNIC blue/db" vpc=blue/main vtep=192.0.2.9 src=10.0.0.9 dst=10.0.0.6
 says drop ingress-denied "icmpv6 type 128 code 0" vnic=blue/db dst=fd00::5 protocol=icmpv6
 says answer service-handled "its first-hop service answers" vnic=blue/db dst=10.0.0.1 protocol=icmp
+# A name too long for its place is cut between characters, and no step is lost.
+long=x$(printf 'ä%.0s' {1..30})
+ok ctl vnic create "blue/$long" subnet=front addresses=10.0.0.50
+same "steps of a long name" "$(ctl -o json why "vnic=blue/$long" dst=10.0.0.6 | json "' '.join(s['decision'] for s in d['steps'])")" "input source route destination egress ingress output"
 has 1 "must be given" ctl why vnic=blue/db
 has 1 "there is no vnic" ctl why vnic=blue/nobody dst=10.0.0.5
 

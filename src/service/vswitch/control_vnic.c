@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/str.h"
 #include "service/vswitch/vswitch_priv.h"
 
 /* ---- what defaults cannot express ---- */
@@ -225,7 +226,7 @@ void vnic_publish(struct control_vnic *vnic)
 					     .representor = vnic->attachment.representor,
 					     .mac = object->mac };
 	record->slot = object->base.slot;
-	snprintf(record->name, sizeof(record->name), "%s/%s", object->base.tenant->name, object->base.name);
+	str_format(record->name, sizeof(record->name), "%s/%s", object->base.tenant->name, object->base.name);
 	record->vpc = subnet ? vnic->vpc->record : NULL;
 	record->subnet = subnet ? subnet->record : NULL;
 	record->tenant = atomic_load(&vswitch->dp.tenants[object->base.tenant->slot]);

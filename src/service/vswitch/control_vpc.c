@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/str.h"
 #include "service/vswitch/vswitch_priv.h"
 
 struct control_vpc *control_vpc_of(const struct ref *vpc)
@@ -101,7 +102,7 @@ static void record_publish(struct control_vpc *vpc)
 	record->path.slot = object->base.slot;
 	record->path.vni = object->vni;
 	record->path.tunnel = vpc_tunnel_kind(object);
-	snprintf(record->name, sizeof(record->name), "%s/%s", object->base.tenant->name, object->base.name);
+	str_format(record->name, sizeof(record->name), "%s/%s", object->base.tenant->name, object->base.name);
 	record->router_mac = vpc_router_mac(object);
 	record->validate_vtep = object->validate_vtep;
 	record->endpoints = vpc->endpoints;

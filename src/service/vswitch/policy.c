@@ -5,6 +5,7 @@
 
 #include <netinet/in.h>
 #include <stdio.h>
+#include "base/str.h"
 
 enum { ETHER_BYTES = 14 };
 
@@ -42,7 +43,7 @@ step(struct dp_verdict *verdict, enum dp_step_kind kind, bool passed, uint32_t s
 	*at = (struct dp_step){ .kind = (uint8_t)kind, .passed = passed, .slot = slot };
 	va_list args;
 	va_start(args, format);
-	vsnprintf(at->text, sizeof(at->text), format, args);
+	str_vformat(at->text, sizeof(at->text), format, args);
 	va_end(args);
 }
 
@@ -53,21 +54,21 @@ step(struct dp_verdict *verdict, enum dp_step_kind kind, bool passed, uint32_t s
 			step(verdict, __VA_ARGS__);                                                                    \
 	} while (0)
 
-struct text {
+struct words {
 	char bytes[64];
 };
 
-static const char *ip_text(const struct ip_addr *address, struct text *buf)
+static const char *ip_text(const struct ip_addr *address, struct words *buf)
 {
 	return address->family ? ip_format(address, buf->bytes) : "an unknown address";
 }
-#define IP(address) ip_text(address, &(struct text){ 0 })
+#define IP(address) ip_text(address, &(struct words){ 0 })
 
-static const char *mac_text(const struct mac_addr *mac, struct text *buf)
+static const char *mac_text(const struct mac_addr *mac, struct words *buf)
 {
 	return mac_format(mac, buf->bytes);
 }
-#define MAC(mac) mac_text(mac, &(struct text){ 0 })
+#define MAC(mac) mac_text(mac, &(struct words){ 0 })
 
 void key_addresses(const struct flow_key *key, struct ip_addr *ret_src, struct ip_addr *ret_dst)
 {
@@ -359,7 +360,7 @@ static void explain_way(const struct flow *flow, const struct ip_addr *dst, cons
 /* ---- security groups ---- */
 
 /* What rules look at: "tcp port 80", "icmp type 8 code 0". */
-static const char *service_text(const struct flow_key *key, struct text *buf)
+static const char *service_text(const struct flow_key *key, struct words *buf)
 {
 	unsigned port = rte_be_to_cpu_16(key->dst_port);
 	switch (key->proto) {
@@ -403,7 +404,7 @@ static bool groups_allow(const struct flow *flow, const struct dp_vnic *vnic, bo
 		     *ret_rule, vnic->name);
 	else
 		STEP(verdict, kind, false, 0, "no %s rule of the security groups of vNIC %s allows %s %s %s", way,
-		     vnic->name, service_text(flow->key, &(struct text){ 0 }), egress ? "to" : "from", IP(remote));
+		     vnic->name, service_text(flow->key, &(struct words){ 0 }), egress ? "to" : "from", IP(remote));
 	return *ret_rule != 0;
 }
 
