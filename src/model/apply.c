@@ -38,18 +38,40 @@ static int member_undo(const struct member *member, struct dpu_error *err)
 	return state->class->apply(state->ctx, member->new, member->old, err);
 }
 
-void model_commit_hooks(struct model *model)
+typedef void hook_fn(void *ctx);
+
+static hook_fn *commit_hook(const struct object_class *class)
+{
+	return class->commit;
+}
+
+static hook_fn *forget_hook(const struct object_class *class)
+{
+	return class->forget;
+}
+
+static void run_hooks(struct model *model, hook_fn *(*hook_of)(const struct object_class *class))
 {
 	for (unsigned i = 0; i < model->class_count; i++) {
 		const struct class_state *state = model->classes[i];
-		bool called = !state->class->commit;
+		hook_fn *hook = hook_of(state->class);
+		bool called = !hook;
 		/* Classes of one service share the hook: it runs once. */
 		for (unsigned j = 0; j < i && !called; j++)
-			called = model->classes[j]->class->commit == state->class->commit &&
-				 model->classes[j]->ctx == state->ctx;
+			called = hook_of(model->classes[j]->class) == hook && model->classes[j]->ctx == state->ctx;
 		if (!called)
-			state->class->commit(state->ctx);
+			hook(state->ctx);
 	}
+}
+
+void model_commit_hooks(struct model *model)
+{
+	run_hooks(model, commit_hook);
+}
+
+void model_forget_hooks(struct model *model)
+{
+	run_hooks(model, forget_hook);
 }
 
 /* Undoes the first count members. Classes see the view that is to be in force again. What cannot be undone is said in

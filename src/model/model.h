@@ -100,6 +100,9 @@ struct object_class {
 	void (*remove)(void *ctx, struct object *object);
 	/* Called once after a whole transaction was applied or undone, for classes that batch their work. */
 	void (*commit)(void *ctx);
+	/* Called once when a transaction that was to be validated came to nothing, being refused or only tried: forget
+	 * what validate() has noted. May be NULL. */
+	void (*forget)(void *ctx);
 	/* Fill read-only fields (FIELD_F_READ_ONLY) into *copy, a shallow copy of object. Strings and lists put there
 	 * must come from malloc; the model frees them. */
 	void (*observe)(void *ctx, const struct object *object, struct object *copy);

@@ -236,6 +236,7 @@ int stage_apply(struct stage *stage, struct dpu_error *err);
 /* Reverts the view and undoes all, after stage_apply(). What cannot be undone is added to err. */
 void stage_undo(struct stage *stage, struct dpu_error *err);
 void model_commit_hooks(struct model *model);
+void model_forget_hooks(struct model *model);
 
 /* txn.c */
 struct change *txn_append(struct txn *txn); /* a zeroed one */

@@ -214,6 +214,7 @@ void stage_cancel(struct stage *stage)
 	struct member *member;
 
 	stage_revert(stage);
+	model_forget_hooks(stage->model);
 	while ((member = TAILQ_FIRST(&stage->members))) {
 		struct node *node = member->node;
 		const struct class_state *state = node->class;

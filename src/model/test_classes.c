@@ -132,6 +132,11 @@ static void service_commit(void *ctx)
 	service->undoing = false;
 }
 
+static void service_forget(void *ctx)
+{
+	((struct test_service *)ctx)->forgets++;
+}
+
 /* ---- functions of single classes ---- */
 
 static int vnic_complete(void *ctx, const struct object *old, struct object *new, struct dpu_error *err)
@@ -246,7 +251,7 @@ static const struct action vnic_actions[] = {
 
 /* ---- tables ---- */
 
-#define SERVICE .apply = service_apply, .remove = service_remove, .commit = service_commit
+#define SERVICE .apply = service_apply, .remove = service_remove, .commit = service_commit, .forget = service_forget
 
 static const struct field tenant_fields[] = {
 	FIELD(struct test_tenant, max_objects, .doc = "How many objects it may own, 0 for any number."),

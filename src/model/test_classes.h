@@ -75,7 +75,7 @@ struct test_service {
 		const struct object *version;
 	} in_force[TEST_IN_FORCE_MAX];
 	size_t count;
-	unsigned applies, removes, commits, validates;
+	unsigned applies, removes, commits, forgets, validates;
 	int fail_remaining; /* counts down the calls of apply(); the one that reaches 0 fails */
 	int fail_again;     /* the same, for calls that undo */
 	bool undoing;       /* since a failure: in reverse order, references may be ahead of their targets */

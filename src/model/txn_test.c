@@ -529,7 +529,7 @@ static void singletons(void **state)
 static void dry_run(void **state)
 {
 	json_t *before = test_dump(model), *after, *diff = NULL;
-	unsigned applies = service.applies;
+	unsigned applies = service.applies, forgets = service.forgets;
 	struct dpu_error err = { 0 };
 	struct txn *txn;
 
@@ -540,6 +540,7 @@ static void dry_run(void **state)
 	test_add(txn, CHANGE_DELETE, "group", "blue/g1", NULL);
 	assert_int_equal(txn_check(txn, &diff, &err), 0);
 	assert_int_equal(service.applies, applies);
+	assert_int_equal(service.forgets, forgets + 1);
 	after = test_dump(model);
 	assert_true(json_equal(before, after));
 	json_decref(after);
@@ -563,6 +564,7 @@ static void dry_run(void **state)
 
 	/* The same transaction can be committed afterwards. */
 	assert_int_equal(test_commit(txn, &err, NULL), 0);
+	assert_int_equal(service.forgets, forgets + 1);
 	assert_non_null(vnic("www"));
 	json_decref(before);
 	assert_int_equal(test_change(model, CHANGE_UPDATE, "vnic", "blue/www", "{'password': ''}", &err), 0);

@@ -47,5 +47,5 @@ const struct object *claims_conflict(struct claims *claims, const struct model *
 /* In apply() and remove(). Dropping what another object holds by now does nothing. */
 void claims_hold(struct claims *claims, const struct object *object);
 void claims_drop(struct claims *claims, const struct object *object);
-/* A transaction is over: forgets its notes. */
+/* A transaction is over, done or not: forgets its notes. */
 void claims_settle(struct claims *claims);

@@ -58,4 +58,5 @@ const struct object_class mapping_class = {
 	.apply = control_mapping_apply,
 	.remove = control_mapping_remove,
 	.commit = control_commit,
+	.forget = control_forget,
 };

@@ -55,5 +55,6 @@ const struct object_class port_class = {
 	.apply = control_port_apply,
 	.remove = control_port_remove,
 	.commit = control_commit,
+	.forget = control_forget,
 	.observe = control_port_observe,
 };

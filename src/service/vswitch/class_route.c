@@ -63,4 +63,5 @@ const struct object_class route_class = {
 	.apply = control_route_apply,
 	.remove = control_route_remove,
 	.commit = control_commit,
+	.forget = control_forget,
 };

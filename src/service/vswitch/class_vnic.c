@@ -218,5 +218,6 @@ const struct object_class vnic_class = {
 	.apply = control_vnic_apply,
 	.remove = control_vnic_remove,
 	.commit = control_commit,
+	.forget = control_forget,
 	.observe = control_vnic_observe,
 };

@@ -67,5 +67,6 @@ const struct object_class vpc_class = {
 	.apply = control_vpc_apply,
 	.remove = control_vpc_remove,
 	.commit = control_commit,
+	.forget = control_forget,
 	.observe = control_vpc_observe,
 };

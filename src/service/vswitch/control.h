@@ -66,3 +66,4 @@ void control_rule_remove(void *ctx, struct object *object);
 
 /* After a transaction: publishes what apply and remove have marked. */
 void control_commit(void *ctx);
+void control_forget(void *ctx);

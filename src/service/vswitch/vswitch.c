@@ -78,6 +78,11 @@ void control_commit(void *ctx)
 	claims_settle(vswitch->claims);
 }
 
+void control_forget(void *ctx)
+{
+	claims_settle(((struct vswitch *)ctx)->claims);
+}
+
 static int vswitch_init(struct dpu *dpu, void **ret_state, struct dpu_error *err)
 {
 	struct vswitch *vswitch = control_alloc(sizeof(*vswitch));
