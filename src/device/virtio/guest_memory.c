@@ -33,7 +33,7 @@ void guest_memory_free(struct guest_memory *memory)
 
 static int range_check(const struct guest_memory *memory, const struct guest_range *range, const char **ret_why)
 {
-	uint64_t end;
+	uint64_t end, total = 0;
 
 	*ret_why = "a memory region wraps around";
 	if (__builtin_add_overflow(range->gpa, range->size, &end) ||
@@ -46,8 +46,10 @@ static int range_check(const struct guest_memory *memory, const struct guest_ran
 			return -EEXIST;
 		if (range->user < other->user + other->size && other->user < range->user + range->size)
 			return -EEXIST;
+		total += other->size;
 	}
-	return 0;
+	*ret_why = "a guest has at most 1 TiB of memory";
+	return range->size > GUEST_MEMORY_MAX_BYTES - total ? -ENOSPC : 0;
 }
 
 int guest_memory_add(struct guest_memory *memory, const struct guest_range *range, int fd, const char **ret_why)

@@ -12,6 +12,7 @@
 #include "device/virtio/shared_mapping.h"
 
 enum { GUEST_MEMORY_MAX_REGIONS = 128 };
+#define GUEST_MEMORY_MAX_BYTES (UINT64_C(1) << 40) /* of all regions: our address space is not one guest's */
 
 /* As the front end describes a region. */
 struct guest_range {
@@ -35,7 +36,7 @@ struct guest_memory {
 int guest_memory_new(struct guest_memory **ret);
 void guest_memory_free(struct guest_memory *memory);
 /* Maps a region; fd stays the caller's. Fails with -EINVAL (empty, wraps around, larger than its file), -EEXIST
- * (overlaps another), -ENOSPC (too many) or what the kernel says; *ret_why is then a sentence. */
+ * (overlaps another), -ENOSPC (too many or too much) or what the kernel says; *ret_why is then a sentence. */
 int guest_memory_add(struct guest_memory *memory, const struct guest_range *range, int fd, const char **ret_why);
 /* The region must match in gpa, user and size; -ENOENT otherwise. */
 int guest_memory_remove(struct guest_memory *memory, const struct guest_range *range);

@@ -210,6 +210,28 @@ static void test_truncated_memory(void **state)
 	}
 }
 
+/* Sparse files make memory out of nothing: what is mapped has an end, and what is removed makes room again. */
+static void test_bytes_run_out(void **state)
+{
+	const uint64_t half = GUEST_MEMORY_MAX_BYTES / 2;
+	struct guest_range ranges[] = { { 0, half, 0, 0 }, { half, half, half, 0 }, { 2 * half, 4096, 2 * half, 0 } };
+	struct guest_range all = { 0, GUEST_MEMORY_MAX_BYTES + 4096, 0, 0 };
+	struct guest_memory *memory;
+	const char *why = "";
+	int fd = memory_file(GUEST_MEMORY_MAX_BYTES + 4096);
+
+	assert_int_equal(guest_memory_new(&memory), 0);
+	assert_int_equal(guest_memory_add(memory, &all, fd, &why), -ENOSPC);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(guest_memory_add(memory, &ranges[i], fd, &why), 0);
+	assert_int_equal(guest_memory_add(memory, &ranges[2], fd, &why), -ENOSPC);
+	assert_string_equal(why, "a guest has at most 1 TiB of memory");
+	assert_int_equal(guest_memory_remove(memory, &ranges[0]), 0);
+	assert_int_equal(guest_memory_add(memory, &ranges[2], fd, &why), 0);
+	guest_memory_free(memory);
+	close(fd);
+}
+
 /* Many watches come and go, and a fault is found among them. */
 static void test_many_watches(void **state)
 {
@@ -297,9 +319,10 @@ int main(int argc, char **argv)
 		}
 	}
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_translation),      cmocka_unit_test(test_slots_run_out),
-		cmocka_unit_test(test_log_marks),        cmocka_unit_test(test_migration),
-		cmocka_unit_test(test_truncated_memory), cmocka_unit_test(test_many_watches),
+		cmocka_unit_test(test_bytes_run_out), cmocka_unit_test(test_translation),
+		cmocka_unit_test(test_slots_run_out), cmocka_unit_test(test_log_marks),
+		cmocka_unit_test(test_migration),     cmocka_unit_test(test_truncated_memory),
+		cmocka_unit_test(test_many_watches),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
