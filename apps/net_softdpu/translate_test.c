@@ -154,13 +154,14 @@ static void ipv6_and_icmp6(void **state)
 		.has_frag_ext = 1,
 	};
 	const struct rte_flow_item_icmp6 echo = { .type = 128 }, echo_mask = { .type = 0xff, .code = 0xff };
-	struct rte_flow_action_set_ipv6 address = { { 0xfd, 1 } };
+	struct rte_flow_action_set_ipv6 address = { 0 };
 	const struct rte_flow_item pattern[] = { ITEM(ETH, &eth_v6, &eth_type), ITEM(IPV6, &spec, &mask),
 						 ITEM(ICMP6, &echo, &echo_mask), ITEM_END };
 	const struct rte_flow_action actions[] = { ACTION(SET_IPV6_SRC, &address), ACTION(PORT_ID, &to_1), ACTION_END };
 	struct eswitch_rule rule;
 
 	memset(&mask.hdr.dst_addr, 0xff, 8);
+	memcpy(&address.ipv6_addr, "\xfd\x01", 2);
 	assert_int_equal(translate(&transfer, pattern, actions, &rule), 0);
 	assert_int_equal(rule.match.ip_tos, 0x2e);
 	assert_int_equal(rule.mask.ip_tos, 0xff);
@@ -403,7 +404,7 @@ static void refused_actions(void **state)
 	const struct rte_flow_action_port_id nowhere = { .id = 9 }, far = { .id = 65540 };
 	const struct rte_flow_action_mark mark = { 1 };
 	const struct rte_flow_action_rss one_queue = { .queue_num = 1 };
-	const struct rte_flow_action_set_ipv6 v6 = { { 0 } };
+	const struct rte_flow_action_set_ipv6 v6 = { 0 };
 	const struct rte_flow_action_of_set_vlan_vid vid = { RTE_BE16(5) }, big_vid = { RTE_BE16(4096) };
 	const struct rte_flow_action_of_push_vlan odd_tpid = { RTE_BE16(0x0800) }, push = { RTE_BE16(0x8100) };
 	const struct rte_flow_action_set_dscp dscp = { 64 };
