@@ -93,8 +93,8 @@ static int dev_start(struct rte_eth_dev *dev)
 				 ? ESWITCH_PACKET_CSUM | ESWITCH_PACKET_TSO4 | ESWITCH_PACKET_TSO6
 				 : 0;
 	char sentence[LINK_SENTENCE_BYTES] = "";
-	int status = link_open_port(port->hub->link, port->representor, RTE_MAX(pairs, 1u), port->slots, takes,
-				    &port->open, sentence);
+	int status = link_open_port(port->hub->link, port->representor, RTE_MAX(pairs, 1u),
+				    RTE_MAX(dev->data->nb_rx_queues, 1u), port->slots, takes, &port->open, sentence);
 
 	if (status < 0) {
 		LOG(ERR, "%s", sentence);

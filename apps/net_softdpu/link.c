@@ -366,12 +366,12 @@ const struct link_region *link_region(const struct link *link)
 
 /* ---- ports ---- */
 
-int link_open_port(struct link *link, const char *representor, unsigned queue_pairs, uint32_t slots, uint64_t offloads,
-		   struct link_port *ret, char sentence[LINK_SENTENCE_BYTES])
+int link_open_port(struct link *link, const char *representor, unsigned queue_pairs, unsigned to_host, uint32_t slots,
+		   uint64_t offloads, struct link_port *ret, char sentence[LINK_SENTENCE_BYTES])
 {
 	struct eswitch_message message = {
 		.type = ESWITCH_OPEN_PORT,
-		.open_port = { .to_host_queues = (uint16_t)queue_pairs,
+		.open_port = { .to_host_queues = (uint16_t)to_host,
 			       .from_host_queues = (uint16_t)queue_pairs,
 			       .ring_slots = slots,
 			       .offloads = offloads },
@@ -379,7 +379,7 @@ int link_open_port(struct link *link, const char *representor, unsigned queue_pa
 	int fds[MAX_FDS], status;
 	unsigned count = 0;
 
-	if (queue_pairs == 0 || queue_pairs > ESWITCH_MAX_QUEUES)
+	if (to_host == 0 || to_host > queue_pairs || queue_pairs > ESWITCH_MAX_QUEUES)
 		return say(sentence, -EINVAL, "a port has 1 to 16 queues", "");
 	if (strlen(representor) >= sizeof(message.open_port.name))
 		return say(sentence, -ENAMETOOLONG, "the name of a representor has 255 bytes at most", "");

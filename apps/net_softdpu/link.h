@@ -61,7 +61,7 @@ const struct link_region *link_region(const struct link *link);
 
 /* representor "" = the trunk; offloads: enum eswitch_packet_flags that we take. As link_get(), and -ENOTCONN while dpud
  * is away. */
-int link_open_port(struct link *link, const char *representor, unsigned queue_pairs, uint32_t slots, uint64_t offloads,
-		   struct link_port *ret, char sentence[LINK_SENTENCE_BYTES]);
+int link_open_port(struct link *link, const char *representor, unsigned queue_pairs, unsigned to_host, uint32_t slots,
+		   uint64_t offloads, struct link_port *ret, char sentence[LINK_SENTENCE_BYTES]);
 /* Unmaps, and tells dpud if it is the one that opened it. */
 void link_close_port(struct link *link, struct link_port *port);

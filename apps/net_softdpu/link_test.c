@@ -263,7 +263,7 @@ static void ports_and_events(void **state)
 	struct link_port port;
 
 	link_listen(link, &heard.listener);
-	assert_int_equal(link_open_port(link, "web", 2, SLOTS, 0, &port, sentence), 0);
+	assert_int_equal(link_open_port(link, "web", 2, 2, SLOTS, 0, &port, sentence), 0);
 	assert_string_equal(port.info.name, "web");
 	assert_int_equal(port.info.number, 7);
 	assert_int_equal(port.queue_pairs, 2);
@@ -293,7 +293,7 @@ static void loss_and_return(void **state)
 
 	link_listen(link, &heard.listener);
 	atomic_store(&old->counters[3].packets, 4711);
-	assert_int_equal(link_open_port(link, "web", 1, SLOTS, 0, &port, sentence), 0);
+	assert_int_equal(link_open_port(link, "web", 1, 1, SLOTS, 0, &port, sentence), 0);
 	for (unsigned round = 1; round <= 5; round++) {
 		assert_true(link_is_up(link));
 		old = link_region(link);
@@ -305,7 +305,7 @@ static void loss_and_return(void **state)
 		assert_int_equal(old->counters[3].packets, round == 1 ? 4711 : 0);
 		assert_int_equal(link_region(link)->counters[3].packets, 0);
 	}
-	assert_int_equal(link_open_port(link, "web", 1, SLOTS, 0, &again, sentence), 0);
+	assert_int_equal(link_open_port(link, "web", 1, 1, SLOTS, 0, &again, sentence), 0);
 	link_close_port(link, &port);
 	assert_int_equal(dpud.closed, 0);
 	link_close_port(link, &again);
@@ -323,13 +323,13 @@ static void away(void **state)
 
 	link_listen(link, &heard.listener);
 	atomic_store(&dpud.fault, FAULT_HANG_UP);
-	assert_int_equal(link_open_port(link, "web", 1, SLOTS, 0, &port, sentence), -ECONNRESET);
+	assert_int_equal(link_open_port(link, "web", 1, 1, SLOTS, 0, &port, sentence), -ECONNRESET);
 	WAIT_FOR(heard.lost == 1);
-	assert_int_equal(link_open_port(link, "web", 1, SLOTS, 0, &port, sentence), -ENOTCONN);
+	assert_int_equal(link_open_port(link, "web", 1, 1, SLOTS, 0, &port, sentence), -ENOTCONN);
 	assert_non_null(strstr(sentence, dpud.path));
 	atomic_store(&dpud.fault, FAULT_NONE);
 	WAIT_FOR(heard.back == 1);
-	assert_int_equal(link_open_port(link, "web", 1, SLOTS, 0, &port, sentence), 0);
+	assert_int_equal(link_open_port(link, "web", 1, 1, SLOTS, 0, &port, sentence), 0);
 	link_close_port(link, &port);
 	link_put(link);
 }
@@ -367,14 +367,14 @@ static void nonsense_about_ports(void **state)
 
 	for (unsigned i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
 		atomic_store(&dpud.fault, faults[i]);
-		assert_int_equal(link_open_port(link, "web", 1, SLOTS, 0, &port, sentence), -EPROTO);
+		assert_int_equal(link_open_port(link, "web", 1, 1, SLOTS, 0, &port, sentence), -EPROTO);
 		assert_true(link_is_up(link));
 	}
 	atomic_store(&dpud.fault, FAULT_NONE);
 	memset(name, 'x', sizeof(name));
 	name[sizeof(name) - 1] = '\0';
-	assert_int_equal(link_open_port(link, name, 1, SLOTS, 0, &port, sentence), -ENAMETOOLONG);
-	assert_int_equal(link_open_port(link, "web", 17, SLOTS, 0, &port, sentence), -EINVAL);
+	assert_int_equal(link_open_port(link, name, 1, 1, SLOTS, 0, &port, sentence), -ENAMETOOLONG);
+	assert_int_equal(link_open_port(link, "web", 17, 17, SLOTS, 0, &port, sentence), -EINVAL);
 	link_put(link);
 }
 

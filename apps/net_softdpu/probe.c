@@ -127,7 +127,7 @@ static int look_at(struct driver_port *port, struct rte_ether_addr *ret_mac)
 {
 	char sentence[LINK_SENTENCE_BYTES] = "";
 	struct link_port open;
-	int status = link_open_port(port->hub->link, port->representor, 1, 64, 0, &open, sentence);
+	int status = link_open_port(port->hub->link, port->representor, 1, 1, 64, 0, &open, sentence);
 
 	if (status < 0) {
 		LOG_ERROR("representor %s: %s", port->representor[0] ? port->representor : "(the trunk)", sentence);
