@@ -278,7 +278,7 @@ static void encapsulation(void **state)
 			 .dst_addr = RTE_BE32(0xc0000202) },
 	};
 	const struct rte_flow_item_udp udp = { .hdr.dst_port = RTE_BE16(4789) };
-	const struct rte_flow_item_vxlan vxlan = { .hdr = { RTE_BE32(0x08000000), RTE_BE32(4711 << 8) } };
+	struct rte_flow_item_vxlan vxlan = { 0 };
 	struct rte_flow_item headers[] = { ITEM(ETH, &eth, NULL), ITEM(IPV4, &ip, NULL), ITEM(UDP, &udp, NULL),
 					   ITEM(VXLAN, &vxlan, NULL), ITEM_END };
 	const struct rte_flow_action_vxlan_encap to_vxlan = { headers };
@@ -290,6 +290,8 @@ static void encapsulation(void **state)
 	const struct rte_flow_action raw[] = { ACTION(RAW_ENCAP, &to_geneve), ACTION(PORT_ID, &to_2), ACTION_END };
 	struct eswitch_rule rule;
 
+	vxlan.hdr.vx_flags = RTE_BE32(0x08000000);
+	vxlan.hdr.vx_vni = RTE_BE32(4711 << 8);
 	assert_int_equal(translate(&transfer, pattern, by_vxlan, &rule), 0);
 	assert_int_equal(rule.encap_bytes, 50);
 	assert_memory_equal(rule.encap, "\x02\0\0\0\0\x01\x02\0\0\0\0\x02\x08\0\x45", 15);
