@@ -367,6 +367,7 @@ static void refused_patterns(void **state)
 	const struct rte_flow_item_udp udp = { .hdr.dst_port = RTE_BE16(53) },
 				       udp_last = { .hdr.dst_port = RTE_BE16(99) };
 	const struct rte_flow_item_udp udp_length = { .hdr.dgram_len = UINT16_MAX };
+	const struct rte_flow_item_tcp tcp = { .hdr.sent_seq = RTE_BE32(1) };
 	const struct rte_flow_item_tcp tcp_sequence = { .hdr.sent_seq = UINT32_MAX };
 	const struct {
 		struct rte_flow_item pattern[5];
@@ -388,7 +389,7 @@ static void refused_patterns(void **state)
 		{ { ITEM(IPV4, NULL, NULL), RANGE(UDP, &udp, &udp_last, NULL), ITEM_END },
 		  RTE_FLOW_ERROR_TYPE_ITEM_LAST },
 		{ { ITEM(IPV4, NULL, NULL), ITEM(UDP, &udp, &udp_length), ITEM_END }, RTE_FLOW_ERROR_TYPE_ITEM_MASK },
-		{ { ITEM(IPV4, NULL, NULL), ITEM(TCP, &udp, &tcp_sequence), ITEM_END }, RTE_FLOW_ERROR_TYPE_ITEM_MASK },
+		{ { ITEM(IPV4, NULL, NULL), ITEM(TCP, &tcp, &tcp_sequence), ITEM_END }, RTE_FLOW_ERROR_TYPE_ITEM_MASK },
 		{ { ITEM(IPV4, NULL, NULL), ITEM(ICMP6, NULL, NULL), ITEM_END }, RTE_FLOW_ERROR_TYPE_ITEM },
 		{ { ITEM(IPV6, NULL, NULL), ITEM(ICMP, NULL, NULL), ITEM_END }, RTE_FLOW_ERROR_TYPE_ITEM },
 		{ { ITEM(IPV4, NULL, NULL), ITEM(IPV6_FRAG_EXT, NULL, NULL), ITEM_END }, RTE_FLOW_ERROR_TYPE_ITEM },

@@ -4,7 +4,7 @@
 
 #include <rte_cycles.h>
 #include <rte_pause.h>
-#include "device/virtio/event_signal.h"
+#include "base/event_signal.h"
 #include "operating/fence.h"
 
 /* What a store may wait on its way to memory, generously: 1 µs. */

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include "device/virtio/event_signal.h"
+#include "base/event_signal.h"
 #include "operating/memif_link.h"
 
 static int take_init(struct memif_link *link, const struct memif_init *init)
@@ -54,7 +54,7 @@ static int check_ring(struct memif_link *link, const struct memif_add_ring *mess
 	if (message->region >= link->region_count)
 		return memif_link_refuse(link, "a ring lies in region %u, which is not there", message->region);
 	bytes += sizeof(struct memif_desc) << message->log2_ring;
-	if (message->offset % sizeof(struct memif_desc) != 0 ||
+	if (message->offset % alignof(struct memif_shared_ring) != 0 ||
 	    message->offset + bytes > link->regions[message->region].bytes)
 		return memif_link_refuse(link, "a ring is not aligned, or ends outside its region");
 	if (!event_is_eventfd(fd))

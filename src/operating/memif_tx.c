@@ -3,7 +3,7 @@
 #include <rte_mempool.h>
 #include <rte_prefetch.h>
 #include "device/packet/multiversion.h"
-#include "device/virtio/event_signal.h"
+#include "base/event_signal.h"
 #include "operating/memif_ring.h"
 
 enum { AHEAD = 16, LINES_ASKED = 4, LINE = 64 };

@@ -9,7 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include "base/clock.h"
-#include "device/virtio/event_signal.h"
+#include "base/event_signal.h"
 #include "operating/memif_ring.h"
 #include "operating/memif_socket.h"
 #include "operating/port_kinds.h"

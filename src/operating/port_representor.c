@@ -9,7 +9,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#include "device/virtio/event_signal.h"
+#include "base/event_signal.h"
 #include "dpu/eswitch_ring.h"
 #include "operating/port_priv.h"
 #include "operating/vnet_header.h"

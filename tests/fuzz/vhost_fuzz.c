@@ -12,7 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include "base/loop.h"
-#include "device/virtio/event_signal.h"
+#include "base/event_signal.h"
 #include "device/virtio/vhost_protocol.h"
 #include "device/virtio/vhost_user.h"
 #include "input.h"

@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include "base/event_signal.h"
 
 enum {
 	RING_SLOTS = 256,
@@ -155,9 +156,7 @@ uint32_t flow_client_max_rules(const struct flow_client *client)
 
 void flow_client_wake(struct flow_client *client)
 {
-	uint64_t one = 1;
-
-	(void)!write(client->wake_fd, &one, sizeof(one));
+	event_signal(client->wake_fd);
 }
 
 void flow_client_close(struct flow_client *client)
@@ -338,8 +337,6 @@ int flow_client_arm(struct flow_client *client)
 
 void flow_client_disarm(struct flow_client *client)
 {
-	uint64_t ignored;
-
 	want(client, 0);
-	(void)!read(client->wake_fd, &ignored, sizeof(ignored));
+	event_clear(client->wake_fd);
 }

@@ -11,7 +11,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-#include "device/virtio/event_signal.h"
+#include "base/event_signal.h"
 #include "device/virtio/vhost_user_priv.h"
 
 enum { MESSAGES_PER_ROUND = 64, DEFAULT_RECONNECT_MS = 100 };

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-#include "device/virtio/event_signal.h"
+#include "base/event_signal.h"
 #include "device/virtio/vhost_user_priv.h"
 
 static struct vhost_vring *vring_of_state(struct vhost_endpoint *endpoint, const struct vhost_message *message)

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 #include <linux/virtio_config.h>
-#include "device/virtio/event_signal.h"
+#include "base/event_signal.h"
 
 int virtqueue_new(struct virtqueue **ret)
 {

@@ -12,6 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include "base/clock.h"
+#include "base/event_signal.h"
 #include "base/log.h"
 #include "service/eswitch/eswitch_priv.h"
 
@@ -73,7 +74,7 @@ static void look_drained(void *arg)
 
 	if (!flow_client_drained(client->flow)) {
 		/* The client, if it lives, can have taken the wake-up from under us. */
-		eventfd_write(flow_client_wake_fd(client->flow), 1);
+		event_signal(flow_client_wake_fd(client->flow));
 		loop_timer_rearm(client->timer, DRAIN_NS);
 		return;
 	}

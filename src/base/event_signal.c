@@ -2,7 +2,7 @@
 /* Signals by the kernel's own hand: a read of nothing from /dev/null, by asynchronous I/O, whose completion is reported
  * to the eventfd. The kernel adds to the counter as far as it goes and never waits. It costs about three writes (0.9 µs
  * against 0.3); a look at the counter or the flag before a write would leave a gap for the front end to step into. */
-#include "device/virtio/event_signal.h"
+#include "base/event_signal.h"
 
 #include <errno.h>
 #include <fcntl.h>
