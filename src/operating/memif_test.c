@@ -425,8 +425,14 @@ static void receives(void **state)
 struct sending {
 	struct port *port;
 	uint32_t length;
+	bool done;
 	struct port_tx_result result;
 };
+
+static void sent(void *arg)
+{
+	((struct sending *)arg)->done = true;
+}
 
 static void send_frame(void *arg, struct worker *worker)
 {
@@ -442,11 +448,9 @@ static void send_frame(void *arg, struct worker *worker)
 static struct port_tx_result send_one(struct bench *bench, uint32_t length)
 {
 	struct sending sending = { .port = bench->port, .length = length };
-	atomic_bool sent = false;
 
-	assert_int_equal(worker_call(workers_get(bench->rig.workers, 0), send_frame, &sending, NULL), 0);
-	workers_barrier(bench->rig.workers, set_flag, &sent);
-	WAIT_FOR(&bench->rig, atomic_load(&sent));
+	assert_int_equal(worker_call(workers_get(bench->rig.workers, 0), send_frame, &sending, sent), 0);
+	WAIT_FOR(&bench->rig, sending.done);
 	return sending.result;
 }
 
