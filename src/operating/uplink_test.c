@@ -204,8 +204,14 @@ struct sending {
 	struct port *port;
 	uint32_t length;
 	unsigned count;
+	bool done;
 	struct port_tx_result result;
 };
+
+static void sent(void *arg)
+{
+	((struct sending *)arg)->done = true;
+}
 
 static void send_frames(void *arg, struct worker *worker)
 {
@@ -258,11 +264,9 @@ static void memif_pair(void **state)
 		WAIT_FOR(&bench.rig, bench.wire.attached[0] == 1 && bench.wire.attached[1] == 1);
 		for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
 			struct sending sending = { .port = right, .length = lengths[i], .count = 10 };
-			atomic_bool sent = false;
-			assert_int_equal(worker_call(workers_get(bench.rig.workers, 0), send_frames, &sending, NULL),
+			assert_int_equal(worker_call(workers_get(bench.rig.workers, 0), send_frames, &sending, sent),
 					 0);
-			workers_barrier(bench.rig.workers, set_flag, &sent);
-			WAIT_FOR(&bench.rig, atomic_load(&sent));
+			WAIT_FOR(&bench.rig, sending.done);
 			expect_frames(&bench, lengths[i], 10);
 			assert_int_equal(sending.result.packets, 10);
 			assert_int_equal(sending.result.bytes, 10 * lengths[i]);
@@ -340,10 +344,8 @@ static void memif_mtu(void **state)
 	WAIT_FOR(&bench.rig, atomic_load(&left->up) && atomic_load(&right->up));
 	assert_non_null(strstr(bench.wire.notices, "memif-disconnected"));
 	struct sending sending = { .port = right, .length = 9014, .count = 10 };
-	atomic_bool sent = false;
-	assert_int_equal(worker_call(workers_get(bench.rig.workers, 0), send_frames, &sending, NULL), 0);
-	workers_barrier(bench.rig.workers, set_flag, &sent);
-	WAIT_FOR(&bench.rig, atomic_load(&sent));
+	assert_int_equal(worker_call(workers_get(bench.rig.workers, 0), send_frames, &sending, sent), 0);
+	WAIT_FOR(&bench.rig, sending.done);
 	expect_frames(&bench, 9014, 10);
 	bench_down(&bench);
 	assert_int_equal(rte_mempool_in_use_count(test_pool()), 0);
