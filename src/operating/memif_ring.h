@@ -136,7 +136,7 @@ static inline struct memif_desc *memif_ring_desc(const struct memif_ring *ring, 
 /* Where a slot's buffer is or probably is. */
 static inline uint8_t *memif_ring_guess(const struct memif_ring *ring, uint16_t slot)
 {
-	return ring->buffers + (slot & ring->mask) * ring->stride;
+	return (uint8_t *)((uintptr_t)ring->buffers + (uintptr_t)((slot & ring->mask) * ring->stride));
 }
 
 /* Where length bytes of the slot are; NULL when they are not in the other end's memory. */
@@ -156,10 +156,10 @@ static inline uint8_t *memif_ring_buffer(const struct memif_ring *ring, uint16_t
 /* Server: learns from two neighbouring descriptors where the buffers of the others are. */
 static inline void memif_ring_learn(struct memif_ring *ring, uint16_t slot, uint8_t *buffer, uint8_t *previous)
 {
-	if (!ring->regions || (slot & ring->mask) == 0 || !previous)
+	if (!ring->regions || (slot & ring->mask) == 0 || !previous || !buffer)
 		return;
 	ring->stride = buffer - previous;
-	ring->buffers = buffer - (slot & ring->mask) * ring->stride;
+	ring->buffers = (uint8_t *)((uintptr_t)buffer - (uintptr_t)((slot & ring->mask) * ring->stride));
 }
 
 /* Copies without reading or writing more than length bytes: the rest of a buffer is somebody else's. */

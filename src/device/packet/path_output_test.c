@@ -3,6 +3,7 @@
  */
 #include "device/packet/path_fixture.h"
 
+#include <stdlib.h>
 #include <netinet/in.h>
 #include "device/packet/packet_priv.h"
 #include "device/packet/segment.h"
