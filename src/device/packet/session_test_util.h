@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include <sys/mman.h>
 #include "device/packet/session.h"
 
 enum { TEST_SEED = 0x1234567 };
@@ -41,6 +42,19 @@ static inline struct flow_key test_key(uint32_t n, bool v6, uint8_t proto)
 	key.flags = v6 ? FLOW_KEY_F_V6 : 0;
 	key.proto = proto;
 	return key;
+}
+
+/* Emulators of Linux may take the advice and do nothing, where the kernel populates or refuses: it cannot write to this
+ * page. */
+static inline bool test_populate_works(void)
+{
+	void *page = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	bool taken = madvise(page, 4096, MADV_POPULATE_WRITE) == 0;
+
+	munmap(page, 4096);
+	if (taken)
+		printf("skipped: madvise(MADV_POPULATE_WRITE) does nothing here\n");
+	return !taken;
 }
 
 static inline void test_path(char *buf, size_t size, const char *name)
