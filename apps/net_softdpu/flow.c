@@ -111,12 +111,12 @@ static int flow_dump(struct rte_eth_dev *dev, struct rte_flow *flow, FILE *file,
 
 	if (!flow)
 		return rte_flow_error_set(error, ENOTSUP, RTE_FLOW_ERROR_TYPE_HANDLE, NULL,
-					  "single flows can be dumped; all of them: dpuctl eswitch flows");
+					  "single flows can be dumped; all of them: dpuctl offload flows");
 	enum rule_state state = rule_state(rules, (struct rule *)flow, &refusal);
 	rule_query(rules, (struct rule *)flow, false, &packets, &bytes);
 	fprintf(file, "%s, %lu packets, %lu bytes", states[state], (unsigned long)packets, (unsigned long)bytes);
 	if (state == RULE_REFUSED)
-		fprintf(file, ", reason %d: dpuctl eswitch refused says more", refusal);
+		fprintf(file, ", reason %d: dpuctl offload refused says more", refusal);
 	fprintf(file, "\n");
 	return 0;
 }

@@ -239,21 +239,23 @@ static inline struct eswitch_ring_frame eswitch_ring_measure(const struct eswitc
 	return frame;
 }
 
-/* A frame of several slots, or of one that is longer than an mbuf; false without buffers. The lengths are read a second
- * time: whatever they are by now, no more than a buffer is copied from each slot. */
+/* A frame of several slots, or of one that is longer than an mbuf, as it was measured; false without buffers, or when
+ * the lengths, which are read a second time, are not what they were. */
 static inline bool eswitch_ring_take_chain(struct eswitch_ring_end *end, struct rte_mempool *pool,
-					   struct rte_mbuf *head, uint32_t slots)
+					   struct rte_mbuf *head, const struct eswitch_ring_frame *frame)
 {
 	struct rte_mbuf *last = head;
+	uint32_t left = frame->bytes;
 
-	for (uint32_t i = 0; i < slots; i++) {
+	for (uint32_t i = 0; i < frame->slots; i++) {
 		const volatile struct eswitch_slot *slot = &end->slots[(end->own + i) & end->mask];
 		uint32_t length = slot->length;
-		if (!eswitch_ring_append(pool, head, &last, eswitch_ring_buffer(end, end->own + i),
-					 RTE_MIN(length, (uint32_t)ESWITCH_BUFFER_BYTES)))
+		if (length > left || length > ESWITCH_BUFFER_BYTES ||
+		    !eswitch_ring_append(pool, head, &last, eswitch_ring_buffer(end, end->own + i), length))
 			return false;
+		left -= length;
 	}
-	return head->pkt_len > 0;
+	return left == 0;
 }
 
 /* Takes the frame at own into m; false if it cannot be had, and m is the caller's still. */
@@ -277,7 +279,7 @@ static inline bool eswitch_ring_take_one(struct eswitch_ring_end *end, struct rt
 	} else {
 		struct eswitch_ring_frame frame = eswitch_ring_measure(end);
 		slots = frame.slots;
-		taken = !frame.bad && eswitch_ring_take_chain(end, pool, m, slots);
+		taken = !frame.bad && eswitch_ring_take_chain(end, pool, m, &frame);
 	}
 	end->faults += !taken;
 	end->own += slots;

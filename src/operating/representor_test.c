@@ -328,6 +328,36 @@ static void lying_slots(void **state)
 	client_down(&client);
 }
 
+/* Lengths that grow after they were looked at: no more is copied than was measured, and the frame is lost. */
+static void lengths_that_change(void **state)
+{
+	struct port_representor_options options = { .queue_pairs = 1, .slots = 1024, .mtu = 1500 };
+	struct rte_mbuf *m;
+	struct client client;
+
+	client_open(&client, &options);
+	struct eswitch_ring_end *from = &client.from_host[0], to = *from;
+	for (unsigned i = 0; i < 1024; i++)
+		from->slots[from->own++ & from->mask] = (struct eswitch_slot){
+			.length = 1,
+			.flags = i < 1023 ? ESWITCH_PACKET_NEXT : 0,
+		};
+	to.own = 0;
+	to.peer = 1024;
+	struct eswitch_ring_frame frame = eswitch_ring_measure(&to);
+	assert_int_equal(frame.slots, 1024);
+	assert_int_equal(frame.bytes, 1024);
+	assert_false(frame.bad);
+	for (unsigned i = 0; i < 1024; i++)
+		from->slots[i].length = ESWITCH_BUFFER_BYTES;
+	m = rte_pktmbuf_alloc(test_pool());
+	assert_non_null(m);
+	assert_false(eswitch_ring_take_chain(&to, test_pool(), m, &frame));
+	assert_in_range(m->pkt_len, 0, 1024);
+	rte_pktmbuf_free(m);
+	client_down(&client);
+}
+
 /* Chains without an end, and ones that are longer than a frame. */
 static void lying_chains(void **state)
 {
@@ -458,6 +488,7 @@ int main(void)
 		cmocka_unit_test(offloads_of_the_client),
 		cmocka_unit_test(lying_slots),
 		cmocka_unit_test(lying_chains),
+		cmocka_unit_test(lengths_that_change),
 		cmocka_unit_test(jumping_counters),
 		cmocka_unit_test(no_buffers),
 		cmocka_unit_test(sleep_and_wake),
