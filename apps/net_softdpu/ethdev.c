@@ -117,6 +117,8 @@ static int dev_stop(struct rte_eth_dev *dev)
 
 	port->started = false;
 	set_link(dev, false);
+	if (port->in_hub.number >= 0)
+		rules_suspend(port->hub->rules, (uint16_t)port->in_hub.number);
 	link_close_port(port->hub->link, &port->open);
 	return 0;
 }

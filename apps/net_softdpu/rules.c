@@ -21,6 +21,7 @@ struct rule {
 	LIST_ENTRY(rule) link;
 	_Atomic int64_t index; /* in the present region; NO_INDEX = not there */
 	uint32_t generation;
+	unsigned ring; /* that it was installed by: what is said of it later comes behind that */
 	/* What regions of the past, and former indices of this one, have counted; and what was told at the last reset.
 	 */
 	_Atomic uint64_t carried[2], base[2];
@@ -99,9 +100,9 @@ static void send_command(const struct link_region *region, unsigned number)
 	wake(region, ring);
 }
 
-static int send_install(struct rules *rules, const struct link_region *region, const struct rule *rule)
+static int send_install(struct rules *rules, const struct link_region *region, struct rule *rule)
 {
-	unsigned number = ring_of_thread(region);
+	unsigned number = rule->ring = ring_of_thread(region);
 
 	pthread_mutex_lock(&rules->producers[number]);
 	struct eswitch_command *command = next_command(region, number, FULL_TRIES);
@@ -123,7 +124,7 @@ static int send_install(struct rules *rules, const struct link_region *region, c
 
 static int send_destroy(struct rules *rules, const struct link_region *region, const struct rule *rule, unsigned tries)
 {
-	unsigned number = ring_of_thread(region);
+	unsigned number = rule->ring;
 
 	pthread_mutex_lock(&rules->producers[number]);
 	struct eswitch_command *command = next_command(region, number, tries);
@@ -302,6 +303,24 @@ static int install(struct rules *rules, const struct link_region *region, struct
 	return status;
 }
 
+void rules_suspend(struct rules *rules, uint16_t in_port)
+{
+	struct rule *rule;
+
+	pthread_mutex_lock(&rules->lock);
+	LIST_FOREACH(rule, &rules->all, link)
+	{
+		if (rules->away || rule->match.in_port != in_port || rule->index == NO_INDEX)
+			continue;
+		if (send_destroy(rules, rules->region, rule, FULL_TRIES) < 0)
+			break;
+		move_begin(rules);
+		leave_index(rules, rules->region, rule);
+		move_end(rules);
+	}
+	pthread_mutex_unlock(&rules->lock);
+}
+
 void rules_retry(struct rules *rules)
 {
 	const struct link_region *region;
@@ -315,9 +334,10 @@ void rules_retry(struct rules *rules)
 			break;
 		if (rule->index != NO_INDEX) {
 			uint32_t state = state_of(region, (uint32_t)rule->index);
-			if (state >> 8 != rule->generation || (state & 0xff) < ESWITCH_RULE_REFUSED)
+			if (state >> 8 != rule->generation || (state & 0xff) == ESWITCH_RULE_ACTIVE)
 				continue;
-			if (send_destroy(rules, region, rule, FULL_TRIES) < 0)
+			/* Free: dpud has removed it with its port. */
+			if ((state & 0xff) != ESWITCH_RULE_FREE && send_destroy(rules, region, rule, FULL_TRIES) < 0)
 				break;
 			move_begin(rules);
 			leave_index(rules, region, rule);

@@ -22,6 +22,9 @@ void rules_free(struct rules *rules); /* with all that are left */
 /* The region of a connection, which stays mapped until the next but one; NULL = dpud is gone. A new one has no rules:
  * they are under way again by rules_retry(). Creating fails meanwhile; counters keep what they had. */
 void rules_attach(struct rules *rules, const struct link_region *region);
+/* A port is about to be closed at a dpud that goes on: its rules are taken out of force, and keep their counters, until
+ * rules_retry(). */
+void rules_suspend(struct rules *rules, uint16_t in_port);
 /* A port was opened: rules that are not in force are tried again. */
 void rules_retry(struct rules *rules);
 

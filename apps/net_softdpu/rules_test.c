@@ -318,6 +318,76 @@ static void another_dpud(void **state)
 	dpud_down(&second);
 }
 
+/* A port that is stopped and started: its rules come back, another port's never go, and counting goes on. */
+static void a_port_is_closed_for_a_while(void **state)
+{
+	struct eswitch_rule wanted = rule_for(4, 7);
+	struct dpud dpud;
+	struct rules *rules = rules_at(&dpud);
+	struct rule *rule = create(rules, 1), *other;
+	const char *sentence;
+
+	assert_int_equal(rules_create(rules, &wanted, &other, &sentence), 0);
+	dpud_work(&dpud);
+	count(&dpud, 0, index_of(&dpud, 1), 5);
+	rules_suspend(rules, 3);
+	assert_int_equal(rule_state(rules, rule, NULL), RULE_AWAY);
+	assert_counted(rules, rule, false, 5);
+	rules_retry(rules);
+	dpud_work(&dpud);
+	assert_int_equal(rule_state(rules, rule, NULL), RULE_ACTIVE);
+	assert_int_equal(rule_state(rules, other, NULL), RULE_ACTIVE);
+	count(&dpud, 1, index_of(&dpud, 1), 2);
+	assert_counted(rules, rule, false, 7);
+	assert_int_equal(dpud.installs, 3);
+	assert_int_equal(dpud.destroys, 1);
+	/* dpud has removed it of its own accord. */
+	uint32_t index = index_of(&dpud, 1);
+	dpud.installed[index] = false;
+	atomic_store(&dpud.region.states[index], dpud.in_force[index].generation << 8 | ESWITCH_RULE_FREE);
+	rules_retry(rules);
+	dpud_work(&dpud);
+	assert_int_equal(rule_state(rules, rule, NULL), RULE_ACTIVE);
+	assert_counted(rules, rule, false, 7);
+	assert_int_equal(dpud.faults, 0);
+	rules_free(rules);
+	dpud_down(&dpud);
+}
+
+struct elsewhere {
+	struct rules *rules;
+	struct rule *rule;
+};
+
+static void *destroy_elsewhere(void *arg)
+{
+	struct elsewhere *elsewhere = arg;
+
+	rules_destroy(elsewhere->rules, elsewhere->rule);
+	return NULL;
+}
+
+/* What one thread has installed another one destroys: behind it, by the same ring. */
+static void destroyed_by_another_thread(void **state)
+{
+	struct dpud dpud;
+	struct rules *rules = rules_at(&dpud);
+	pthread_t thread;
+
+	for (unsigned i = 0; i < 4; i++) {
+		struct elsewhere elsewhere = { rules, create(rules, i) };
+		assert_int_equal(pthread_create(&thread, NULL, destroy_elsewhere, &elsewhere), 0);
+		assert_int_equal(pthread_join(thread, NULL), 0);
+	}
+	uint32_t heads[] = { dpud.region.shared->rings[0].head, dpud.region.shared->rings[1].head };
+	assert_true((heads[0] == 8 && heads[1] == 0) || (heads[0] == 0 && heads[1] == 8));
+	dpud_work(&dpud);
+	assert_int_equal(dpud.destroys, 4);
+	assert_int_equal(dpud.faults, 0);
+	rules_free(rules);
+	dpud_down(&dpud);
+}
+
 static void count_gone(void *ctx, struct rule *rule)
 {
 	(*(unsigned *)ctx)++;
@@ -416,6 +486,8 @@ int main(void)
 		cmocka_unit_test(refused_and_tried_again),
 		cmocka_unit_test(another_dpud),
 		cmocka_unit_test(a_port_is_closed),
+		cmocka_unit_test(a_port_is_closed_for_a_while),
+		cmocka_unit_test(destroyed_by_another_thread),
 		cmocka_unit_test(sleeping_dpud_is_woken),
 		cmocka_unit_test(several_threads),
 	};

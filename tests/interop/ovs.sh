@@ -78,6 +78,17 @@ wait_until 10 "the rule to take effect" bash -c "! ip netns exec $LAB-web ping -
 ofctl del-flows icmp
 wait_until 10 "the rule to be gone" ping_ok
 
+# ---- OVS configures a port anew: its flows are in force again
+has_rules() { [ "$(dpu m -o json offload stats | json "d['rules']")" -ge 2 ]; }
+vsctl set interface web options:n_rxq=2
+wait_until 20 "a ping after a port was configured anew" ping_ok
+inside web ping -i 0.1 -c 10 10.0.0.6 >/dev/null
+wait_until 10 "rules after a port was configured anew" has_rules
+before=$(ups)
+inside web ping -i 0.05 -c 20 10.0.0.6 >/dev/null
+after=$(ups)
+[ $((after - before)) -le 4 ] || lab_fail "$((after - before)) of 40 packets have gone up after a port was configured anew"
+
 # ---- OVS killed under traffic, and back
 kill -9 "$vswitchd_pid"
 no_rules() { [ "$(dpu m -o json offload stats | json "d['rules']")" = 0 ]; }
@@ -91,6 +102,5 @@ inside web ping -i 0.1 -c 20 10.0.0.6 >/dev/null
 lab_dpud_kill m
 wait_until 30 "dpud answers again" rpc m dpu.version
 wait_until 30 "a ping after dpud was killed" ping_ok
-has_rules() { [ "$(dpu m -o json offload stats | json "d['rules']")" -ge 2 ]; }
 inside web ping -i 0.1 -c 20 10.0.0.6 >/dev/null
 wait_until 20 "rules in the new dpud" has_rules
