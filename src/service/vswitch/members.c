@@ -14,11 +14,6 @@ void vswitch_set_members(struct vswitch *vswitch, const struct vswitch_members *
 	vswitch->dp.members = &vswitch->members.worker;
 }
 
-struct dpu *vswitch_dpu(struct vswitch *vswitch)
-{
-	return vswitch->dpu;
-}
-
 struct path *vswitch_path(const struct vswitch *vswitch, unsigned worker)
 {
 	return vswitch->dp.paths[worker];
@@ -27,11 +22,6 @@ struct path *vswitch_path(const struct vswitch *vswitch, unsigned worker)
 const struct path_config *vswitch_config(const struct vswitch *vswitch)
 {
 	return vswitch->dp.config;
-}
-
-bool vswitch_running(const struct vswitch *vswitch)
-{
-	return vswitch->running;
 }
 
 struct attachment *vswitch_member_attachment(const struct object *member)

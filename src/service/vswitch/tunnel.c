@@ -205,11 +205,6 @@ uint32_t tunnel_index(const struct tunnel *tunnel)
 	return tunnel->index;
 }
 
-bool tunnel_resolved(const struct tunnel *tunnel)
-{
-	return tunnel->record->resolved;
-}
-
 void tunnels_of_neighbour(struct vswitch *vswitch, struct neighbour *neighbour)
 {
 	struct tunnel *tunnel;

@@ -26,12 +26,9 @@ struct vswitch_members {
 
 /* In init(). */
 void vswitch_set_members(struct vswitch *vswitch, const struct vswitch_members *members);
-struct dpu *vswitch_dpu(struct vswitch *vswitch);
 /* A worker's path; NULL before the switch has started. */
 struct path *vswitch_path(const struct vswitch *vswitch, unsigned worker);
 const struct path_config *vswitch_config(const struct vswitch *vswitch);
-/* Workers serve queues: between start and stop. */
-bool vswitch_running(const struct vswitch *vswitch);
 
 /* The vNIC or port in force becomes the member with that representor, or nobody's (0). */
 void vswitch_member_bind(struct vswitch *vswitch, const struct object *member, uint16_t representor);

@@ -185,7 +185,6 @@ struct tunnel *tunnel_get(struct vswitch *vswitch, struct control_underlay *unde
 			  const struct ip_addr *vtep);
 void tunnel_put(struct vswitch *vswitch, struct tunnel *tunnel);
 uint32_t tunnel_index(const struct tunnel *tunnel);
-bool tunnel_resolved(const struct tunnel *tunnel);
 /* The neighbour's MAC has become known, has changed or is lost: publish the tunnels behind it again. */
 void tunnels_of_neighbour(struct vswitch *vswitch, struct neighbour *neighbour);
 /* The underlay's next hop or prefix has changed. */
