@@ -77,7 +77,7 @@ lab_undo() {
 		ip netns pids "$LAB-$item" 2>/dev/null | xargs -r kill 2>/dev/null
 		ip netns del "$LAB-$item" 2>/dev/null
 	done
-	rm -rf /run/softdpu/"$LAB"-* /dev/shm/softdpu-"$LAB"-* /var/lib/softdpu/"$LAB"-* /run/dpdk/softdpu-"$LAB"-*
+	rm -rf /run/softdpu/"$LAB"-* /dev/shm/softdpu-"$LAB"-* /var/lib/softdpu/"$LAB"-* /run/dpdk/softdpu-"$LAB"-* /run/dpdk/"$LAB"-*
 	# Folders that were not there before, unless others use them meanwhile. "ip netns" mounts its own onto itself.
 	for item in $(lab_list directory); do
 		[ -z "$(ls -A "$item" 2>/dev/null)" ] || continue
