@@ -231,8 +231,8 @@ struct eswitch_rule {
 enum eswitch_command_code { ESWITCH_INSTALL = 1, ESWITCH_DESTROY /* index, generation */ };
 
 struct eswitch_command {
-	uint32_t code; /* enum eswitch_command_code */
-	uint32_t spare;
+	uint32_t code;    /* enum eswitch_command_code */
+	uint32_t sent_ns; /* low bits of CLOCK_MONOTONIC when it was written, for statistics; 0 = not said */
 	struct eswitch_rule rule;
 };
 

@@ -120,24 +120,56 @@ struct flow_stats {
 	uint64_t installed, destroyed, refused;    /* since the switch was made */
 	uint64_t refusals[ESWITCH_REFUSALS];       /* enum eswitch_refusal */
 	uint64_t hits, lookups, upcalls, bypassed; /* frames: by an entry; by search; sent up; of these, by bypass */
-	uint64_t entries;                          /* now, of all workers */
+	uint64_t misses;                           /* lookups that found no rule */
 	uint64_t subtables_searched;               /* in all lookups */
+	uint32_t refused_now, leaving; /* rules: refused and not destroyed yet; destroyed and not free yet */
+	uint32_t max_masks;
+	uint64_t entries, max_entries;    /* of all workers, now */
+	uint64_t rule_bytes, entry_bytes; /* memory of rules with counters and index; of entries and theirs */
 };
 void flow_switch_stats(const struct flow_switch *sw, struct flow_stats *ret);
 
+/* Time from a command's writing, as the client says it, until its rule is in force: quarters of powers of two. */
+enum { FLOW_LATENCY_BUCKETS = 97 };
+struct flow_latency {
+	_Atomic uint64_t counts[FLOW_LATENCY_BUCKETS];
+	_Atomic uint64_t sum_ns;
+};
+uint64_t flow_latency_bound_ns(unsigned bucket); /* no time in it is longer; UINT64_MAX: of the last */
+void flow_switch_latency(const struct flow_switch *sw, struct flow_latency *ret);
+
+/* A command ring of a client, which is one of its threads. */
+struct flow_ring_stats {
+	uint32_t slots, pending;
+	bool impossible; /* what the client says that it has written cannot be: the ring stands still */
+	uint64_t installed, destroyed, refused; /* commands served */
+	uint64_t last_ns;                       /* CLOCK_MONOTONIC when the last one was; 0 = none yet */
+};
+/* false: there is no such ring. */
+bool flow_client_ring(const struct flow_client *client, unsigned ring, struct flow_ring_stats *ret);
+
+enum flow_rule_states { FLOW_LIST_ACTIVE = 1 << 0, FLOW_LIST_REFUSED = 1 << 1, FLOW_LIST_LEAVING = 1 << 2 };
 struct flow_rule_info {
 	const struct flow_client *client;
 	uint32_t index, generation;
+	enum flow_rule_states state; /* one of them; what follows is known of active ones, but for the refusal */
+	enum eswitch_refusal refusal;
+	uint64_t installed_ns;             /* CLOCK_MONOTONIC */
+	uint64_t used_ns;                  /* … when flow_uses_look() last saw that it had counted; 0 = never */
 	struct eswitch_fields match, mask; /* match is zero where mask is */
 	unsigned op_count, encap_bytes;
 	struct eswitch_op ops[ESWITCH_MAX_OPS];
 	uint8_t encap[ESWITCH_MAX_ENCAP_BYTES];
 	uint64_t packets, bytes; /* of all workers */
 };
-/* Rules in force from *cursor on (0 at first), at most `budget` indices looked at; false when that was the end. A rule
- * that is installed or removed meanwhile may or may not be seen. */
-bool flow_rules_list(const struct flow_switch *sw, uint64_t *cursor, unsigned budget,
+/* Rules in these states (enum flow_rule_states) from *cursor on (0 at first), at most `budget` indices looked at; false
+ * when that was the end. A rule that is installed or removed meanwhile may or may not be seen. */
+bool flow_rules_list(const struct flow_switch *sw, unsigned states, uint64_t *cursor, unsigned budget,
 		     void (*fn)(void *arg, const struct flow_rule_info *rule), void *arg);
+/* Notes which rules have counted since the last look, so that used_ns is known: about once a second, from where the
+ * last call ended, at most `budget` indices; false when all have been looked at. Costs the workers nothing but the
+ * cache lines of counters. */
+bool flow_uses_look(struct flow_switch *sw, unsigned budget, uint64_t now_ns);
 
 struct flow_mask_info {
 	struct eswitch_fields mask;
@@ -157,3 +189,25 @@ struct flow_refusal {
 /* The last ones, the newest first; returns how many. */
 unsigned flow_refusals_list(struct flow_switch *sw, struct flow_refusal *ret, unsigned max);
 const char *flow_refusal_name(enum eswitch_refusal refusal); /* "port", "index", "match", … */
+
+/* What would become of a frame. */
+enum flow_fate {
+	FLOW_FATE_UNBOUND,   /* dropped: nothing has that number */
+	FLOW_FATE_NO_CLIENT, /* dropped: nobody has the representor open, nor the trunk */
+	FLOW_FATE_BYPASS,    /* goes up */
+	FLOW_FATE_MALFORMED, /* dropped: it has no Ethernet header */
+	FLOW_FATE_NO_RULE,   /* goes up */
+	FLOW_FATE_NEEDS,     /* goes up, because it lacks what the rule's actions need: a TTL above 1, whole headers */
+	FLOW_FATE_RULE,
+};
+struct flow_explanation {
+	enum flow_fate fate;
+	uint16_t port;                    /* whose rules are looked at: the representor's number, or 0 = the trunk */
+	const struct flow_client *client; /* that has it open; NULL: nobody */
+	struct eswitch_fields fields;     /* of the frame, from NO_RULE on */
+	unsigned masks_searched;
+	struct flow_rule_info rule; /* NEEDS, RULE */
+};
+/* A frame that comes from the member or tunnel behind representor `number`, by the same functions that workers use.
+ * *m may become another mbuf, or NULL; it stays the caller's. */
+void flow_explain(struct flow_switch *sw, uint16_t number, struct rte_mbuf **m, struct flow_explanation *ret);

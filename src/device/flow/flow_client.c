@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include "base/clock.h"
 #include "base/event_signal.h"
 
 enum {
@@ -107,6 +108,8 @@ int flow_client_new(struct flow_switch *sw, unsigned command_rings, uint32_t max
 	};
 	client->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	int rc = client->wake_fd < 0 ? -errno : map_region(client);
+	if (!rc)
+		rc = flow_uses_init(client);
 	if (rc) {
 		flow_client_free(client);
 		return error_set(err, DPU_E_LIMIT, NULL, "there is no memory to share with a client: error %d", -rc);
@@ -129,6 +132,7 @@ void flow_client_free(struct flow_client *client)
 	}
 	for (unsigned i = 0; i < sw->options.workers; i++)
 		atomic_store(&sw->counters[i][client->slot], &sw->nobody[i]);
+	flow_uses_fini(client);
 	if (client->region)
 		munmap(client->region, client->bytes);
 	if (client->fd >= 0)
@@ -186,9 +190,28 @@ static struct eswitch_command_ring *ring_of(const struct flow_client *client, un
 static uint32_t waiting(const struct flow_client *client, unsigned ring)
 {
 	uint32_t head = atomic_load_explicit(&ring_of(client, ring)->head, memory_order_acquire);
-	uint32_t count = head - client->tails[ring];
+	uint32_t count = head - atomic_load_explicit(&client->rings[ring].tail, memory_order_relaxed);
 
 	return count <= client->ring_slots ? count : 0;
+}
+
+bool flow_client_ring(const struct flow_client *client, unsigned ring, struct flow_ring_stats *ret)
+{
+	if (ring >= client->command_rings)
+		return false;
+	const struct flow_ring *own = &client->rings[ring];
+	uint32_t tail = atomic_load_explicit(&own->tail, memory_order_acquire);
+	uint32_t count = atomic_load_explicit(&ring_of(client, ring)->head, memory_order_relaxed) - tail;
+	*ret = (struct flow_ring_stats){
+		.slots = client->ring_slots,
+		.impossible = count > client->ring_slots,
+		.pending = count <= client->ring_slots ? count : 0,
+		.installed = atomic_load_explicit(&own->installed, memory_order_relaxed),
+		.destroyed = atomic_load_explicit(&own->destroyed, memory_order_relaxed),
+		.refused = atomic_load_explicit(&own->refused, memory_order_relaxed),
+		.last_ns = atomic_load_explicit(&own->last_ns, memory_order_relaxed),
+	};
+	return true;
 }
 
 /* One copy, of no more than the command says that it has, and its counts made possible. */
@@ -204,23 +227,49 @@ static void copy_command(const struct flow_client *client, unsigned ring, uint32
 	memcpy(ret->rule.ops, from->rule.ops, ops * sizeof(ret->rule.ops[0]));
 }
 
+static void add(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+/* What was served is counted once for all; sent: when the client wrote those that are in force now. */
+static void account(struct flow_client *client, struct flow_ring *ring, uint64_t destroyed, uint64_t refused,
+		    const uint32_t *sent, unsigned installed)
+{
+	uint64_t now = clock_ns();
+
+	for (unsigned i = 0; i < installed; i++)
+		if (sent[i])
+			flow_latency_add(&client->sw->latency, (uint32_t)now - sent[i]);
+	add(&ring->installed, installed);
+	add(&ring->destroyed, destroyed);
+	add(&ring->refused, refused);
+	atomic_store_explicit(&ring->last_ns, now, memory_order_relaxed);
+}
+
 static unsigned serve_ring(struct flow_client *client, unsigned ring, unsigned budget, uint64_t now_ns)
 {
-	uint32_t count = waiting(client, ring);
+	uint32_t count = waiting(client, ring), sent[COMMANDS_PER_POLL], installed = 0, destroyed = 0, refused = 0;
+	uint32_t tail = atomic_load_explicit(&client->rings[ring].tail, memory_order_relaxed);
 	struct eswitch_command command;
 
 	if (!count)
 		return 0;
 	count = RTE_MIN(count, budget);
 	for (uint32_t i = 0; i < count; i++) {
-		copy_command(client, ring, client->tails[ring] + i, &command);
-		if (command.code == ESWITCH_INSTALL)
-			flow_rule_install(client, &command.rule, now_ns);
-		else if (command.code == ESWITCH_DESTROY)
+		copy_command(client, ring, tail + i, &command);
+		if (command.code == ESWITCH_DESTROY) {
 			flow_rule_destroy(client, command.rule.index, command.rule.generation);
+			destroyed++;
+		} else if (command.code == ESWITCH_INSTALL && flow_rule_install(client, &command.rule, now_ns)) {
+			sent[installed++] = command.sent_ns;
+		} else {
+			refused++;
+		}
 	}
-	client->tails[ring] += count;
-	atomic_store_explicit(&ring_of(client, ring)->tail, client->tails[ring], memory_order_release);
+	account(client, &client->rings[ring], destroyed, refused, sent, installed);
+	atomic_store_explicit(&client->rings[ring].tail, tail + count, memory_order_release);
+	atomic_store_explicit(&ring_of(client, ring)->tail, tail + count, memory_order_release);
 	return count;
 }
 

@@ -87,6 +87,13 @@ static inline uint8_t flow_ttl(const uint8_t *frame, const struct flow_layout *l
 	return frame[layout->l3 + (layout->family == FLOW_IPV6 ? 7 : 8)];
 }
 
+/* Whether the frame has what the action works on. */
+static inline bool flow_has_needs(const struct flow_action *a, const uint8_t *frame, const struct flow_layout *layout)
+{
+	return !((a->needs & FLOW_NEED_L3 && !layout->l3) || (a->needs & FLOW_NEED_L4 && !layout->l4) ||
+		 (a->needs & FLOW_NEED_TTL && flow_ttl(frame, layout) <= 1));
+}
+
 static inline void flow_set_ttl(uint8_t *frame, const struct flow_layout *layout, uint8_t ttl)
 {
 	uint8_t *ip = frame + layout->l3;

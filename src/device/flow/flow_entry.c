@@ -59,15 +59,21 @@ static int map(struct record_table *table, uint32_t max, bool hugetlb)
 	return rc;
 }
 
+uint32_t flow_entries_max(const struct flow_switch_options *options)
+{
+	uint32_t max = options->max_entries ? options->max_entries : DEFAULT_ENTRIES;
+
+	return RTE_MIN(max, (uint32_t)MAX_ENTRIES);
+}
+
 int flow_entries_init(struct flow *flow, struct dpu_error *err)
 {
 	const struct flow_switch_options *options = &flow->sw->options;
 	struct record_table *table = &flow->table;
-	uint32_t max = options->max_entries ? options->max_entries : DEFAULT_ENTRIES;
 	int rc = -ENOMEM;
 
 	table->kind = &kind;
-	table->max = RTE_MIN(max, (uint32_t)MAX_ENTRIES);
+	table->max = flow_entries_max(options);
 	if (options->huge_pages)
 		rc = map(table, table->max, true);
 	if (rc)
@@ -136,6 +142,12 @@ struct flow_entry *flow_entry_new(struct flow *flow, const union flow_fields *ke
 	return entry;
 }
 
+static uint64_t table_bytes(const struct record_table *table)
+{
+	return (uint64_t)table->memory.chunks_in_use * table->memory.chunk_bytes +
+	       (uint64_t)table->view.bucket_count * sizeof(struct record_bucket);
+}
+
 uint64_t flow_tick(struct flow *flow, uint64_t now_ns)
 {
 	uint32_t now = (uint32_t)(now_ns / TICK_NS);
@@ -144,6 +156,7 @@ uint64_t flow_tick(struct flow *flow, uint64_t now_ns)
 	if ((int32_t)(now - flow->table.view.wheel_now) >= 0)
 		expired = record_wheel_expire(&flow->table, now, TICK_BUDGET);
 	__atomic_store_n(&flow->stats->entries, flow->table.count, __ATOMIC_RELAXED);
+	__atomic_store_n(&flow->stats->entry_bytes, table_bytes(&flow->table), __ATOMIC_RELAXED);
 	return expired == TICK_BUDGET ? 0 : 4 * TICK_NS;
 }
 

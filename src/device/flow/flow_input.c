@@ -39,12 +39,6 @@ static inline void set_fields(const struct flow_action *a, const struct rte_mbuf
 		flow_set_tp(m, frame, layout, 2, a->tp_dst);
 }
 
-static inline bool has_needs(const struct flow_action *a, const uint8_t *frame, const struct flow_layout *layout)
-{
-	return !((a->needs & FLOW_NEED_L3 && !layout->l3) || (a->needs & FLOW_NEED_L4 && !layout->l4) ||
-		 (a->needs & FLOW_NEED_TTL && flow_ttl(frame, layout) <= 1));
-}
-
 static inline struct eswitch_counter *counter_of(const struct flow *flow, uint32_t rule)
 {
 	const struct flow_switch *sw = flow->sw;
@@ -86,7 +80,7 @@ static inline void act(struct flow *flow, uint32_t rule, const struct flow_actio
 {
 	uint8_t *frame = packet_at(m, 0);
 
-	if (unlikely(a->needs && !has_needs(a, frame, layout))) {
+	if (unlikely(a->needs && !flow_has_needs(a, frame, layout))) {
 		flow_send_up(flow, m);
 		return;
 	}
@@ -254,8 +248,10 @@ static uint32_t look_up(struct flow *flow, struct rte_mbuf *m, uint32_t *ret_gen
 	uint32_t rule = flow_classify(sw, &fields, flow->port, ret_certain, &searched);
 	flow_count(&flow->stats->lookups, 1);
 	flow_count(&flow->stats->searched, searched);
-	if (rule == FLOW_NO_RULE)
+	if (rule == FLOW_NO_RULE) {
+		flow_count(&flow->stats->misses, 1);
 		return rule;
+	}
 	*ret_generation = atomic_load_explicit(&sw->actions[rule].generation, memory_order_acquire);
 	if (*ret_generation)
 		return rule;

@@ -103,7 +103,10 @@ struct flow_rule {
 	uint32_t generation; /* the client's */
 	uint32_t next_dying; /* number */
 	uint64_t token;      /* of the grace period that it waits for */
+	uint64_t installed_ns;
+	uint64_t base[2]; /* packets and bytes that former rules of the index have counted */
 };
+_Static_assert(sizeof(struct flow_rule) == 128, "a rule is two cache lines");
 
 /* ---- classifier ---- */
 
@@ -137,7 +140,8 @@ struct flow_classifier {
 
 /* A worker's numbers, read by control. */
 struct flow_worker_stats {
-	uint64_t hits, lookups, upcalls, bypassed, searched, entries;
+	uint64_t hits, lookups, upcalls, bypassed, searched, misses;
+	uint64_t entries, entry_bytes;
 } __attribute__((aligned(64)));
 
 struct flow_switch {
@@ -163,7 +167,8 @@ struct flow_switch {
 	struct eswitch_counter nobody[PATH_MAX_WORKERS];
 
 	struct flow_classifier classifier;
-	uint32_t serial; /* the writer's: generations of actions */
+	uint32_t serial;             /* the writer's: generations of actions */
+	struct flow_latency latency; /* the writer's; control reads it */
 	_Atomic uint32_t rule_count;
 	_Atomic uint64_t installed, destroyed, refused[ESWITCH_REFUSALS];
 
@@ -175,22 +180,39 @@ struct flow_switch {
 enum { BINDING_FREE = 0 };
 #define BINDING_USED UINT32_MAX
 
+/* What is known of a rule's use: control's, by index. */
+struct flow_use {
+	uint64_t packets;
+	uint32_t state; /* the rule's state when it was looked at: which one it was */
+	uint32_t last;  /* time of the look that saw its counter move, in tenths of a second; 0 = never */
+};
+
+/* A command ring as it is served; the writer's, control reads it. */
+struct flow_ring {
+	_Atomic uint32_t tail; /* ours: the region's is what we tell the client */
+	_Atomic uint64_t installed, destroyed, refused, last_ns;
+};
+
 struct flow_client {
 	struct flow_switch *sw;
 	uint8_t slot;
-	uint32_t max_rules, top_index; /* the writer's: no index from top_index on was ever used */
+	uint32_t max_rules;
+	_Atomic uint32_t top_index; /* the writer's: no index from top_index on was ever used */
 	int fd, wake_fd;
 	size_t bytes;
 	struct eswitch_region *region;
 	_Atomic uint32_t *states;
 	uint32_t command_rings, ring_slots, next_ring;
-	uint32_t tails[ESWITCH_MAX_COMMAND_RINGS]; /* ours: the region's are what we tell the client */
-	_Atomic uint32_t purge_wanted;             /* purges asked for by control */
+	struct flow_ring rings[ESWITCH_MAX_COMMAND_RINGS];
+	_Atomic uint32_t purge_wanted; /* purges asked for by control */
 	/* The writer's: of the purge under way, and what is behind it. */
 	bool purging, purge_closed, purged_closed;
 	uint32_t purge, purge_done, purge_cursor;
 	_Atomic bool closed, drained;
 	uint32_t dying_first, dying_last;
+	_Atomic uint32_t refused, leaving; /* rules: refused and not destroyed yet; destroyed and not free yet */
+	struct flow_use *uses;             /* control's; address space for all, memory for those in use */
+	uint32_t use_cursor;
 };
 
 static inline uint32_t flow_number(const struct flow_client *client, uint32_t index)
@@ -250,12 +272,21 @@ const char *flow_encap_parse(const uint8_t *bytes, unsigned length, struct flow_
 /* ---- flow_rule.c: the writer ---- */
 
 /* In the worker that serves commands. */
-void flow_rule_install(struct flow_client *client, const struct eswitch_rule *rule, uint64_t now_ns);
+bool flow_rule_install(struct flow_client *client, const struct eswitch_rule *rule, uint64_t now_ns);
 void flow_rule_destroy(struct flow_client *client, uint32_t index, uint32_t generation);
 /* Unlinks an active rule: it is freed by flow_rules_reap(). */
 void flow_rule_unlink(struct flow_client *client, uint32_t index);
 /* Frees rules whose grace period is over, at most `budget`; returns how many. */
 unsigned flow_rules_reap(struct flow_client *client, unsigned budget);
+
+/* flow_latency.c: the writer. */
+void flow_latency_add(struct flow_latency *latency, uint32_t ns);
+/* flow_use.c: control. */
+int flow_uses_init(struct flow_client *client);
+void flow_uses_fini(struct flow_client *client);
+uint64_t flow_used_ns(const struct flow_client *client, uint32_t index); /* flow_rule_info.used_ns */
+/* flow_list.c: in a critical section; false when the rule is not in force. */
+bool flow_rule_describe(const struct flow_switch *sw, uint32_t number, struct flow_rule_info *ret);
 
 /* flow_client.c: from any thread, makes the worker look. */
 void flow_client_wake(struct flow_client *client);
@@ -304,6 +335,7 @@ struct flow {
 
 /* flow_entry.c */
 int flow_entries_init(struct flow *flow, struct dpu_error *err);
+uint32_t flow_entries_max(const struct flow_switch_options *options); /* of a worker */
 void flow_entries_fini(struct flow *flow);
 struct flow_entry *flow_entry_find(struct flow *flow, const union flow_fields *key, uint32_t hash);
 /* NULL when full. */

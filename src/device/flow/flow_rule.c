@@ -38,6 +38,12 @@ static void keep_refusal(struct flow_client *client, const struct eswitch_rule *
 	pthread_mutex_unlock(&sw->refusals_lock);
 }
 
+static void raise_top(struct flow_client *client, uint32_t index)
+{
+	if (index >= atomic_load_explicit(&client->top_index, memory_order_relaxed))
+		atomic_store_explicit(&client->top_index, index + 1, memory_order_relaxed);
+}
+
 /* The index is the rule's from now on, though it is not in force: the client must destroy it. */
 static void refuse(struct flow_client *client, const struct eswitch_rule *rule, uint64_t now_ns,
 		   enum eswitch_refusal refusal, const char *sentence)
@@ -47,8 +53,10 @@ static void refuse(struct flow_client *client, const struct eswitch_rule *rule, 
 	if (refusal == ESWITCH_REFUSED_INDEX) /* whatever holds the index stays as it is */
 		return;
 	struct flow_rule *record = rule_at(client, rule->index);
+	raise_top(client, rule->index);
 	record->state = FLOW_RULE_REFUSED;
 	record->generation = rule->generation;
+	atomic_fetch_add_explicit(&client->refused, 1, memory_order_relaxed);
 	tell(client, rule->index, rule->generation, ESWITCH_RULE_REFUSED + refusal);
 }
 
@@ -59,6 +67,7 @@ struct installing {
 	const struct eswitch_rule *rule;
 	union flow_fields key, mask;
 	struct flow_action action;
+	uint64_t now_ns;
 	char sentence[FLOW_SENTENCE_BYTES];
 };
 
@@ -126,6 +135,18 @@ static void forget_none(struct flow_switch *sw)
 	atomic_store_explicit(&sw->actions[FLOW_NO_RULE].generation, next_serial(sw), memory_order_release);
 }
 
+/* Counters are never set back; nobody counts for a free index. */
+static void read_base(const struct flow_client *client, uint32_t index, uint64_t ret[2])
+{
+	ret[0] = ret[1] = 0;
+	for (unsigned i = 0; i < client->sw->options.workers; i++) {
+		struct eswitch_counter *counter =
+			atomic_load_explicit(&client->sw->counters[i][client->slot], memory_order_relaxed) + index;
+		ret[0] += atomic_load_explicit(&counter->packets, memory_order_relaxed);
+		ret[1] += atomic_load_explicit(&counter->bytes, memory_order_relaxed);
+	}
+}
+
 /* Puts the rule in force, if its subtable and index have room. */
 static int enter(struct installing *in, uint16_t subtable)
 {
@@ -143,7 +164,9 @@ static int enter(struct installing *in, uint16_t subtable)
 		.port = in->rule->match.in_port,
 		.hash = hash,
 		.generation = in->rule->generation,
+		.installed_ns = in->now_ns,
 	};
+	read_base(client, index, record->base);
 	memcpy((uint8_t *)action + sizeof(action->generation), (uint8_t *)&in->action + sizeof(action->generation),
 	       sizeof(*action) - sizeof(action->generation));
 	atomic_store_explicit(&action->generation, next_serial(sw), memory_order_release);
@@ -152,8 +175,7 @@ static int enter(struct installing *in, uint16_t subtable)
 		return say(in, ESWITCH_REFUSED_MEMORY, "There is no memory for another rule.");
 	}
 	record->state = FLOW_RULE_ACTIVE;
-	if (index >= client->top_index)
-		client->top_index = index + 1;
+	raise_top(client, index);
 	forget_none(sw);
 	return 0;
 }
@@ -177,10 +199,10 @@ static int install(struct installing *in)
 	return rc;
 }
 
-void flow_rule_install(struct flow_client *client, const struct eswitch_rule *rule, uint64_t now_ns)
+bool flow_rule_install(struct flow_client *client, const struct eswitch_rule *rule, uint64_t now_ns)
 {
 	struct flow_switch *sw = client->sw;
-	struct installing in = { .client = client, .rule = rule };
+	struct installing in = { .client = client, .rule = rule, .now_ns = now_ns };
 	int rc = check_index(&in);
 
 	if (!rc)
@@ -188,11 +210,12 @@ void flow_rule_install(struct flow_client *client, const struct eswitch_rule *ru
 	if (rc) {
 		free(in.action.program);
 		refuse(client, rule, now_ns, (enum eswitch_refusal)(rc - 1), in.sentence);
-		return;
+		return false;
 	}
 	atomic_fetch_add_explicit(&sw->rule_count, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&sw->installed, 1, memory_order_relaxed);
 	tell(client, rule->index, rule->generation, ESWITCH_RULE_ACTIVE);
+	return true;
 }
 
 /* ---- destroying ---- */
@@ -214,6 +237,7 @@ void flow_rule_unlink(struct flow_client *client, uint32_t index)
 	else
 		client->dying_first = number;
 	client->dying_last = number;
+	atomic_fetch_add_explicit(&client->leaving, 1, memory_order_relaxed);
 	atomic_fetch_sub_explicit(&sw->rule_count, 1, memory_order_relaxed);
 }
 
@@ -226,6 +250,7 @@ void flow_rule_destroy(struct flow_client *client, uint32_t index, uint32_t gene
 		return;
 	if (record->state == FLOW_RULE_REFUSED) {
 		record->state = FLOW_RULE_IDLE;
+		atomic_fetch_sub_explicit(&client->refused, 1, memory_order_relaxed);
 		tell(client, index, generation, ESWITCH_RULE_FREE);
 	} else if (record->state == FLOW_RULE_ACTIVE) {
 		flow_rule_unlink(client, index);
@@ -250,6 +275,7 @@ unsigned flow_rules_reap(struct flow_client *client, unsigned budget)
 		free(sw->actions[number].program);
 		sw->actions[number].program = NULL;
 		record->state = FLOW_RULE_IDLE;
+		atomic_fetch_sub_explicit(&client->leaving, 1, memory_order_relaxed);
 		tell(client, number & indices, record->generation, ESWITCH_RULE_FREE);
 		reaped++;
 	}

@@ -356,7 +356,7 @@ static void listing_and_close(void **state)
 		add(&rule, ESWITCH_OP_OUTPUT, 2);
 		assert_int_equal(flow_world_install(w, &rule), ESWITCH_RULE_ACTIVE);
 	}
-	while (flow_rules_list(w->sw, &cursor, 100, count_rule, &count))
+	while (flow_rules_list(w->sw, FLOW_LIST_ACTIVE, &cursor, 100, count_rule, &count))
 		;
 	assert_int_equal(count, 300);
 	assert_int_equal(flow_masks_list(w->sw, NULL, 0), 1);

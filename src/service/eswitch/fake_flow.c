@@ -177,7 +177,7 @@ void flow_switch_stats(const struct flow_switch *sw, struct flow_stats *ret)
 	memset(ret, 0, sizeof(*ret));
 }
 
-bool flow_rules_list(const struct flow_switch *sw, uint64_t *cursor, unsigned budget,
+bool flow_rules_list(const struct flow_switch *sw, unsigned states, uint64_t *cursor, unsigned budget,
 		     void (*fn)(void *arg, const struct flow_rule_info *rule), void *arg)
 {
 	return false;

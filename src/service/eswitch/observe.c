@@ -162,7 +162,7 @@ static int flows_run(void *ctx, struct object *object, const void *arguments, js
 	/* Control is not to be held up: an empty page may have a next one. */
 	for (unsigned looks = 0; more && looks < LOOKS_MAX && json_array_size(listing.list) < args->limit;
 	     looks += STEP)
-		more = flow_rules_list(eswitch->engine->sw, &cursor,
+		more = flow_rules_list(eswitch->engine->sw, FLOW_LIST_ACTIVE, &cursor,
 				       RTE_MIN((size_t)STEP, args->limit - json_array_size(listing.list)), add_rule,
 				       &listing);
 	*ret_result = json_pack("{s:o}", "flows", listing.list);
