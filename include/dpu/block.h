@@ -41,8 +41,8 @@ enum dpu_block_op {
 
 enum dpu_block_flag {
 	DPU_BLOCK_FUA = 1 << 0,  /* write, write zeroes, discard: durable when completed */
-	DPU_BLOCK_CRC = 1 << 1,  /* `crc` counts: read fills it in, write and compare check it; offset and length are
-				  * multiples of DPU_BLOCK_BYTES */
+	DPU_BLOCK_CRC = 1 << 1,  /* `crc` counts, for a device with DPU_BLOCK_F_CRC: read fills it in, write and compare
+				  * check it; offset and length are  multiples of DPU_BLOCK_BYTES */
 	DPU_BLOCK_KEEP = 1 << 2, /* write zeroes: leave the space allocated */
 };
 
@@ -82,8 +82,9 @@ struct dpu_block_request {
 struct dpu_block_device;
 
 struct dpu_block_ops {
-	/* Takes a request. A burst is several calls; work that is cheaper together (a system call) waits for the end of
-	 * the worker's round. Never fails: what cannot be done completes with a status. */
+	/* Takes a request that dpu_block_check() has nothing against. A burst is several calls; work that is cheaper
+	 * together (a system call) waits for the end of the worker's round. Never fails: what cannot be done completes
+	 * with a status. */
 	void (*submit)(struct dpu_block_device *device, struct dpu_block_request *request);
 	/* Bounded work that the device has to do in its worker (completions); returns how much. NULL if there is none.
 	 */
@@ -93,8 +94,8 @@ struct dpu_block_ops {
 };
 
 enum dpu_block_feature {
-	DPU_BLOCK_F_FLUSH = 1 << 0, /* has a volatile cache: flush and FUA mean something */
-	DPU_BLOCK_F_DISCARD = 1 << 1,
+	DPU_BLOCK_F_FLUSH = 1 << 0,        /* has a volatile cache: flush and FUA mean something */
+	DPU_BLOCK_F_DISCARD = 1 << 1,      /* and write zeroes */
 	DPU_BLOCK_F_ZERO_DISCARD = 1 << 2, /* what is discarded reads as zeroes */
 	DPU_BLOCK_F_CRC = 1 << 3, /* keeps CRCs: a read with DPU_BLOCK_CRC is checked against what was written */
 	DPU_BLOCK_F_READ_ONLY = 1 << 4,
@@ -124,12 +125,17 @@ static inline enum dpu_block_status dpu_block_check(const struct dpu_block_devic
 		return DPU_BLOCK_UNSUPPORTED;
 	if (request->op == DPU_BLOCK_FLUSH)
 		return DPU_BLOCK_OK;
+	if ((request->flags & DPU_BLOCK_CRC) && !(device->features & DPU_BLOCK_F_CRC))
+		return DPU_BLOCK_UNSUPPORTED;
 	if ((request->offset | request->length) % unit != 0 || request->offset > device->bytes ||
 	    request->length > device->bytes - request->offset)
 		return DPU_BLOCK_RANGE;
 	bool data = request->op == DPU_BLOCK_READ || request->op == DPU_BLOCK_WRITE || request->op == DPU_BLOCK_COMPARE;
 	if (data && request->length > device->max_bytes)
 		return DPU_BLOCK_RANGE;
+	if ((request->op == DPU_BLOCK_DISCARD || request->op == DPU_BLOCK_WRITE_ZEROES) &&
+	    !(device->features & DPU_BLOCK_F_DISCARD))
+		return DPU_BLOCK_UNSUPPORTED;
 	if ((device->features & DPU_BLOCK_F_READ_ONLY) && request->op != DPU_BLOCK_READ &&
 	    request->op != DPU_BLOCK_COMPARE)
 		return DPU_BLOCK_READ_ONLY;

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The inside of a virtio-blk queue: its slots, and what parsing makes of a request. */
+#pragma once
+
+#include "device/virtio/virtio_blk.h"
+
+enum { VIRTIO_BLK_INLINE_SEGMENTS = 18 }; /* 64 KiB in pages, header and status */
+
+enum virtio_blk_verdict {
+	VIRTIO_BLK_SUBMIT, /* slot->request is filled in, but for done */
+	VIRTIO_BLK_ANSWERED,
+	VIRTIO_BLK_UNSUPPORTED,
+	VIRTIO_BLK_BAD,
+};
+
+struct virtio_blk_range {
+	uint64_t offset, length;
+	uint8_t flags; /* enum dpu_block_flag */
+};
+
+/* A request that was taken and not yet answered. */
+struct virtio_blk_slot {
+	struct dpu_block_request request; /* first */
+	struct virtio_blk *blk;
+	struct virtio_blk_slot *next;
+	struct virtq_element element; /* its segments are `segments` or `large` */
+	uint8_t *status;              /* in the guest; NULL = there is no room for it */
+	struct iovec *shortened;      /* by the status, until it is pushed; or NULL */
+	struct iovec *large;
+	struct virtio_blk_range *ranges; /* of a discard or write zeroes */
+	uint16_t range, range_count;
+	struct iovec segments[VIRTIO_BLK_INLINE_SEGMENTS];
+};
+
+struct virtio_blk {
+	struct virtqueue *queue;
+	struct dpu_block_device *device;
+	struct virtio_blk_stats *stats;
+	const _Atomic bool *write_back;
+	char id[VIRTIO_BLK_ID_BYTES];
+	struct iovec *iov; /* of a burst */
+	struct virtio_blk_slot *free, *answered, **answered_tail, *pushed;
+	unsigned slots, outstanding;
+	bool armed, draining;
+	void (*drained)(void *arg);
+	void *drained_arg;
+	struct virtio_blk_slot slot[];
+};
+
+/* Reads a request from slot->element: header, data, and the place of the status. */
+enum virtio_blk_verdict virtio_blk_parse(struct virtio_blk_slot *slot);
+/* Sets up the request for the next range; false if there is none. */
+bool virtio_blk_next_range(struct virtio_blk_slot *slot);
