@@ -14,7 +14,9 @@ struct compiling {
 	char *sentence;
 	uint8_t family, proto; /* that the match makes certain; 0 = neither */
 	bool later;            /* … that it is no first fragment */
-	unsigned tags;         /* VLAN tags that are certain */
+	unsigned tags;         /* VLAN tags that are certain, */
+	unsigned pushed;       /* those of them that the rule has put on, */
+	unsigned popped;       /* and those of the frame's that it has taken off */
 	bool encapsulated;
 	bool plain; /* FLOW_FAST can do it */
 	unsigned outputs;
@@ -204,12 +206,19 @@ static int compile_vlan(struct compiling *c, const struct eswitch_op *op)
 		if (op->value != RTE_ETHER_TYPE_VLAN && op->value != RTE_ETHER_TYPE_QINQ)
 			return refuse(c, ESWITCH_REFUSED_ACTION, "A TPID of 0x%x: it is 0x8100 or 0x88a8.", op->value);
 		c->tags++;
+		c->pushed++;
 		return 0;
 	}
 	if (!c->tags)
 		return refuse(c, ESWITCH_REFUSED_ACTION, "A tag is changed or popped that the frame need not have.");
+	if (!c->pushed) /* The type that tells of a tag may be all that there is of it. */
+		c->action->needs |= c->popped ? FLOW_NEED_TAGS : FLOW_NEED_TAG;
 	if (op->code == ESWITCH_OP_POP_VLAN) {
 		c->tags--;
+		if (c->pushed)
+			c->pushed--;
+		else
+			c->popped++;
 		return 0;
 	}
 	uint32_t limit = op->code == ESWITCH_OP_SET_VLAN_VID ? 4095 : 7;

@@ -5,15 +5,13 @@
 
 enum { MACS_BYTES = 12, TAG_BYTES = RTE_VLAN_HLEN };
 
-static const uint64_t OUTER = RTE_MBUF_F_TX_TUNNEL_MASK | RTE_MBUF_F_TX_OUTER_IPV4 | RTE_MBUF_F_TX_OUTER_IPV6;
-
 static void move(struct rte_mbuf *m, struct flow_layout *layout, int bytes)
 {
 	if (layout->l3)
 		layout->l3 = (uint16_t)(layout->l3 + bytes);
 	if (layout->l4)
 		layout->l4 = (uint16_t)(layout->l4 + bytes);
-	if (m->ol_flags & OUTER)
+	if (m->ol_flags & FLOW_OUTER_REQUESTS)
 		m->outer_l2_len = (uint64_t)(m->outer_l2_len + bytes) & 0x7f;
 	else if (m->ol_flags & RTE_MBUF_F_TX_OFFLOAD_MASK)
 		m->l2_len = (uint64_t)(m->l2_len + bytes) & 0x7f;
@@ -25,6 +23,13 @@ static bool pull_headers(struct rte_mbuf *m, const struct flow_layout *layout)
 	uint32_t end = RTE_MAX(layout->l4 ? layout->l4 + (uint32_t)TCP_BYTES : 0, layout->l3 + (uint32_t)IPV6_BYTES);
 
 	return packet_pull(m, RTE_MIN(end, m->pkt_len)) == DROP_NONE;
+}
+
+bool flow_has_tags(const struct flow_action *a, struct rte_mbuf *m)
+{
+	unsigned tags = a->needs & FLOW_NEED_TAGS ? 2 : 1;
+
+	return packet_pull(m, ETHER_BYTES + tags * RTE_VLAN_HLEN) == DROP_NONE;
 }
 
 struct rte_mbuf *flow_vlan_push(struct rte_mbuf *m, struct flow_layout *layout, uint16_t tpid, uint16_t tci)

@@ -5,9 +5,14 @@
 
 #include "device/flow/flow_priv.h"
 
+#define FLOW_OUTER_REQUESTS (RTE_MBUF_F_TX_TUNNEL_MASK | RTE_MBUF_F_TX_OUTER_IPV4 | RTE_MBUF_F_TX_OUTER_IPV6)
+
+/* Requests about a packet inside a tunnel say nothing of the outermost headers, which are those that rules change. */
 static inline bool flow_checksum_is_partial(const struct rte_mbuf *m)
 {
-	return m->ol_flags & (RTE_MBUF_F_TX_L4_MASK | RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG);
+	uint64_t requests = RTE_MBUF_F_TX_L4_MASK | RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG;
+
+	return m->ol_flags & requests && !(m->ol_flags & FLOW_OUTER_REQUESTS);
 }
 
 /* The upper-layer checksum's place, or NULL: there is none, here or at all. */
@@ -70,7 +75,9 @@ static inline void flow_set_ip6(const struct rte_mbuf *m, uint8_t *frame, const 
 	for (unsigned i = 0; i < 16; i += 4)
 		sum += (uint64_t)load32(address + i) + (uint32_t)~load32(ip + offset + i);
 	memcpy(ip + offset, address, 16);
-	flow_l4_follow(m, frame, layout, sum, true);
+	/* The checksum is that of the last destination, RFC 8200 8.1. */
+	if (offset == 8 || likely(!layout->routed))
+		flow_l4_follow(m, frame, layout, sum, true);
 }
 
 /* A word of the IPv4 header, at an even offset, changes. */
@@ -87,11 +94,15 @@ static inline uint8_t flow_ttl(const uint8_t *frame, const struct flow_layout *l
 	return frame[layout->l3 + (layout->family == FLOW_IPV6 ? 7 : 8)];
 }
 
-/* Whether the frame has what the action works on. */
-static inline bool flow_has_needs(const struct flow_action *a, const uint8_t *frame, const struct flow_layout *layout)
+bool flow_has_tags(const struct flow_action *a, struct rte_mbuf *m);
+
+/* Whether the frame has what the action works on; its bytes may move. */
+static inline bool flow_has_needs(const struct flow_action *a, struct rte_mbuf *m, const struct flow_layout *layout)
 {
-	return !((a->needs & FLOW_NEED_L3 && !layout->l3) || (a->needs & FLOW_NEED_L4 && !layout->l4) ||
-		 (a->needs & FLOW_NEED_TTL && flow_ttl(frame, layout) <= 1));
+	if ((a->needs & FLOW_NEED_L3 && !layout->l3) || (a->needs & FLOW_NEED_L4 && !layout->l4) ||
+	    (a->needs & FLOW_NEED_TTL && flow_ttl(packet_at(m, 0), layout) <= 1))
+		return false;
+	return likely(!(a->needs & (FLOW_NEED_TAG | FLOW_NEED_TAGS))) || flow_has_tags(a, m);
 }
 
 static inline void flow_set_ttl(uint8_t *frame, const struct flow_layout *layout, uint8_t ttl)

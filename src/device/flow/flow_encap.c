@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Encapsulation by a header that the client has made: Ethernet, perhaps a VLAN tag, IPv4 or IPv6, then UDP (VXLAN,
  * Geneve) or GRE. What differs per frame is filled in: lengths, the IPv4 identification and checksum, the IPv6 flow
- * label (RFC 6438), the UDP source port (RFC 7348 5) and, over IPv6, the UDP checksum. */
+ * label (RFC 6438), the UDP source port (RFC 7348 5) and the UDP checksum: over IPv6, and over IPv4 if the header has
+ * anything there (Open vSwitch's tunnels with csum=true have 0xffff). */
 #include "device/flow/flow_priv.h"
 #include "device/packet/path_encap.h"
-#include "device/packet/segment.h"
 
 enum { GRE_BYTES = 4, GRE_CHECKSUM = 0x8000, GRE_KEY = 0x2000, GRE_KNOWN = GRE_KEY };
 
@@ -26,6 +26,7 @@ static const char *parse_udp(struct flow_encap *e)
 	if (e->l4 + tunnel != e->length)
 		return "its length is not that of UDP and VXLAN, or Geneve with its options.";
 	e->choose_port = load16(udp) == 0;
+	e->checksum = e->v6 || load16(udp + 6) != 0;
 	return NULL;
 }
 
@@ -104,26 +105,21 @@ const char *flow_encap_parse(const uint8_t *bytes, unsigned length, struct flow_
 
 /* ---- putting it in front ---- */
 
-static const uint64_t OUTER_REQUESTS = RTE_MBUF_F_TX_TUNNEL_MASK | RTE_MBUF_F_TX_OUTER_IPV4 | RTE_MBUF_F_TX_OUTER_IPV6;
-
-static void set_requests(struct rte_mbuf *m, const struct flow_encap *e, const struct flow_layout *inner)
+static void set_requests(struct rte_mbuf *m, const struct flow_encap *e)
 {
 	bool requested = m->ol_flags & PATH_ENCAP_REQUESTS;
 	bool segment = m->ol_flags & (RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG);
-	bool checksum = e->v6 && e->proto == IPPROTO_UDP;
-	unsigned inner_l2 = requested ? m->l2_len : inner->l3 ? inner->l3 : ETHER_BYTES;
+	unsigned inner_l2 = requested ? m->l2_len : ETHER_BYTES;
 
-	if (!requested && !checksum)
+	if (!requested && !e->checksum)
 		return;
-	if (!requested) { /* an outer checksum alone: what is inside does not matter */
-		m->l3_len = inner->family == FLOW_IPV6 ? IPV6_BYTES : IPV4_BYTES;
-		m->l4_len = 0;
-	}
+	if (!requested) /* an outer checksum alone: what is inside does not matter */
+		m->l3_len = m->l4_len = 0;
 	m->ol_flags |= e->v6 ? RTE_MBUF_F_TX_OUTER_IPV6 : RTE_MBUF_F_TX_OUTER_IPV4;
 	m->ol_flags |= e->proto == IPPROTO_GRE ? RTE_MBUF_F_TX_TUNNEL_GRE
 		       : e->geneve             ? RTE_MBUF_F_TX_TUNNEL_GENEVE
 					       : RTE_MBUF_F_TX_TUNNEL_VXLAN;
-	if (checksum)
+	if (e->checksum)
 		m->ol_flags |= RTE_MBUF_F_TX_OUTER_UDP_CKSUM;
 	if (segment && !e->v6)
 		m->ol_flags |= RTE_MBUF_F_TX_OUTER_IP_CKSUM;
@@ -153,25 +149,22 @@ static void fill_ipv6(uint8_t *ip, const struct flow_encap *e, uint32_t length, 
 	store_be16(ip + 4, (uint16_t)(length - IPV6_BYTES));
 }
 
-struct rte_mbuf *flow_encap_push(struct flow *flow, struct rte_mbuf *m, const struct flow_encap *e,
-				 const struct flow_layout *layout)
+struct rte_mbuf *flow_encap_push(struct flow *flow, struct rte_mbuf *m, const struct flow_encap *e)
 {
 	uint32_t hash = m->hash.rss;
-	uint16_t in_iface = flow->up ? flow->up->member : 0;
 
-	/* Requests speak of one tunnel at most. */
-	if (m->ol_flags & OUTER_REQUESTS && packet_checksum(m) != DROP_NONE) {
-		path_drop(flow->path, m, DROP_SEGMENTATION, in_iface, 0);
+	if (!path_encap_can_request(m, e->length - e->l4)) {
+		path_drop(flow->path, m, DROP_SEGMENTATION, flow_in_iface(flow), 0);
 		return NULL;
 	}
 	if (m->data_off < e->length) {
 		m = path_encap_segment(m, e->length);
 		if (!m) {
-			path_count_drops(flow->path, DROP_NO_BUFFER, in_iface, 0, 1);
+			path_count_drops(flow->path, DROP_NO_BUFFER, flow_in_iface(flow), 0, 1);
 			return NULL;
 		}
 	}
-	set_requests(m, e, layout);
+	set_requests(m, e);
 	m->data_off -= e->length;
 	m->data_len += e->length;
 	m->pkt_len += e->length;

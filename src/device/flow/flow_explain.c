@@ -22,7 +22,7 @@ static bool tag(struct rte_mbuf **m, uint16_t number)
 }
 
 static void find(struct flow_switch *sw, const union flow_fields *fields, const struct flow_layout *layout,
-		 const struct rte_mbuf *m, struct flow_explanation *ret)
+		 struct rte_mbuf *m, struct flow_explanation *ret)
 {
 	uint64_t searched = 0;
 	bool certain;
@@ -32,7 +32,7 @@ static void find(struct flow_switch *sw, const union flow_fields *fields, const 
 	ret->fate = FLOW_FATE_NO_RULE;
 	if (!number || !flow_rule_describe(sw, number, &ret->rule))
 		return;
-	ret->fate = flow_has_needs(&sw->actions[number], packet_at(m, 0), layout) ? FLOW_FATE_RULE : FLOW_FATE_NEEDS;
+	ret->fate = flow_has_needs(&sw->actions[number], m, layout) ? FLOW_FATE_RULE : FLOW_FATE_NEEDS;
 }
 
 static void search(struct flow_switch *sw, uint16_t binding, struct rte_mbuf *m, struct flow_explanation *ret)

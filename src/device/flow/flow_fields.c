@@ -112,6 +112,8 @@ static bool pass_extension(struct reading *r)
 			return false;
 		}
 	}
+	if (kind == IPPROTO_ROUTING && header[3] > 0) /* segments left */
+		r->layout->routed = true;
 	r->f->ip_proto = header[0];
 	if (kind == IPPROTO_FRAGMENT)
 		r->offset += IPV6_FRAGMENT_BYTES;

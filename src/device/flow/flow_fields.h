@@ -38,7 +38,7 @@ static inline bool flow_ip4_hot(const struct rte_mbuf *m, const uint8_t *frame, 
 	w[2] |= (uint64_t)ip[1] << 48 | (uint64_t)ip[8] << 56;
 	w[4] = load64(ip + 12);
 	w[5] = w[6] = w[7] = 0;
-	*layout = (struct flow_layout){ (uint16_t)l3, (uint16_t)(l3 + IPV4_BYTES), FLOW_IPV4, ip[9] };
+	*layout = (struct flow_layout){ (uint16_t)l3, (uint16_t)(l3 + IPV4_BYTES), FLOW_IPV4, ip[9], false };
 	return true;
 }
 
@@ -55,7 +55,7 @@ static inline bool flow_ip6_hot(const struct rte_mbuf *m, const uint8_t *frame, 
 	w[2] |= (uint64_t)(load_be16(ip) >> 4 & 0xff) << 48 | (uint64_t)ip[7] << 56;
 	for (unsigned i = 0; i < 4; i++)
 		w[4 + i] = load64(ip + 8 + 8 * i);
-	*layout = (struct flow_layout){ (uint16_t)l3, (uint16_t)(l3 + IPV6_BYTES), FLOW_IPV6, ip[6] };
+	*layout = (struct flow_layout){ (uint16_t)l3, (uint16_t)(l3 + IPV6_BYTES), FLOW_IPV6, ip[6], false };
 	return true;
 }
 

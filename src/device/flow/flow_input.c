@@ -78,9 +78,7 @@ static __rte_noinline void act_seldom(struct flow *flow, const struct flow_actio
 static inline void act(struct flow *flow, uint32_t rule, const struct flow_action *a, struct rte_mbuf *m,
 		       const struct flow_layout *layout)
 {
-	uint8_t *frame = packet_at(m, 0);
-
-	if (unlikely(a->needs && !flow_has_needs(a, frame, layout))) {
+	if (unlikely(a->needs && !flow_has_needs(a, m, layout))) {
 		flow_send_up(flow, m);
 		return;
 	}
@@ -90,7 +88,7 @@ static inline void act(struct flow *flow, uint32_t rule, const struct flow_actio
 		return;
 	}
 	if (a->sets)
-		set_fields(a, m, frame, layout);
+		set_fields(a, m, packet_at(m, 0), layout);
 	flow_send(flow, a->port, m);
 }
 

@@ -52,7 +52,9 @@ enum flow_set { /* in struct flow_action.sets */
 enum flow_need { /* what a frame must have, or it goes up untouched */
 		 FLOW_NEED_L3 = 1 << 0,
 		 FLOW_NEED_L4 = 1 << 1,
-		 FLOW_NEED_TTL = 1 << 2, /* above 1 */
+		 FLOW_NEED_TTL = 1 << 2,  /* above 1 */
+		 FLOW_NEED_TAG = 1 << 3,  /* a whole VLAN tag */
+		 FLOW_NEED_TAGS = 1 << 4, /* two of them */
 };
 
 /* An encapsulation header, parsed. */
@@ -62,6 +64,7 @@ struct flow_encap {
 	uint8_t l3, l4;    /* offsets */
 	uint8_t proto;     /* UDP or GRE */
 	bool v6, geneve;   /* geneve: for requests; VXLAN otherwise */
+	bool checksum;     /* UDP's is to be filled in: over IPv6, or where the header has one */
 	bool choose_port;  /* UDP source port from the flow's hash */
 	uint32_t ipv4_sum; /* of the header without length, identification and checksum */
 };
@@ -232,6 +235,7 @@ struct flow_layout {
 	uint16_t l3, l4;
 	uint8_t family; /* FLOW_IPV4, FLOW_IPV6 or 0 */
 	uint8_t proto;
+	bool routed; /* IPv6: the destination is one that a routing header leads by */
 };
 
 /* Headers made contiguous; false when the frame has not even an Ethernet header, or no buffer could be had. in_port is
@@ -341,7 +345,8 @@ struct flow_entry *flow_entry_find(struct flow *flow, const union flow_fields *k
 /* NULL when full. */
 struct flow_entry *flow_entry_new(struct flow *flow, const union flow_fields *key, uint32_t hash);
 
-/* flow_output.c: where frames go. Consume m. */
+/* flow_output.c: the interface that drops and misses of the burst count for; where frames go. Consume m. */
+uint16_t flow_in_iface(const struct flow *flow);
 void flow_send(struct flow *flow, uint16_t number, struct rte_mbuf *m);
 void flow_send_trunk(struct flow *flow, struct rte_mbuf *m); /* to whom the outermost tag names */
 void flow_send_up(struct flow *flow, struct rte_mbuf *m);
@@ -352,8 +357,7 @@ struct rte_mbuf *flow_tag(struct flow *flow, struct rte_mbuf *m, uint16_t number
 void flow_program_run(struct flow *flow, const struct flow_action *action, struct rte_mbuf *m,
 		      struct flow_layout layout);
 /* flow_encap.c: NULL if there was no buffer or requests are impossible; m is freed and counted. */
-struct rte_mbuf *flow_encap_push(struct flow *flow, struct rte_mbuf *m, const struct flow_encap *encap,
-				 const struct flow_layout *layout);
+struct rte_mbuf *flow_encap_push(struct flow *flow, struct rte_mbuf *m, const struct flow_encap *encap);
 /* flow_edit.c: NULL if there was no buffer; m is freed, not counted. Offsets of layout are moved, and requests. */
 struct rte_mbuf *flow_vlan_push(struct rte_mbuf *m, struct flow_layout *layout, uint16_t tpid, uint16_t tci);
 void flow_vlan_pop(struct rte_mbuf *m, struct flow_layout *layout);

@@ -24,7 +24,7 @@ static void output(struct running *r, const struct eswitch_op *op, bool last)
 	if (!last) {
 		m = rte_pktmbuf_copy(r->m, r->flow->pool, 0, UINT32_MAX);
 		if (!m) {
-			path_count_drops(r->flow->path, DROP_NO_BUFFER, r->flow->up->member, 0, 1);
+			path_count_drops(r->flow->path, DROP_NO_BUFFER, flow_in_iface(r->flow), 0, 1);
 			return;
 		}
 	} else {
@@ -45,7 +45,7 @@ static void push_vlan(struct running *r, uint16_t tpid)
 {
 	r->m = flow_vlan_push(r->m, &r->layout, tpid, 0);
 	if (!r->m)
-		path_count_drops(r->flow->path, DROP_NO_BUFFER, r->flow->up->member, 0, 1);
+		path_count_drops(r->flow->path, DROP_NO_BUFFER, flow_in_iface(r->flow), 0, 1);
 }
 
 /* bits of the outermost tag that mask says become value. */
@@ -115,7 +115,7 @@ static void step(struct running *r, const struct eswitch_op *op, bool last)
 		set_tag(r, 0xe000, (uint16_t)(op->value << 13));
 		break;
 	case ESWITCH_OP_ENCAP:
-		r->m = flow_encap_push(r->flow, r->m, r->program->encap, &r->layout);
+		r->m = flow_encap_push(r->flow, r->m, r->program->encap);
 		break;
 	default:
 		set_field(r, op);

@@ -1,57 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Rules in, frames in, frames out. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-#include <cmocka.h>
-#include <netinet/in.h>
-#include "device/flow/flow_world.h"
+#include "device/flow/flow_test_util.h"
 #include "device/packet/segment.h"
 
-static struct flow_world *w;
 static struct frame frame, got, wanted;
-static uint32_t generation;
-
-static int setup(void **state)
-{
-	w = flow_world_new();
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	flow_world_free(w);
-	assert_int_equal(test_pool_used(), 0);
-	return 0;
-}
-
-/* A rule for IPv4 (or IPv6) frames of port 1, without ops. */
-static struct eswitch_rule rule_for(uint32_t index, bool v6)
-{
-	struct eswitch_rule rule = { .index = index, .generation = ++generation };
-
-	rule.match.in_port = 1;
-	rule.match.eth_type = v6 ? RTE_BE16(0x86dd) : RTE_BE16(0x0800);
-	rule.mask.eth_type = UINT16_MAX;
-	return rule;
-}
-
-static struct eswitch_op *add(struct eswitch_rule *rule, enum eswitch_op_code code, uint32_t value)
-{
-	struct eswitch_op *op = &rule->ops[rule->op_count++];
-
-	*op = (struct eswitch_op){ .code = (uint16_t)code, .value = value };
-	if (code == ESWITCH_OP_OUTPUT)
-		*op = (struct eswitch_op){ .code = (uint16_t)code, .port = (uint16_t)value };
-	return op;
-}
-
-static void match_proto(struct eswitch_rule *rule, uint8_t proto)
-{
-	rule->match.ip_proto = proto;
-	rule->mask.ip_proto = UINT8_MAX;
-}
 
 /* The n-th frame that came out went there, and is whole; it is in `got` then. */
 static void expect_out(unsigned n, uint16_t iface)
@@ -182,10 +134,9 @@ static void several_outputs(void **state)
 
 static void vlan_pop(void **state)
 {
-	struct eswitch_rule rule = { .generation = ++generation };
+	struct eswitch_rule rule = rule_any(0);
 	struct frame tagged;
 
-	rule.match.in_port = 1;
 	rule.match.flags = rule.mask.flags = ESWITCH_FIELD_VLAN;
 	rule.match.vlan_tci = RTE_BE16(100);
 	rule.mask.vlan_tci = RTE_BE16(0xefff);
@@ -369,13 +320,12 @@ static void listing_and_close(void **state)
 	assert_int_equal(stats.masks, 0);
 }
 
-#define test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		test(no_rule),  test(forward_and_count), test(set_fields), test(several_outputs),
-		test(vlan_pop), test(encapsulation),     test(gre),        test(drop_mark_bypass),
-		test(refusals), test(listing_and_close),
+		flow_test(no_rule),  flow_test(forward_and_count), flow_test(set_fields), flow_test(several_outputs),
+		flow_test(vlan_pop), flow_test(encapsulation),     flow_test(gre),        flow_test(drop_mark_bypass),
+		flow_test(refusals), flow_test(listing_and_close),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

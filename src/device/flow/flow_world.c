@@ -39,18 +39,22 @@ static void need(int rc, const char *what)
 	}
 }
 
+static void add_iface(struct flow_world *w, struct path_iface *iface, uint16_t id, enum path_iface_kind kind,
+		      uint16_t number)
+{
+	*iface = (struct path_iface){ .id = id, .kind = kind, .mtu = 1500, .representor = number };
+	atomic_store(&w->config->ifaces[id], iface);
+}
+
 static void bind_port(struct flow_world *w, uint16_t number)
 {
 	struct flow_port port = { .number = number,
 				  .representor = flow_world_representor(number),
 				  .member = flow_world_member(number),
 				  .mtu = 1500 };
-	struct path_iface *iface = &w->ifaces[flow_world_member(number)];
 
-	*iface = (struct path_iface){
-		.id = flow_world_member(number), .kind = PATH_IFACE_MEMBER, .mtu = 1500, .representor = number
-	};
-	atomic_store(&w->config->ifaces[iface->id], iface);
+	add_iface(w, &w->members[number], flow_world_member(number), PATH_IFACE_MEMBER, number);
+	add_iface(w, &w->representors[number], flow_world_representor(number), PATH_IFACE_REPRESENTOR, number);
 	need(flow_port_set(w->sw, &port), "flow_port_set");
 	need(flow_port_open(w->sw, number, w->client), "flow_port_open");
 }
@@ -83,6 +87,7 @@ struct flow_world *flow_world_new_sized(uint32_t rules, uint32_t entries, bool h
 	int fd = flow_client_region(w->client, &w->region_bytes);
 	w->region = mmap(NULL, w->region_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	need(w->region == MAP_FAILED, "mmap");
+	add_iface(w, &w->representors[0], flow_world_representor(0), PATH_IFACE_REPRESENTOR, 0);
 	for (uint16_t i = 1; i <= WORLD_PORTS; i++)
 		bind_port(w, i);
 	return w;
@@ -109,9 +114,14 @@ void flow_world_free(struct flow_world *w)
 	free(w);
 }
 
+void flow_world_input_iface(struct flow_world *w, uint16_t iface, struct rte_mbuf *m)
+{
+	path_input(w->path, iface, &m, 1);
+}
+
 void flow_world_input_mbuf(struct flow_world *w, unsigned number, struct rte_mbuf *m)
 {
-	path_input(w->path, flow_world_member(number), &m, 1);
+	flow_world_input_iface(w, flow_world_member(number), m);
 }
 
 void flow_world_input(struct flow_world *w, unsigned number, const struct frame *frame)

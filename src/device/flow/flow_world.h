@@ -20,7 +20,7 @@ struct flow_world {
 	struct flow_client *client;
 	struct eswitch_region *region;
 	size_t region_bytes;
-	struct path_iface ifaces[PATH_FIRST_VNIC + WORLD_PORTS + 1];
+	struct path_iface members[WORLD_PORTS + 1], representors[WORLD_PORTS + 1]; /* by number; 0: the trunk's */
 	struct rte_mbuf *out[WORLD_KEEP];
 	uint16_t out_iface[WORLD_KEEP];
 	unsigned out_count;
@@ -43,6 +43,7 @@ static inline uint16_t flow_world_representor(unsigned number)
 	return (uint16_t)(PATH_FIRST_REPRESENTOR + number);
 }
 void flow_world_input(struct flow_world *w, unsigned number, const struct frame *frame);
+void flow_world_input_iface(struct flow_world *w, uint16_t iface, struct rte_mbuf *m);
 void flow_world_input_mbuf(struct flow_world *w, unsigned number, struct rte_mbuf *m);
 /* Writes a command to ring 0, for whoever serves it. */
 void flow_world_push(struct flow_world *w, enum eswitch_command_code code, const struct eswitch_rule *rule);

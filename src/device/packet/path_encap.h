@@ -18,10 +18,14 @@ struct encap_inner {
 };
 
 /* Offload requests, and that for the outer UDP checksum, put in terms of the frame with its outer header. info: of the
- * inner frame; NULL if it made no requests. */
+ * inner frame, a session's; NULL if nobody has parsed it. */
 #define PATH_ENCAP_REQUESTS                                                                                            \
 	(RTE_MBUF_F_TX_L4_MASK | RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG | RTE_MBUF_F_TX_IP_CKSUM)
 void path_encap_offloads(struct rte_mbuf *m, const struct path_tunnel *tunnel, const struct packet_info *info);
+/* To be asked first: mbufs have words for one tunnel, and for 127 bytes from its UDP header to the inner IP header,
+ * `bytes` of which are to come. Checksums that they cannot name then are filled in now. False, and the frame cannot be
+ * tunnelled, if that fails or it is to be segmented. */
+bool path_encap_can_request(struct rte_mbuf *m, uint32_t bytes);
 /* A frame without headroom: returns it behind a new first segment with room for length bytes, or NULL (m is freed). */
 struct rte_mbuf *path_encap_segment(struct rte_mbuf *m, uint32_t length);
 

@@ -156,24 +156,42 @@ void path_send(struct path *path, uint16_t iface, struct rte_mbuf *m)
 		path_flush(path);
 }
 
+/* What encapsulation has to know of a frame that nobody has parsed; its tag may hide the IP header. */
+static struct encap_inner inner_of(struct rte_mbuf *m, uint32_t hash)
+{
+	struct encap_inner inner = { .hash = hash };
+	uint32_t l3 = ETHER_BYTES;
+
+	if (packet_pull(m, ETHER_BYTES + RTE_VLAN_HLEN))
+		return inner;
+	uint16_t type = load16(packet_at(m, l3 - 2));
+	if (type == RTE_BE16(RTE_ETHER_TYPE_VLAN) || type == RTE_BE16(RTE_ETHER_TYPE_QINQ)) {
+		l3 += RTE_VLAN_HLEN;
+		type = load16(packet_at(m, l3 - 2));
+	}
+	if (packet_pull(m, l3 + IPV4_BYTES))
+		return inner;
+	const uint8_t *ip = packet_at(m, l3);
+	inner.v6 = type == RTE_BE16(RTE_ETHER_TYPE_IPV6);
+	if (inner.v6)
+		inner.tos = (uint8_t)(load_be16(ip) >> 4);
+	else if (type == RTE_BE16(RTE_ETHER_TYPE_IPV4))
+		inner.tos = ip[1];
+	return inner;
+}
+
 void path_send_tunnel(struct path *path, const struct path_tunnel *tunnel, uint32_t vni, uint32_t hash,
 		      struct rte_mbuf *m)
 {
-	struct encap_inner inner = { .hash = hash };
-
 	if (!tunnel->resolved) {
 		path_drop(path, m, DROP_NEIGHBOUR_UNRESOLVED, 0, 0);
 		return;
 	}
-	if (m->data_len >= ETHER_BYTES + IPV4_BYTES) {
-		const uint8_t *frame = packet_at(m, 0);
-		uint16_t type = load16(frame + 12);
-		inner.v6 = type == RTE_BE16(RTE_ETHER_TYPE_IPV6);
-		if (inner.v6)
-			inner.tos = (uint8_t)(load_be16(frame + ETHER_BYTES) >> 4);
-		else if (type == RTE_BE16(RTE_ETHER_TYPE_IPV4))
-			inner.tos = frame[ETHER_BYTES + 1];
+	if (!path_encap_can_request(m, UDP_BYTES + TUNNEL_BYTES)) {
+		path_drop(path, m, DROP_SEGMENTATION, 0, 0);
+		return;
 	}
+	struct encap_inner inner = inner_of(m, hash);
 	m = path_encap(m, packet_at(m, 0), tunnel, vni, inner);
 	if (m && (tunnel->udp_checksum || m->ol_flags & PATH_ENCAP_REQUESTS))
 		path_encap_offloads(m, tunnel, NULL);
