@@ -34,7 +34,7 @@ struct worker_source {
 	uint64_t (*tick)(struct worker_source *source, struct worker *worker, uint64_t now_ns);
 	int fd; /* -1 = none; open until the source is removed */
 	const char *name;
-	void *slot; /* the worker module's */
+	void *slot, *live; /* the worker module's: control's view, the worker's */
 };
 
 enum worker_policy {
@@ -61,6 +61,10 @@ struct worker *workers_get(struct workers *workers, unsigned index);
 /* In the worker. */
 unsigned worker_index(const struct worker *worker);
 uint64_t worker_now_ns(const struct worker *worker); /* as of this round */
+
+/* There is work for this source, made by another source or a closure of its own worker: if it is parked, it is polled
+ * again from this round on. */
+void worker_source_ready(struct worker_source *source);
 
 /* From control. Closures run in order, between two rounds of polling; done (may be NULL) then runs in the control
  * thread. Never fails for want of memory in the worker: messages are allocated here (-ENOMEM).

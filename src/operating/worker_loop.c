@@ -107,6 +107,22 @@ static int slot_arm(struct worker *worker, struct slot *slot)
 	return 0;
 }
 
+static void unwatch(struct worker *worker, struct slot *slot)
+{
+	slot_disarm(slot);
+	worker->parked--;
+	poll_add(worker, slot);
+}
+
+/* An event of its descriptor that comes later finds it in the round and is of no account. */
+void worker_source_ready(struct worker_source *source)
+{
+	struct slot *slot = source->live;
+
+	if (slot && slot->position == NOT_POLLED)
+		unwatch(slot->worker, slot);
+}
+
 /* Its descriptor has an event (which has also ended the watch: EPOLLONESHOT). */
 static void unpark(struct worker *worker, struct slot *slot, uint32_t events)
 {
@@ -117,9 +133,7 @@ static void unpark(struct worker *worker, struct slot *slot, uint32_t events)
 		slot->empty_wakes++;
 	if (!(events & EPOLLIN) || slot->empty_wakes == EMPTY_WAKES_MAX)
 		slot->faulty_until_ns = worker->now_ns + FAULTY_NS;
-	slot_disarm(slot);
-	worker->parked--;
-	poll_add(worker, slot);
+	unwatch(worker, slot);
 }
 
 static struct slot **swap_array(struct slot_array *set, struct slot **larger, uint32_t capacity)
@@ -142,6 +156,8 @@ void worker_slot_add(void *arg, struct worker *worker)
 		message->polled = swap_array(&worker->polled, message->polled, message->capacity);
 		message->ticked = swap_array(&worker->ticked, message->ticked, message->capacity);
 	}
+	slot->worker = worker;
+	slot->source->live = slot;
 	if (slot->source->poll)
 		poll_add(worker, slot);
 	if (slot->source->tick) {
@@ -155,6 +171,7 @@ void worker_slot_remove(void *arg, struct worker *worker)
 	struct message *message = arg;
 	struct slot *slot = message->removed;
 
+	slot->source->live = NULL;
 	if (slot->source->fd >= 0)
 		epoll_ctl(worker->epoll_fd, EPOLL_CTL_DEL, slot->source->fd, NULL);
 	if (slot->position != NOT_POLLED)

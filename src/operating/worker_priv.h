@@ -15,6 +15,7 @@ enum worker_state { WORKER_AWAKE, WORKER_SLEEPING, WORKER_WOKEN };
 /* A source as the worker keeps it. Allocated and freed by control. */
 struct slot {
 	struct worker_source *source;
+	struct worker *worker;
 	struct message *removal; /* made when it is added, so that removing cannot fail */
 	uint64_t worked_ns;      /* last time that poll found work */
 	uint32_t position;       /* in worker->polled, or NOT_POLLED */

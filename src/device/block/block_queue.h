@@ -2,6 +2,7 @@
 /* Requests in line, linked by their `next`. */
 #pragma once
 
+#include <stddef.h>
 #include <dpu/block.h>
 
 struct block_queue {

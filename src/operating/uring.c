@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* A worker's io_uring. */
+#include "operating/uring.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include "operating/fence.h"
+
+enum { BURST = 64 };
+
+struct uring {
+	struct worker_source source; /* first */
+	struct io_uring ring;
+	struct io_uring_probe *probe;
+	struct uring_op *later, **later_tail;
+	unsigned under_way;
+	int event_fd;
+	bool deferred; /* completions are made when we ask for them, in our own time */
+	bool enabled;
+};
+
+/* The best that the kernel has: completions in the submitter's time (6.1), else when it enters the kernel anyway.
+ * Disabled until the first poll, which says which thread submits. */
+static int ring_make(struct uring *uring, unsigned entries)
+{
+	static const unsigned flags[] = {
+		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+		IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+		0,
+	};
+	int r = -EINVAL;
+
+	for (unsigned i = 0; i < sizeof(flags) / sizeof(flags[0]) && r == -EINVAL; i++) {
+		struct io_uring_params params = { .flags = flags[i] | IORING_SETUP_R_DISABLED | IORING_SETUP_CLAMP };
+
+		r = io_uring_queue_init_params(entries, &uring->ring, &params);
+		uring->deferred = flags[i] & IORING_SETUP_TASKRUN_FLAG;
+	}
+	return r;
+}
+
+static void enable(struct uring *uring)
+{
+	if (uring->enabled)
+		return;
+	/* liburing 2.3 declares a function for this and does not export it. */
+	syscall(__NR_io_uring_register, uring->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+	uring->enabled = true;
+}
+
+/* Whether the kernel has something for us that it shows only when asked. */
+static bool must_ask(const struct uring *uring)
+{
+	return uring->deferred && (*uring->ring.sq.kflags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW));
+}
+
+static void entries_send(struct uring *uring)
+{
+	if (io_uring_sq_ready(&uring->ring) > 0)
+		io_uring_submit_and_get_events(&uring->ring);
+	else if (must_ask(uring))
+		io_uring_get_events(&uring->ring);
+}
+
+void uring_later(struct uring *uring, struct uring_op *op, int32_t result)
+{
+	op->result = result;
+	op->next = NULL;
+	*uring->later_tail = op;
+	uring->later_tail = &op->next;
+	uring->under_way++;
+	worker_source_ready(&uring->source);
+}
+
+/* Those that are there now: what is added meanwhile waits for the next round. */
+static unsigned later_done(struct uring *uring)
+{
+	struct uring_op *op = uring->later, *next;
+	unsigned count = 0;
+
+	uring->later = NULL;
+	uring->later_tail = &uring->later;
+	for (; op; op = next, count++) {
+		next = op->next;
+		uring->under_way--;
+		op->done(op, op->result);
+	}
+	return count;
+}
+
+unsigned uring_poll(struct uring *uring)
+{
+	struct io_uring_cqe *cqes[BURST];
+
+	if (uring->under_way == 0)
+		return 0;
+	unsigned late = uring->later ? later_done(uring) : 0;
+	enable(uring);
+	entries_send(uring);
+	unsigned count = io_uring_peek_batch_cqe(&uring->ring, cqes, BURST);
+
+	for (unsigned i = 0; i < count; i++) {
+		struct uring_op *op = io_uring_cqe_get_data(cqes[i]);
+		int32_t result = cqes[i]->res;
+
+		uring->under_way--;
+		op->done(op, result);
+	}
+	io_uring_cq_advance(&uring->ring, count);
+	/* What these completions have led to does not wait for a round. */
+	if (count > 0 && io_uring_sq_ready(&uring->ring) > 0)
+		io_uring_submit(&uring->ring);
+	return count + late;
+}
+
+struct io_uring_sqe *uring_entry(struct uring *uring, struct uring_op *op)
+{
+	struct io_uring_sqe *entry = io_uring_get_sqe(&uring->ring);
+
+	if (!entry) {
+		enable(uring);
+		io_uring_submit(&uring->ring);
+		entry = io_uring_get_sqe(&uring->ring);
+		if (!entry)
+			return NULL;
+	}
+	io_uring_sqe_set_data(entry, op);
+	uring->under_way++;
+	worker_source_ready(&uring->source);
+	return entry;
+}
+
+bool uring_can(const struct uring *uring, unsigned opcode)
+{
+	return io_uring_opcode_supported(uring->probe, (int)opcode);
+}
+
+unsigned uring_under_way(const struct uring *uring)
+{
+	return uring->under_way;
+}
+
+/* ---- as a source of a worker ---- */
+
+static unsigned source_poll(struct worker_source *source, struct worker *worker)
+{
+	return uring_poll((struct uring *)source);
+}
+
+static int source_arm(struct worker_source *source)
+{
+	struct uring *uring = (struct uring *)source;
+
+	if (uring->under_way == 0)
+		return 0;
+	if (uring->later)
+		return 1;
+	enable(uring);
+	entries_send(uring);
+	io_uring_cq_eventfd_toggle(&uring->ring, true);
+	full_fence();
+	if (io_uring_cq_ready(&uring->ring) == 0 && !must_ask(uring))
+		return 0;
+	io_uring_cq_eventfd_toggle(&uring->ring, false);
+	return 1;
+}
+
+static void source_disarm(struct worker_source *source)
+{
+	struct uring *uring = (struct uring *)source;
+	eventfd_t signals;
+
+	io_uring_cq_eventfd_toggle(&uring->ring, false);
+	eventfd_read(source->fd, &signals); /* none, perhaps */
+}
+
+struct worker_source *uring_source(struct uring *uring)
+{
+	return &uring->source;
+}
+
+/* ---- life ---- */
+
+/* The ring's own descriptor does not become readable while completions wait for us to ask; a registered one does. */
+static int event_attach(struct uring *uring)
+{
+	uring->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (uring->event_fd < 0)
+		return -errno;
+	int r = io_uring_register_eventfd(&uring->ring, uring->event_fd);
+	io_uring_cq_eventfd_toggle(&uring->ring, false);
+	return r;
+}
+
+void uring_free(struct uring *uring)
+{
+	if (!uring)
+		return;
+	if (uring->probe)
+		io_uring_free_probe(uring->probe);
+	io_uring_queue_exit(&uring->ring);
+	if (uring->event_fd >= 0)
+		close(uring->event_fd);
+	free(uring);
+}
+
+int uring_new(unsigned entries, struct uring **ret, struct dpu_error *err)
+{
+	struct uring *uring = calloc(1, sizeof(*uring));
+
+	if (!uring)
+		return error_set(err, DPU_E_LIMIT, NULL, "no memory for an io_uring");
+	int r = ring_make(uring, entries);
+	if (r < 0) {
+		free(uring);
+		if (r == -ENOSYS || r == -EPERM)
+			return error_set(err, DPU_E_UNSUPPORTED, NULL,
+					 "the kernel has no io_uring or forbids it (%s): see the sysctl "
+					 "kernel.io_uring_disabled",
+					 strerror(-r));
+		return error_set(err, DPU_E_LIMIT, NULL, "no io_uring with %u entries: %s", entries, strerror(-r));
+	}
+	uring->event_fd = -1;
+	uring->probe = io_uring_get_probe_ring(&uring->ring);
+	r = event_attach(uring);
+	if (r < 0 || !uring->probe) {
+		uring_free(uring);
+		return r < 0 ? error_set(err, DPU_E_LIMIT, NULL, "no event descriptor for an io_uring: %s",
+					 strerror(-r))
+			     : error_set(err, DPU_E_UNSUPPORTED, NULL,
+					 "the kernel does not say what its io_uring can do (5.6 does)");
+	}
+	uring->later_tail = &uring->later;
+	uring->source = (struct worker_source){
+		.poll = source_poll,
+		.arm = source_arm,
+		.disarm = source_disarm,
+		.fd = uring->event_fd,
+		.name = "io_uring",
+	};
+	*ret = uring;
+	return 0;
+}
