@@ -4,7 +4,7 @@
 #
 #   ovs_needs                           or the test is skipped
 #   ovs_new one a [KEY=VALUE...]        a database; one's ovs-vswitchd will run in namespace $LAB-a; other_config, without it
-#                                       offload is on and DPDK has 512 MiB without huge pages; dpdk-init=false is an OVS without DPDK
+#                                       offload is on and DPDK has ${ovs_memory:-512} MiB without huge pages; dpdk-init=false is an OVS without DPDK
 #   ovs_start one; ovs_kill one         ovs-vswitchd: starts, also once more; is killed as it stands (ovs_stop: is asked to end)
 #   ovs_bridge one br0
 #   ovs_port one br0 web m [OPTION...]  dpud m's representor web as the bridge's port web, with more options or columns of the interface
@@ -12,6 +12,7 @@
 #   ofctl one add-flow br0 ...          ovs-ofctl, whose second word is the bridge
 #   ovs_offloaded one                   how many flows are wholly offloaded
 #   ovs_pid one
+#   ovs_alone m 4 "ping" COMMAND...     COMMAND, whose frames stay in dpud m but for 4
 
 ovs_vswitchd=/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk
 ovs_driver=$lab_build/apps/net_softdpu
@@ -32,7 +33,7 @@ ovs_new() { # NAME NAMESPACE [KEY=VALUE...]
 	vsctl "$name" --no-wait init
 	vsctl "$name" --no-wait set Open_vSwitch . other_config:dpdk-init=true other_config:hw-offload=true other_config:per-port-memory=true \
 		other_config:pmd-maxsleep=500 \
-		other_config:dpdk-extra="--no-huge --legacy-mem -m 512 --no-pci --no-telemetry --file-prefix $LAB-$name -d librte_net_softdpu.so" \
+		other_config:dpdk-extra="--no-huge --legacy-mem -m ${ovs_memory:-512} --no-pci --no-telemetry --file-prefix $LAB-$name -d librte_net_softdpu.so" \
 		"${@/#/other_config:}"
 }
 # From its folder: a driver is found by name only from a folder that is not the library's.
@@ -85,3 +86,15 @@ ovs_port() { # NAME BRIDGE PORT INSTANCE [OPTION...]
 	[ "$error" = "[]" ] || lab_fail "OVS cannot use $port: $error"
 }
 ovs_offloaded() { appctl "$1" dpctl/dump-flows -m type=offloaded | grep -c 'offloaded:yes.*dp:dpdk\|dp:dpdk.*offloaded:yes'; }
+
+# How many frames of dpud m have gone up to its OVS.
+ovs_upcalls() { dpu "$1" -o json offload stats | json "d['upcalls']"; }
+# COMMAND sends frames of flows that are offloaded: nearly all stay below.
+ovs_alone() { # DPUD LIMIT WHAT COMMAND...
+	local dpud=$1 limit=$2 what=$3 before after
+	shift 3
+	before=$(ovs_upcalls "$dpud")
+	"$@" >/dev/null || lab_fail "$what does not work when offloaded"
+	after=$(ovs_upcalls "$dpud")
+	[ $((after - before)) -le "$limit" ] || lab_fail "$what: $((after - before)) frames have gone up"
+}
