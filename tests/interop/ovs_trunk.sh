@@ -29,8 +29,7 @@ for i in 1 2 31 32 33 34 35 36; do
 	inside "n$i" ip link set eth0 up
 done
 # One pool of buffers for all ports: 33 of their own would be a GiB.
-ovs_memory=1024
-ovs_new ovs a per-port-memory=false
+ovs_memory=1024 ovs_new ovs a per-port-memory=false
 ovs_start ovs
 ovs_bridge ovs br0
 for i in $(seq 32); do ovs_port ovs br0 "vn$i" m options:n_rxq_desc=64 options:n_txq_desc=64; done

@@ -62,7 +62,7 @@ transfer() { # WHAT FROM TO ADDRESS
 	local what=$1 listener
 	inside "$3" nc -d -l "$4" 5001 >"$LAB_DIR/got" &
 	listener=$!
-	lab_pids+=($listener)
+	lab_pids+=("$listener")
 	wait_until 5 "a listener" bash -c "ip netns exec $LAB-$3 ss -ltn | grep -q :5001"
 	inside "$2" timeout 30 nc -N "$4" 5001 <"$LAB_DIR/sent" || lab_fail "$what: TCP breaks off"
 	wait $listener
