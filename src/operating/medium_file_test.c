@@ -285,7 +285,8 @@ static void test_cut_off(void **state)
 
 /* ---- a predecessor that is killed ---- */
 
-static void write_for_ever(const char *path)
+/* Says on ready_fd when it has the file. */
+static void write_for_ever(const char *path, int ready_fd)
 {
 	struct dpu_block_device *device;
 	struct medium_file_options options = { .path = path };
@@ -293,6 +294,8 @@ static void write_for_ever(const char *path)
 	static uint8_t data[65536] __attribute__((aligned(4096)));
 
 	if (uring_new(64, &options.uring, NULL) < 0 || medium_file_open(&options, &device, NULL) < 0)
+		_exit(1);
+	if (write(ready_fd, "", 1) != 1)
 		_exit(1);
 	for (unsigned n = 0;; uring_poll(options.uring)) {
 		memset(data, (int)(++n & 0xff), sizeof(data));
@@ -328,11 +331,17 @@ static void test_killed_predecessor(void **state)
 	for (unsigned round = 0; round < 20; round++) {
 		struct medium_file_options options = { .path = disk_path, .uring = uring };
 		struct dpu_block_device *device;
-		pid_t child = fork();
+		int ready[2];
+		char byte;
 
+		assert_int_equal(pipe(ready), 0);
+		pid_t child = fork();
 		if (child == 0)
-			write_for_ever(disk_path);
-		usleep(20000 + round * 500);
+			write_for_ever(disk_path, ready[1]);
+		assert_int_equal(read(ready[0], &byte, 1), 1);
+		close(ready[0]);
+		close(ready[1]);
+		usleep(2000 + round * 500);
 		assert_int_equal(medium_file_open(&options, &device, NULL), -EBUSY);
 		kill(child, SIGKILL);
 		uint64_t end = clock_ns() + 5 * CLOCK_NS_PER_S;
