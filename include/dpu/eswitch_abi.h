@@ -35,12 +35,13 @@ enum {
 /* ---- messages: one struct eswitch_message each, whole; file descriptors by SCM_RIGHTS ---- */
 
 enum eswitch_message_type {
-	/* client → dpud; each is answered by one ESWITCH_REPLY of the same `request` */
+	/* client → dpud; each but the last is answered by one ESWITCH_REPLY of the same `request` */
 	ESWITCH_HELLO = 1, /* first, once. fds of the answer: switch region, eventfd that wakes dpud for commands */
 	ESWITCH_OPEN_PORT, /* fds of the answer: port region; an eventfd per to_host queue (dpud wakes the client), then
 			    * one per from_host queue (the client wakes dpud) */
 	ESWITCH_CLOSE_PORT, /* its rules go, too */
 	ESWITCH_LIST_PORTS, /* the answer's `ports` has one of them, the first with a number > `number` */
+	ESWITCH_REPORT,     /* not answered: flows that the client has refused by itself, so that dpud can say why */
 	/* dpud → client */
 	ESWITCH_REPLY = 64,
 	ESWITCH_PORT_CHANGED, /* link, MTU or MAC of an open port */
@@ -68,6 +69,15 @@ struct eswitch_port_info {
 	uint64_t offloads; /* enum eswitch_packet_flags that the far side takes */
 };
 enum eswitch_port_kind { ESWITCH_PORT_VNIC = 1, ESWITCH_PORT_UPLINK, ESWITCH_PORT_TUNNEL, ESWITCH_PORT_TRUNK };
+
+/* What of a flow was refused. */
+enum eswitch_report {
+	ESWITCH_REPORT_ATTRIBUTE,
+	ESWITCH_REPORT_PATTERN,
+	ESWITCH_REPORT_ACTION,
+	ESWITCH_REPORT_RESOURCE, /* it is a good one, but there is no room, or no dpud */
+	ESWITCH_REPORTS,
+};
 
 struct eswitch_message {
 	uint32_t type;    /* enum eswitch_message_type */
@@ -100,6 +110,12 @@ struct eswitch_message {
 			struct eswitch_port_info info;
 			uint64_t region_bytes;
 		} open_port_reply;
+		struct {
+			uint32_t count;    /* flows since the last report of the same sentence */
+			uint32_t what;     /* enum eswitch_report */
+			uint8_t match[64]; /* struct eswitch_fields of the last of them, as far as it was read */
+			uint8_t mask[64];
+		} report;                      /* the reason is `sentence` */
 		struct eswitch_port_info port; /* LIST_PORTS' answer (NOT_FOUND: no more), PORT_CHANGED */
 		uint32_t number;               /* CLOSE_PORT, LIST_PORTS, PORT_GONE */
 	};
@@ -178,7 +194,7 @@ struct eswitch_fields {
 		};
 	};
 };
-_Static_assert(sizeof(struct eswitch_fields) == 64, "fields are one cache line");
+_Static_assert(sizeof(struct eswitch_fields) == 64, "fields are one cache line, and fit in a report");
 
 enum eswitch_field_flags {
 	ESWITCH_FIELD_VLAN = 1 << 0,     /* tagged */

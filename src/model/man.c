@@ -63,6 +63,15 @@ static void add_list(struct text *text, const struct field *table, const char *s
 		text_add(text, ".El\n");
 }
 
+static void add_example(struct text *text, const char *example)
+{
+	if (!example)
+		return;
+	text_add(text, ".Bd -literal -offset indent\n");
+	add_prose(text, example);
+	text_add(text, ".Ed\n");
+}
+
 static void add_actions(struct text *text, const struct action *table)
 {
 	if (!table || !table->name)
@@ -73,6 +82,7 @@ static void add_actions(struct text *text, const struct action *table)
 		add_prose(text, action->doc);
 		text_printf(text, "It is asked of %s%s.\n", action->per_object ? "one object" : "the class",
 			    action->read_only ? " and changes nothing" : "");
+		add_example(text, action->example);
 		add_list(text, action->args, NULL, "Arguments:", false);
 	}
 }

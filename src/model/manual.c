@@ -118,6 +118,8 @@ static void add_action(struct text *text, const struct action *action)
 	add_cell(text, action->doc);
 	text_printf(text, " It is %s%s.\n", action->per_object ? "asked of one object" : "asked of the class",
 		    action->read_only ? " and changes nothing" : "");
+	if (action->example)
+		text_printf(text, "\n    %s\n", action->example);
 	add_table(text, action->args, "Arguments:", false);
 }
 

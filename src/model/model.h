@@ -57,6 +57,7 @@ struct action_reply;
 struct action {
 	const char *name;
 	const char *doc;
+	const char *example;      /* a whole command, for help; may be NULL */
 	const struct field *args; /* table over a struct of args_size bytes, terminated by .name = NULL; NULL = none */
 	size_t args_size;
 	bool read_only; /* changes nothing: allowed to read-only users */
@@ -218,7 +219,7 @@ enum { MODEL_PROTOCOL_VERSION = 1 };
 /* What dpuctl reads:
  *   {"protocol_version": 1,
  *    "classes": [{"name", "plural", "doc", "global": bool, "singleton": bool, "max_objects": n (if limited),
- *                 "fields": [FIELD…], "actions": [{"name", "doc", "per_object": bool, "read_only": bool,
+ *                 "fields": [FIELD…], "actions": [{"name", "doc", "example", "per_object": bool, "read_only": bool,
  *                                                  "args": [FIELD…]}]}]}
  * FIELD: {"name", "doc", "type", "flags": ["required", "immutable", "secret", "state", "counter", "gauge", "unique",
  *   "parent", "generated"], and where they apply: "base": true (a row that every class has: name, tenant, uuid,

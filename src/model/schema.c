@@ -72,6 +72,7 @@ static json_t *action_schema(const struct action *action)
 		field_table_defaults(action->args, defaults, &ignored);
 	put(json, "name", action->name);
 	put(json, "doc", action->doc);
+	put(json, "example", action->example);
 	json_object_set_new(json, "per_object", json_boolean(action->per_object));
 	json_object_set_new(json, "read_only", json_boolean(action->read_only));
 	for (const struct field *field = action->args; defaults && field && field->name; field++)

@@ -27,6 +27,9 @@ static void check_accepted(const struct eswitch_message *message, bool greeted)
 			      sizeof(message->open_port.name));
 	} else if (message->type == ESWITCH_CLOSE_PORT) {
 		input_require(message->number <= ESWITCH_MAX_PORTS);
+	} else if (message->type == ESWITCH_REPORT) {
+		input_require(message->report.what < ESWITCH_REPORTS && message->sentence[0]);
+		input_require(strnlen(message->sentence, sizeof(message->sentence)) < sizeof(message->sentence));
 	} else {
 		input_require(message->type == ESWITCH_LIST_PORTS);
 	}

@@ -33,7 +33,9 @@ ports: [{name: up, device: "tap:up0"}]
 underlays: [{name: fabric, port: up, address: 192.0.2.1, prefix_length: 24}]
 vpcs: [{name: main, tenant: blue, vni: 1, underlay: fabric}]
 subnets: [{name: front, tenant: blue, vpc: main, prefix_v4: 10.0.0.0/24}]
-vnics: [{name: web, tenant: blue, subnet: front}]
+vnics: [{name: web, tenant: blue, subnet: front}, {name: box, tenant: blue}]
+eswitches: [{name: ovs}]
+representors: [{name: box, eswitch: ovs, vnic: blue/box}]
 YAML
 dpuctl apply -f net.yaml >/dev/null
 {

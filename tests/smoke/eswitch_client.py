@@ -8,7 +8,7 @@ import socket
 import struct
 import time
 
-HELLO, OPEN_PORT, CLOSE_PORT, LIST_PORTS, REPLY, PORT_CHANGED, PORT_GONE = 1, 2, 3, 4, 64, 65, 66
+HELLO, OPEN_PORT, CLOSE_PORT, LIST_PORTS, REPORT, REPLY, PORT_CHANGED, PORT_GONE = 1, 2, 3, 4, 5, 64, 65, 66
 MAGIC, VERSION = 0x77736573, 1
 HEAD, INFO = struct.Struct("<IIII256s"), struct.Struct("<256sIBBH6sHQ")
 BUFFER, SLOT, RING = 2048, 32, 256
@@ -33,11 +33,11 @@ class Client:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.socket.settimeout(10)
         self.socket.connect(path)
-        self.number, self.events = 0, []
+        self.number, self.events, self.says_when = 0, [], True
 
-    def send(self, kind, body=b""):
+    def send(self, kind, body=b"", sentence=b""):
         self.number += 1
-        self.socket.send((HEAD.pack(kind, self.number, 0, 0, b"") + body).ljust(message_bytes(), b"\0"))
+        self.socket.send((HEAD.pack(kind, self.number, 0, 0, sentence) + body).ljust(message_bytes(), b"\0"))
 
     def hear(self):
         fds = array.array("i")
@@ -85,6 +85,14 @@ class Client:
     def close(self, port):
         self.ask(CLOSE_PORT, struct.pack("<I", port.number))
 
+    def report(self, what, count, sentence, match=b"", mask=b""):
+        """Flows that were refused on this side; not answered."""
+        self.send(REPORT, struct.pack("<II64s64s", count, what, match, mask), sentence)
+
+    @property
+    def bypass(self):
+        return struct.unpack_from("<I", self.region, 48)[0]
+
     # ---- rules
 
     def state(self, index):
@@ -104,7 +112,7 @@ class Client:
         rule += bytes(128) + b"".join(ops)
         size = 8 + RULE_HEAD + 2 * FIELDS + 128 + 24 * OP
         at = offset + (self.head & (slots - 1)) * size
-        body = struct.pack("<II", code, 0) + rule
+        body = struct.pack("<II", code, time.monotonic_ns() & 0xffffffff if self.says_when else 0) + rule
         self.region[at:at + len(body)] = body
         self.head += 1
         struct.pack_into("<I", self.region, ring, self.head)
@@ -139,8 +147,9 @@ def op(code, port=0, value=0, data=b""):
     return struct.pack("<HHI16s", code, port, value, data)
 
 
-def fields(in_port=0, eth_dst=b"", eth_type=0):
-    return struct.pack("<HBB6s6s", in_port, 0, 0, eth_dst, b"") + struct.pack(">H", eth_type)
+def fields(in_port=0, eth_dst=b"", eth_type=0, proto=0, ip_src=b"", ip_dst=b"", tp_src=0, tp_dst=0):
+    head = struct.pack("<HBB6s6s", in_port, 0, proto, eth_dst, b"") + struct.pack(">HHHBBHHH", eth_type, 0, 0, 0, 0, tp_src, tp_dst, 0)
+    return head + bytes(2) + struct.pack("4s4s", ip_src, ip_dst)
 
 
 class Port:

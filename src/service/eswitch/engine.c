@@ -103,6 +103,8 @@ int engine_start(struct eswitch *eswitch, struct dpu_error *err)
 
 	for (unsigned i = 0; i < eswitch->workers && rc == 0; i++)
 		rc = worker_begin(eswitch, i, err);
+	if (rc == 0)
+		sampler_start(eswitch->engine);
 	return rc;
 }
 
@@ -151,6 +153,8 @@ void engine_end(struct eswitch *eswitch)
 {
 	struct engine *engine = eswitch->engine;
 
+	sampler_stop(engine);
+	flows_end(eswitch);
 	eswitch->engine = NULL;
 	for (unsigned i = 0; i < eswitch->workers; i++)
 		atomic_store_explicit(&eswitch->flows[i], NULL, memory_order_release);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The service "eswitch": its start and stop, and its metrics. */
-#include <stdio.h>
+/* The service "eswitch": its start and stop. */
 #include <stdlib.h>
 #include "base/clock.h"
 #include "device/packet/rcu_map.h"
@@ -13,6 +12,7 @@ static int eswitch_init(struct dpu *dpu, void **ret_state, struct dpu_error *err
 	struct vswitch_members members = { .worker = engine_members,
 					   .changed = control_changed,
 					   .iface_name = control_iface_name,
+					   .why = explain_member,
 					   .tunnel_holder = control_tunnel_holder,
 					   .ctx = eswitch };
 
@@ -84,31 +84,6 @@ static void eswitch_fini(void *state)
 		loop_once(eswitch->dpu->loop, 10);
 	rcu_map_free(eswitch->tunnels);
 	free(eswitch);
-}
-
-static char *eswitch_metrics(void *state)
-{
-	const struct eswitch *eswitch = state;
-	struct flow_stats stats;
-	char *text = NULL;
-	size_t size;
-	FILE *out = eswitch->engine ? open_memstream(&text, &size) : NULL;
-
-	if (!out)
-		return NULL;
-	flow_switch_stats(eswitch->engine->sw, &stats);
-	fprintf(out, "# HELP dpu_eswitch_refusals_total Rules refused, by reason.\n"
-		     "# TYPE dpu_eswitch_refusals_total counter\n");
-	for (unsigned i = 0; i < ESWITCH_REFUSALS; i++)
-		fprintf(out, "dpu_eswitch_refusals_total{reason=\"%s\"} %lu\n", flow_refusal_name(i),
-			(unsigned long)stats.refusals[i]);
-	fprintf(out,
-		"# HELP dpu_eswitch_subtables_searched_total Masks tried in looking rules up.\n"
-		"# TYPE dpu_eswitch_subtables_searched_total counter\n"
-		"dpu_eswitch_subtables_searched_total %lu\n",
-		(unsigned long)stats.subtables_searched);
-	fclose(out);
-	return text;
 }
 
 static const struct object_class *const classes[] = { &eswitch_class, &representor_class, NULL };

@@ -14,11 +14,14 @@ enum {
 	CONNECTIONS_MAX = 16,  /* of these FLOW_MAX_CLIENTS can have said HELLO */
 	MESSAGES_AT_ONCE = 16, /* of one client, before others have their turn */
 	COMMAND_WORKER = 0,
+	REPORTS_KEPT = 64, /* different sentences */
 };
 
 struct client;
 struct eswitch;
 struct engine;
+struct sampler;
+struct listing;
 
 /* A representor that a client has open: the port with its packet rings. */
 struct open_port {
@@ -42,6 +45,12 @@ struct control_representor {
 	bool up; /* as the client was last told */
 };
 
+/* A command ring as it was a second ago. */
+struct ring_watch {
+	uint64_t served;
+	bool pending, stuck; /* stuck: since the look before nothing was served, though something waited */
+};
+
 struct client {
 	struct worker_source source; /* of its commands, first */
 	struct eswitch *eswitch;
@@ -54,6 +63,7 @@ struct client {
 	char program[64];
 	char name[96]; /* "ovs-vswitchd (pid 123)" */
 	uint64_t since_ns;
+	struct ring_watch rings[ESWITCH_MAX_COMMAND_RINGS];
 	LIST_ENTRY(client) link;
 };
 
@@ -64,6 +74,7 @@ struct engine {
 	unsigned clients;
 	unsigned sources; /* ticks with the workers */
 	bool ending;
+	struct sampler *sampler;
 	struct tick {
 		struct worker_source source;
 		struct flow *flow;
@@ -75,6 +86,15 @@ struct vni_group {
 	uint8_t encapsulation;
 	uint32_t vni;
 	uint32_t users;
+};
+
+/* Flows that clients have refused by themselves, for one reason. */
+struct report {
+	char sentence[sizeof(((struct eswitch_message *)NULL)->sentence)];
+	uint32_t what; /* enum eswitch_report */
+	uint64_t count, time_ns;
+	struct eswitch_fields match, mask; /* of the last one, as far as it was read */
+	char client[96];
 };
 
 struct eswitch {
@@ -93,6 +113,10 @@ struct eswitch {
 	LIST_HEAD(, client) clients; /* also those that are gone but not drained */
 	unsigned closing;            /* open_ports on their way out */
 	unsigned engines;            /* not freed yet */
+	struct report reports[REPORTS_KEPT];
+	unsigned report_count;
+	uint64_t reported[ESWITCH_REPORTS];
+	LIST_HEAD(, listing) listings; /* of rules, under way */
 	struct loop_timer *stop_timer;
 	void (*stopped)(void *arg);
 	void *stopped_arg;
@@ -121,6 +145,8 @@ void eswitch_dismiss(struct client *client, const char *why);
 
 /* request.c */
 void eswitch_request(struct client *client, const struct eswitch_message *request, size_t bytes);
+/* Texts of the client's are shown to people: what terminals obey becomes '?'. */
+void copy_printable(char *to, size_t room, const char *from);
 
 /* opening.c */
 void representor_open(struct client *client, const struct eswitch_message *request, struct control_representor *to,
@@ -143,3 +169,53 @@ int control_flow_port(struct eswitch *eswitch, uint16_t number);
 void eswitch_observe(void *ctx, const struct object *object, struct object *copy);
 void representor_observe(void *ctx, const struct object *object, struct object *copy);
 extern const struct action eswitch_actions[];
+const char *client_name(const struct eswitch *eswitch, const struct flow_client *flow); /* "" if it has gone */
+const char *representor_name(const struct eswitch *eswitch, uint16_t number);           /* "" if there is none */
+int engine_of(const struct eswitch *eswitch, struct dpu_error *err);                    /* or there is no eswitch */
+
+/* flows.c: offload-flows */
+struct flows_args {
+	struct ref representor;
+	uint32_t in_port, limit;
+	uint64_t cursor, min_packets;
+	char *protocol;
+	struct ip_addr address;
+	uint8_t state, sort;
+};
+extern const struct field flows_fields[];
+int flows_start(void *ctx, struct object *object, const void *args, struct action_reply *reply, struct dpu_error *err);
+void flows_end(struct eswitch *eswitch); /* the engine ends: who waits is told */
+
+/* refusals.c: offload-refused */
+void report_take(struct client *client, const struct eswitch_message *message);
+const char *report_name(enum eswitch_report what);
+uint64_t reported_count(const struct eswitch *eswitch);
+int refused_run(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err);
+
+/* stats.c: offload-stats, offload-threads */
+int stats_run(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err);
+int threads_run(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err);
+uint32_t commands_pending(const struct eswitch *eswitch);
+
+/* sampler.c: what is measured over time, once a second */
+struct rates {
+	double seconds; /* that they were really measured over; 0 = not yet */
+	double installed, destroyed, refused, hits, lookups, upcalls; /* per second */
+};
+enum { SAMPLER_SECONDS = 60 };
+void sampler_start(struct engine *engine);
+void sampler_stop(struct engine *engine);
+void sampler_rates(const struct engine *engine, unsigned seconds, struct rates *ret);
+/* Commands in force within the last minute. */
+void sampler_latency(const struct engine *engine, struct flow_latency *ret);
+struct worker_watch {
+	double busy; /* share of the last second */
+	bool worked, stuck;
+};
+void sampler_worker(const struct engine *engine, unsigned worker, struct worker_watch *ret);
+
+/* metrics.c */
+char *eswitch_metrics(void *state);
+
+/* explain.c: `dpuctl why` of members; vswitch_members.why */
+int explain_member(void *ctx, uint16_t number, struct rte_mbuf **frame, json_t **ret, struct dpu_error *err);

@@ -396,6 +396,84 @@ static void bad_clients(void **state)
 	WAIT_FOR(&world.rig, fake_flow.clients == 0);
 }
 
+static void answered(void *arg, int status, json_t *result, const struct dpu_error *err)
+{
+	world.status = status;
+	world.err = status ? *err : (struct dpu_error){ 0 };
+	*(json_t **)arg = json_incref(result);
+	world.done = true;
+}
+
+static json_t *act(const char *action)
+{
+	json_t *result = NULL;
+
+	world.done = false;
+	model_action(world.dpu.model, "eswitch", action, NULL, NULL, NULL, answered, &result);
+	WAIT_FOR(&world.rig, world.done);
+	return result;
+}
+
+static void report(int fd, uint32_t count, const char *sentence)
+{
+	struct eswitch_message message = { .type = ESWITCH_REPORT,
+					   .report = { .count = count, .what = ESWITCH_REPORT_ACTION } };
+
+	snprintf(message.sentence, sizeof(message.sentence), "%s", sentence);
+	assert_int_equal(send(fd, &message, sizeof(message), MSG_NOSIGNAL), sizeof(message));
+	run_for(&world.rig, 2 * CLOCK_NS_PER_MS);
+}
+
+/* Reports of one sentence add up; more sentences than there is room for push the oldest out, and count on. */
+static void what_drivers_refuse(void **state)
+{
+	char sentence[32];
+
+	must_apply(BASE);
+	int fd = client();
+	for (unsigned i = 0; i < REPORTS_KEPT + 3; i++) {
+		snprintf(sentence, sizeof(sentence), "sentence %u", i);
+		report(fd, 2, sentence);
+	}
+	report(fd, 5, "sentence 10");
+	close(fd);
+	WAIT_FOR(&world.rig, fake_flow.clients == 0);
+	json_t *result = act("offload-refused"), *rows = json_object_get(result, "refused");
+	assert_int_equal(json_array_size(rows), REPORTS_KEPT);
+	const json_t *first = json_array_get(rows, 0), *reason = json_array_get(json_object_get(result, "reasons"), 0);
+	assert_string_equal(json_string_value(json_object_get(first, "sentence")), "sentence 10");
+	assert_int_equal(json_integer_value(json_object_get(first, "count")), 7);
+	assert_int_equal(json_integer_value(json_object_get(reason, "count")), 2 * (REPORTS_KEPT + 3) + 5);
+	json_decref(result);
+	/* One that is none is answered, as any wrong request. */
+	fd = client();
+	struct eswitch_message reply = ask(fd, (struct eswitch_message){ .type = ESWITCH_REPORT }, NULL);
+	assert_int_equal(reply.status, ESWITCH_E_INVALID);
+	close(fd);
+	WAIT_FOR(&world.rig, fake_flow.clients == 0);
+}
+
+/* Who lists rules of an eswitch that goes meanwhile is told; and it is looked at them while it is there. */
+static void a_listing_whose_eswitch_goes(void **state)
+{
+	json_t *result = NULL;
+
+	must_apply(BASE);
+	WAIT_FOR(&world.rig, fake_flow.looks > 0);
+	world.done = false;
+	model_action(world.dpu.model, "eswitch", "offload-flows", NULL, NULL, NULL, answered, &result);
+	assert_false(world.done);
+	flows_end(world.eswitch);
+	assert_true(world.done);
+	assert_int_equal(world.err.code, DPU_E_NOT_FOUND);
+	result = act("offload-flows");
+	assert_int_equal(json_array_size(json_object_get(result, "flows")), 0);
+	json_decref(result);
+	delete ("eswitch", "ovs", true);
+	assert_null(act("offload-stats"));
+	assert_int_equal(world.err.code, DPU_E_NOT_FOUND);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -403,6 +481,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(ports_open_and_close, world_up, world_down),
 		cmocka_unit_test_setup_teardown(wrong_hellos, world_up, world_down),
 		cmocka_unit_test_setup_teardown(bad_clients, world_up, world_down),
+		cmocka_unit_test_setup_teardown(what_drivers_refuse, world_up, world_down),
+		cmocka_unit_test_setup_teardown(a_listing_whose_eswitch_goes, world_up, world_down),
 	};
 
 	if (unshare(CLONE_NEWNET) != 0) {

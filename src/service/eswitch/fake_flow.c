@@ -192,3 +192,29 @@ const char *flow_refusal_name(enum eswitch_refusal refusal)
 {
 	return "fake";
 }
+
+void flow_switch_latency(const struct flow_switch *sw, struct flow_latency *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+}
+
+uint64_t flow_latency_bound_ns(unsigned bucket)
+{
+	return bucket;
+}
+
+bool flow_client_ring(const struct flow_client *client, unsigned ring, struct flow_ring_stats *ret)
+{
+	return false;
+}
+
+bool flow_uses_look(struct flow_switch *sw, unsigned budget, uint64_t now_ns)
+{
+	fake_flow.looks++;
+	return false;
+}
+
+void flow_explain(struct flow_switch *sw, uint16_t number, struct rte_mbuf **m, struct flow_explanation *ret)
+{
+	*ret = (struct flow_explanation){ .fate = FLOW_FATE_NO_CLIENT };
+}

@@ -5,7 +5,7 @@
 #include "device/flow/flow.h"
 
 struct fake_flow {
-	unsigned switches, clients, flows;
+	unsigned switches, clients, flows, looks;
 	bool bypass;
 	struct flow_port ports[ESWITCH_MAX_PORTS + 1];
 	bool bound[ESWITCH_MAX_PORTS + 1];

@@ -64,6 +64,16 @@ static enum eswitch_status check_open(const struct eswitch_message *request, str
 	return ESWITCH_OK;
 }
 
+static enum eswitch_status check_report(const struct eswitch_message *request, struct eswitch_message *ret)
+{
+	if (!is_text(request->sentence, sizeof(request->sentence)) || !request->sentence[0])
+		return refuse(ESWITCH_E_INVALID, "sentence: must say something and end with a NUL");
+	if (request->report.what >= ESWITCH_REPORTS)
+		return refuse(ESWITCH_E_INVALID, "report.what: must be 0 to %u, is %u", ESWITCH_REPORTS - 1,
+			      request->report.what);
+	return ESWITCH_OK;
+}
+
 enum eswitch_status message_check(const struct eswitch_message *request, size_t bytes, bool greeted,
 				  struct eswitch_message *ret)
 {
@@ -89,6 +99,8 @@ enum eswitch_status message_check(const struct eswitch_message *request, size_t 
 					request->number);
 	case ESWITCH_LIST_PORTS:
 		return ESWITCH_OK;
+	case ESWITCH_REPORT:
+		return check_report(request, ret);
 	default:
 		return refuse(ESWITCH_E_INVALID, "type: %u is no request", request->type);
 	}

@@ -11,9 +11,9 @@ struct eswitch_object {
 	/* observed */
 	char *socket;
 	struct string_list clients;
-	uint64_t rules, masks, entries;
-	uint64_t installed, destroyed, refused;
-	uint64_t hits, lookups, upcalls, bypassed;
+	uint64_t rules, rules_refused, rules_leaving, masks, entries, rule_bytes, entry_bytes, commands_pending;
+	uint64_t installed, destroyed, refused, refused_by_driver;
+	uint64_t hits, lookups, lookup_misses, upcalls, bypassed;
 };
 
 struct representor {

@@ -56,8 +56,7 @@ static int commands_serve(struct client *client, const struct eswitch_message *r
 	return 0;
 }
 
-/* Texts of the client's are shown to people. */
-static void copy_printable(char *to, size_t room, const char *from)
+void copy_printable(char *to, size_t room, const char *from)
 {
 	size_t i;
 
@@ -170,6 +169,9 @@ void eswitch_request(struct client *client, const struct eswitch_message *reques
 		break;
 	case ESWITCH_CLOSE_PORT:
 		close_port(client, request);
+		break;
+	case ESWITCH_REPORT:
+		report_take(client, request);
 		break;
 	default:
 		list_ports(client, request);

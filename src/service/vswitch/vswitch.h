@@ -19,6 +19,9 @@ struct vswitch_members {
 	void (*changed)(void *ctx, uint16_t representor);
 	/* Name of what has an interface number from PATH_FIRST_REPRESENTOR on; "" if nothing has. */
 	const char *(*iface_name)(void *ctx, uint16_t iface);
+	/* What would happen to a frame of the member with that representor, as `why` says it: 0 and a JSON object, or a
+	 * negative errno. *frame may become another mbuf, or NULL; it stays the caller's. */
+	int (*why)(void *ctx, uint16_t representor, struct rte_mbuf **frame, json_t **ret, struct dpu_error *err);
 	/* In validate(): who would have a tunnel with this VNI after the transaction; NULL: nobody. */
 	const struct object *(*tunnel_holder)(void *ctx, uint8_t encapsulation, uint32_t vni);
 	void *ctx;

@@ -15,6 +15,8 @@ const struct field why_fields[] = {
 	FIELD(struct why_args, vnic, .target = "vnic", .doc = "The vNIC that sends the packet, as TENANT/NAME."),
 	FIELD(struct why_args, vpc, .target = "vpc",
 	      .doc = "In place of vnic: the packet comes out of a tunnel of this VPC."),
+	FIELD(struct why_args, port, .target = "port",
+	      .doc = "In place of vnic: the packet comes in by this uplink, which has a representor."),
 	FIELD(struct why_args, vtep, .doc = "With vpc: the tunnel endpoint that sent it."),
 	FIELD(struct why_args, src, .doc = "Source address; by default the vNIC's first of the destination's family."),
 	FIELD(struct why_args, dst, .doc = "Destination address."),
@@ -22,6 +24,11 @@ const struct field why_fields[] = {
 	FIELD(struct why_args, src_port, .max = 65535, .def = "40000",
 	      .doc = "Source port, or the identifier of an ICMP echo."),
 	FIELD(struct why_args, dst_port, .max = 65535, .def = "0", .doc = "Destination port."),
+	FIELD(struct why_args, dst_mac,
+	      .doc = "Destination MAC address; under an eswitch, whose rules look at it, it must be given."),
+	FIELD(struct why_args, src_mac, .doc = "Under an eswitch: source MAC address; by default the vNIC's."),
+	FIELD(struct why_args, vlan, .max = 4094, .def = "0",
+	      .doc = "Under an eswitch: VLAN identifier of the packet's tag; 0 means none."),
 	FIELD(struct why_args, icmp_type, .max = 255, .def = "8",
 	      .doc = "ICMP type; for ICMPv6 an echo request is taken in place of 8."),
 	FIELD(struct why_args, icmp_code, .max = 255, .def = "0", .doc = "ICMP code."),
@@ -90,7 +97,7 @@ static int key_from_packet(struct question *question, const char *packet, uint16
 	return 0;
 }
 
-static const struct ip_addr *default_source(const struct vnic *vnic, uint8_t family)
+const struct ip_addr *why_source(const struct vnic *vnic, uint8_t family)
 {
 	for (size_t i = 0; vnic && i < vnic->addresses.count; i++)
 		if (vnic->addresses.items[i].family == family)
@@ -118,7 +125,7 @@ static int key_from_words(struct question *question, const struct why_args *args
 {
 	const struct ip_addr *src = args->src.family != IP_NONE
 					    ? &args->src
-					    : default_source((const struct vnic *)args->vnic.object, args->dst.family);
+					    : why_source((const struct vnic *)args->vnic.object, args->dst.family);
 	struct flow_key *key = &question->key;
 	int proto = rule_protocol(args->protocol, args->dst.family == IP_V6 ? RULE_IPV6 : RULE_IPV4);
 
@@ -244,6 +251,15 @@ static void question_answer(void *arg)
 	free(question);
 }
 
+static int why_of_member(struct vswitch *vswitch, const struct object *member, const struct why_args *args,
+			 struct action_reply *reply, struct dpu_error *err)
+{
+	struct rte_mbuf *frame = NULL;
+	int rc = args->packet ? hex_frame(vswitch, args->packet, &frame, err) : 0;
+
+	return rc != 0 ? rc : why_member(vswitch, member, args, frame, reply, err);
+}
+
 int why_start(void *ctx, struct object *object, const void *arguments, struct action_reply *reply,
 	      struct dpu_error *err)
 {
@@ -254,14 +270,15 @@ int why_start(void *ctx, struct object *object, const void *arguments, struct ac
 	int rc;
 
 	(void)object;
-	if (!args->vnic.object == !args->vpc.object)
-		return error_set(err, DPU_E_INVALID, "vnic", "must be given, or vpc for a packet out of a tunnel");
+	if (!!args->vnic.object + !!args->vpc.object + !!args->port.object != 1)
+		return error_set(err, DPU_E_INVALID, "vnic",
+				 "must be given, or vpc for a packet out of a tunnel, or port under an eswitch");
 	if (!vswitch->running)
 		return error_set(err, DPU_E_UNSUPPORTED, NULL, "the switch is not running yet");
+	if (args->port.object)
+		return why_of_member(vswitch, args->port.object, args, reply, err);
 	if (args->vnic.object && !((const struct vnic *)args->vnic.object)->subnet.object)
-		return error_set(
-			err, DPU_E_UNSUPPORTED, "vnic",
-			"has no subnet: what drives its representor decides; `dpuctl offload flows` lists its rules");
+		return why_of_member(vswitch, args->vnic.object, args, reply, err);
 	vpc = (const struct vpc *)(args->vpc.object ? args->vpc.object
 						    : ((const struct subnet *)((const struct vnic *)args->vnic.object)
 							       ->subnet.object)
