@@ -26,7 +26,7 @@ static void find(struct flow_switch *sw, const union flow_fields *fields, const 
 {
 	uint64_t searched = 0;
 	bool certain;
-	uint32_t number = flow_classify(sw, fields, ret->port, &certain, &searched);
+	uint32_t number = layout->unread ? 0 : flow_classify(sw, fields, ret->port, &certain, &searched);
 
 	ret->masks_searched = (unsigned)searched;
 	ret->fate = FLOW_FATE_NO_RULE;

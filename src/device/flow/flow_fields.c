@@ -5,8 +5,7 @@
 
 enum {
 	VLAN_BYTES = 4,
-	MAX_EXTENSIONS = 8,
-	MAX_HEADERS = 512, /* beyond that the upper layer is not looked for */
+	MAX_HEADERS = 512, /* a frame with more of them goes up */
 };
 
 /* A frame on its way: headers up to `offset` are read, the packet ends at `end`. */
@@ -20,9 +19,12 @@ struct reading {
 /* The next bytes belong to the packet, and are contiguous then. */
 static const uint8_t *have(const struct reading *r, uint32_t bytes)
 {
-	if (r->offset + bytes > r->end || r->offset + bytes > MAX_HEADERS ||
-	    packet_pull(r->m, r->offset + bytes) != DROP_NONE)
+	if (r->offset + bytes > r->end)
 		return NULL;
+	if (r->offset + bytes > MAX_HEADERS || packet_pull(r->m, r->offset + bytes) != DROP_NONE) {
+		r->layout->unread = true;
+		return NULL;
+	}
 	return packet_at(r->m, r->offset);
 }
 
@@ -67,7 +69,7 @@ static void read_ipv4(struct reading *r)
 {
 	const uint8_t *ip = have(r, IPV4_BYTES);
 
-	if (!ip || ip[0] >> 4 != 4)
+	if (!ip)
 		return;
 	uint32_t header = (ip[0] & 15) * 4u, length = load_be16(ip + 2);
 	if (header < IPV4_BYTES || length < header || r->offset + length > r->end)
@@ -92,41 +94,45 @@ static void read_ipv4(struct reading *r)
 		read_l4(r);
 }
 
-/* One extension header; false when there is none to be passed. */
-static bool pass_extension(struct reading *r)
+enum extension { EXTENSION_NONE, EXTENSION_PASSED, EXTENSION_CUT };
+
+static enum extension pass_extension(struct reading *r)
 {
 	uint8_t kind = r->f->ip_proto;
+	uint32_t bytes = IPV6_FRAGMENT_BYTES;
 
 	if (kind != IPPROTO_HOPOPTS && kind != IPPROTO_ROUTING && kind != IPPROTO_DSTOPTS && kind != IPPROTO_FRAGMENT &&
 	    kind != IPPROTO_AH)
-		return false;
+		return EXTENSION_NONE;
 	const uint8_t *header = have(r, 8);
 	if (!header)
-		return false;
+		return EXTENSION_CUT;
 	if (kind == IPPROTO_FRAGMENT) {
 		uint16_t word = load_be16(header + 2);
-		if (word & 0xfff9) /* not an atomic fragment, RFC 6946 */
+		if (word) /* not an atomic fragment, RFC 6946; OVS looks at the reserved bits, too */
 			r->f->flags |= ESWITCH_FIELD_FRAGMENT;
 		if (word & 0xfff8) {
 			r->f->flags |= ESWITCH_FIELD_LATER;
-			return false;
+			return EXTENSION_NONE;
 		}
+	} else {
+		bytes = kind == IPPROTO_AH ? (header[1] + 2) * 4u : (header[1] + 1) * 8u;
 	}
+	if (r->offset + bytes > r->end)
+		return EXTENSION_CUT;
 	if (kind == IPPROTO_ROUTING && header[3] > 0) /* segments left */
 		r->layout->routed = true;
 	r->f->ip_proto = header[0];
-	if (kind == IPPROTO_FRAGMENT)
-		r->offset += IPV6_FRAGMENT_BYTES;
-	else
-		r->offset += kind == IPPROTO_AH ? (header[1] + 2) * 4u : (header[1] + 1) * 8u;
-	return true;
+	r->offset += bytes;
+	return EXTENSION_PASSED;
 }
 
 static void read_ipv6(struct reading *r)
 {
 	const uint8_t *ip = have(r, IPV6_BYTES);
+	enum extension extension;
 
-	if (!ip || ip[0] >> 4 != 6)
+	if (!ip)
 		return;
 	uint32_t length = IPV6_BYTES + load_be16(ip + 4);
 	if (r->offset + length > r->end)
@@ -139,10 +145,16 @@ static void read_ipv6(struct reading *r)
 	r->f->ip_ttl = ip[7];
 	memcpy(r->f->ip6_src, ip + 8, 32);
 	r->offset += IPV6_BYTES;
-	for (unsigned i = 0; i < MAX_EXTENSIONS && pass_extension(r); i++)
-		;
-	if (!(r->f->flags & ESWITCH_FIELD_LATER))
+	do
+		extension = pass_extension(r);
+	while (extension == EXTENSION_PASSED);
+	if (extension == EXTENSION_CUT) {
+		/* Addresses are all that OVS knows of it. */
+		r->f->ip_proto = r->f->ip_tos = r->f->ip_ttl = 0;
+		r->f->flags &= (uint8_t) ~(ESWITCH_FIELD_FRAGMENT | ESWITCH_FIELD_LATER);
+	} else if (!(r->f->flags & ESWITCH_FIELD_LATER)) {
 		read_l4(r);
+	}
 }
 
 bool flow_fields_read(struct rte_mbuf *m, union flow_fields *ret, struct flow_layout *ret_layout)
@@ -170,7 +182,7 @@ bool flow_fields_read(struct rte_mbuf *m, union flow_fields *ret, struct flow_la
 		read_ipv4(&r);
 	else if (type == RTE_BE16(RTE_ETHER_TYPE_IPV6))
 		read_ipv6(&r);
-	ret->f.spare = ret_layout->family;
+	ret->f.spare = ret_layout->unread ? FLOW_UNREAD : ret_layout->family;
 	ret_layout->proto = ret->f.ip_proto;
 	return true;
 }

@@ -240,7 +240,7 @@ static uint32_t look_up(struct flow *flow, struct rte_mbuf *m, uint32_t *ret_gen
 
 	*ret_generation = none;
 	*ret_certain = false;
-	if (!flow_fields_read(m, &fields, &layout))
+	if (!flow_fields_read(m, &fields, &layout) || layout.unread)
 		return FLOW_NO_RULE;
 	fields.f.in_port = flow->key_port;
 	uint32_t rule = flow_classify(sw, &fields, flow->port, ret_certain, &searched);

@@ -19,6 +19,7 @@ enum {
 	FLOW_NO_RULE = 0,
 	FLOW_IPV4 = 4, /* eswitch_fields.spare inside the engine: the family, always part of a key */
 	FLOW_IPV6 = 6,
+	FLOW_UNREAD = 255, /* … of a frame that matches nothing */
 };
 
 /* Fields as words. in_port is the port's binding, a number that it got when it was opened, so that rules of former
@@ -236,6 +237,7 @@ struct flow_layout {
 	uint8_t family; /* FLOW_IPV4, FLOW_IPV6 or 0 */
 	uint8_t proto;
 	bool routed; /* IPv6: the destination is one that a routing header leads by */
+	bool unread; /* there are more headers than are looked at: the frame goes up, whatever the fields are */
 };
 
 /* Headers made contiguous; false when the frame has not even an Ethernet header, or no buffer could be had. in_port is

@@ -450,6 +450,65 @@ static void later_fragments_ipv6(void **state)
 	expect_one(&frame, flow_world_member(2), &wanted);
 }
 
+/* As OVS does: the version is not looked at, reserved bits make a fragment, and of a frame whose extension headers are
+ * cut off nothing but addresses is known. */
+static void odd_headers(void **state)
+{
+	struct eswitch_rule ttl = rule_for(0, true), none = rule_for(1, true), v4 = rule_for(2, false);
+	uint8_t header[] = { IPPROTO_UDP, 0, 0, 2, 0, 0, 0, 9 };
+	struct frame_spec spec = { .src = "2001:db8::1",
+				   .dst = "2001:db8::2",
+				   .payload = 64,
+				   .extensions = header,
+				   .extensions_length = sizeof(header),
+				   .first_extension = IPPROTO_FRAGMENT };
+
+	ttl.match.ip_ttl = 64, ttl.mask.ip_ttl = 0xff;
+	ttl.mask.flags = ESWITCH_FIELD_FRAGMENT;
+	add(&ttl, ESWITCH_OP_OUTPUT, 2);
+	none.mask.ip_ttl = none.mask.ip_proto = 0xff;
+	none.mask.flags = ESWITCH_FIELD_FRAGMENT;
+	add(&none, ESWITCH_OP_OUTPUT, 3);
+	add(&v4, ESWITCH_OP_OUTPUT, 4);
+	must_install(&ttl), must_install(&none), must_install(&v4);
+	frame_build(&frame, &spec);
+	expect_one(&frame, flow_world_representor(1), &frame);
+	header[3] = 0;
+	frame_build(&frame, &spec);
+	expect_one(&frame, flow_world_member(2), &frame);
+	frame.bytes[14] = 0x50;
+	expect_one(&frame, flow_world_member(2), &frame);
+	spec.first_extension = IPPROTO_DSTOPTS;
+	header[1] = 40;
+	frame_build(&frame, &spec);
+	expect_one(&frame, flow_world_member(3), &frame);
+	frame_build(&frame, &(struct frame_spec){ .payload = 64 });
+	frame.bytes[14] = 0x55;
+	expect_one(&frame, flow_world_member(4), &frame);
+}
+
+/* Where the upper layer is behind more headers than the engine reads, no rule is right. */
+static void many_extensions(void **state)
+{
+	struct eswitch_rule rule = rule_for(0, true);
+	uint8_t headers[520] = { 0 };
+	struct frame_spec spec = { .src = "2001:db8::1",
+				   .dst = "2001:db8::2",
+				   .payload = 64,
+				   .extensions = headers,
+				   .first_extension = IPPROTO_DSTOPTS };
+
+	add(&rule, ESWITCH_OP_OUTPUT, 2);
+	must_install(&rule);
+	for (unsigned length = 72; length <= sizeof(headers); length += sizeof(headers) - 72) {
+		for (unsigned i = 0; i < length; i += 8)
+			headers[i] = i + 8 < length ? IPPROTO_DSTOPTS : IPPROTO_UDP;
+		spec.extensions_length = (uint16_t)length;
+		frame_build(&frame, &spec);
+		expect_one(&frame, length == 72 ? flow_world_member(2) : flow_world_representor(1), &frame);
+	}
+}
+
 /* A frame that ends anywhere: what the rule needs is there, or the frame goes up as it came. */
 static void short_frames(void **state)
 {
@@ -574,6 +633,8 @@ int main(void)
 		flow_test(checksum_requests),
 		flow_test(ipv4_options),
 		flow_test(ipv6_extensions),
+		flow_test(odd_headers),
+		flow_test(many_extensions),
 		flow_test(segmentation_requests),
 		flow_test(ipv6_routing),
 		flow_test(later_fragments),
