@@ -149,7 +149,8 @@ static int fragments(struct pattern *pattern, uint16_t spec, uint16_t mask, cons
 		     uint16_t more_bit)
 {
 	if (last) {
-		if (mask != offset_bits || *last != offset_bits || spec != (offset_bits & -offset_bits))
+		/* Of IPv4, OVS says 8 where it means the first: it shifts by three as for IPv6. */
+		if (mask != offset_bits || *last != offset_bits || (spec != (offset_bits & -offset_bits) && spec != 8))
 			return REFUSE(
 				pattern, ENOTSUP, ITEM_LAST,
 				"the one range of fragment offsets is from the first to the last: later fragments");
@@ -285,16 +286,26 @@ static int item_fragment(struct pattern *pattern)
 			 range ? &last : NULL, RTE_IPV6_EHDR_FO_MASK, RTE_IPV6_EHDR_MF_MASK);
 }
 
-/* Behind the IP header. Later fragments have no such header. */
+/* Behind the IP header. Later fragments have no such header; that an item nevertheless says which it would be, as OVS's
+ * do, is a match of the protocol. */
 static int require_l4(struct pattern *pattern, uint8_t proto)
 {
 	if (!pattern->ip)
 		return REFUSE(pattern, EINVAL, ITEM, "this header needs an IPV4 or IPV6 item before it");
-	if (pattern->match->flags & ESWITCH_FIELD_LATER)
-		return REFUSE(pattern, EINVAL, ITEM, "later fragments have no such header");
 	if (advance(pattern, LAYER_L4) < 0 || require_proto(pattern, proto) < 0)
 		return -rte_errno;
-	set_flag(pattern, ESWITCH_FIELD_LATER, false);
+	if (!(pattern->match->flags & ESWITCH_FIELD_LATER))
+		set_flag(pattern, ESWITCH_FIELD_LATER, false);
+	return 0;
+}
+
+/* After the fields of such an item. */
+static int check_l4(struct pattern *pattern)
+{
+	const struct eswitch_fields *mask = pattern->mask;
+
+	if (pattern->match->flags & ESWITCH_FIELD_LATER && (mask->l4_src || mask->l4_dst || mask->tcp_flags))
+		return REFUSE(pattern, EINVAL, ITEM_MASK, "later fragments have no such header");
 	return 0;
 }
 
@@ -409,7 +420,7 @@ static int take_item(struct pattern *pattern)
 			return REFUSE(pattern, EINVAL, ITEM_SPEC, "a mask or a range needs a spec");
 		if (pattern->item->last && !items[i].range)
 			return REFUSE(pattern, ENOTSUP, ITEM_LAST, "only fragment offsets can be a range");
-		return items[i].take(pattern);
+		return items[i].take(pattern) < 0 ? -rte_errno : check_l4(pattern);
 	}
 	return REFUSE(pattern, ENOTSUP, ITEM,
 		      "what can be matched: ETH, VLAN, IPV4, IPV6, IPV6_FRAG_EXT, TCP, UDP, SCTP, ICMP, ICMP6");

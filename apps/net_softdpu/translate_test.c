@@ -182,6 +182,8 @@ static void fragments(void **state)
 	} cases[] = {
 		{ 0x2000, 0, 0x3fff, 1, 0, 0xfff9, ESWITCH_FIELD_FRAGMENT, 3 << 1 },
 		{ 1, 0x1fff, 0x1fff, 8, 0xfff8, 0xfff8, ESWITCH_FIELD_FRAGMENT | ESWITCH_FIELD_LATER, 3 << 1 },
+		/* OVS */
+		{ 8, 0x1fff, 0x1fff, 8, 0xfff8, 0xfff8, ESWITCH_FIELD_FRAGMENT | ESWITCH_FIELD_LATER, 3 << 1 },
 	};
 
 	for (unsigned i = 0; i < RTE_DIM(cases); i++) {
@@ -206,6 +208,24 @@ static void fragments(void **state)
 			assert_int_equal(rule.match.flags, cases[i].match);
 		}
 	}
+}
+
+/* Of later fragments OVS names the header that they do not have. */
+static void later_fragments_with_protocol(void **state)
+{
+	const struct rte_flow_item_ipv4 spec = { .hdr.fragment_offset = RTE_BE16(8) };
+	const struct rte_flow_item_ipv4 last = { .hdr.fragment_offset = RTE_BE16(0x1fff) };
+	struct rte_flow_item_tcp tcp = { 0 }, tcp_mask = { 0 };
+	const struct rte_flow_item pattern[] = { ITEM(ETH, &eth_v4, &eth_type), RANGE(IPV4, &spec, &last, &last),
+						 ITEM(TCP, &tcp, &tcp_mask), ITEM_END };
+	struct eswitch_rule rule;
+
+	assert_int_equal(translate(&transfer, pattern, forward, &rule), 0);
+	assert_int_equal(rule.match.ip_proto, IPPROTO_TCP);
+	assert_int_equal(rule.mask.ip_proto, UINT8_MAX);
+	assert_int_equal(rule.match.flags, ESWITCH_FIELD_FRAGMENT | ESWITCH_FIELD_LATER);
+	tcp.hdr.dst_port = RTE_BE16(80), tcp_mask.hdr.dst_port = UINT16_MAX;
+	assert_int_equal(translate(&transfer, pattern, forward, &rule), -EINVAL);
 }
 
 static void vlan(void **state)
@@ -485,6 +505,7 @@ int main(void)
 		cmocka_unit_test(set_fields_l3),
 		cmocka_unit_test(ipv6_and_icmp6),
 		cmocka_unit_test(fragments),
+		cmocka_unit_test(later_fragments_with_protocol),
 		cmocka_unit_test(vlan),
 		cmocka_unit_test(drop_and_mirror),
 		cmocka_unit_test(encapsulation),
