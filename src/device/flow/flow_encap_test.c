@@ -5,10 +5,9 @@
 #include "device/packet/packet_priv.h"
 #include "device/packet/segment.h"
 
-enum { UPLINK = 1, TUNNEL_PORT = 9, VNI = 77 };
+enum { TUNNEL_PORT = 5, VNI = 77 };
 
 static struct frame inner, got, wanted;
-static const struct frame nothing;
 
 static struct tunnel_spec spec_of(bool geneve, bool v6)
 {
@@ -19,22 +18,6 @@ static struct tunnel_spec spec_of(bool geneve, bool v6)
 		.vni = VNI,
 		.udp_checksum = v6,
 	};
-}
-
-/* The header of the tunnel as a client has it: no lengths, no checksums, a source port to be chosen. */
-static void header_of(const struct tunnel_spec *spec, struct frame *ret)
-{
-	uint32_t l3 = spec->vlan ? 18 : 14;
-	bool v6;
-
-	frame_tunnel(ret, spec, &nothing);
-	v6 = ret->bytes[l3] >> 4 == 6;
-	memset(ret->bytes + l3 + (v6 ? 4 : 2), 0, 2);
-	if (!v6)
-		memset(ret->bytes + l3 + 10, 0, 2);
-	uint8_t *udp = ret->bytes + l3 + (v6 ? 40 : 20);
-	memset(udp, 0, 2);
-	memset(udp + 4, 0, 4);
 }
 
 /* Frame n went there, tunnelled so. What the sender chooses, source port and flow label, is taken from the frame. */
@@ -106,7 +89,7 @@ static void vxlan_and_geneve(void **state)
 		struct frame header;
 		spec.vlan = i & 4 ? 30 : 0;
 		spec.geneve_options = i & 8 ? 9 : 0;
-		header_of(&spec, &header);
+		flow_world_encap(&spec, &header);
 		add_encap(&rule, header.bytes, header.length);
 		add(&rule, ESWITCH_OP_OUTPUT, 4);
 		all_kinds_through(&rule, &spec);
@@ -125,7 +108,7 @@ static void geneve_options(void **state)
 		struct frame header;
 		spec.geneve_options = sizeof(options) / 4;
 		spec.udp_checksum = true;
-		header_of(&spec, &header);
+		flow_world_encap(&spec, &header);
 		uint32_t end = header.length;
 		memcpy(header.bytes + end - sizeof(options), options, sizeof(options));
 		memset(header.bytes + (v6 ? 54 : 34) + 6, 0xff, 2);
@@ -153,7 +136,7 @@ static void source_port_stays(void **state)
 	struct eswitch_rule rule = rule_any(0);
 	struct frame header;
 
-	header_of(&spec, &header);
+	flow_world_encap(&spec, &header);
 	memcpy(header.bytes + 34, "\x12\x34", 2);
 	add_encap(&rule, header.bytes, header.length);
 	add(&rule, ESWITCH_OP_OUTPUT, 4);
@@ -205,39 +188,6 @@ static void gre(void **state)
 
 /* ---- representors of tunnels ---- */
 
-static struct path_tunnel record;
-
-static void open_tunnel(const struct tunnel_spec *spec)
-{
-	static const struct flow_port port = { .number = TUNNEL_PORT,
-					       .representor = PATH_FIRST_REPRESENTOR + TUNNEL_PORT,
-					       .mtu = 1450,
-					       .tunnelled = true,
-					       .tunnel = 3,
-					       .vni = VNI };
-	bool v6 = spec->src[4] == ':';
-	struct frame header;
-
-	header_of(spec, &header);
-	uint8_t *ip = header.bytes + (spec->vlan ? 18 : 14);
-	if (!v6)
-		store_be16(ip + 10, reference_checksum(ip, 20, 0));
-	memset(header.bytes + header.length - 4, 0, 4);
-	record = (struct path_tunnel){ .index = 3,
-				       .kind = spec->geneve ? TUNNEL_GENEVE : TUNNEL_VXLAN,
-				       .v6 = v6,
-				       .udp_checksum = spec->udp_checksum,
-				       .resolved = true,
-				       .length = (uint8_t)header.length,
-				       .l3_offset = spec->vlan ? 18 : 14,
-				       .out_iface = UPLINK };
-	memcpy(record.header, header.bytes, header.length);
-	atomic_store(&w->config->tunnels[3], &record);
-	if (flow_port_set(w->sw, &port))
-		fail();
-	flow_port_open(w->sw, TUNNEL_PORT, w->client);
-}
-
 static void tunnel_ports(void **state)
 {
 	struct eswitch_rule rule = rule_any(0);
@@ -246,7 +196,7 @@ static void tunnel_ports(void **state)
 		struct tunnel_spec spec = spec_of(i & 1, i & 2);
 		spec.vlan = i & 4 ? 30 : 0;
 		spec.udp_checksum |= i == 5;
-		open_tunnel(&spec);
+		flow_world_tunnel(w, TUNNEL_PORT, &spec);
 		if (i == 0) {
 			add(&rule, ESWITCH_OP_OUTPUT, TUNNEL_PORT);
 			must_install(&rule);
@@ -256,13 +206,13 @@ static void tunnel_ports(void **state)
 			flow_world_input(w, 1, &inner);
 			input_without_headroom(&inner);
 			for (unsigned n = 0; n < 2; n++)
-				expect_tunnelled(n, UPLINK, spec, &inner);
+				expect_tunnelled(n, WORLD_UPLINK, spec, &inner);
 			flow_world_clear(w);
 		}
 	}
-	record.resolved = false;
+	w->tunnels[0].resolved = false;
 	expect_drop(&inner, DROP_NEIGHBOUR_UNRESOLVED);
-	atomic_store(&w->config->tunnels[3], NULL);
+	atomic_store(&w->config->tunnels[TUNNEL_PORT], NULL);
 	expect_drop(&inner, DROP_NEIGHBOUR_UNRESOLVED);
 }
 
@@ -273,7 +223,7 @@ static void tunnel_tos(void **state)
 
 	for (unsigned i = 0; i < 4; i++) {
 		struct tunnel_spec spec = spec_of(false, false);
-		open_tunnel(&spec);
+		flow_world_tunnel(w, TUNNEL_PORT, &spec);
 		if (i == 0) {
 			add(&rule, ESWITCH_OP_OUTPUT, TUNNEL_PORT);
 			must_install(&rule);
@@ -286,7 +236,7 @@ static void tunnel_tos(void **state)
 			frame_tag(&inner, 0x8100, 5);
 		spec.tos = 0xb9;
 		flow_world_input_mbuf(w, 1, frame_mbuf_split(&inner, (const uint32_t[]){ 15, 20, 33, 0 }));
-		expect_tunnelled(0, UPLINK, spec, &inner);
+		expect_tunnelled(0, WORLD_UPLINK, spec, &inner);
 		flow_world_clear(w);
 	}
 }
@@ -312,7 +262,7 @@ static void expect_tunnelled_segments(uint32_t tags, uint32_t outer)
 	unsigned count;
 
 	assert_int_equal(w->out_count, 1);
-	assert_int_equal(w->out_iface[0], UPLINK);
+	assert_int_equal(w->out_iface[0], WORLD_UPLINK);
 	assert_int_equal(packet_segment(w->out[0], test_pool(), segments, 8, &count), DROP_NONE);
 	w->out_count = 0;
 	assert_int_equal(count, 3);
@@ -338,7 +288,7 @@ static void tunnel_requests(void **state)
 		struct tunnel_spec spec = spec_of(i & 1, i & 2);
 		uint32_t tags = i & 4 ? 1 : 0, leaving = tags ? 1 : 2, outer = i & 2 ? 70 : 50;
 		bool segment = i & 8;
-		open_tunnel(&spec);
+		flow_world_tunnel(w, TUNNEL_PORT, &spec);
 		if (i == 0) {
 			add(&push, ESWITCH_OP_OUTPUT, TUNNEL_PORT);
 			add(&pass, ESWITCH_OP_OUTPUT, TUNNEL_PORT);
@@ -361,7 +311,7 @@ static void tunnel_requests(void **state)
 		}
 		for (uint32_t tag = tags; tag < leaving; tag++)
 			frame_tag(&inner, 0x8100, 0);
-		expect_tunnelled(0, UPLINK, spec, &inner);
+		expect_tunnelled(0, WORLD_UPLINK, spec, &inner);
 		flow_world_clear(w);
 	}
 }
@@ -374,8 +324,8 @@ static void tunnel_in_tunnel(void **state)
 	struct frame header, middle;
 
 	raw.geneve_options = 2;
-	header_of(&raw, &header);
-	open_tunnel(&outer);
+	flow_world_encap(&raw, &header);
+	flow_world_tunnel(w, TUNNEL_PORT, &outer);
 	add_encap(&rule, header.bytes, header.length);
 	add(&rule, ESWITCH_OP_OUTPUT, TUNNEL_PORT);
 	must_install(&rule);
@@ -388,7 +338,7 @@ static void tunnel_in_tunnel(void **state)
 	memcpy(middle.bytes, got.bytes + 70, middle.length);
 	assert_null(frame_fault(middle.bytes, middle.length));
 	assert_int_equal(middle.length, header.length + inner.length);
-	expect_tunnelled(0, UPLINK, outer, &middle);
+	expect_tunnelled(0, WORLD_UPLINK, outer, &middle);
 }
 
 /* An IPv4 header without DF: no two datagrams have the same identification (RFC 6864 4.3). */
@@ -399,7 +349,7 @@ static void identification(void **state)
 	struct frame header;
 	uint16_t before = 0;
 
-	header_of(&spec, &header);
+	flow_world_encap(&spec, &header);
 	memset(header.bytes + 20, 0, 2);
 	add_encap(&rule, header.bytes, header.length);
 	add(&rule, ESWITCH_OP_OUTPUT, 4);
@@ -437,7 +387,7 @@ static void headers_refused(void **state)
 	struct frame good, bad;
 
 	spec.geneve_options = 2;
-	header_of(&spec, &good);
+	flow_world_encap(&spec, &good);
 	for (uint32_t length = 14; length < good.length; length++) {
 		bad = good, bad.length = length;
 		expect_header_refused(&bad, "The encapsulation header cannot be used");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* An eswitch with four members and a client that a test plays. */
 #include "device/flow/flow_world.h"
+#include "device/packet/packet_priv.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -91,6 +92,59 @@ struct flow_world *flow_world_new_sized(uint32_t rules, uint32_t entries, bool h
 	for (uint16_t i = 1; i <= WORLD_PORTS; i++)
 		bind_port(w, i);
 	return w;
+}
+
+/* ---- tunnels ---- */
+
+static uint32_t outer_l3(const struct tunnel_spec *spec)
+{
+	return ETHER_BYTES + (spec->vlan ? RTE_VLAN_HLEN : 0);
+}
+
+void flow_world_encap(const struct tunnel_spec *spec, struct frame *ret)
+{
+	static const struct frame nothing;
+
+	frame_tunnel(ret, spec, &nothing);
+	uint8_t *ip = ret->bytes + outer_l3(spec);
+	bool v6 = ip[0] >> 4 == 6;
+	memset(ip + (v6 ? 4 : 2), 0, 2);
+	if (!v6)
+		memset(ip + 10, 0, 2);
+	uint8_t *udp = ip + (v6 ? IPV6_BYTES : IPV4_BYTES);
+	memset(udp, 0, 2);
+	memset(udp + 4, 0, 4);
+}
+
+void flow_world_tunnel(struct flow_world *w, uint16_t number, const struct tunnel_spec *spec)
+{
+	struct path_tunnel *tunnel = &w->tunnels[number - WORLD_PORTS - 1];
+	struct flow_port port = { .number = number,
+				  .representor = flow_world_representor(number),
+				  .mtu = 1450,
+				  .tunnelled = true,
+				  .tunnel = number,
+				  .vni = spec->vni };
+	struct frame header;
+
+	flow_world_encap(spec, &header);
+	uint8_t *ip = header.bytes + outer_l3(spec);
+	bool v6 = ip[0] >> 4 == 6;
+	if (!v6)
+		store_be16(ip + 10, reference_checksum(ip, IPV4_BYTES, 0));
+	memset(header.bytes + header.length - 4, 0, 4); /* the VNI is the port's */
+	*tunnel = (struct path_tunnel){ .index = number,
+					.kind = spec->geneve ? TUNNEL_GENEVE : TUNNEL_VXLAN,
+					.v6 = v6,
+					.udp_checksum = spec->udp_checksum,
+					.resolved = true,
+					.length = (uint8_t)header.length,
+					.l3_offset = (uint8_t)outer_l3(spec),
+					.out_iface = WORLD_UPLINK };
+	memcpy(tunnel->header, header.bytes, header.length);
+	atomic_store(&w->config->tunnels[number], tunnel);
+	need(flow_port_set(w->sw, &port), "flow_port_set");
+	flow_port_open(w->sw, number, w->client); /* unless it is */
 }
 
 void flow_world_clear(struct flow_world *w)

@@ -7,6 +7,8 @@
 
 enum {
 	WORLD_PORTS = 4,   /* representors 1 … 4, with members PATH_FIRST_VNIC + 1 … */
+	WORLD_TUNNELS = 8, /* representors of tunnels may be 5 … 12; they lead to uplink 1 */
+	WORLD_UPLINK = 1,
 	WORLD_WORKERS = 3, /* worker 0 is the world itself, which serves commands */
 	WORLD_KEEP = 512,
 	WORLD_RULES = 4096,
@@ -21,6 +23,7 @@ struct flow_world {
 	struct eswitch_region *region;
 	size_t region_bytes;
 	struct path_iface members[WORLD_PORTS + 1], representors[WORLD_PORTS + 1]; /* by number; 0: the trunk's */
+	struct path_tunnel tunnels[WORLD_TUNNELS];                                 /* by representor - 5 */
 	struct rte_mbuf *out[WORLD_KEEP];
 	uint16_t out_iface[WORLD_KEEP];
 	unsigned out_count;
@@ -43,6 +46,10 @@ static inline uint16_t flow_world_representor(unsigned number)
 	return (uint16_t)(PATH_FIRST_REPRESENTOR + number);
 }
 void flow_world_input(struct flow_world *w, unsigned number, const struct frame *frame);
+/* Opens a representor of this tunnel, with an MTU of 1450. Again: with another tunnel. */
+void flow_world_tunnel(struct flow_world *w, uint16_t number, const struct tunnel_spec *spec);
+/* The header of such a tunnel as a client writes it: no lengths, no checksums, a source port to be chosen. */
+void flow_world_encap(const struct tunnel_spec *spec, struct frame *ret);
 void flow_world_input_iface(struct flow_world *w, uint16_t iface, struct rte_mbuf *m);
 void flow_world_input_mbuf(struct flow_world *w, unsigned number, struct rte_mbuf *m);
 /* Writes a command to ring 0, for whoever serves it. */
