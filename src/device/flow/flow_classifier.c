@@ -1,36 +1,54 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Tuple space search: a subtable per mask, all in one index; per in-port a bitmap of the subtables that have rules for
+/* Tuple space search: a subtable per mask, all in one index; per in-port a list of the subtables that have rules for
  * it. One writer. Readers look while it writes: what they find is good whatever happens meanwhile, since rules stay
  * readable for a grace period; that they found nothing counts only if the sequence did not move. */
 #include "device/flow/flow_priv.h"
 
+#include <stdlib.h>
 #include <sys/mman.h>
 
 enum {
 	ATTEMPTS = 3,
-	BATCH = 16, /* subtables whose buckets are on their way at once */
+	BATCH = 16,      /* subtables whose buckets are on their way at once, … */
+	FIRST_BATCH = 4, /* … but fewer of those at the front of the list: they are found there */
 };
 
 static void *reserve(size_t bytes)
 {
 	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-	return memory == MAP_FAILED ? NULL : memory;
+	if (memory == MAP_FAILED)
+		return NULL;
+	madvise(memory, bytes, MADV_DONTDUMP);
+	return memory;
+}
+
+static void unreserve(void *memory, size_t bytes)
+{
+	if (memory)
+		munmap(memory, bytes);
 }
 
 static const size_t PORT_BYTES = FLOW_PORTS * sizeof(struct flow_port_masks);
 static const size_t COUNT_BYTES = FLOW_PORTS * FLOW_MAX_MASKS * sizeof(uint32_t);
+static const size_t RANK_BYTES = FLOW_PORTS * FLOW_MAX_MASKS * sizeof(struct flow_rank);
 
 int flow_classifier_init(struct flow_switch *sw, struct dpu_error *err)
 {
 	struct flow_classifier *c = &sw->classifier;
 	uint64_t rules = (uint64_t)FLOW_MAX_CLIENTS << sw->shift;
+	bool found = true;
 
 	c->max_masks = sw->options.max_masks ? sw->options.max_masks : FLOW_MAX_MASKS;
 	c->ports = reserve(PORT_BYTES);
 	c->counts = reserve(COUNT_BYTES);
+	c->port_masks = calloc(FLOW_PORTS, sizeof(c->port_masks[0]));
+	c->ranks = reserve(RANK_BYTES);
+	for (unsigned i = 0; i < sw->options.workers; i++)
+		found = (c->found[i] = reserve(COUNT_BYTES)) != NULL && found;
 	c->index.max = (uint32_t)rules;
-	if (!c->ports || !c->counts || record_index_init(&c->index, c->index.max, sw->options.huge_pages))
+	if (!c->ports || !c->counts || !c->port_masks || !c->ranks || !found ||
+	    record_index_init(&c->index, c->index.max, sw->options.huge_pages))
 		return error_set(err, DPU_E_LIMIT, "max_rules", "there is no memory for the index of the rules");
 	return 0;
 }
@@ -40,10 +58,12 @@ void flow_classifier_fini(struct flow_switch *sw)
 	struct flow_classifier *c = &sw->classifier;
 
 	record_index_fini(&c->index);
-	if (c->ports)
-		munmap(c->ports, PORT_BYTES);
-	if (c->counts)
-		munmap(c->counts, COUNT_BYTES);
+	unreserve(c->ports, PORT_BYTES);
+	unreserve(c->counts, COUNT_BYTES);
+	unreserve(c->ranks, RANK_BYTES);
+	for (unsigned i = 0; i < sw->options.workers; i++)
+		unreserve(c->found[i], COUNT_BYTES);
+	free(c->port_masks);
 }
 
 /* ---- subtables ---- */
@@ -97,6 +117,7 @@ int flow_subtable_get(struct flow_switch *sw, const union flow_fields *mask, uin
 	struct flow_subtable *s = &c->subtables[place];
 	s->mask = *mask;
 	s->words = words_of(mask);
+	s->salt = flow_key_fold(place ^ flow_secret(sw, 1), flow_secret(sw, 0));
 	s->state = FLOW_SUBTABLE_USED;
 	atomic_fetch_add_explicit(&c->masks, 1, memory_order_relaxed);
 	set_union(c);
@@ -121,24 +142,19 @@ void flow_subtable_put(struct flow_switch *sw, uint16_t subtable)
 
 /* ---- search ---- */
 
-/* The key of a frame in a subtable, and its hash. */
-static inline uint32_t mask_key(const struct flow_switch *sw, const struct flow_subtable *s, uint16_t subtable,
-				const union flow_fields *fields, uint64_t key[FLOW_WORDS])
+/* Of the fields that the subtable's mask leaves. */
+static inline uint32_t hash_masked(const struct flow_subtable *s, const union flow_fields *fields, uint64_t s0,
+				   uint64_t s1)
 {
-	const uint64_t s0 = flow_secret(sw, 0), s1 = flow_secret(sw, 1);
-	uint64_t mix = flow_key_fold((uint64_t)subtable ^ s1, s0);
+	const uint64_t *f = fields->w, *m = s->mask.w;
+	uint64_t mix = flow_key_fold((f[0] & m[0]) ^ s->salt, (f[1] & m[1]) ^ s1);
 
-	for (unsigned w = 0; w < FLOW_LOW_WORDS; w++)
-		key[w] = fields->w[w] & s->mask.w[w];
-	mix = flow_key_fold(key[0] ^ s0 ^ mix, key[1] ^ s1);
-	mix = flow_key_fold(key[2] ^ s0 ^ mix, key[3] ^ s1);
+	mix ^= flow_key_fold((f[2] & m[2]) ^ s->salt ^ s0, (f[3] & m[3]) ^ s1);
 	if (s->words > FLOW_LOW_WORDS) {
-		for (unsigned w = FLOW_LOW_WORDS; w < FLOW_WORDS; w++)
-			key[w] = fields->w[w] & s->mask.w[w];
-		mix = flow_key_fold(key[5] ^ s0 ^ mix, key[6] ^ s1);
-		mix ^= flow_key_fold(key[7] ^ s0, mix ^ s1);
+		mix = flow_key_fold((f[5] & m[5]) ^ s0 ^ mix, (f[6] & m[6]) ^ s1);
+		mix ^= flow_key_fold((f[7] & m[7]) ^ s0, mix ^ s1);
 	}
-	mix = flow_key_fold(key[4] ^ s1 ^ mix, s0);
+	mix = flow_key_fold((f[4] & m[4]) ^ s1 ^ mix, s0);
 	return (uint32_t)(mix ^ mix >> 32);
 }
 
@@ -155,25 +171,26 @@ static inline struct record_bucket *bucket_of(const struct record_view *view, ui
 }
 
 static inline bool is_rule(const struct flow_switch *sw, uint32_t number, uint16_t subtable,
-			   const uint64_t key[FLOW_WORDS], unsigned words)
+			   const union flow_fields *fields)
 {
 	const struct flow_rule *rule = &sw->rules[number];
+	const uint64_t *mask = sw->classifier.subtables[subtable].mask.w;
 	uint64_t difference = rule->subtable ^ subtable;
 
-	for (unsigned w = 0; w < words; w++)
-		difference |= rule->key.w[w] ^ key[w];
+	for (unsigned w = 0; w < FLOW_WORDS; w++)
+		difference |= rule->key.w[w] ^ (fields->w[w] & mask[w]);
 	return difference == 0;
 }
 
 static uint32_t probe(const struct flow_switch *sw, const struct record_bucket *bucket, uint32_t hash,
-		      uint16_t subtable, const uint64_t key[FLOW_WORDS], unsigned words)
+		      uint16_t subtable, const union flow_fields *fields)
 {
 	for (unsigned length = 0; length < RECORD_MAX_CHAIN; length++) {
 		for (unsigned i = 0; i < RECORD_BUCKET_ENTRIES; i++) {
 			if (__atomic_load_n(&bucket->hashes[i], __ATOMIC_ACQUIRE) != hash)
 				continue;
 			uint32_t number = __atomic_load_n(&bucket->numbers[i], __ATOMIC_ACQUIRE);
-			if (number && is_rule(sw, number, subtable, key, words))
+			if (number && is_rule(sw, number, subtable, fields))
 				return number;
 		}
 		uint32_t next = __atomic_load_n(&bucket->hashes[RECORD_BUCKET_ENTRIES], __ATOMIC_ACQUIRE);
@@ -187,11 +204,10 @@ static uint32_t probe(const struct flow_switch *sw, const struct record_bucket *
 uint32_t flow_classifier_find(const struct flow_switch *sw, uint16_t subtable, const union flow_fields *key,
 			      uint32_t *ret_hash)
 {
-	const struct flow_subtable *s = &sw->classifier.subtables[subtable];
-	uint64_t masked[FLOW_WORDS];
+	const struct flow_classifier *c = &sw->classifier;
 
-	*ret_hash = mask_key(sw, s, subtable, key, masked);
-	return probe(sw, bucket_of(&sw->classifier.index.view, *ret_hash), *ret_hash, subtable, masked, s->words);
+	*ret_hash = hash_masked(&c->subtables[subtable], key, flow_secret(sw, 0), flow_secret(sw, 1));
+	return probe(sw, bucket_of(&c->index.view, *ret_hash), *ret_hash, subtable, key);
 }
 
 /* Subtables of a port, some at a time. */
@@ -199,15 +215,13 @@ struct batch {
 	uint16_t subtable[BATCH];
 	uint32_t hash[BATCH];
 	const struct record_bucket *bucket[BATCH];
-	uint64_t key[BATCH][FLOW_WORDS];
 	unsigned count;
 };
 
-static uint32_t probe_all(const struct flow_switch *sw, struct batch *b)
+static uint32_t probe_all(const struct flow_switch *sw, struct batch *b, const union flow_fields *fields)
 {
 	for (unsigned i = 0; i < b->count; i++) {
-		unsigned words = sw->classifier.subtables[b->subtable[i]].words;
-		uint32_t number = probe(sw, b->bucket[i], b->hash[i], b->subtable[i], b->key[i], words);
+		uint32_t number = probe(sw, b->bucket[i], b->hash[i], b->subtable[i], fields);
 		if (number)
 			return number;
 	}
@@ -219,25 +233,29 @@ static uint32_t search(const struct flow_switch *sw, const union flow_fields *fi
 		       uint64_t *ret_searched)
 {
 	const struct flow_classifier *c = &sw->classifier;
+	const struct flow_port_masks *masks = &c->ports[port];
+	uint32_t count = atomic_load_explicit(&masks->count, memory_order_acquire), number = FLOW_NO_RULE;
+	const uint64_t s0 = flow_secret(sw, 0), s1 = flow_secret(sw, 1);
+	unsigned at_once = FIRST_BATCH;
 	struct batch b;
-	uint32_t number = FLOW_NO_RULE;
 
 	b.count = 0;
-	for (unsigned i = 0; i < FLOW_MASK_LONGS; i++) {
-		uint64_t bits = atomic_load_explicit(&c->ports[port].bits[i], memory_order_acquire);
-		for (; bits; bits &= bits - 1) {
-			uint16_t subtable = (uint16_t)(i * 64 + (unsigned)__builtin_ctzll(bits));
-			unsigned n = b.count++;
-			b.subtable[n] = subtable;
-			b.hash[n] = mask_key(sw, &c->subtables[subtable], subtable, fields, b.key[n]);
-			b.bucket[n] = bucket_of(&c->index.view, b.hash[n]);
-			__builtin_prefetch(b.bucket[n]);
-			++*ret_searched;
-			if (b.count == BATCH && (number = probe_all(sw, &b)))
-				return number;
-		}
+	for (uint32_t i = 0; i < count; i++) {
+		uint16_t subtable = atomic_load_explicit(&masks->order[i], memory_order_acquire);
+		unsigned n = b.count++;
+		b.subtable[n] = subtable;
+		b.hash[n] = hash_masked(&c->subtables[subtable], fields, s0, s1);
+		b.bucket[n] = bucket_of(&c->index.view, b.hash[n]);
+		__builtin_prefetch(b.bucket[n]);
+		++*ret_searched;
+		if (b.count < at_once)
+			continue;
+		number = probe_all(sw, &b, fields);
+		if (number)
+			return number;
+		at_once = BATCH;
 	}
-	return probe_all(sw, &b);
+	return probe_all(sw, &b, fields);
 }
 
 uint32_t flow_classify(const struct flow_switch *sw, const union flow_fields *fields, uint16_t port, bool *ret_certain,
@@ -274,12 +292,40 @@ static void write_end(struct flow_classifier *c)
 	atomic_store_explicit(&c->sequence, sequence + 1, memory_order_release);
 }
 
-static void set_bit(struct flow_classifier *c, uint16_t port, uint16_t subtable, bool on)
+/* The list changes place by place: who reads meanwhile may meet a subtable twice or never, and the sequence tells. */
+static void list_put(struct flow_port_masks *masks, uint32_t place, uint16_t subtable)
 {
-	_Atomic uint64_t *bits = &c->ports[port].bits[subtable / 64];
-	uint64_t bit = UINT64_C(1) << subtable % 64, value = atomic_load_explicit(bits, memory_order_relaxed);
+	atomic_store_explicit(&masks->order[place], subtable, memory_order_release);
+}
 
-	atomic_store_explicit(bits, on ? value | bit : value & ~bit, memory_order_release);
+static void list_add(struct flow_classifier *c, uint16_t port, uint16_t subtable)
+{
+	uint16_t count = c->port_masks[port]++;
+
+	list_put(&c->ports[port], count, subtable);
+	atomic_store_explicit(&c->ports[port].count, count + 1u, memory_order_release);
+}
+
+static void list_remove(struct flow_classifier *c, uint16_t port, uint16_t subtable)
+{
+	struct flow_port_masks *masks = &c->ports[port];
+	uint16_t count = --c->port_masks[port], i = 0;
+
+	while (i < count && atomic_load_explicit(&masks->order[i], memory_order_relaxed) != subtable)
+		i++;
+	for (; i < count; i++)
+		list_put(masks, i, atomic_load_explicit(&masks->order[i + 1], memory_order_relaxed));
+	atomic_store_explicit(&masks->count, count, memory_order_release);
+}
+
+void flow_classifier_reorder(struct flow_switch *sw, unsigned port, const uint16_t *order)
+{
+	struct flow_classifier *c = &sw->classifier;
+
+	write_begin(c);
+	for (uint32_t i = 0; i < c->port_masks[port]; i++)
+		list_put(&c->ports[port], i, order[i]);
+	write_end(c);
 }
 
 bool flow_classifier_insert(struct flow_switch *sw, uint32_t number)
@@ -293,7 +339,7 @@ bool flow_classifier_insert(struct flow_switch *sw, uint32_t number)
 	if (!inserted)
 		record_count_add(&c->index, -1);
 	else if (c->counts[rule->port][rule->subtable]++ == 0)
-		set_bit(c, rule->port, rule->subtable, true);
+		list_add(c, rule->port, rule->subtable);
 	write_end(c);
 	if (inserted)
 		atomic_fetch_add_explicit(&c->subtables[rule->subtable].rules, 1, memory_order_relaxed);
@@ -309,7 +355,7 @@ void flow_classifier_remove(struct flow_switch *sw, uint32_t number)
 	record_index_remove(&c->index, rule->hash, number);
 	record_count_add(&c->index, -1);
 	if (--c->counts[rule->port][rule->subtable] == 0)
-		set_bit(c, rule->port, rule->subtable, false);
+		list_remove(c, rule->port, rule->subtable);
 	write_end(c);
 	atomic_fetch_sub_explicit(&c->subtables[rule->subtable].rules, 1, memory_order_relaxed);
 	flow_subtable_put(sw, rule->subtable);

@@ -345,6 +345,8 @@ static unsigned end(struct flow_client *client)
 unsigned flow_client_poll(struct flow_client *client, struct flow *flow)
 {
 	bool closed = atomic_load_explicit(&client->closed, memory_order_acquire);
+
+	flow->writes = true;
 	unsigned done = closed ? 0 : serve(client, path_now_ns(flow->path));
 
 	done += purge(client);

@@ -153,6 +153,8 @@ uint64_t flow_tick(struct flow *flow, uint64_t now_ns)
 	uint32_t now = (uint32_t)(now_ns / TICK_NS);
 	unsigned expired = 0;
 
+	if (flow->writes)
+		flow_rank(flow->sw, now_ns);
 	if ((int32_t)(now - flow->table.view.wheel_now) >= 0)
 		expired = record_wheel_expire(&flow->table, now, TICK_BUDGET);
 	__atomic_store_n(&flow->stats->entries, flow->table.count, __ATOMIC_RELAXED);

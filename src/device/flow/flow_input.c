@@ -228,6 +228,13 @@ static bool covers(const struct flow *flow, uint32_t rule)
 	return more == 0;
 }
 
+static void count_found(const struct flow *flow, uint16_t subtable)
+{
+	_Atomic uint32_t *found = &flow->sw->classifier.found[flow->worker][flow->port][subtable];
+
+	atomic_store_explicit(found, atomic_load_explicit(found, memory_order_relaxed) + 1, memory_order_relaxed);
+}
+
 /* The rule of a frame and its generation, and whether that may be remembered. */
 static uint32_t look_up(struct flow *flow, struct rte_mbuf *m, uint32_t *ret_generation, bool *ret_certain)
 {
@@ -240,7 +247,9 @@ static uint32_t look_up(struct flow *flow, struct rte_mbuf *m, uint32_t *ret_gen
 
 	*ret_generation = none;
 	*ret_certain = false;
-	if (!flow_fields_read(m, &fields, &layout) || layout.unread)
+	/* The burst has them masked. */
+	if (!flow_fields_hot(m, packet_at(m, 0), fields.w, &layout) &&
+	    (!flow_fields_read(m, &fields, &layout) || layout.unread))
 		return FLOW_NO_RULE;
 	fields.f.in_port = flow->key_port;
 	uint32_t rule = flow_classify(sw, &fields, flow->port, ret_certain, &searched);
@@ -250,6 +259,7 @@ static uint32_t look_up(struct flow *flow, struct rte_mbuf *m, uint32_t *ret_gen
 		flow_count(&flow->stats->misses, 1);
 		return rule;
 	}
+	count_found(flow, sw->rules[rule].subtable);
 	*ret_generation = atomic_load_explicit(&sw->actions[rule].generation, memory_order_acquire);
 	if (*ret_generation)
 		return rule;

@@ -13,7 +13,6 @@ enum {
 	FLOW_LOW_WORDS = 5, /* those that a frame other than IPv6 has */
 	FLOW_PORTS = ESWITCH_MAX_PORTS + 1,
 	FLOW_BINDINGS = 65536,
-	FLOW_MASK_LONGS = FLOW_MAX_MASKS / 64,
 	FLOW_SLOTS =
 		FLOW_MAX_CLIENTS + 1, /* of rule numbers: slot << shift | index; slot 0 holds the rule for "no rule" */
 	FLOW_NO_RULE = 0,
@@ -117,16 +116,23 @@ _Static_assert(sizeof(struct flow_rule) == 128, "a rule is two cache lines");
 enum flow_subtable_state { FLOW_SUBTABLE_FREE = 0, FLOW_SUBTABLE_USED, FLOW_SUBTABLE_DYING };
 
 struct flow_subtable {
-	union flow_fields mask; /* constant while readers can see it in a port's bitmap */
+	union flow_fields mask; /* constant while readers can see it in a port's list */
+	uint64_t salt;          /* of its rules' hashes; constant as the mask is */
 	_Atomic uint32_t rules;
 	uint8_t state;  /* enum flow_subtable_state; the writer's */
 	uint8_t words;  /* FLOW_LOW_WORDS or FLOW_WORDS: those behind are zero */
 	uint64_t token; /* DYING */
 };
 
-/* Which subtables have rules for an in-port. */
+/* Which subtables have rules for an in-port, those first that are found often. */
 struct flow_port_masks {
-	_Atomic uint64_t bits[FLOW_MASK_LONGS];
+	_Atomic uint32_t count;
+	_Atomic uint16_t order[FLOW_MAX_MASKS];
+} __attribute__((aligned(64)));
+
+/* How often a subtable was found for an in-port: until the last look, and lately. The writer's. */
+struct flow_rank {
+	uint32_t seen, score;
 };
 
 struct flow_classifier {
@@ -137,6 +143,11 @@ struct flow_classifier {
 	_Atomic uint64_t all[FLOW_WORDS];   /* union of the masks; only grows before a rule is seen */
 	struct flow_port_masks *ports;      /* by number */
 	uint32_t (*counts)[FLOW_MAX_MASKS]; /* the writer's: rules by in-port's number and subtable */
+	uint16_t *port_masks;               /* the writer's: subtables by in-port's number */
+	struct flow_rank (*ranks)[FLOW_MAX_MASKS];
+	_Atomic uint32_t (*found[PATH_MAX_WORKERS])[FLOW_MAX_MASKS]; /* each worker's: as ranks */
+	uint32_t rank_cursor;                                        /* the writer's: in-port to be ranked next */
+	uint64_t rank_due_ns;
 	struct flow_subtable subtables[FLOW_MAX_MASKS];
 };
 
@@ -257,9 +268,15 @@ uint32_t flow_classifier_find(const struct flow_switch *sw, uint16_t subtable, c
 /* The rule's record is filled. false: no memory. */
 bool flow_classifier_insert(struct flow_switch *sw, uint32_t number);
 void flow_classifier_remove(struct flow_switch *sw, uint32_t number);
+/* Searches this in-port's subtables in this order from now on: a permutation of ports[port].order. */
+void flow_classifier_reorder(struct flow_switch *sw, unsigned port, const uint16_t *order);
 /* A rule that matches, or FLOW_NO_RULE; *ret_certain is false when a rule may have been overlooked. */
 uint32_t flow_classify(const struct flow_switch *sw, const union flow_fields *fields, uint16_t port, bool *ret_certain,
 		       uint64_t *ret_searched);
+
+/* ---- flow_rank.c: the writer, about once a millisecond ---- */
+
+void flow_rank(struct flow_switch *sw, uint64_t now_ns);
 
 /* ---- flow_compile.c ---- */
 
@@ -330,6 +347,7 @@ struct flow {
 	struct path *path;
 	struct rte_mempool *pool;
 	unsigned worker;
+	bool writes;               /* it has served commands: the writer */
 	struct record_table table; /* entries */
 	uint16_t ip_id;
 	struct flow_worker_stats *stats;
