@@ -14,6 +14,7 @@
  */
 #pragma once
 
+#include <errno.h>
 #include <stdbool.h>
 #include <string.h>
 #include <rte_branch_prediction.h>
@@ -239,32 +240,37 @@ static inline struct eswitch_ring_frame eswitch_ring_measure(const struct eswitc
 	return frame;
 }
 
-/* A frame of several slots, or of one that is longer than an mbuf, as it was measured; false without buffers, or when
- * the lengths, which are read a second time, are not what they were. */
-static inline bool eswitch_ring_take_chain(struct eswitch_ring_end *end, struct rte_mempool *pool,
-					   struct rte_mbuf *head, const struct eswitch_ring_frame *frame)
+/* A frame of several slots, or of one that is longer than an mbuf, as it was measured. 0, -ENOMEM without buffers, or
+ * -EBADMSG when it makes no sense, when the lengths, which are read a second time, are not what they were, or when the
+ * whole pool would not hold it. */
+static inline int eswitch_ring_take_chain(struct eswitch_ring_end *end, struct rte_mempool *pool, struct rte_mbuf *head,
+					  const struct eswitch_ring_frame *frame)
 {
 	struct rte_mbuf *last = head;
 	uint32_t left = frame->bytes;
 
+	if (frame->bad)
+		return -EBADMSG;
 	for (uint32_t i = 0; i < frame->slots; i++) {
 		const volatile struct eswitch_slot *slot = &end->slots[(end->own + i) & end->mask];
 		uint32_t length = slot->length;
-		if (length > left || length > ESWITCH_BUFFER_BYTES ||
-		    !eswitch_ring_append(pool, head, &last, eswitch_ring_buffer(end, end->own + i), length))
-			return false;
+		if (length > left || length > ESWITCH_BUFFER_BYTES)
+			return -EBADMSG;
+		if (!eswitch_ring_append(pool, head, &last, eswitch_ring_buffer(end, end->own + i), length)) {
+			uint64_t all = (uint64_t)pool->size * rte_pktmbuf_data_room_size(pool);
+			return frame->bytes + RTE_PKTMBUF_HEADROOM > all ? -EBADMSG : -ENOMEM;
+		}
 		left -= length;
 	}
-	return left == 0;
+	return left == 0 ? 0 : -EBADMSG;
 }
 
-/* Takes the frame at own into m; false if it cannot be had, and m is the caller's still. */
-static inline bool eswitch_ring_take_one(struct eswitch_ring_end *end, struct rte_mempool *pool, struct rte_mbuf *m,
-					 struct eswitch_slot *ret_meta)
+/* Takes the frame at own into m. Not 0: m is the caller's still, and perhaps longer; with -EBADMSG the frame has been
+ * skipped, with -ENOMEM it is there still. */
+static inline int eswitch_ring_take_one(struct eswitch_ring_end *end, struct rte_mempool *pool, struct rte_mbuf *m,
+					struct eswitch_slot *ret_meta)
 {
 	struct eswitch_slot slot;
-	bool taken = true;
-	uint32_t slots = 1;
 
 	memcpy(&slot, &end->slots[end->own & end->mask], sizeof(slot));
 	__asm__ volatile("" ::: "memory"); /* what is checked is what is used */
@@ -276,45 +282,60 @@ static inline bool eswitch_ring_take_one(struct eswitch_ring_end *end, struct rt
 				  lines);
 		m->data_len = (uint16_t)slot.length;
 		m->pkt_len = slot.length;
-	} else {
-		struct eswitch_ring_frame frame = eswitch_ring_measure(end);
-		slots = frame.slots;
-		taken = !frame.bad && eswitch_ring_take_chain(end, pool, m, &frame);
+		end->own++;
+		return 0;
 	}
-	end->faults += !taken;
-	end->own += slots;
-	return taken;
+	struct eswitch_ring_frame frame = eswitch_ring_measure(end);
+	int status = eswitch_ring_take_chain(end, pool, m, &frame);
+	end->faults += status == -EBADMSG;
+	end->own += status == -ENOMEM ? 0 : frame.slots;
+	return status;
 }
 
-/* Takes up to max (at most 64) whole frames into new mbufs of pool, with what is said of them. What it returns is
- * published by the caller; nothing is taken when pool is empty. */
-static inline unsigned eswitch_ring_take(struct eswitch_ring_end *end, struct rte_mempool *pool,
-					 struct rte_mbuf **packets, struct eswitch_slot *metas, unsigned max)
+/* Up to wanted (at most 64) of the frames that are ready, as long as there are buffers. */
+static inline unsigned eswitch_ring_take_ready(struct eswitch_ring_end *end, struct rte_mempool *pool,
+					       struct rte_mbuf **packets, struct eswitch_slot *metas, unsigned wanted)
 {
 	struct rte_mbuf *fresh[64];
 	unsigned count = 0, used = 0;
 
-	if (!eswitch_ring_look(end))
+	if (unlikely(rte_pktmbuf_alloc_bulk(pool, fresh, wanted) != 0))
 		return 0;
-	unsigned wanted = RTE_MIN(RTE_MIN(max, (unsigned)RTE_DIM(fresh)), eswitch_ring_ready(end));
-	if (wanted == 0)
-		return 0;
-	if (unlikely(rte_pktmbuf_alloc_bulk(pool, fresh, wanted) != 0)) {
-		end->no_buffer++;
-		return 0;
-	}
 	for (unsigned i = 0; i < RTE_MIN(wanted, (unsigned)ESWITCH_RING_AHEAD); i++)
 		rte_prefetch0(eswitch_ring_buffer(end, end->own + i));
 	for (; used < wanted && eswitch_ring_ready(end) > 0; used++) {
 		rte_prefetch0(eswitch_ring_buffer(end, end->own + ESWITCH_RING_AHEAD));
 		rte_prefetch0(&end->slots[(end->own + 2 * ESWITCH_RING_AHEAD) & end->mask]);
-		if (likely(eswitch_ring_take_one(end, pool, fresh[used], &metas[count])))
+		int status = eswitch_ring_take_one(end, pool, fresh[used], &metas[count]);
+		if (likely(status == 0))
 			packets[count++] = fresh[used];
+		else if (status == -ENOMEM)
+			break;
 		else
 			rte_pktmbuf_free(fresh[used]);
 	}
 	if (unlikely(used < wanted))
 		rte_pktmbuf_free_bulk(fresh + used, wanted - used);
+	return count;
+}
+
+/* Takes up to max (at most 64) whole frames into new mbufs of pool, with what is said of them. What it returns is
+ * published by the caller. Frames stay where they are while pool is empty. */
+static inline unsigned eswitch_ring_take(struct eswitch_ring_end *end, struct rte_mempool *pool,
+					 struct rte_mbuf **packets, struct eswitch_slot *metas, unsigned max)
+{
+	if (!eswitch_ring_look(end))
+		return 0;
+	unsigned wanted = RTE_MIN(RTE_MIN(max, 64u), eswitch_ring_ready(end));
+	if (wanted == 0)
+		return 0;
+	uint32_t before = end->own;
+	unsigned count = eswitch_ring_take_ready(end, pool, packets, metas, wanted);
+	if (likely(end->own != before))
+		return count;
+	/* Buffers for one frame may be there, if not for all at once. */
+	count = eswitch_ring_take_ready(end, pool, packets, metas, 1);
+	end->no_buffer += end->own == before;
 	return count;
 }
 

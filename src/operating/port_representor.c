@@ -19,7 +19,7 @@ enum { SLOTS_MIN = 64, SLOTS_MAX = 32768, BURST = 64 };
 struct queue {
 	struct eswitch_ring_end to_host, from_host;
 	/* As counted so far. */
-	uint64_t faults, no_buffer;
+	uint64_t faults;
 };
 
 struct port_representor {

@@ -352,7 +352,7 @@ static void lengths_that_change(void **state)
 		from->slots[i].length = ESWITCH_BUFFER_BYTES;
 	m = rte_pktmbuf_alloc(test_pool());
 	assert_non_null(m);
-	assert_false(eswitch_ring_take_chain(&to, test_pool(), m, &frame));
+	assert_int_equal(eswitch_ring_take_chain(&to, test_pool(), m, &frame), -EBADMSG);
 	assert_in_range(m->pkt_len, 0, 1024);
 	rte_pktmbuf_free(m);
 	client_down(&client);
@@ -415,7 +415,8 @@ static void jumping_counters(void **state)
 	client_down(&client);
 }
 
-/* Without buffers nothing is lost. */
+/* Without buffers nothing is lost, whether they are missing for the first one of a frame or for a later one; and what
+ * there are buffers for is taken. */
 static void no_buffers(void **state)
 {
 	static struct rte_mbuf *hoard[65536];
@@ -424,11 +425,47 @@ static void no_buffers(void **state)
 
 	client_up(&client);
 	client_send(&client, 0, 64, 2048, 1);
+	client_send(&client, 0, 5000, 2048, 2); /* three buffers */
+	client_send(&client, 0, 60, 2048, 3);
 	while (hoarded < RTE_DIM(hoard) && (hoard[hoarded] = rte_pktmbuf_alloc(test_pool())) != NULL)
 		hoarded++;
 	assert_nothing(&client, 0);
-	rte_pktmbuf_free_bulk(hoard, hoarded);
+	rte_pktmbuf_free(hoard[--hoarded]);
 	assert_received(&client, 0, 64, 1);
+	rte_pktmbuf_free(hoard[--hoarded]); /* two: for the beginnings of both frames, or most of one */
+	assert_nothing(&client, 0);
+	assert_int_equal(client.port->rx_drops[PORT_RX_NO_BUFFER], 0);
+	rte_pktmbuf_free(hoard[--hoarded]);
+	assert_received(&client, 0, 5000, 2);
+	assert_received(&client, 0, 60, 3);
+	rte_pktmbuf_free_bulk(hoard, hoarded);
+	assert_int_equal(client.port->rx_drops[PORT_RX_TOO_LONG], 0);
+	client_down(&client);
+}
+
+/* A frame that the whole pool would not hold does not keep those behind it waiting. */
+static void no_buffers_ever(void **state)
+{
+	struct rte_mempool *few = rte_pktmbuf_pool_create("few", 7, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+	struct rte_mbuf *packets[4];
+	struct eswitch_slot metas[4];
+	struct eswitch_ring_end to;
+	struct client client;
+
+	assert_non_null(few);
+	client_up(&client);
+	eswitch_ring_end_init(&to, client.region, 2 * PAIRS, PAIRS, SLOTS, false);
+	client_send(&client, 0, 40000, 2048, 1);
+	client_send(&client, 0, 10000, 2048, 2);
+	client_send(&client, 0, 64, 2048, 3);
+	assert_int_equal(eswitch_ring_take(&to, few, packets, metas, 4), 2);
+	assert_frame(packets[0], 10000, 2);
+	assert_frame(packets[1], 64, 3);
+	assert_int_equal(to.faults, 1);
+	assert_int_equal(to.no_buffer, 0);
+	rte_pktmbuf_free_bulk(packets, 2);
+	assert_int_equal(rte_mempool_in_use_count(few), 0);
+	rte_mempool_free(few);
 	client_down(&client);
 }
 
@@ -491,6 +528,7 @@ int main(void)
 		cmocka_unit_test(lengths_that_change),
 		cmocka_unit_test(jumping_counters),
 		cmocka_unit_test(no_buffers),
+		cmocka_unit_test(no_buffers_ever),
 		cmocka_unit_test(sleep_and_wake),
 		cmocka_unit_test(refused_options),
 	};
