@@ -69,14 +69,21 @@ static void forget(void *ctx, struct rule *rule)
 
 void driver_flow_close(struct driver_port *port)
 {
-	if (port->in_hub.number >= 0)
-		rules_destroy_port(port->hub->rules, (uint16_t)port->in_hub.number, forget, NULL);
+	rules_destroy_port(port->hub->rules, (uint16_t)port->number, forget, NULL);
 }
 
 static int flow_flush(struct rte_eth_dev *dev, struct rte_flow_error *error)
 {
 	driver_flow_close(driver_port(dev));
 	return 0;
+}
+
+static int flow_isolate(struct rte_eth_dev *dev, int set, struct rte_flow_error *error)
+{
+	if (!set)
+		return 0;
+	return rte_flow_error_set(error, ENOTSUP, RTE_FLOW_ERROR_TYPE_UNSPECIFIED, NULL,
+				  "a representor is never isolated: what no flow decides about comes up");
 }
 
 static int flow_query(struct rte_eth_dev *dev, struct rte_flow *flow, const struct rte_flow_action *action, void *data,
@@ -126,6 +133,7 @@ static const struct rte_flow_ops flow_ops = {
 	.create = flow_create,
 	.destroy = flow_destroy,
 	.flush = flow_flush,
+	.isolate = flow_isolate,
 	.query = flow_query,
 	.dev_dump = flow_dump,
 };

@@ -11,7 +11,9 @@ struct shared_hub {
 	struct hub hub; /* first */
 	unsigned refs;
 	struct link_listener listener;
-	pthread_mutex_t lock; /* of ports; taken while the link is locked, so nobody calls the link with it held */
+	/* Of ports, which change with both held. The link may be called with the first, and has itself locked when it
+	 * takes the second. */
+	pthread_mutex_t attending, lock;
 	LIST_HEAD(, hub_port) ports;
 	LIST_ENTRY(shared_hub) link;
 };
@@ -36,15 +38,28 @@ static void on_lost(void *ctx)
 static void on_back(void *ctx)
 {
 	struct shared_hub *hub = ctx;
-	struct hub_port *port;
 
 	rules_attach(hub->hub.rules, link_region(hub->hub.link));
-	pthread_mutex_lock(&hub->lock);
+}
+
+/* Rules name ports, so they are tried again once all are open. */
+static bool on_attend(void *ctx)
+{
+	struct shared_hub *hub = ctx;
+	bool opened = false, more = false;
+	struct hub_port *port;
+
+	pthread_mutex_lock(&hub->attending);
 	LIST_FOREACH(port, &hub->ports, link)
 	{
-		port->back(port);
+		int status = port->reopen(port);
+		opened |= status > 0;
+		more |= status < 0;
 	}
-	pthread_mutex_unlock(&hub->lock);
+	pthread_mutex_unlock(&hub->attending);
+	if (opened)
+		rules_retry(hub->hub.rules);
+	return more;
 }
 
 static void on_changed(void *ctx, const struct eswitch_port_info *info)
@@ -82,6 +97,7 @@ static void hub_free(struct shared_hub *hub)
 	if (hub->hub.rules)
 		rules_free(hub->hub.rules);
 	pthread_mutex_destroy(&hub->lock);
+	pthread_mutex_destroy(&hub->attending);
 	free(hub);
 }
 
@@ -93,6 +109,7 @@ static struct shared_hub *hub_new(struct link *link)
 	if (!hub)
 		return NULL;
 	pthread_mutex_init(&hub->lock, NULL);
+	pthread_mutex_init(&hub->attending, NULL);
 	hub->hub.link = link;
 	hub->hub.domain = RTE_ETH_DEV_SWITCH_DOMAIN_ID_INVALID;
 	if (rules_new(&hub->hub.rules) < 0 || rte_eth_switch_domain_alloc(&hub->hub.domain) < 0) {
@@ -100,7 +117,7 @@ static struct shared_hub *hub_new(struct link *link)
 		return NULL;
 	}
 	hub->refs = 1;
-	hub->listener = (struct link_listener){ on_lost, on_back, on_changed, on_gone, hub, NULL };
+	hub->listener = (struct link_listener){ on_lost, on_back, on_changed, on_gone, on_attend, hub, NULL };
 	link_listen(link, &hub->listener);
 	rules_attach(hub->hub.rules, link_region(link));
 	LIST_INSERT_HEAD(&hubs, hub, link);
@@ -156,18 +173,22 @@ void hub_add(struct hub *shared, struct hub_port *port)
 {
 	struct shared_hub *hub = (struct shared_hub *)shared;
 
+	pthread_mutex_lock(&hub->attending);
 	pthread_mutex_lock(&hub->lock);
 	LIST_INSERT_HEAD(&hub->ports, port, link);
 	pthread_mutex_unlock(&hub->lock);
+	pthread_mutex_unlock(&hub->attending);
 }
 
 void hub_remove(struct hub *shared, struct hub_port *port)
 {
 	struct shared_hub *hub = (struct shared_hub *)shared;
 
+	pthread_mutex_lock(&hub->attending);
 	pthread_mutex_lock(&hub->lock);
 	LIST_REMOVE(port, link);
 	pthread_mutex_unlock(&hub->lock);
+	pthread_mutex_unlock(&hub->attending);
 }
 
 int hub_number_of(void *ctx, uint16_t dpdk_port)

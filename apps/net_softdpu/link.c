@@ -11,12 +11,15 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 #include "link_region.h"
 
 enum {
 	ANSWER_SECONDS = 5,
-	RETRY_MS = 200,
+	PAUSE_FIRST_MS = 50, /* between attempts: each twice as long as the one before … */
+	PAUSE_LAST_MS = 1600,
+	LIFE_SECONDS = 2, /* … as long as dpud does not live longer than this */
 	MAX_FDS = 1 + LINK_MAX_WAKE_FDS,
 };
 
@@ -33,8 +36,15 @@ struct link {
 	struct link_region regions[2];
 	struct link_region *_Atomic region;
 	struct link_listener *listeners;
+	/* Held by who changes listeners, and while they attend; outside of lock. */
+	pthread_mutex_t attending;
+	bool unattended;
+	/* The watcher's own. */
 	pthread_t watcher;
-	int stop_fd;
+	unsigned pause_ms;
+	time_t since; /* of the connection */
+	_Atomic bool stopping;
+	int nudge_fd; /* eventfd */
 };
 
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -73,9 +83,20 @@ static int receive(int fd, int flags, struct eswitch_message *ret, int *ret_fds,
 	return bytes == 0 ? -ECONNRESET : -EPROTO;
 }
 
+/* The watcher looks whether there is something to do. */
+static void nudge(struct link *link)
+{
+	const uint64_t one = 1;
+
+	if (write(link->nudge_fd, &one, sizeof(one)) < 0)
+		return; /* its counter is full: it is readable */
+}
+
 /* Locked. What dpud says of itself. */
 static void tell(struct link *link, const struct eswitch_message *event)
 {
+	link->unattended = true;
+	nudge(link);
 	for (struct link_listener *listener = link->listeners; listener; listener = listener->next) {
 		if (event->type == ESWITCH_PORT_CHANGED && listener->changed)
 			listener->changed(listener->ctx, &event->port);
@@ -131,6 +152,14 @@ static int exchange(struct link *link, struct eswitch_message *message, int *ret
 
 /* ---- connecting ---- */
 
+static time_t seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec;
+}
+
 static int socket_connect(struct link *link, char *sentence)
 {
 	struct timeval patience = { .tv_sec = ANSWER_SECONDS };
@@ -175,6 +204,8 @@ static int greet(struct link *link, char *sentence)
 	if (status < 0)
 		return say(sentence, status, "dpud's switch region makes no sense", "");
 	link->connection++;
+	link->since = seconds();
+	link->unattended = true;
 	atomic_store(&link->region, region);
 	return 0;
 }
@@ -199,6 +230,8 @@ static void take_down(struct link *link)
 {
 	close(link->fd);
 	link->fd = -1;
+	if (seconds() - link->since >= LIFE_SECONDS)
+		link->pause_ms = PAUSE_FIRST_MS;
 	for (struct link_listener *listener = link->listeners; listener; listener = listener->next)
 		if (listener->lost)
 			listener->lost(listener->ctx);
@@ -230,23 +263,58 @@ static void read_event(struct link *link)
 		take_down(link);
 }
 
+/* True when something is left to do. */
+static bool attend(struct link *link)
+{
+	bool more = false;
+
+	pthread_mutex_lock(&link->attending);
+	for (struct link_listener *listener = link->listeners; listener; listener = listener->next)
+		if (listener->attend)
+			more |= listener->attend(listener->ctx);
+	pthread_mutex_unlock(&link->attending);
+	return more;
+}
+
+/* One look at the connection. True when there is another to be taken after a pause. */
+static bool look(struct link *link, bool readable)
+{
+	bool up, wanted;
+
+	pthread_mutex_lock(&link->lock);
+	if (link->fd < 0)
+		try_again(link);
+	else if (readable)
+		read_event(link);
+	up = link->fd >= 0;
+	wanted = link->unattended;
+	link->unattended = false;
+	pthread_mutex_unlock(&link->lock);
+	if (!up || !wanted || !attend(link))
+		return !up;
+	pthread_mutex_lock(&link->lock);
+	link->unattended = true;
+	pthread_mutex_unlock(&link->lock);
+	return true;
+}
+
 static void *watch(void *arg)
 {
 	struct link *link = arg;
-	struct pollfd polled[2] = { { .fd = link->stop_fd, .events = POLLIN } };
+	struct pollfd polled[2] = { { .fd = link->nudge_fd, .events = POLLIN } };
+	bool again = false;
+	uint64_t nudges;
 
-	for (;;) {
+	while (!link->stopping) {
 		polled[1] = (struct pollfd){ .fd = link->fd, .events = POLLIN };
-		int ready = poll(polled, 2, link->fd < 0 ? RETRY_MS : -1);
-		if (polled[0].revents)
-			return NULL;
-		pthread_mutex_lock(&link->lock);
-		if (link->fd < 0)
-			try_again(link);
-		else if (ready > 0)
-			read_event(link);
-		pthread_mutex_unlock(&link->lock);
+		int ready = poll(polled, 2, again ? (int)link->pause_ms : -1);
+		if (ready > 0 && polled[0].revents && read(link->nudge_fd, &nudges, sizeof(nudges)) < 0)
+			continue;
+		if (again && ready == 0)
+			link->pause_ms = link->pause_ms < PAUSE_LAST_MS ? 2 * link->pause_ms : PAUSE_LAST_MS;
+		again = look(link, ready > 0 && polled[1].revents);
 	}
+	return NULL;
 }
 
 /* ---- sharing ---- */
@@ -255,11 +323,12 @@ static void link_free(struct link *link)
 {
 	if (link->fd >= 0)
 		close(link->fd);
-	if (link->stop_fd >= 0)
-		close(link->stop_fd);
+	if (link->nudge_fd >= 0)
+		close(link->nudge_fd);
 	link_region_unmap(&link->regions[0]);
 	link_region_unmap(&link->regions[1]);
 	pthread_mutex_destroy(&link->lock);
+	pthread_mutex_destroy(&link->attending);
 	free(link);
 }
 
@@ -270,13 +339,15 @@ static int link_new(const char *path, const char *eswitch, struct link **ret, ch
 	if (!link)
 		return say(sentence, -ENOMEM, "out of memory", "");
 	pthread_mutex_init(&link->lock, NULL);
+	pthread_mutex_init(&link->attending, NULL);
+	link->pause_ms = PAUSE_FIRST_MS;
 	link->address.sun_family = AF_UNIX;
 	memcpy(link->address.sun_path, path, strlen(path) + 1);
 	memcpy(link->eswitch, eswitch, strlen(eswitch) + 1);
 	link->fd = -1;
-	link->stop_fd = eventfd(0, EFD_CLOEXEC);
+	link->nudge_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	int status =
-		link->stop_fd < 0 ? say(sentence, -errno, "no eventfd: ", strerror(errno)) : bring_up(link, sentence);
+		link->nudge_fd < 0 ? say(sentence, -errno, "no eventfd: ", strerror(errno)) : bring_up(link, sentence);
 	if (status == 0) {
 		status = -pthread_create(&link->watcher, NULL, watch, link);
 		if (status < 0)
@@ -318,15 +389,15 @@ int link_get(const char *path, const char *eswitch, struct link **ret, char sent
 void link_put(struct link *link)
 {
 	struct link **at = &registry;
-	uint64_t one = 1;
 
 	pthread_mutex_lock(&registry_lock);
 	if (--link->refs == 0) {
 		while (*at != link)
 			at = &(*at)->next;
 		*at = link->next;
-		if (write(link->stop_fd, &one, sizeof(one)) == sizeof(one))
-			pthread_join(link->watcher, NULL);
+		link->stopping = true;
+		nudge(link);
+		pthread_join(link->watcher, NULL);
 		link_free(link);
 	}
 	pthread_mutex_unlock(&registry_lock);
@@ -342,14 +413,17 @@ bool link_is_up(struct link *link)
 
 void link_listen(struct link *link, struct link_listener *listener)
 {
+	pthread_mutex_lock(&link->attending);
 	pthread_mutex_lock(&link->lock);
 	listener->next = link->listeners;
 	link->listeners = listener;
 	pthread_mutex_unlock(&link->lock);
+	pthread_mutex_unlock(&link->attending);
 }
 
 void link_unlisten(struct link *link, struct link_listener *listener)
 {
+	pthread_mutex_lock(&link->attending);
 	pthread_mutex_lock(&link->lock);
 	for (struct link_listener **at = &link->listeners; *at; at = &(*at)->next)
 		if (*at == listener) {
@@ -357,6 +431,7 @@ void link_unlisten(struct link *link, struct link_listener *listener)
 			break;
 		}
 	pthread_mutex_unlock(&link->lock);
+	pthread_mutex_unlock(&link->attending);
 }
 
 const struct link_region *link_region(const struct link *link)
@@ -398,6 +473,14 @@ int link_open_port(struct link *link, const char *representor, unsigned queue_pa
 		ret->connection = link->connection;
 	pthread_mutex_unlock(&link->lock);
 	return status;
+}
+
+bool link_is_current(struct link *link, const struct link_port *port)
+{
+	pthread_mutex_lock(&link->lock);
+	bool current = link->fd >= 0 && port->connection == link->connection;
+	pthread_mutex_unlock(&link->lock);
+	return current;
 }
 
 void link_close_port(struct link *link, struct link_port *port)

@@ -2,8 +2,8 @@
 /* The connection of this process to a dpud: one per socket and eswitch, shared by all its ports. It connects again by
  * itself when dpud dies, and tells its listeners.
  *
- * Any thread may call. Listeners' functions run in the link's own thread, or inside somebody's call, with the link
- * locked: they must not call the link. */
+ * Any thread may call. Listeners' functions but attend() run in the link's own thread, or inside somebody's call, with
+ * the link locked: they must not call the link. */
 #pragma once
 
 #include <stdbool.h>
@@ -19,6 +19,9 @@ struct link_listener {
 	void (*back)(void *ctx); /* a dpud is there again, which knows nothing */
 	void (*changed)(void *ctx, const struct eswitch_port_info *info); /* of any port that this process has open */
 	void (*gone)(void *ctx, uint32_t number);                         /* the representor was deleted */
+	/* Something of that has happened, and dpud is there; true: there is more to do, so call it again after a while.
+	 * In the link's own thread, with the link not locked: it may open ports, and must not listen or unlisten. */
+	bool (*attend)(void *ctx);
 	void *ctx;
 	struct link_listener *next; /* the link's */
 };
@@ -55,7 +58,7 @@ int link_get(const char *socket_path, const char *eswitch, struct link **ret, ch
 void link_put(struct link *link); /* the last one closes the connection: dpud drops ports and rules */
 bool link_is_up(struct link *link);
 void link_listen(struct link *link, struct link_listener *listener);
-void link_unlisten(struct link *link, struct link_listener *listener);
+void link_unlisten(struct link *link, struct link_listener *listener); /* no function of it runs any more */
 /* The region of the present connection, or of the last one. Not NULL. It changes only between lost and back. */
 const struct link_region *link_region(const struct link *link);
 
@@ -63,5 +66,7 @@ const struct link_region *link_region(const struct link *link);
  * is away. */
 int link_open_port(struct link *link, const char *representor, unsigned queue_pairs, unsigned to_host, uint32_t slots,
 		   uint64_t offloads, struct link_port *ret, char sentence[LINK_SENTENCE_BYTES]);
+/* Opened at the dpud that is there, as far as is known. */
+bool link_is_current(struct link *link, const struct link_port *port);
 /* Unmaps, and tells dpud if it is the one that opened it. */
 void link_close_port(struct link *link, struct link_port *port);

@@ -4,205 +4,17 @@
 #include "link.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdatomic.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
-#include <sys/eventfd.h>
-#include <sys/mman.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
-#include "dpu/eswitch_ring.h"
+#include "test_dpud.h"
 
-enum { RULES = 1024, WORKERS = 2, RINGS = 4, COMMANDS = 64, SLOTS = 64 };
-
-enum fault {
-	FAULT_NONE,
-	FAULT_MAGIC,
-	FAULT_STATES,   /* beyond the end */
-	FAULT_COUNTERS, /* likewise */
-	FAULT_COMMANDS, /* no power of two */
-	FAULT_SMALL,    /* the memory is less than it says */
-	FAULT_NO_FDS,
-	FAULT_SHORT, /* half a message */
-	FAULT_REFUSE,
-	FAULT_PORT_SLOTS,
-	FAULT_PORT_FDS,
-	FAULT_HANG_UP, /* instead of an answer */
-};
-
-static struct {
-	char path[64];
-	int listener;
-	pthread_t thread;
-	atomic_int fault, connection; /* the fd of the present one */
-	atomic_uint greeted, opened, closed;
-} dpud;
-
-static int make_memfd(uint64_t bytes)
-{
-	int fd = memfd_create("test", MFD_CLOEXEC);
-
-	assert_true(fd >= 0 && ftruncate(fd, (off_t)bytes) == 0);
-	return fd;
-}
-
-static void fill_region(struct eswitch_region *region, uint64_t bytes, int fault)
-{
-	*region = (struct eswitch_region){
-		.magic = fault == FAULT_MAGIC ? 1 : ESWITCH_MAGIC,
-		.version = ESWITCH_ABI_VERSION,
-		.bytes = bytes,
-		.max_rules = RULES,
-		.workers = WORKERS,
-		.command_rings = RINGS,
-		.states_offset = fault == FAULT_STATES ? bytes - 64 : 4096,
-		.counters_offset = fault == FAULT_COUNTERS ? UINT64_MAX - 7 : 16384,
-	};
-	for (unsigned i = 0; i < RINGS; i++) {
-		region->rings[i].commands_offset = 65536 + i * COMMANDS * sizeof(struct eswitch_command);
-		region->rings[i].slots = fault == FAULT_COMMANDS ? COMMANDS - 1 : COMMANDS;
-	}
-}
-
-static void answer(int to, struct eswitch_message *message, const int *fds, unsigned count, size_t bytes)
-{
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE((1 + LINK_MAX_WAKE_FDS) * sizeof(int))];
-	} control = { 0 };
-	struct iovec vector = { message, bytes };
-	struct msghdr header = { .msg_iov = &vector, .msg_iovlen = 1 };
-
-	if (count > 0) {
-		header.msg_control = &control;
-		header.msg_controllen = CMSG_SPACE(count * sizeof(int));
-		struct cmsghdr *part = CMSG_FIRSTHDR(&header);
-		part->cmsg_level = SOL_SOCKET;
-		part->cmsg_type = SCM_RIGHTS;
-		part->cmsg_len = CMSG_LEN(count * sizeof(int));
-		memcpy(CMSG_DATA(part), fds, count * sizeof(int));
-	}
-	message->type = ESWITCH_REPLY;
-	(void)!sendmsg(to, &header, MSG_NOSIGNAL);
-	for (unsigned i = 0; i < count; i++)
-		close(fds[i]);
-}
-
-static void on_hello(int to, struct eswitch_message *message)
-{
-	uint64_t bytes = 65536 + RINGS * COMMANDS * sizeof(struct eswitch_command);
-	int fault = atomic_load(&dpud.fault);
-	int fds[2] = { make_memfd(fault == FAULT_SMALL ? bytes / 2 : bytes), eventfd(0, EFD_CLOEXEC) };
-	struct eswitch_region *region = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fds[0], 0);
-
-	fill_region(region, bytes, fault);
-	munmap(region, bytes);
-	if (fault == FAULT_REFUSE) {
-		message->status = ESWITCH_E_NOT_FOUND;
-		snprintf(message->sentence, sizeof(message->sentence), "there is no eswitch \"%.64s\"",
-			 message->hello.eswitch);
-	}
-	message->hello_reply.region_bytes = bytes;
-	atomic_fetch_add(&dpud.greeted, 1);
-	answer(to, message, fds, fault == FAULT_NO_FDS ? 0 : 2,
-	       fault == FAULT_SHORT ? sizeof(*message) / 2 : sizeof(*message));
-}
-
-static void on_open(int to, struct eswitch_message *message)
-{
-	uint32_t pairs = message->open_port.to_host_queues, slots = message->open_port.ring_slots;
-	uint64_t bytes = eswitch_region_bytes(2 * pairs, slots);
-	int fault = atomic_load(&dpud.fault), fds[1 + LINK_MAX_WAKE_FDS] = { make_memfd(bytes) };
-	struct eswitch_port_region *region = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fds[0], 0);
-	struct eswitch_port_info info = { .number = 7, .kind = ESWITCH_PORT_VNIC, .link_up = 1, .mtu = 1500 };
-
-	*region = (struct eswitch_port_region){
-		.magic = ESWITCH_MAGIC,
-		.version = ESWITCH_ABI_VERSION,
-		.bytes = bytes,
-		.to_host_queues = pairs,
-		.from_host_queues = pairs,
-		.slots = fault == FAULT_PORT_SLOTS ? slots * 2 : slots,
-	};
-	munmap(region, bytes);
-	for (unsigned i = 0; i < 2 * pairs; i++)
-		fds[1 + i] = eventfd(0, EFD_CLOEXEC);
-	memcpy(info.name, message->open_port.name, sizeof(info.name));
-	message->open_port_reply.info = info;
-	message->open_port_reply.region_bytes = bytes;
-	atomic_fetch_add(&dpud.opened, 1);
-	answer(to, message, fds, fault == FAULT_PORT_FDS ? 2 * pairs : 1 + 2 * pairs, sizeof(*message));
-}
-
-static void *serve(void *arg)
-{
-	struct eswitch_message message;
-	int fd;
-
-	while ((fd = accept4(dpud.listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
-		atomic_store(&dpud.connection, fd);
-		while (recv(fd, &message, sizeof(message), 0) == sizeof(message)) {
-			if (atomic_load(&dpud.fault) == FAULT_HANG_UP)
-				break;
-			atomic_fetch_add(&dpud.closed, message.type == ESWITCH_CLOSE_PORT);
-			message.status = ESWITCH_OK;
-			if (message.type == ESWITCH_HELLO)
-				on_hello(fd, &message);
-			else if (message.type == ESWITCH_OPEN_PORT)
-				on_open(fd, &message);
-			else
-				answer(fd, &message, NULL, 0, sizeof(message));
-		}
-		atomic_store(&dpud.connection, -1);
-		close(fd);
-	}
-	return NULL;
-}
-
-static int dpud_start(void **state)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-
-	memset(&dpud, 0, sizeof(dpud));
-	atomic_store(&dpud.connection, -1);
-	snprintf(dpud.path, sizeof(dpud.path), "/tmp/net_softdpu_link.%d", getpid());
-	memcpy(address.sun_path, dpud.path, strlen(dpud.path));
-	unlink(dpud.path);
-	dpud.listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	return bind(dpud.listener, (struct sockaddr *)&address, sizeof(address)) || listen(dpud.listener, 8) ||
-	       pthread_create(&dpud.thread, NULL, serve, NULL);
-}
-
-static int dpud_stop(void **state)
-{
-	shutdown(dpud.listener, SHUT_RDWR);
-	if (dpud.connection >= 0) /* a test that failed has left it */
-		shutdown(dpud.connection, SHUT_RDWR);
-	pthread_join(dpud.thread, NULL);
-	close(dpud.listener);
-	return unlink(dpud.path);
-}
-
-#define WAIT_FOR(condition_)                                                                                           \
-	do {                                                                                                           \
-		for (unsigned i_ = 0; !(condition_); i_++) {                                                           \
-			if (i_ > 20000)                                                                                \
-				fail_msg("never: %s", #condition_);                                                    \
-			usleep(1000);                                                                                  \
-		}                                                                                                      \
-	} while (0)
+enum { SLOTS = 64 };
 
 struct heard {
 	struct link_listener listener;
 	atomic_uint lost, back, changed, gone;
 	struct eswitch_port_info info;
+	struct link *link;
+	atomic_uint attended;
 };
 
 static void lost(void *ctx)
@@ -256,7 +68,7 @@ static void one_connection_for_all(void **state)
 
 static void ports_and_events(void **state)
 {
-	struct heard heard = { .listener = { lost, back, changed, gone, &heard, NULL } };
+	struct heard heard = { .listener = { lost, back, changed, gone, NULL, &heard, NULL } };
 	char sentence[LINK_SENTENCE_BYTES] = "";
 	struct eswitch_message event = { .type = ESWITCH_PORT_CHANGED, .port = { .number = 7, .mtu = 9000 } };
 	struct link *link = get();
@@ -268,11 +80,11 @@ static void ports_and_events(void **state)
 	assert_int_equal(port.info.number, 7);
 	assert_int_equal(port.queue_pairs, 2);
 	assert_int_equal(port.region->rings[0].head, 0);
-	assert_int_equal(send(dpud.connection, &event, sizeof(event), 0), sizeof(event));
+	dpud_say(&event);
 	WAIT_FOR(heard.changed == 1);
 	assert_int_equal(heard.info.mtu, 9000);
 	event = (struct eswitch_message){ .type = ESWITCH_PORT_GONE, .number = 7 };
-	assert_int_equal(send(dpud.connection, &event, sizeof(event), 0), sizeof(event));
+	dpud_say(&event);
 	WAIT_FOR(heard.gone == 7);
 	link_close_port(link, &port);
 	assert_int_equal(dpud.closed, 1);
@@ -285,7 +97,7 @@ static void ports_and_events(void **state)
  * new one. */
 static void loss_and_return(void **state)
 {
-	struct heard heard = { .listener = { lost, back, changed, gone, &heard, NULL } };
+	struct heard heard = { .listener = { lost, back, changed, gone, NULL, &heard, NULL } };
 	char sentence[LINK_SENTENCE_BYTES] = "";
 	struct link *link = get();
 	struct link_port port, again;
@@ -297,7 +109,7 @@ static void loss_and_return(void **state)
 	for (unsigned round = 1; round <= 5; round++) {
 		assert_true(link_is_up(link));
 		old = link_region(link);
-		shutdown(dpud.connection, SHUT_RDWR);
+		dpud_die();
 		WAIT_FOR(heard.lost == round);
 		WAIT_FOR(heard.back == round);
 		assert_true(link_is_up(link));
@@ -313,10 +125,43 @@ static void loss_and_return(void **state)
 	link_put(link);
 }
 
+static bool attend_thrice(void *ctx)
+{
+	struct heard *heard = ctx;
+	char sentence[LINK_SENTENCE_BYTES];
+	struct link_port port;
+
+	/* It may call the link. */
+	if (link_open_port(heard->link, "web", 1, 1, SLOTS, 0, &port, sentence) < 0)
+		return true;
+	link_close_port(heard->link, &port);
+	return atomic_fetch_add(&heard->attended, 1) + 1 < 3;
+}
+
+/* Who has more to do is called again, at each return of dpud, after its words, and no more once there is nothing. */
+static void attending(void **state)
+{
+	struct heard heard = { .listener = { .attend = attend_thrice, .ctx = &heard }, .link = get() };
+	struct eswitch_message event = { .type = ESWITCH_PORT_GONE, .number = PORT_NUMBER };
+
+	link_listen(heard.link, &heard.listener);
+	dpud_die();
+	WAIT_FOR(heard.attended == 3);
+	usleep(300000);
+	assert_int_equal(heard.attended, 3);
+	dpud_say(&event);
+	WAIT_FOR(heard.attended == 4);
+	link_unlisten(heard.link, &heard.listener);
+	dpud_die();
+	WAIT_FOR(dpud.greeted == 3);
+	assert_int_equal(heard.attended, 4);
+	link_put(heard.link);
+}
+
 /* While it is away calls fail at once, with a sentence. */
 static void away(void **state)
 {
-	struct heard heard = { .listener = { lost, back, changed, gone, &heard, NULL } };
+	struct heard heard = { .listener = { lost, back, changed, gone, NULL, &heard, NULL } };
 	char sentence[LINK_SENTENCE_BYTES] = "";
 	struct link *link = get();
 	struct link_port port;
@@ -396,6 +241,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(one_connection_for_all, dpud_start, dpud_stop),
 		cmocka_unit_test_setup_teardown(ports_and_events, dpud_start, dpud_stop),
 		cmocka_unit_test_setup_teardown(loss_and_return, dpud_start, dpud_stop),
+		cmocka_unit_test_setup_teardown(attending, dpud_start, dpud_stop),
 		cmocka_unit_test_setup_teardown(away, dpud_start, dpud_stop),
 		cmocka_unit_test_setup_teardown(nonsense_in_the_greeting, dpud_start, dpud_stop),
 		cmocka_unit_test_setup_teardown(nonsense_about_ports, dpud_start, dpud_stop),

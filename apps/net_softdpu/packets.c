@@ -12,6 +12,12 @@ const uint64_t driver_tx_offloads = RTE_ETH_TX_OFFLOAD_MULTI_SEGS | RTE_ETH_TX_O
 				    RTE_ETH_TX_OFFLOAD_UDP_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM |
 				    RTE_ETH_TX_OFFLOAD_TCP_TSO;
 
+static inline void keep_up(struct driver_queue *queue, bool rx)
+{
+	if (unlikely(atomic_load_explicit(&queue->port->rings.turn, memory_order_acquire) != queue->place.turn))
+		driver_queue_move(queue, rx);
+}
+
 /* ---- up ---- */
 
 static void describe(struct rte_mbuf *m, const struct eswitch_slot *meta, uint16_t dpdk_port)
@@ -41,6 +47,7 @@ uint16_t driver_rx_burst(void *arg, struct rte_mbuf **packets, uint16_t count)
 	struct driver_queue *queue = arg;
 	unsigned taken, wanted = RTE_MIN(count, (uint16_t)DRIVER_BURST);
 
+	keep_up(queue, true);
 	taken = eswitch_ring_take(&queue->end, queue->pool, packets, metas, wanted);
 	eswitch_ring_publish(&queue->end);
 	for (unsigned i = 0; i < taken; i++) {
@@ -82,6 +89,7 @@ uint16_t driver_tx_burst(void *arg, struct rte_mbuf **packets, uint16_t count)
 	const uint64_t one = 1;
 	uint16_t taken = 0;
 
+	keep_up(queue, false);
 	for (; taken < count; taken++) {
 		const struct rte_mbuf *m = packets[taken];
 		struct eswitch_slot meta = { 0 };

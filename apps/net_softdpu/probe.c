@@ -16,9 +16,7 @@
 #define ARGUMENT_QUEUES      "queues"
 #define ARGUMENT_SLOTS       "slots"
 
-RTE_LOG_REGISTER(softdpu_probe_logtype, pmd.net.softdpu.probe, NOTICE);
-#define LOG_ERROR(fmt_, ...)                                                                                           \
-	rte_log(RTE_LOG_ERR, softdpu_probe_logtype, "net_softdpu: " fmt_ "\n" __VA_OPT__(, ) __VA_ARGS__)
+#define LOG_ERROR(fmt_, ...) rte_log(RTE_LOG_ERR, driver_logtype, "net_softdpu: " fmt_ "\n" __VA_OPT__(, ) __VA_ARGS__)
 
 struct arguments {
 	char socket[PATH_MAX], eswitch[ESWITCH_NAME_BYTES], representor[ESWITCH_NAME_BYTES];
@@ -134,6 +132,8 @@ static int look_at(struct driver_port *port, struct rte_ether_addr *ret_mac)
 		return status;
 	}
 	port->in_hub.number = (int32_t)open.info.number;
+	port->number = open.info.number;
+	port->member_mtu = open.info.mtu;
 	memcpy(ret_mac->addr_bytes, open.info.mac, sizeof(open.info.mac));
 	link_close_port(port->hub->link, &open);
 	return 0;
@@ -154,10 +154,10 @@ static int fill(struct rte_eth_dev *dev, const struct arguments *arguments, stru
 	int status = look_at(port, &port->mac);
 	if (status < 0)
 		return status;
+	port->told_mac = port->mac;
+	rings_init(&port->rings, hub->link, driver_opened, port);
 	dev->dev_ops = &driver_ethdev_ops;
-	dev->rx_pkt_burst = driver_rx_burst;
-	dev->tx_pkt_burst = driver_tx_burst;
-	dev->tx_pkt_prepare = driver_tx_prepare;
+	driver_queue_functions(dev);
 	dev->data->dev_flags |= RTE_ETH_DEV_INTR_LSC | RTE_ETH_DEV_INTR_RMV | RTE_ETH_DEV_FLOW_OPS_THREAD_SAFE |
 				RTE_ETH_DEV_AUTOFILL_QUEUE_XSTATS;
 	dev->data->promiscuous = dev->data->all_multicast = 1;
@@ -170,8 +170,15 @@ static int probe(struct rte_vdev_device *vdev)
 	char sentence[LINK_SENTENCE_BYTES] = "";
 	struct arguments arguments;
 	struct hub *hub;
-	int status = read_arguments(rte_vdev_device_args(vdev), &arguments);
+	int status;
 
+	if (rte_eal_process_type() != RTE_PROC_PRIMARY) {
+		LOG_ERROR("a secondary process cannot use representors: connections and rules are the primary's; start "
+			  "it as a "
+			  "primary of its own, with another --file-prefix");
+		return -ENOTSUP;
+	}
+	status = read_arguments(rte_vdev_device_args(vdev), &arguments);
 	if (status < 0)
 		return status;
 	if (rte_eth_dev_count_total() == RTE_MAX_ETHPORTS) {

@@ -13,6 +13,7 @@
 enum layer { LAYER_NONE, LAYER_ETH, LAYER_VLAN, LAYER_IP, LAYER_FRAGMENT, LAYER_L4 };
 
 struct pattern {
+	uint16_t dpdk_port;
 	struct eswitch_fields *match, *mask;
 	enum layer layer;
 	bool tagged, ip, v6;
@@ -88,6 +89,37 @@ static int advance(struct pattern *pattern, enum layer layer)
 }
 
 /* ---- items ---- */
+
+static int check_port(struct pattern *pattern, bool id_given, uint32_t id, uint32_t mask)
+{
+	if (!id_given || (id ^ pattern->dpdk_port) & mask)
+		return REFUSE(pattern, ENOTSUP, ITEM_SPEC,
+			      "flows are created on the port that they match: name that or none");
+	return 0;
+}
+
+/* Where frames come from, said once more: the member behind the port that the flow is created on. */
+static int item_port_id(struct pattern *pattern)
+{
+	struct rte_flow_item_port_id spec, mask;
+
+	masked(pattern->item, &rte_flow_item_port_id_mask, sizeof(spec), &spec, &mask);
+	return check_port(pattern, pattern->item->spec, spec.id, mask.id);
+}
+
+static int item_represented_port(struct pattern *pattern)
+{
+	struct rte_flow_item_ethdev spec, mask;
+
+	masked(pattern->item, &rte_flow_item_ethdev_mask, sizeof(spec), &spec, &mask);
+	return check_port(pattern, pattern->item->spec, spec.port_id, mask.port_id);
+}
+
+static int item_port_representor(struct pattern *pattern)
+{
+	return REFUSE(pattern, ENOTSUP, ITEM,
+		      "frames that the application sends are not looked at: match REPRESENTED_PORT");
+}
 
 static int item_eth(struct pattern *pattern)
 {
@@ -399,6 +431,9 @@ static const struct {
 	int (*take)(struct pattern *pattern);
 	bool range; /* `last` is looked at */
 } items[] = {
+	{ RTE_FLOW_ITEM_TYPE_PORT_ID, item_port_id, false },
+	{ RTE_FLOW_ITEM_TYPE_REPRESENTED_PORT, item_represented_port, false },
+	{ RTE_FLOW_ITEM_TYPE_PORT_REPRESENTOR, item_port_representor, false },
 	{ RTE_FLOW_ITEM_TYPE_ETH, item_eth, false },
 	{ RTE_FLOW_ITEM_TYPE_VLAN, item_vlan, false },
 	{ RTE_FLOW_ITEM_TYPE_IPV4, item_ipv4, true },
@@ -429,7 +464,9 @@ static int take_item(struct pattern *pattern)
 int translate_pattern(const struct translate_port *port, const struct rte_flow_item *item, struct eswitch_rule *ret,
 		      struct rte_flow_error *error)
 {
-	struct pattern pattern = { .match = &ret->match, .mask = &ret->mask, .error = error };
+	struct pattern pattern = {
+		.dpdk_port = port->dpdk_port, .match = &ret->match, .mask = &ret->mask, .error = error
+	};
 
 	memset(&ret->match, 0, sizeof(ret->match));
 	memset(&ret->mask, 0, sizeof(ret->mask));

@@ -105,6 +105,26 @@ static void l2(void **state)
 	assert_op(&rule, 0, ESWITCH_OP_OUTPUT, 11, 0);
 }
 
+/* Newer applications say where frames come from, and name ports by what they represent. */
+static void ports_by_name(void **state)
+{
+	const struct rte_flow_item_port_id id = { .id = 0 };
+	const struct rte_flow_item_ethdev own = { .port_id = 0 };
+	const struct rte_flow_action_ethdev to = { .port_id = 2 };
+	const struct rte_flow_item patterns[][3] = {
+		{ ITEM(PORT_ID, &id, NULL), ITEM(ETH, NULL, NULL), ITEM_END },
+		{ ITEM(REPRESENTED_PORT, &own, NULL), ITEM(ETH, NULL, NULL), ITEM_END },
+	};
+	const struct rte_flow_action actions[] = { ACTION(REPRESENTED_PORT, &to), ACTION_END };
+	struct eswitch_rule rule;
+
+	for (unsigned i = 0; i < RTE_DIM(patterns); i++) {
+		assert_int_equal(translate(&transfer, patterns[i], actions, &rule), 0);
+		assert_int_equal(rule.match.in_port, 10);
+		assert_op(&rule, 0, ESWITCH_OP_OUTPUT, 12, 0);
+	}
+}
+
 static void set_fields_l3(void **state)
 {
 	const struct rte_flow_action_set_mac src = { "\x02\0\0\0\0\x09" };
@@ -389,12 +409,17 @@ static void refused_patterns(void **state)
 	const struct rte_flow_item_udp udp_length = { .hdr.dgram_len = UINT16_MAX };
 	const struct rte_flow_item_tcp tcp = { .hdr.sent_seq = RTE_BE32(1) };
 	const struct rte_flow_item_tcp tcp_sequence = { .hdr.sent_seq = UINT32_MAX };
+	const struct rte_flow_item_port_id other_id = { .id = 1 };
+	const struct rte_flow_item_ethdev own = { .port_id = 0 }, other = { .port_id = 1 };
 	const struct {
 		struct rte_flow_item pattern[5];
 		enum rte_flow_error_type type;
 	} cases[] = {
 		{ { ITEM(MPLS, NULL, NULL), ITEM_END }, RTE_FLOW_ERROR_TYPE_ITEM },
-		{ { ITEM(PORT_ID, NULL, NULL), ITEM_END }, RTE_FLOW_ERROR_TYPE_ITEM },
+		{ { ITEM(PORT_ID, NULL, NULL), ITEM_END }, RTE_FLOW_ERROR_TYPE_ITEM_SPEC },
+		{ { ITEM(PORT_ID, &other_id, NULL), ITEM_END }, RTE_FLOW_ERROR_TYPE_ITEM_SPEC },
+		{ { ITEM(REPRESENTED_PORT, &other, NULL), ITEM_END }, RTE_FLOW_ERROR_TYPE_ITEM_SPEC },
+		{ { ITEM(PORT_REPRESENTOR, &own, NULL), ITEM_END }, RTE_FLOW_ERROR_TYPE_ITEM },
 		{ { ITEM(ETH, NULL, NULL), ITEM(ETH, NULL, NULL), ITEM_END }, RTE_FLOW_ERROR_TYPE_ITEM },
 		{ { ITEM(VLAN, &tag, NULL), ITEM(VLAN, &tag, NULL), ITEM_END }, RTE_FLOW_ERROR_TYPE_ITEM },
 		{ { ITEM(VLAN, &tag, &dei), ITEM_END }, RTE_FLOW_ERROR_TYPE_ITEM_MASK },
@@ -502,6 +527,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(l2),
+		cmocka_unit_test(ports_by_name),
 		cmocka_unit_test(set_fields_l3),
 		cmocka_unit_test(ipv6_and_icmp6),
 		cmocka_unit_test(fragments),
