@@ -367,6 +367,16 @@ static bool refused(int error, struct port_tx_result *ret)
 	}
 }
 
+/* Past the queueing discipline the kernel drops what it would have to segment itself: the interface cannot, or cannot
+ * behind a tag. True when it was that way and no longer is. */
+static bool stop_bypassing(struct af_packet_ring *ring, const struct rte_mbuf *m)
+{
+	if (ring->no_bypass || !(m->ol_flags & (RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG)))
+		return false;
+	ring->no_bypass = true;
+	return set_option(ring->fd, PACKET_QDISC_BYPASS, 0) == 0;
+}
+
 unsigned af_packet_ring_tx(struct af_packet_ring *ring, struct rte_mbuf **packets, unsigned count,
 			   struct port_tx_result *ret)
 {
@@ -382,6 +392,8 @@ unsigned af_packet_ring_tx(struct af_packet_ring *ring, struct rte_mbuf **packet
 			was_down = true;
 			continue;
 		}
+		if (sent < 0 && errno == ENOBUFS && stop_bypassing(ring, packets[taken]))
+			continue;
 		if (sent < 0 && refused(errno, ret))
 			break;
 		for (int i = 0; i < sent; i++)

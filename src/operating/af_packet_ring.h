@@ -14,7 +14,8 @@ struct af_packet_ring {
 	uint8_t *map;
 	size_t map_bytes;
 	uint32_t slot_bytes, slots_per_block, slots;
-	uint32_t next; /* slot that the kernel fills next */
+	uint32_t next;  /* slot that the kernel fills next */
+	bool no_bypass; /* frames pass the interface's queueing discipline, which segments what the interface cannot */
 };
 
 /* mtu: of the interface. 0 or a negative errno. */
