@@ -59,6 +59,8 @@ static const char *parse_ipv4(struct flow_encap *e)
 	store16(ip + 4, 0);
 	store16(ip + 10, 0);
 	e->ipv4_sum = fold16(checksum_bytes(ip, IPV4_BYTES));
+	uint64_t pair = flow_key_fold(load64(ip + 12), flow_key_secret(0, 0));
+	e->ident = (uint8_t)(pair ^ pair >> 32);
 	return NULL;
 }
 
@@ -128,13 +130,39 @@ static void set_requests(struct rte_mbuf *m, const struct flow_encap *e)
 	m->l2_len = (e->length - e->l4 + inner_l2) & 0x7f;
 }
 
-static void fill_ipv4(struct flow *flow, uint8_t *ip, const struct flow_encap *e, uint32_t length)
+/* RFC 6864 4.3: datagrams of the same addresses that may be fragmented have different identifications, for as long as a
+ * receiver may hold fragments. Workers share nothing: each has a part of the numbers, and in it a counter for each pair
+ * of addresses (or few of them). */
+void flow_idents_init(struct flow *flow)
 {
-	uint16_t total = rte_cpu_to_be_16((uint16_t)length), id = 0;
+	uint32_t parts = rte_align32pow2(flow->sw->options.workers);
+
+	flow->ident_count = (UINT16_MAX + 1u) / parts;
+	flow->ident_base = flow->worker * flow->ident_count;
+	for (unsigned i = 0; i < FLOW_IDENTS; i++)
+		flow->idents[i] = (uint16_t)(flow_key_fold(flow_secret(flow->sw, 2) ^ i, flow_secret(flow->sw, 1)) %
+					     flow->ident_count);
+}
+
+/* The first of as many as the frame will be segments: each takes the next number. */
+static uint16_t take_ident(struct flow *flow, const struct flow_encap *e, const struct rte_mbuf *m)
+{
+	bool segment = m->ol_flags & (RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG);
+	uint32_t count = segment && m->tso_segsz ? m->pkt_len / m->tso_segsz + 1 : 1, first = flow->idents[e->ident];
+
+	if (first + count > flow->ident_count)
+		first = 0;
+	flow->idents[e->ident] = (uint16_t)((first + count) % flow->ident_count);
+	return (uint16_t)(flow->ident_base + first);
+}
+
+static void fill_ipv4(struct flow *flow, uint8_t *ip, const struct flow_encap *e, const struct rte_mbuf *m)
+{
+	uint16_t total = rte_cpu_to_be_16((uint16_t)(m->pkt_len - e->l3)), id = 0;
 
 	/* An atomic datagram needs no identification (RFC 6864 4.1). */
 	if (!(load16(ip + 6) & RTE_BE16(IPV4_DF)))
-		id = rte_cpu_to_be_16(flow->ip_id++);
+		id = rte_cpu_to_be_16(take_ident(flow, e, m));
 	store16(ip + 2, total);
 	store16(ip + 4, id);
 	store16(ip + 10, (uint16_t)~fold16((uint64_t)e->ipv4_sum + total + id));
@@ -173,7 +201,7 @@ struct rte_mbuf *flow_encap_push(struct flow *flow, struct rte_mbuf *m, const st
 	if (e->v6)
 		fill_ipv6(frame + e->l3, e, m->pkt_len - e->l3, hash);
 	else
-		fill_ipv4(flow, frame + e->l3, e, m->pkt_len - e->l3);
+		fill_ipv4(flow, frame + e->l3, e, m);
 	if (e->proto == IPPROTO_UDP) {
 		uint8_t *udp = frame + e->l4;
 		if (e->choose_port)

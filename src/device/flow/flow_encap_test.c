@@ -341,29 +341,85 @@ static void tunnel_in_tunnel(void **state)
 	expect_tunnelled(0, WORLD_UPLINK, outer, &middle);
 }
 
-/* An IPv4 header without DF: no two datagrams have the same identification (RFC 6864 4.3). */
+/* Rules of ports 1 and 2 for two pairs of addresses, without DF. */
+static void install_fragmentable(void)
+{
+	static const char *const far[] = { "192.0.2.1", "192.0.2.77" };
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct tunnel_spec spec = { .src = "192.0.2.2", .dst = far[i], .vni = VNI };
+		struct eswitch_rule rule = rule_any(i);
+		struct frame header;
+		flow_world_encap(&spec, &header);
+		memset(header.bytes + 20, 0, 2);
+		rule.match.in_port = (uint16_t)(1 + i);
+		add_encap(&rule, header.bytes, header.length);
+		add(&rule, ESWITCH_OP_OUTPUT, 4);
+		must_install(&rule);
+	}
+}
+
+static uint16_t ident_of(uint16_t in_port)
+{
+	inner_of_kind(0);
+	flow_world_input(w, in_port, &inner);
+	frame_read(&got, w->out[0]);
+	assert_null(frame_fault(got.bytes, got.length));
+	flow_world_clear(w);
+	return (uint16_t)(got.bytes[18] << 8 | got.bytes[19]);
+}
+
+/* Without DF the identifications of a pair of addresses are consecutive, whatever goes elsewhere, and a worker's are no
+ * other's (RFC 6864 4.3). */
 static void identification(void **state)
 {
-	struct tunnel_spec spec = spec_of(false, false);
-	struct eswitch_rule rule = rule_any(0);
-	struct frame header;
-	uint16_t before = 0;
+	struct flow *other, *first = w->flow;
+	static bool seen[65536];
+	struct dpu_error err;
+	uint16_t before[2];
 
-	flow_world_encap(&spec, &header);
-	memset(header.bytes + 20, 0, 2);
-	add_encap(&rule, header.bytes, header.length);
-	add(&rule, ESWITCH_OP_OUTPUT, 4);
-	must_install(&rule);
-	inner_of_kind(0);
-	for (unsigned i = 0; i < 5; i++) {
-		flow_world_input(w, 1, &inner);
-		frame_read(&got, w->out[0]);
-		assert_null(frame_fault(got.bytes, got.length));
-		uint16_t id = (uint16_t)(got.bytes[18] << 8 | got.bytes[19]);
-		if (i)
-			assert_int_equal(id, (uint16_t)(before + 1));
-		before = id;
-		flow_world_clear(w);
+	install_fragmentable();
+	assert_int_equal(WORLD_WORKERS, 3); /* four parts */
+	for (unsigned i = 0; i < 2; i++)
+		before[i] = ident_of((uint16_t)(1 + i));
+	for (unsigned i = 0; i < 40000; i++) {
+		uint16_t port = (uint16_t)(1 + i % 3 / 2), id = ident_of(port), last = before[port - 1];
+		assert_true(id == last + 1 || (id < last && id % 16384 == 0)); /* the latter: its part from the start */
+		before[port - 1] = id;
+		seen[id] = true;
+	}
+	assert_int_equal(flow_new(w->sw, w->path, test_pool(), 1, &other, &err), 0);
+	w->flow = other;
+	for (unsigned i = 0; i < 40000; i++)
+		assert_false(seen[ident_of(1)]);
+	w->flow = first;
+	flow_free(other);
+}
+
+/* The segments of one frame take a number each, and none is the next frame's. */
+static void identification_of_segments(void **state)
+{
+	static struct rte_mbuf *segments[8];
+	static bool seen[65536];
+	unsigned count;
+
+	install_fragmentable();
+	for (unsigned i = 0; i < 50; i++) {
+		frame_build(&inner, &(struct frame_spec){ .proto = IPPROTO_TCP, .payload = 2500 });
+		struct rte_mbuf *m = requesting(0);
+		m->l4_len = 20;
+		m->tso_segsz = 1000;
+		m->ol_flags |= RTE_MBUF_F_TX_TCP_SEG;
+		flow_world_input_mbuf(w, 1, m);
+		assert_int_equal(packet_segment(w->out[0], test_pool(), segments, 8, &count), DROP_NONE);
+		w->out_count = 0;
+		for (unsigned k = 0; k < count; k++) {
+			frame_read(&got, segments[k]);
+			uint16_t id = (uint16_t)(got.bytes[18] << 8 | got.bytes[19]);
+			assert_false(seen[id]);
+			seen[id] = true;
+		}
+		rte_pktmbuf_free_bulk(segments, count);
 	}
 }
 
@@ -413,7 +469,8 @@ int main(void)
 		flow_test(source_port_stays), flow_test(gre),
 		flow_test(tunnel_ports),      flow_test(tunnel_tos),
 		flow_test(tunnel_in_tunnel),  flow_test(tunnel_requests),
-		flow_test(identification),    flow_test(headers_refused),
+		flow_test(identification),    flow_test(identification_of_segments),
+		flow_test(headers_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

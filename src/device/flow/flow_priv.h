@@ -16,6 +16,7 @@ enum {
 	FLOW_SLOTS =
 		FLOW_MAX_CLIENTS + 1, /* of rule numbers: slot << shift | index; slot 0 holds the rule for "no rule" */
 	FLOW_NO_RULE = 0,
+	FLOW_IDENTS = 256,
 	FLOW_IPV4 = 4, /* eswitch_fields.spare inside the engine: the family, always part of a key */
 	FLOW_IPV6 = 6,
 	FLOW_UNREAD = 255, /* … of a frame that matches nothing */
@@ -66,6 +67,7 @@ struct flow_encap {
 	bool v6, geneve;   /* geneve: for requests; VXLAN otherwise */
 	bool checksum;     /* UDP's is to be filled in: over IPv6, or where the header has one */
 	bool choose_port;  /* UDP source port from the flow's hash */
+	uint8_t ident;     /* IPv4: which counter of identifications is that of the addresses */
 	uint32_t ipv4_sum; /* of the header without length, identification and checksum */
 };
 
@@ -349,7 +351,9 @@ struct flow {
 	unsigned worker;
 	bool writes;               /* it has served commands: the writer */
 	struct record_table table; /* entries */
-	uint16_t ip_id;
+	/* Identifications of IPv4 headers, by flow_encap.ident: the worker's own part of them, from ident_base on. */
+	uint16_t idents[FLOW_IDENTS];
+	uint32_t ident_base, ident_count;
 	struct flow_worker_stats *stats;
 	/* Of the burst at work: the in-port that frames go up by, and its number. */
 	const struct flow_port *up;
@@ -376,7 +380,9 @@ struct rte_mbuf *flow_tag(struct flow *flow, struct rte_mbuf *m, uint16_t number
 /* flow_program.c: runs the program on a frame that has what it needs. Consumes m. */
 void flow_program_run(struct flow *flow, const struct flow_action *action, struct rte_mbuf *m,
 		      struct flow_layout layout);
-/* flow_encap.c: NULL if there was no buffer or requests are impossible; m is freed and counted. */
+/* flow_encap.c */
+void flow_idents_init(struct flow *flow);
+/* NULL if there was no buffer or requests are impossible; m is freed and counted. */
 struct rte_mbuf *flow_encap_push(struct flow *flow, struct rte_mbuf *m, const struct flow_encap *encap);
 /* flow_edit.c: NULL if there was no buffer; m is freed, not counted. Offsets of layout are moved, and requests. */
 struct rte_mbuf *flow_vlan_push(struct rte_mbuf *m, struct flow_layout *layout, uint16_t tpid, uint16_t tci);

@@ -215,6 +215,7 @@ int flow_new(struct flow_switch *sw, struct path *path, struct rte_mempool *pool
 	flow->pool = pool;
 	flow->worker = worker;
 	flow->stats = &sw->stats[worker];
+	flow_idents_init(flow);
 	int rc = flow_entries_init(flow, err);
 	if (rc) {
 		free(flow);
