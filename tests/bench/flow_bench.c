@@ -24,6 +24,7 @@ struct bench {
 	struct flow_world *w;
 	struct rte_mbuf *packets[ROTATION];
 	struct rte_mbuf *burst[ROTATION];
+	const struct frame *frame;
 	uint32_t rules, tuples;
 	unsigned masks; /* of the rules that match */
 	bool skewed;    /* one mask has half of the frames, the next a quarter … */
@@ -173,6 +174,51 @@ static void frames(const char *id, uint32_t rules, uint32_t tuples, unsigned mas
 	flow_world_free(b.w);
 }
 
+/* Cycles per frame of that many bytes, in a chain if need be, that a rule sends to two ports. */
+static double copies_round(void *arg)
+{
+	enum { FRAMES = 256, COPIED = 8 };
+	struct bench *b = arg;
+	uint64_t cycles = 0;
+
+	for (unsigned i = 0; i < FRAMES; i += COPIED) {
+		for (unsigned k = 0; k < COPIED; k++)
+			b->burst[k] = frame_mbuf(b->frame);
+		for (unsigned k = 0; k < COPIED; k++)
+			b->burst[k]->ol_flags |= RTE_MBUF_F_TX_TCP_SEG, b->burst[k]->tso_segsz = 1000;
+		uint64_t start = rte_rdtsc_precise();
+		path_input(b->w->path, flow_world_member(1), b->burst, COPIED);
+		flow_world_clear(b->w);
+		cycles += rte_rdtsc_precise() - start;
+	}
+	return (double)cycles / FRAMES;
+}
+
+static void copies(const char *id, uint32_t bytes)
+{
+	static double cycles[BENCH_MAX_ROUNDS];
+	static struct frame frame;
+	static struct bench b;
+	struct eswitch_rule rule;
+	char name[64];
+
+	snprintf(name, sizeof(name), "%s%s", id, bench_options.suffix);
+	if (!bench_wants(name))
+		return;
+	b = (struct bench){ .frame = &frame };
+	b.w = flow_world_new_sized(1, 0, bench_options.huge_dir != NULL);
+	rule_make(&rule, 0, 0, 1, 1);
+	rule.mask.ip4_src = 0;
+	rule.ops[rule.op_count++] = (struct eswitch_op){ .code = ESWITCH_OP_OUTPUT, .port = 3 };
+	install(&b, &rule);
+	frame_build(&frame, &(struct frame_spec){ .proto = IPPROTO_TCP, .payload = bytes - 54 });
+	unsigned rounds = bench_rounds(copies_round, &b, MIN_ROUNDS, cycles);
+	printf("{\"id\":\"%s\",\"unit\":\"cycles/packet\",\"ours\":%.0f,\"best\":%.0f,\"rounds\":%u}\n", name,
+	       cycles[rounds / 2], cycles[0], rounds);
+	fflush(stdout);
+	flow_world_free(b.w);
+}
+
 /* Cycles per command: the oldest rule goes, a new one comes. */
 static double churn_round(void *arg)
 {
@@ -244,6 +290,9 @@ int main(int argc, char **argv)
 	frames("flow-miss-100", MEGAFLOWS, 100000, 100, 1, false);
 	frames("flow-miss-20-skewed", MEGAFLOWS, 100000, 20, 1, true);
 	frames("flow-miss-100-skewed", MEGAFLOWS, 100000, 100, 1, true);
+	copies("flow-copies-60", 60);
+	copies("flow-copies-1514", 1514);
+	copies("flow-copies-64k", 64000);
 	churn("flow-install-200k", 200000 / 64 * 64);
 	churn("flow-install-1m", 1 << 20);
 	rte_eal_cleanup();

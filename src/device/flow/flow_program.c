@@ -3,6 +3,8 @@
  * touched again: all but the last get copies of their own. */
 #include "device/flow/flow_edit.h"
 
+enum { HEADERS_MAX = 512 }; /* of what segmentation and checksums read and write */
+
 /* A frame while its program runs. */
 struct running {
 	struct flow *flow;
@@ -17,12 +19,29 @@ static void set_mark(struct rte_mbuf *m, uint32_t mark)
 	m->hash.fdir.hi = mark;
 }
 
+/* Its first segment is its own, and has all headers: nobody writes behind them. The others it shares with the frame. */
+static struct rte_mbuf *copy_of(struct rte_mbuf *m, struct rte_mempool *pool)
+{
+	if (likely(!m->next) || packet_pull(m, RTE_MIN(m->pkt_len, (uint32_t)HEADERS_MAX)) != DROP_NONE || !m->next)
+		return rte_pktmbuf_copy(m, pool, 0, UINT32_MAX);
+	struct rte_mbuf *copy = rte_pktmbuf_copy(m, pool, 0, m->data_len);
+	struct rte_mbuf *rest = copy ? rte_pktmbuf_clone(m->next, pool) : NULL;
+	if (!rest) {
+		rte_pktmbuf_free(copy);
+		return NULL;
+	}
+	rte_pktmbuf_lastseg(copy)->next = rest;
+	copy->nb_segs += rest->nb_segs;
+	copy->pkt_len = m->pkt_len;
+	return copy;
+}
+
 static void output(struct running *r, const struct eswitch_op *op, bool last)
 {
 	struct rte_mbuf *m = r->m;
 
 	if (!last) {
-		m = rte_pktmbuf_copy(r->m, r->flow->pool, 0, UINT32_MAX);
+		m = copy_of(r->m, r->flow->pool);
 		if (!m) {
 			path_count_drops(r->flow->path, DROP_NO_BUFFER, flow_in_iface(r->flow), 0, 1);
 			return;

@@ -132,6 +132,47 @@ static void several_outputs(void **state)
 	assert_memory_equal(got.bytes + 16, frame.bytes + 12, frame.length - 12);
 }
 
+/* The copies of a long chain share what is behind the first segment: changes to headers, segmentation and the end of
+ * one do not show in another. */
+static void copies_of_chains(void **state)
+{
+	static const char *const sources[] = { "192.168.1.1", "192.168.2.2", "192.168.3.3" };
+	static struct rte_mbuf *segments[128];
+	struct eswitch_rule rule = rule_for(0, false);
+	unsigned before, count, first[2][2] = { { 0, 100 }, { 20, 30 } };
+
+	match_proto(&rule, IPPROTO_TCP);
+	for (unsigned i = 0; i < 3; i++) {
+		add_address(&rule, ESWITCH_OP_SET_IP4_SRC, sources[i]);
+		add(&rule, ESWITCH_OP_OUTPUT, 2 + i);
+	}
+	must_install(&rule);
+	for (unsigned shape = 0; shape < 2; shape++) {
+		const uint32_t ends[] = { first[shape][0], first[shape][1], 0 };
+		frame_build(&frame, &(struct frame_spec){ .proto = IPPROTO_TCP, .payload = 60000 });
+		struct rte_mbuf *m = frame_mbuf_split(&frame, ends[0] ? ends : ends + 1);
+		m->l2_len = 14, m->l3_len = 20, m->l4_len = 20, m->tso_segsz = 1400;
+		m->ol_flags |= RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_TCP_CKSUM | RTE_MBUF_F_TX_IPV4;
+		flow_world_input_mbuf(w, 1, m);
+		assert_int_equal(w->out_count, 3);
+		for (unsigned i = 0; i < 3; i++) {
+			before = test_pool_used();
+			assert_int_equal(packet_segment(w->out[i], test_pool(), segments, 128, &count), DROP_NONE);
+			assert_int_equal(count, 43);
+			for (unsigned k = 0; k < count; k++) {
+				frame_read(&got, segments[k]);
+				assert_null(frame_fault(got.bytes, got.length));
+				assert_memory_equal(got.bytes + 26, test_ip(sources[i]).bytes, 4);
+				assert_memory_equal(got.bytes + 54, frame.bytes + 54 + 1400 * k, got.length - 54);
+			}
+			rte_pktmbuf_free_bulk(segments, count);
+			assert_true(test_pool_used() < before);
+		}
+		w->out_count = 0;
+		assert_int_equal(test_pool_used(), 0);
+	}
+}
+
 static void vlan_pop(void **state)
 {
 	struct eswitch_rule rule = rule_any(0);
@@ -240,6 +281,50 @@ static void drop_mark_bypass(void **state)
 	assert_int_equal(w->out[1]->hash.fdir.hi, 4711);
 }
 
+/* What Open vSwitch falls back to, MARK and RSS: every hit goes up with the mark and counts, with whatever was set
+ * before, and so does what has an entry already. */
+static void marks(void **state)
+{
+	struct eswitch_rule plain = rule_for(3, false), tagged = rule_for(4, true);
+	uint64_t packets, bytes;
+
+	add(&plain, ESWITCH_OP_UPCALL, 0xfeedbee5)->port = 1;
+	must_install(&plain);
+	add(&tagged, ESWITCH_OP_OUTPUT, 2);
+	add(&tagged, ESWITCH_OP_PUSH_VLAN, 0x8100);
+	add(&tagged, ESWITCH_OP_UPCALL, 7)->port = 1;
+	must_install(&tagged);
+	for (unsigned i = 0; i < 3; i++) {
+		frame_build(&frame, &(struct frame_spec){ .payload = 100 });
+		flow_world_input(w, 1, &frame);
+		assert_int_equal(w->out_count, 1);
+		expect_frame(0, flow_world_representor(1), &frame);
+		assert_true(w->out[0]->ol_flags & RTE_MBUF_F_RX_FDIR_ID);
+		assert_int_equal(w->out[0]->hash.fdir.hi, 0xfeedbee5);
+		flow_world_clear(w);
+		flow_world_counter(w, 3, &packets, &bytes);
+		assert_int_equal(packets, i + 1);
+		assert_int_equal(bytes, (i + 1) * frame.length);
+	}
+	frame_build(&frame, &(struct frame_spec){ .src = "2001:db8::1", .dst = "2001:db8::2" });
+	wanted = frame;
+	frame_tag(&wanted, 0x8100, 0);
+	flow_world_input(w, 1, &frame);
+	assert_int_equal(w->out_count, 2);
+	expect_frame(0, flow_world_member(2), &frame);
+	assert_false(w->out[0]->ol_flags & RTE_MBUF_F_RX_FDIR_ID);
+	expect_frame(1, flow_world_representor(1), &wanted);
+	assert_int_equal(w->out[1]->hash.fdir.hi, 7);
+	flow_world_counter(w, 4, &packets, &bytes);
+	assert_int_equal(packets, 1);
+	/* An upcall without a mark, and one that no rule decides about, have none. */
+	flow_world_clear(w);
+	flow_world_command(w, ESWITCH_DESTROY, &plain);
+	frame_build(&frame, &(struct frame_spec){ .payload = 100 });
+	flow_world_input(w, 1, &frame);
+	assert_false(w->out[0]->ol_flags & RTE_MBUF_F_RX_FDIR_ID);
+}
+
 static void expect_refused(struct eswitch_rule rule, enum eswitch_refusal refusal)
 {
 	struct flow_refusal last;
@@ -323,9 +408,12 @@ static void listing_and_close(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		flow_test(no_rule),  flow_test(forward_and_count), flow_test(set_fields), flow_test(several_outputs),
-		flow_test(vlan_pop), flow_test(encapsulation),     flow_test(gre),        flow_test(drop_mark_bypass),
-		flow_test(refusals), flow_test(listing_and_close),
+		flow_test(no_rule),          flow_test(forward_and_count),
+		flow_test(set_fields),       flow_test(several_outputs),
+		flow_test(copies_of_chains), flow_test(vlan_pop),
+		flow_test(encapsulation),    flow_test(gre),
+		flow_test(drop_mark_bypass), flow_test(marks),
+		flow_test(refusals),         flow_test(listing_and_close),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
