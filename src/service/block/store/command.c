@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Commands: volumes are made, copied, resized and deleted; what else there is has files of its own. */
+#include "service/block/store/store_priv.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <time.h>
+
+int command_error(struct store_command *command, enum dpu_error_code code, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	int rc = error_vset(&command->error, code, NULL, fmt, args);
+	va_end(args);
+	return rc;
+}
+
+int command_then(struct store_command *command, command_step step)
+{
+	command->step = step;
+	return -EAGAIN;
+}
+
+/* ---- waiting for what was logged to be durable ---- */
+
+enum { WAITING = 1, WAITED = 2 };
+
+static void waited(struct waiter *waiter, int rc)
+{
+	struct store_command *command =
+		(struct store_command *)((uint8_t *)waiter - offsetof(struct store_command, scratch));
+
+	command->scratch[2] = WAITED;
+	if (rc < 0)
+		command_error(command, DPU_E_IO, "a medium of the pool fails");
+}
+
+int command_waited(const struct store_command *command)
+{
+	if (command->scratch[2] != WAITED)
+		return -EAGAIN;
+	return command->error.code ? -EIO : 0;
+}
+
+static int wait_end(struct store *store, struct store_command *command)
+{
+	return command_waited(command);
+}
+
+int command_flush(struct store *store, struct store_command *command)
+{
+	struct waiter *waiter = (struct waiter *)command->scratch;
+
+	waiter->done = waited;
+	command->scratch[2] = WAITING;
+	flush_wait(store, waiter, false);
+	return command_then(command, wait_end);
+}
+
+int command_checkpoint(struct store *store, struct store_command *command, command_step then)
+{
+	struct waiter *waiter = (struct waiter *)command->scratch;
+
+	waiter->done = waited;
+	command->scratch[2] = WAITING;
+	checkpoint_wait(store, waiter);
+	return command_then(command, then);
+}
+
+int checkpoint_step(struct store *store, struct store_command *command)
+{
+	return command_checkpoint(store, command, wait_end);
+}
+
+/* ---- volumes ---- */
+
+/* Room in memory and in the log, or why not. */
+static int room(struct store *store, struct store_command *command, size_t bytes, struct record **ret)
+{
+	if (store->failed)
+		return command_error(command, DPU_E_IO, "the pool is read-only because a medium fails");
+	int rc = pages_room(store);
+	if (rc < 0)
+		return rc;
+	pages_begin(store);
+	rc = log_room(store, record_bytes(bytes), ret);
+	if (rc < 0)
+		return rc;
+	memset(*ret, 0, record_bytes(bytes));
+	(*ret)->bytes = (uint16_t)record_bytes(bytes);
+	return 0;
+}
+
+static struct store_volume *target(struct store *store, struct store_command *command)
+{
+	for (uint32_t slot = 0; slot < store->slots; slot++) {
+		struct store_volume *volume = store->volume[slot];
+		if (volume && volume->entry->id == command->volume && !(volume->entry->flags & ENTRY_DELETING))
+			return volume;
+	}
+	command_error(command, DPU_E_NOT_FOUND, "the pool has no volume %llu", (unsigned long long)command->volume);
+	return NULL;
+}
+
+static int check_name(struct store *store, struct store_command *command)
+{
+	if (!command->name || !command->name[0] || strlen(command->name) >= STORE_NAME_BYTES)
+		return command_error(command, DPU_E_INVALID, "a name has 1 to %d bytes", STORE_NAME_BYTES - 1);
+	for (uint32_t slot = 0; slot < store->slots; slot++) {
+		struct store_volume *volume = store->volume[slot];
+		if (volume && !(volume->entry->flags & ENTRY_DELETING) &&
+		    strcmp(volume->entry->name, command->name) == 0)
+			return command_error(command, DPU_E_EXISTS, "the pool has a volume '%s' already",
+					     command->name);
+	}
+	return 0;
+}
+
+static int check_bytes(struct store_command *command)
+{
+	uint64_t most = tree_capacity(TREE_MAX_HEIGHT) * STORE_BLOCK;
+
+	if (command->bytes % DPU_BLOCK_SECTOR || command->bytes > most)
+		return command_error(command, DPU_E_INVALID, "%llu bytes are no size: a multiple of %d up to %llu",
+				     (unsigned long long)command->bytes, DPU_BLOCK_SECTOR, (unsigned long long)most);
+	return 0;
+}
+
+static int free_slot(struct store *store, struct store_command *command, uint32_t *ret)
+{
+	for (uint32_t slot = 0; slot < store->slots; slot++) {
+		if (store->volume[slot] || entry_frame(store, slot)->state == FRAME_BAD || entry_at(store, slot)->id)
+			continue;
+		*ret = slot;
+		return 0;
+	}
+	return command_error(command, DPU_E_LIMIT, "the pool has %u volumes and snapshots, which is all it can have",
+			     store->slots);
+}
+
+/* A new entry of the directory, like `entry`. */
+static int add_volume(struct store *store, struct store_command *command, struct volume_entry *entry, uint32_t source)
+{
+	struct record *record;
+	uint32_t slot = 0;
+	int rc = check_name(store, command);
+
+	if (rc == 0)
+		rc = free_slot(store, command, &slot);
+	if (rc == 0)
+		rc = room(store, command, offsetof(struct record, volume) + sizeof(record->volume), &record);
+	if (rc < 0)
+		return rc;
+	entry->id = store->next_volume;
+	entry->created_s = (uint64_t)time(NULL);
+	memset(entry->name, 0, sizeof(entry->name));
+	memcpy(entry->name, command->name, strlen(command->name));
+	record->type = RECORD_VOLUME;
+	record->slot = slot;
+	record->volume.entry = *entry;
+	record->volume.source = source;
+	record_apply(store, record, 0);
+	log_add(store, record);
+	if (volume_attach(store, slot) < 0)
+		return command_error(command, DPU_E_LIMIT, "no memory; the volume is there after the next start");
+	command->ret_volume = entry->id;
+	return command_flush(store, command);
+}
+
+int create_step(struct store *store, struct store_command *command)
+{
+	int rc = check_bytes(command);
+
+	if (rc < 0)
+		return rc;
+	struct volume_entry entry = {
+		.bytes = command->bytes,
+		.height = (uint8_t)tree_height((command->bytes + STORE_BLOCK - 1) / STORE_BLOCK),
+	};
+	return add_volume(store, command, &entry, UINT32_MAX);
+}
+
+/* Snapshot or clone: a new root of the same tree. */
+int copy_step(struct store *store, struct store_command *command)
+{
+	struct store_volume *source = target(store, command);
+
+	if (!source)
+		return -ENOENT;
+	if (source->entry->flags & ENTRY_QUARANTINED)
+		return command_error(command, DPU_E_IO, "the volume is quarantined");
+	if (source->entry->root && pageref_get(store, source->entry->root) >= COUNT_LOST - 1)
+		return command_error(command, DPU_E_LIMIT, "the volume cannot have more copies");
+	struct volume_entry entry = *source->entry;
+	entry.origin = source->entry->id;
+	entry.flags = command->op == STORE_SNAPSHOT ? ENTRY_SNAPSHOT : 0;
+	return add_volume(store, command, &entry, source->slot);
+}
+
+static void set_size(struct store *store, struct store_volume *volume, struct record *record, uint64_t bytes,
+		     unsigned height, unsigned flags)
+{
+	record->type = RECORD_RESIZE;
+	record->slot = volume->slot;
+	record->resize.bytes = bytes;
+	record->resize.mapped = volume->entry->mapped;
+	record->resize.height = height;
+	record->resize.flags = flags;
+	record_apply(store, record, 0);
+	log_add(store, record);
+	volume_resized(volume);
+}
+
+static int resize_trimmed(struct store *store, struct store_command *command)
+{
+	struct store_volume *volume = target(store, command);
+
+	if (!volume)
+		return -ENOENT;
+	if (store->failed)
+		return command_error(command, DPU_E_IO, "a medium of the pool fails");
+	store->trims = 1;
+	return volume->entry->mapped * STORE_BLOCK > volume->entry->bytes + STORE_BLOCK - 1
+		       ? -EAGAIN
+		       : command_flush(store, command);
+}
+
+int resize_step(struct store *store, struct store_command *command)
+{
+	struct store_volume *volume = target(store, command);
+	uint32_t list[RECORD_PAGES];
+	struct record *record;
+
+	if (!volume)
+		return -ENOENT;
+	int rc = check_bytes(command);
+	if (rc < 0)
+		return rc;
+	struct volume_entry *entry = volume->entry;
+	if (entry->flags & (ENTRY_SNAPSHOT | ENTRY_QUARANTINED))
+		return command_error(command, DPU_E_DENIED, "%s cannot be resized",
+				     entry->flags & ENTRY_SNAPSHOT ? "a snapshot" : "a quarantined volume");
+	/* What an earlier resize cut off must not come back. */
+	if (entry->mapped * STORE_BLOCK > entry->bytes + STORE_BLOCK - 1)
+		return -EAGAIN;
+	unsigned height = tree_height((command->bytes + STORE_BLOCK - 1) / STORE_BLOCK);
+	if (height < entry->height)
+		height = entry->height;
+	unsigned pages = entry->root ? height - entry->height : 0;
+	rc = room(store, command, offsetof(struct record, resize.list) + 4 * pages, &record);
+	if (rc < 0)
+		return rc;
+	if (page_pick(store, pages, false, list) < 0)
+		return command_error(command, DPU_E_LIMIT, "the pool has no room for a larger map");
+	record->pages = (uint8_t)pages;
+	memcpy(record->resize.list, list, pages * sizeof(*list));
+	set_size(store, volume, record, command->bytes, height, entry->flags);
+	return command_then(command, resize_trimmed);
+}
+
+int delete_step(struct store *store, struct store_command *command)
+{
+	struct store_volume *volume = target(store, command);
+	struct record *record;
+
+	if (!volume)
+		return -ENOENT;
+	bool quarantined = volume->entry->flags & ENTRY_QUARANTINED;
+	size_t bytes = quarantined ? offsetof(struct record, write) : offsetof(struct record, resize.list);
+	/* The map of a quarantined volume cannot be walked: what it has is not given back. */
+	if (quarantined && volume->active)
+		return -EAGAIN;
+	int rc = room(store, command, bytes, &record);
+	if (rc < 0)
+		return rc;
+	if (!quarantined) {
+		volume_gone(volume);
+		set_size(store, volume, record, 0, volume->entry->height, volume->entry->flags | ENTRY_DELETING);
+		return command_flush(store, command);
+	}
+	record->type = RECORD_REMOVE;
+	record->slot = volume->slot;
+	record_apply(store, record, 0);
+	log_add(store, record);
+	volume_detach(store, volume->slot);
+	return command_flush(store, command);
+}
+
+/* ---- the list ---- */
+
+static const command_step steps[STORE_OPS] = {
+	[STORE_FORMAT] = format_step,
+	[STORE_OPEN] = open_step,
+	[STORE_CLOSE] = close_step,
+	[STORE_GROW] = grow_step,
+	[STORE_CREATE] = create_step,
+	[STORE_SNAPSHOT] = copy_step,
+	[STORE_CLONE] = copy_step,
+	[STORE_RESIZE] = resize_step,
+	[STORE_DELETE] = delete_step,
+	[STORE_SCRUB] = scrub_step,
+	[STORE_CHECKPOINT] = checkpoint_step,
+};
+
+void store_submit(struct store *store, struct store_command *command)
+{
+	command->error.code = DPU_OK;
+	command->ret_volume = command->progress = command->total = command->damaged = 0;
+	memset(command->scratch, 0, sizeof(command->scratch));
+	command->step = command->op < STORE_OPS ? steps[command->op] : NULL;
+	command->next = NULL;
+	*store->commands_tail = command;
+	store->commands_tail = &command->next;
+}
+
+static int run(struct store *store, struct store_command *command)
+{
+	bool opens = command->op == STORE_FORMAT || command->op == STORE_OPEN;
+
+	if (!command->step)
+		return command_error(command, DPU_E_INVALID, "there is no such command");
+	if (!opens && !store->ready)
+		return command_error(command, DPU_E_CONFLICT, "the pool is not open");
+	if (command->step == open_step || command->step == format_step)
+		if (store->started)
+			return command_error(command, DPU_E_CONFLICT, "the pool was opened already");
+	return command->step(store, command);
+}
+
+/* Each a step; several are under way at once. */
+unsigned commands_go(struct store *store)
+{
+	struct store_command **link = &store->commands;
+	unsigned work = 0;
+
+	while (*link) {
+		struct store_command *command = *link;
+		command_step before = command->step;
+		int rc = run(store, command);
+		work += rc != -EAGAIN || command->step != before;
+		if (rc == -EAGAIN) {
+			link = &command->next;
+			continue;
+		}
+		if (rc < 0 && !command->error.code)
+			command_error(command, rc == -EIO ? DPU_E_IO : DPU_E_INTERNAL, "%s", strerror(-rc));
+		*link = command->next;
+		if (!*link)
+			store->commands_tail = link;
+		command->done(command);
+	}
+	return work;
+}

@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* A new pool, a further medium, the end of one; and what each way of opening has in common. */
+#include "service/block/store/store_priv.h"
+
+#include <stdlib.h>
+
+static void raw_done(struct dpu_block_request *request)
+{
+	struct raw_io *io = (struct raw_io *)request;
+
+	io->busy = false;
+	io->failed = request->status != DPU_BLOCK_OK;
+}
+
+void raw_start(struct raw_io *io, struct medium *medium, enum dpu_block_op op, uint64_t block, void *data, size_t bytes)
+{
+	io->busy = true;
+	io->iov = (struct iovec){ data, bytes };
+	io->medium = (struct dpu_block_request){
+		.op = (uint8_t)op,
+		.segments = 1,
+		.offset = block * STORE_BLOCK,
+		.length = bytes,
+		.iov = &io->iov,
+		.done = raw_done,
+	};
+	medium->device->ops->submit(medium->device, &io->medium);
+}
+
+int pool_set_up(struct store *store)
+{
+	const struct medium *last = &store->medium[store->media - 1];
+
+	store->pages = last->super.first_page + last->super.pages;
+	store->places = last->super.first_place + last->super.places;
+	store->slots = store->medium[0].super.directory_pages * DIRECTORY_ENTRIES;
+	store->volume = calloc(store->slots, sizeof(*store->volume));
+	int rc = store->volume ? pages_init(store) : -ENOMEM;
+	for (unsigned i = 0; rc == 0 && i < store->media; i++) {
+		rc = pages_add(store, &store->medium[i]);
+		if (rc == 0)
+			rc = space_add_medium(store, &store->medium[i]);
+	}
+	if (rc == 0)
+		rc = checkpoint_memory(store);
+	return rc == 0 ? log_init(store) : rc;
+}
+
+/* The pages that stay in memory. */
+int residents_load(struct store *store)
+{
+	uint64_t index;
+	struct frame *frame;
+	int result = 0;
+
+	for (uint32_t page = store->residents_at; page < store->pages; page++) {
+		if (!store->fixed[page])
+			continue;
+		enum page_kind kind = page_kind_of(store, page, &index);
+		if (page_get(store, page, kind, 0, index, &frame) != -EAGAIN)
+			continue;
+		if (result == 0)
+			store->residents_at = page; /* those before are there */
+		result = -EAGAIN;
+		if (!store->free_page_io)
+			break;
+	}
+	if (result < 0)
+		return result;
+	store->residents_at = store->pages;
+	space_count(store);
+	pageref_count(store);
+	return 0;
+}
+
+int directory_load(struct store *store)
+{
+	for (uint32_t slot = 0; slot < store->slots; slot++) {
+		struct frame *frame = entry_frame(store, slot);
+		struct volume_entry *entry = entry_at(store, slot);
+		if (frame->state == FRAME_BAD || entry->id == 0)
+			continue;
+		if (!entry_check(store, entry)) {
+			struct medium *medium = &store->medium[0];
+			store_report_damage(store, STORE_DAMAGE_DIRECTORY, entry->id, 0, medium->device->name,
+					    page_offset(medium, frame->page, map_get(store->map, frame->page)),
+					    "the directory contradicts itself");
+			frame->state = FRAME_BAD;
+			continue;
+		}
+		if (entry->id >= store->next_volume)
+			store->next_volume = entry->id + 1;
+	}
+	for (uint32_t slot = 0; slot < store->slots; slot++)
+		if (entry_frame(store, slot)->state != FRAME_BAD && entry_at(store, slot)->id &&
+		    volume_attach(store, slot) < 0)
+			return -ENOMEM;
+	return 0;
+}
+
+/* From now on there may be more pages in memory than an operation needs, but no more than the cache is to have. */
+void pool_ready(struct store *store)
+{
+	tail_reset(store);
+	store->frame_limit = store->cache_pages;
+	store->ready = true;
+	store->trims = 1;
+	store->wake = true;
+}
+
+/* ---- format ---- */
+
+struct format {
+	struct raw_io io[2]; /* both superblocks */
+	uint8_t *block;
+	unsigned medium;
+};
+
+static void format_free(struct format *format)
+{
+	if (format)
+		free(format->block);
+	free(format);
+}
+
+/* The medium's superblock: the first one of a pool, or a further one. */
+static int choose_super(struct store *store, struct store_command *command, unsigned index)
+{
+	struct medium *medium = &store->medium[index];
+	struct store_super *super = &medium->super;
+	uint64_t blocks = medium->device->bytes / STORE_BLOCK;
+	int rc;
+
+	if (index == 0) {
+		rc = super_choose(super, blocks, command);
+		uuid_new(super->pool);
+	} else {
+		const struct store_super *before = &store->medium[index - 1].super;
+		*super = (struct store_super){
+			.magic = STORE_SUPER_MAGIC,
+			.version = STORE_VERSION,
+			.medium = index,
+			.blocks = blocks,
+			.first_page = before->first_page + before->pages,
+			.first_place = before->first_place + before->places,
+		};
+		memcpy(super->pool, before->pool, sizeof(super->pool));
+		rc = geometry_fill(super);
+	}
+	uuid_new(super->uuid);
+	if (rc < 0)
+		return command_error(command, DPU_E_LIMIT, "medium '%s' of %llu bytes cannot hold a pool of this form",
+				     medium->device->name, (unsigned long long)medium->device->bytes);
+	uint64_t most = (store->medium[0].super.root_blocks - 1) * STORE_BLOCK * 4;
+	if (super->first_page + (uint64_t)super->pages > most)
+		return command_error(command, DPU_E_LIMIT,
+				     "the pool cannot grow so large: it was made with a smaller max_bytes");
+	return 0;
+}
+
+static bool write_supers(struct store *store, struct format *format, unsigned index)
+{
+	struct medium *medium = &store->medium[index];
+
+	super_seal(format->block, &medium->super);
+	raw_start(&format->io[0], medium, DPU_BLOCK_WRITE, 0, format->block, STORE_BLOCK);
+	raw_start(&format->io[1], medium, DPU_BLOCK_WRITE, medium->super.blocks - 1, format->block, STORE_BLOCK);
+	return true;
+}
+
+static struct format *format_of(const struct store_command *command)
+{
+	return (struct format *)(uintptr_t)command->scratch[3];
+}
+
+static struct format *format_new(struct store_command *command)
+{
+	struct format *format = calloc(1, sizeof(*format));
+
+	if (!format)
+		return NULL;
+	format->block = aligned_alloc(STORE_BLOCK, STORE_BLOCK);
+	if (!format->block) {
+		free(format);
+		return NULL;
+	}
+	command->scratch[3] = (uint64_t)(uintptr_t)format;
+	return format;
+}
+
+static int format_end(struct store *store, struct store_command *command)
+{
+	int rc = command_waited(command);
+
+	if (rc == 0)
+		pool_ready(store);
+	return rc;
+}
+
+static int format_memory(struct store *store, struct store_command *command)
+{
+	int rc = residents_load(store);
+
+	return rc < 0 ? rc : command_checkpoint(store, command, format_end);
+}
+
+static int format_set_up(struct store *store, struct store_command *command)
+{
+	int rc = pool_set_up(store);
+
+	if (rc < 0)
+		return command_error(command, DPU_E_IO, "the pool cannot be set up: %s", strerror(-rc));
+	memcpy(store->root.pool, store->medium[0].super.pool, sizeof(store->root.pool));
+	store->session = 1;
+	store->next_volume = 1;
+	log_start(store, 1, 0);
+	return command_then(command, format_memory);
+}
+
+static int format_supers(struct store *store, struct store_command *command)
+{
+	struct format *format = format_of(command);
+
+	if (format->io[0].busy || format->io[1].busy)
+		return -EAGAIN;
+	if (format->io[0].failed || format->io[1].failed) {
+		format_free(format);
+		return command_error(command, DPU_E_IO, "a superblock cannot be written");
+	}
+	if (format->medium < store->media) {
+		write_supers(store, format, format->medium++);
+		return -EAGAIN;
+	}
+	format_free(format);
+	return command_then(command, format_set_up);
+}
+
+int format_step(struct store *store, struct store_command *command)
+{
+	store->started = true;
+	for (unsigned i = 0; i < store->media; i++) {
+		int rc = choose_super(store, command, i);
+		if (rc < 0)
+			return rc;
+	}
+	if (!format_new(command))
+		return -ENOMEM;
+	return command_then(command, format_supers);
+}
+
+/* ---- grow ---- */
+
+static int grow_end(struct store *store, struct store_command *command)
+{
+	return command_waited(command);
+}
+
+static int grow_memory(struct store *store, struct store_command *command)
+{
+	int rc = residents_load(store);
+
+	return rc < 0 ? rc : command_checkpoint(store, command, grow_end);
+}
+
+static int grow_add(struct store *store, struct store_command *command)
+{
+	struct format *format = format_of(command);
+	struct medium *medium = &store->medium[store->media];
+
+	/* The new medium is not among those that are polled. */
+	if (medium->device->ops->poll)
+		medium->device->ops->poll(medium->device);
+	if (format->io[0].busy || format->io[1].busy || store->checkpoint.state != CHECKPOINT_IDLE ||
+	    store->flush.running)
+		return -EAGAIN;
+	bool failed = format->io[0].failed || format->io[1].failed;
+	format_free(format);
+	store->growing = false;
+	if (failed)
+		return command_error(command, DPU_E_IO, "a superblock of '%s' cannot be written", medium->device->name);
+	int rc = pages_add(store, medium);
+	if (rc == -E2BIG)
+		return command_error(command, DPU_E_LIMIT, "cache_pages is too small for so large a pool");
+	if (rc == 0)
+		rc = space_add_medium(store, medium);
+	if (rc < 0)
+		return rc;
+	store->residents_at = store->pages;
+	store->pages = medium->super.first_page + medium->super.pages;
+	store->places = medium->super.first_place + medium->super.places;
+	store->media++;
+	return command_then(command, grow_memory);
+}
+
+int grow_step(struct store *store, struct store_command *command)
+{
+	struct medium *medium = &store->medium[store->media];
+
+	if (!command->medium || store->media == STORE_MAX_MEDIA)
+		return command_error(command, DPU_E_LIMIT, "a pool has at most %d media", STORE_MAX_MEDIA);
+	if (command->medium->max_bytes < 1 << 20 || command->medium->features & DPU_BLOCK_F_READ_ONLY)
+		return command_error(command, DPU_E_UNSUPPORTED, "the medium is read-only or takes too small requests");
+	for (unsigned i = 0; i < store->media; i++)
+		if (store->medium[i].device == command->medium)
+			return command_error(command, DPU_E_EXISTS, "the medium is in the pool already");
+	if (store->growing)
+		return -EAGAIN;
+	*medium = (struct medium){ .device = command->medium, .store = store };
+	int rc = choose_super(store, command, store->media);
+	if (rc < 0)
+		return rc;
+	struct format *format = format_new(command);
+	if (!format)
+		return -ENOMEM;
+	store->growing = true;
+	write_supers(store, format, store->media);
+	return command_then(command, grow_add);
+}
+
+/* ---- close ---- */
+
+static int close_end(struct store *store, struct store_command *command)
+{
+	int rc = command_waited(command);
+
+	if (rc == 0)
+		store->ready = false;
+	return rc;
+}
+
+int close_step(struct store *store, struct store_command *command)
+{
+	for (uint32_t slot = 0; slot < store->slots; slot++)
+		if (store->volume[slot] && store->volume[slot]->active)
+			return -EAGAIN;
+	return command_checkpoint(store, command, close_end);
+}

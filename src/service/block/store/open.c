@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Opening a pool: superblocks, the root, the pages that stay, the log. Whatever is wrong is named with its place. */
+#include "service/block/store/store_priv.h"
+
+#include <stdlib.h>
+#include "engine/crc32c/crc32c.h"
+#include "service/block/store/recovery.h"
+
+static uint8_t *blocks_new(size_t blocks)
+{
+	return aligned_alloc(STORE_BLOCK, blocks * STORE_BLOCK);
+}
+
+/* Fails the command: where, and what is wrong there. */
+static int refuse(struct store_command *command, const struct medium *medium, uint64_t offset, const char *why)
+{
+	return command_error(command, DPU_E_IO, "medium '%s', offset %llu: %s", medium->device->name,
+			     (unsigned long long)offset, why);
+}
+
+void recovery_free(struct store *store)
+{
+	struct recovery *recovery = store->recovery;
+
+	if (!recovery)
+		return;
+	free(recovery->buffer);
+	free(recovery->roots);
+	free(recovery->skip);
+	free(recovery);
+	store->recovery = NULL;
+}
+
+/* ---- the end ---- */
+
+static int open_end(struct store *store, struct store_command *command)
+{
+	int rc = command_waited(command);
+
+	if (rc < 0)
+		return rc;
+	recovery_free(store);
+	pool_ready(store);
+	return 0;
+}
+
+static int open_replay(struct store *store, struct store_command *command)
+{
+	const char *why = NULL;
+	uint64_t offset = 0;
+	int rc = replay_step(store, &why, &offset);
+
+	if (rc == -EAGAIN)
+		return rc;
+	if (rc < 0)
+		return why ? refuse(command, &store->medium[0], offset, why) : rc;
+	store->session = store->root.session + 1;
+	return command_checkpoint(store, command, open_end);
+}
+
+static int open_residents(struct store *store, struct store_command *command)
+{
+	int rc = residents_load(store);
+
+	if (rc == 0)
+		rc = directory_load(store);
+	return rc < 0 ? rc : command_then(command, open_replay);
+}
+
+/* ---- the root ---- */
+
+static const char *root_check(struct store *store, const struct store_root *root, size_t bytes)
+{
+	if (root->magic != STORE_ROOT_MAGIC)
+		return "there is no root here";
+	if (root_bytes(root->pages) > bytes ||
+	    root->crc != crc32c(0, &root->magic, root_bytes(root->pages) - sizeof(root->crc)))
+		return "the root contradicts its CRC";
+	if (root->version != STORE_VERSION)
+		return "the root has a newer format than this version knows";
+	if (memcmp(root->pool, store->medium[0].super.pool, sizeof(root->pool)) != 0)
+		return "the root is of another pool";
+	if (root->media == 0 || root->media > STORE_MAX_MEDIA || root->log_sequence == 0 || root->generation == 0 ||
+	    root->log_block + SECTION_BYTES / STORE_BLOCK > store->medium[0].super.log_blocks)
+		return "the root contradicts itself";
+	return NULL;
+}
+
+/* The media that the root speaks of, and no others. */
+static int check_media(struct store *store, struct store_command *command, const struct store_root *root)
+{
+	const struct medium *last = &store->medium[store->media - 1];
+
+	if (root->media > store->media)
+		return command_error(command, DPU_E_IO, "the pool has %u media, of which %u are here", root->media,
+				     store->media);
+	if (root->media < store->media)
+		return command_error(command, DPU_E_IO, "medium '%s' does not belong to the pool (any more)",
+				     store->medium[root->media].device->name);
+	for (unsigned i = 0; i < store->media; i++)
+		if (memcmp(root->medium[i], store->medium[i].super.uuid, sizeof(root->medium[i])) != 0)
+			return refuse(command, &store->medium[i], 0, "the medium is not the one that the root names");
+	if (root->pages != last->super.first_page + last->super.pages)
+		return refuse(command, &store->medium[0], store->medium[0].super.root_block[0] * STORE_BLOCK,
+			      "the root has another number of pages than the media");
+	return 0;
+}
+
+static int use_root(struct store *store, struct store_command *command, const struct store_root *root)
+{
+	int rc = check_media(store, command, root);
+
+	if (rc < 0)
+		return rc;
+	rc = pool_set_up(store);
+	if (rc < 0)
+		return command_error(command, DPU_E_IO, "the pool cannot be set up: %s", strerror(-rc));
+	store->root = *root;
+	memcpy(store->map, (const uint8_t *)root + STORE_BLOCK, (root->pages + 3) / 4);
+	memcpy(store->durable_map, store->map, (root->pages + 3) / 4);
+	for (uint32_t page = 0; page < store->pages; page++)
+		if (map_get(store->map, page) > PAGE_SLOT_B)
+			return refuse(command, &store->medium[0], store->medium[0].super.root_block[0] * STORE_BLOCK,
+				      "the root has a page in an impossible slot");
+	store->session = root->session;
+	store->next_volume = root->next_volume;
+	log_start(store, root->log_sequence, root->log_block);
+	return command_then(command, open_residents);
+}
+
+static int choose_root(struct store *store, struct store_command *command)
+{
+	struct recovery *recovery = store->recovery;
+	const struct store_super *super = &store->medium[0].super;
+	size_t bytes = super->root_blocks * STORE_BLOCK;
+	const struct store_root *best = NULL;
+	const char *why[2];
+
+	for (unsigned i = 0; i < 2; i++) {
+		const struct store_root *root = (const struct store_root *)(recovery->roots + i * bytes);
+		why[i] = root_check(store, root, bytes);
+		if (!why[i] && root->generation % 2 != i)
+			why[i] = "the root is in the other one's place";
+		if (!why[i] && (!best || root->generation > best->generation))
+			best = root;
+	}
+	if (!best)
+		return refuse(command, &store->medium[0], super->root_block[0] * STORE_BLOCK, why[0]);
+	return use_root(store, command, best);
+}
+
+/* A piece at a time, both roots in a row. */
+static int read_roots(struct store *store, struct store_command *command)
+{
+	struct recovery *recovery = store->recovery;
+	const struct store_super *super = &store->medium[0].super;
+	size_t all = 2 * super->root_blocks * STORE_BLOCK;
+
+	if (recovery->io.busy)
+		return -EAGAIN;
+	if (recovery->io.failed)
+		return refuse(command, &store->medium[0], recovery->io.medium.offset, "the root cannot be read");
+	if (recovery->at == all) {
+		recovery->at = 0;
+		return choose_root(store, command);
+	}
+	size_t piece = all - recovery->at < 1 << 20 ? all - recovery->at : 1 << 20;
+	raw_start(&recovery->io, &store->medium[0], DPU_BLOCK_READ, super->root_block[0] + recovery->at / STORE_BLOCK,
+		  recovery->roots + recovery->at, piece);
+	recovery->at += piece;
+	return -EAGAIN;
+}
+
+/* ---- superblocks ---- */
+
+static int compare_media(const void *a, const void *b)
+{
+	const struct medium *left = a, *right = b;
+
+	return (left->super.medium > right->super.medium) - (left->super.medium < right->super.medium);
+}
+
+static int order_media(struct store *store, struct store_command *command)
+{
+	struct recovery *recovery = store->recovery;
+	uint64_t place = 0, page = 0;
+
+	qsort(store->medium, store->media, sizeof(store->medium[0]), compare_media);
+	for (unsigned i = 0; i < store->media; i++) {
+		const struct medium *medium = &store->medium[i];
+		if (memcmp(medium->super.pool, store->medium[0].super.pool, sizeof(medium->super.pool)) != 0)
+			return refuse(command, medium, 0, "the medium is of another pool");
+		if (medium->super.medium != i)
+			return command_error(command, DPU_E_IO, "medium %u of the pool is not here", i);
+		if (medium->super.first_place != place || medium->super.first_page != page)
+			return refuse(command, medium, 0, "the medium does not follow the one before it");
+		place += medium->super.places;
+		page += medium->super.pages;
+	}
+	recovery->roots = blocks_new(2 * store->medium[0].super.root_blocks);
+	if (!recovery->roots)
+		return -ENOMEM;
+	recovery->at = 0;
+	return command_then(command, read_roots);
+}
+
+/* The first superblock of each medium, or the copy at its end. */
+static int read_supers(struct store *store, struct store_command *command)
+{
+	struct recovery *recovery = store->recovery;
+	struct medium *medium = &store->medium[recovery->medium];
+	uint64_t blocks = medium->device->bytes / STORE_BLOCK;
+
+	if (recovery->io.busy)
+		return -EAGAIN;
+	if (recovery->at > 0) {
+		memcpy(&medium->super, recovery->buffer, sizeof(medium->super));
+		const char *why = recovery->io.failed ? "the superblock cannot be read"
+						      : super_check(recovery->buffer, &medium->super, blocks);
+		if (why && recovery->at == 1)
+			recovery->why = why;
+		if (why && recovery->at == 2)
+			return refuse(command, medium, 0, recovery->why);
+		if (!why) {
+			recovery->medium++;
+			recovery->at = 0;
+		}
+	}
+	if (recovery->medium == store->media)
+		return order_media(store, command);
+	medium = &store->medium[recovery->medium];
+	blocks = medium->device->bytes / STORE_BLOCK;
+	if (blocks < 2)
+		return refuse(command, medium, 0, "the medium is too short");
+	recovery->at++;
+	raw_start(&recovery->io, medium, DPU_BLOCK_READ, recovery->at == 1 ? 0 : blocks - 1, recovery->buffer,
+		  STORE_BLOCK);
+	return -EAGAIN;
+}
+
+int open_step(struct store *store, struct store_command *command)
+{
+	struct recovery *recovery = calloc(1, sizeof(*recovery));
+
+	store->started = true;
+	if (!recovery)
+		return -ENOMEM;
+	store->recovery = recovery;
+	recovery->buffer = blocks_new(WINDOW_BLOCKS);
+	recovery->skip = calloc(SECTION_BYTES / 8, sizeof(*recovery->skip));
+	if (!recovery->buffer || !recovery->skip)
+		return -ENOMEM; /* store_free() */
+	return command_then(command, read_supers);
+}

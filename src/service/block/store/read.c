@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Reads and compares: look at the map, read a run of blocks, check each against its CRC. */
+#include "service/block/store/store_priv.h"
+
+#include "engine/crc32c/crc32c.h"
+
+/* The run at io->position: blocks of one leaf that follow each other on a medium, or that are all holes. */
+static int find_run(struct store_io *io, uint32_t most)
+{
+	struct store *store = io->store;
+	struct page_leaf *leaf;
+
+	pages_begin(store);
+	io->block = (io->request->offset + io->position) / STORE_BLOCK;
+	int rc = tree_find(store, io_volume(io)->entry, io->block, &leaf);
+	if (rc < 0)
+		return rc;
+	unsigned at = io->block % LEAF_BLOCKS, count = 0;
+	uint64_t first = leaf ? leaf_place(leaf, at) : 0;
+	uint64_t group = first ? group_of(store, first - 1) : 0;
+	if (most > RECORD_BLOCKS)
+		most = RECORD_BLOCKS;
+	for (; count < most && at + count < LEAF_BLOCKS; count++) {
+		uint64_t place = leaf ? leaf_place(leaf, at + count) : 0;
+		if (place != (first ? first + count : 0) || (first && group_of(store, place - 1) != group))
+			break;
+		io->crc[count] = leaf ? leaf->crc[at + count] : 0;
+	}
+	io->count = count;
+	io->place = (int64_t)first - 1; /* NO_PLACE: a hole */
+	return 0;
+}
+
+static void finish_run(struct store_io *io)
+{
+	io->position += io->bytes;
+	io_next(io, read_step);
+}
+
+static void read_done(struct dpu_block_request *request)
+{
+	struct store_io *io = (struct store_io *)request;
+	uint32_t *crcs = io_crc(io);
+
+	if (request->status != DPU_BLOCK_OK) {
+		io_finish(io, DPU_BLOCK_IO_ERROR);
+		return;
+	}
+	for (unsigned i = 0; i < io->count; i++) {
+		if (crc32c_iov(0, request->iov, (size_t)i * STORE_BLOCK, STORE_BLOCK) != io->crc[i]) {
+			io_integrity(io, io->block + i, (uint64_t)io->place + i);
+			io_finish(io, DPU_BLOCK_INTEGRITY);
+			return;
+		}
+		if (crcs)
+			crcs[i] = io->crc[i];
+	}
+	if (io->iov[0].iov_base == io->bounce)
+		io_copy(io, io->bounce, true);
+	finish_run(io);
+}
+
+static void fill_hole(struct store_io *io)
+{
+	uint32_t *crcs = io_crc(io), whole = io->bytes;
+	uint64_t start = io->position;
+
+	for (unsigned i = 0; crcs && i < io->count; i++)
+		crcs[i] = store_zero_crc;
+	/* A block at a time: the segments may be many. */
+	while (io->position < start + whole) {
+		uint64_t at = (io->request->offset + io->position) % STORE_BLOCK;
+		uint64_t left = start + whole - io->position;
+		io->bytes = (uint32_t)(left < STORE_BLOCK - at ? left : STORE_BLOCK - at);
+		io_copy(io, (uint8_t *)(uintptr_t)store_zero_block, true);
+		io->position += io->bytes;
+	}
+	io_next(io, read_step);
+}
+
+/* A part of a block goes through the bounce block, because its CRC is that of the whole. */
+void read_step(struct store_io *io)
+{
+	uint64_t offset = io->request->offset + io->position, left = io->end - io->position;
+	bool partial = io_partial(io);
+	uint32_t most =
+		partial ? 1 : (uint32_t)(left / STORE_BLOCK < RECORD_BLOCKS ? left / STORE_BLOCK : RECORD_BLOCKS);
+	int rc = find_run(io, most);
+	unsigned segments = 0;
+
+	if (rc == -EAGAIN) {
+		io_wait(io, read_step);
+		return;
+	}
+	if (rc < 0) {
+		io_error(io, rc);
+		return;
+	}
+	io->bytes = io->count * STORE_BLOCK;
+	if (!partial)
+		segments = io_slice(io, io->position, io->bytes, io->iov, IO_SEGMENTS);
+	if (!partial && !segments) {
+		io->count = 1;
+		io->bytes = STORE_BLOCK;
+		segments = io_slice(io, io->position, STORE_BLOCK, io->iov, IO_SEGMENTS);
+	}
+	if (partial) {
+		uint64_t to_end = STORE_BLOCK - offset % STORE_BLOCK;
+		io->bytes = (uint32_t)(left < to_end ? left : to_end);
+	}
+	io_split(io, read_step);
+	if (io->place == NO_PLACE) {
+		fill_hole(io);
+		return;
+	}
+	if (!segments) {
+		io->iov[0] = (struct iovec){ io->bounce, STORE_BLOCK };
+		segments = 1;
+	}
+	io->reader = true;
+	io->epoch = reader_begin(io->store);
+	io_submit(io, DPU_BLOCK_READ, io->iov, segments, read_done);
+}
+
+/* ---- compare ---- */
+
+static bool same(const struct store_io *io, const uint8_t *block)
+{
+	uint64_t position = io->position;
+	uint32_t left = io->bytes;
+	const struct iovec *segment = io->request->iov;
+
+	block += (io->request->offset + position) % STORE_BLOCK;
+	while (position >= segment->iov_len)
+		position -= segment++->iov_len;
+	while (left) {
+		size_t here = segment->iov_len - position;
+		if (here > left)
+			here = left;
+		if (memcmp((const uint8_t *)segment->iov_base + position, block, here) != 0)
+			return false;
+		block += here;
+		left -= (uint32_t)here;
+		position = 0;
+		segment++;
+	}
+	return true;
+}
+
+static void compare(struct store_io *io, const uint8_t *block)
+{
+	if (!same(io, block)) {
+		io_finish(io, DPU_BLOCK_MISCOMPARE);
+		return;
+	}
+	io->position += io->bytes;
+	io_next(io, compare_step);
+}
+
+static void compare_read(struct dpu_block_request *request)
+{
+	struct store_io *io = (struct store_io *)request;
+
+	if (request->status != DPU_BLOCK_OK) {
+		io_finish(io, DPU_BLOCK_IO_ERROR);
+	} else if (crc32c(0, io->bounce, STORE_BLOCK) != io->crc[0]) {
+		io_integrity(io, io->block, (uint64_t)io->place);
+		io_finish(io, DPU_BLOCK_INTEGRITY);
+	} else {
+		compare(io, io->bounce);
+	}
+}
+
+void compare_step(struct store_io *io)
+{
+	uint64_t to_end = STORE_BLOCK - (io->request->offset + io->position) % STORE_BLOCK;
+	uint64_t left = io->end - io->position;
+	int rc = find_run(io, 1);
+
+	if (rc == -EAGAIN) {
+		io_wait(io, compare_step);
+		return;
+	}
+	if (rc < 0) {
+		io_error(io, rc);
+		return;
+	}
+	io->bytes = (uint32_t)(left < to_end ? left : to_end);
+	io_split(io, compare_step);
+	if (io->place == NO_PLACE) {
+		compare(io, store_zero_block);
+		return;
+	}
+	io->iov[0] = (struct iovec){ io->bounce, STORE_BLOCK };
+	io->reader = true;
+	io->epoch = reader_begin(io->store);
+	io_submit(io, DPU_BLOCK_READ, io->iov, 1, compare_read);
+}

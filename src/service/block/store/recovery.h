@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What opening a pool remembers between its steps. */
+#pragma once
+
+#include "service/block/store/store_priv.h"
+
+enum { WINDOW_BLOCKS = 256 };
+
+struct recovery {
+	struct raw_io io;
+	uint8_t *buffer; /* a superblock; then a window of the ring */
+	uint8_t *roots;
+	uint64_t at;
+	unsigned medium;
+	const char *why; /* the first superblock is wrong */
+	/* replay.c */
+	bool scanned;
+	uint64_t window, window_blocks; /* of the ring */
+	uint64_t sequence, block;       /* of the section that is looked at */
+	uint64_t durable, last;
+	uint64_t root_generation; /* the newest that a section speaks of */
+	const struct section_header *section;
+	bool from_tail, checked, checkpointing, failed;
+	uint32_t record_at, check_at; /* bytes */
+	uint32_t record, check;       /* number of the record in its section */
+	unsigned reads;               /* of data, under way */
+	uint32_t check_block;
+	uint64_t *skip; /* for each record of the section, a bit for each block that is not there */
+	struct waiter waiter;
+};

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* The log is applied again: first all sections are found, and how far the media were flushed; then their records are
+ * applied in order. What may not have been flushed counts only as far as its data has its CRCs. */
+#include "service/block/store/recovery.h"
+
+#include "engine/crc32c/crc32c.h"
+
+enum { RECORDS = 256, SECTION_BLOCKS = SECTION_BYTES / STORE_BLOCK };
+
+/* The blocks of the ring from `block` on that a section may have, in memory: -EAGAIN, -EIO. */
+static int window(struct store *store, uint64_t block, uint8_t **ret)
+{
+	struct recovery *recovery = store->recovery;
+	const struct store_super *super = &store->medium[0].super;
+
+	if (recovery->io.busy)
+		return -EAGAIN;
+	if (recovery->window_blocks && recovery->io.failed)
+		return -EIO;
+	if (block >= recovery->window && block + SECTION_BLOCKS <= recovery->window + recovery->window_blocks) {
+		*ret = recovery->buffer + (block - recovery->window) * STORE_BLOCK;
+		return 0;
+	}
+	uint64_t blocks = super->log_blocks - block < WINDOW_BLOCKS ? super->log_blocks - block : WINDOW_BLOCKS;
+	recovery->window = block;
+	recovery->window_blocks = blocks;
+	raw_start(&recovery->io, &store->medium[0], DPU_BLOCK_READ, super->log_block + block, recovery->buffer,
+		  blocks * STORE_BLOCK);
+	return -EAGAIN;
+}
+
+static bool section_is(const struct store *store, const struct section_header *section, uint64_t sequence)
+{
+	return section->magic == STORE_SECTION_MAGIC && section->sequence == sequence &&
+	       section->session == store->root.session && section->bytes >= sizeof(*section) &&
+	       section->bytes <= SECTION_BYTES && memcmp(section->pool, store->root.pool, sizeof(section->pool)) == 0 &&
+	       section->crc == crc32c(0, &section->magic, section->bytes - sizeof(section->crc));
+}
+
+/* The section with recovery->sequence, from the ring or the tail. 1: there is none. */
+static int find_section(struct store *store)
+{
+	struct recovery *recovery = store->recovery;
+	uint8_t *data;
+
+	recovery->section = NULL;
+	recovery->from_tail = false;
+	int rc = window(store, recovery->block, &data);
+	if (rc < 0)
+		return rc;
+	if (section_is(store, (const struct section_header *)data, recovery->sequence)) {
+		recovery->section = (const struct section_header *)data;
+		return 0;
+	}
+	recovery->section = tail_section(store, recovery->sequence);
+	recovery->from_tail = true;
+	return recovery->section == NULL;
+}
+
+static void next_section(struct store *store)
+{
+	struct recovery *recovery = store->recovery;
+
+	recovery->block = log_next_block(store, recovery->block, recovery->section->bytes);
+	recovery->sequence++;
+	recovery->record_at = recovery->check_at = sizeof(struct section_header);
+	recovery->record = recovery->check = recovery->check_block = 0;
+	recovery->checked = false;
+	memset(recovery->skip, 0, SECTION_BYTES / 8 * sizeof(*recovery->skip));
+}
+
+static void rewind_log(struct store *store)
+{
+	struct recovery *recovery = store->recovery;
+
+	recovery->sequence = store->root.log_sequence;
+	recovery->block = store->root.log_block;
+	recovery->record_at = recovery->check_at = sizeof(struct section_header);
+	recovery->record = recovery->check = recovery->check_block = 0;
+	recovery->checked = false;
+}
+
+/* How many there are, and which are durable. */
+static int scan(struct store *store, const char **ret_why, uint64_t *ret_offset)
+{
+	struct recovery *recovery = store->recovery;
+
+	if (recovery->sequence == 0)
+		rewind_log(store);
+	for (;;) {
+		int rc = find_section(store);
+		if (rc < 0)
+			return rc;
+		if (rc == 1)
+			break;
+		if (recovery->section->durable > recovery->durable && recovery->section->durable < recovery->sequence)
+			recovery->durable = recovery->section->durable;
+		if (recovery->section->generation > store->root.generation) {
+			*ret_why = "the log goes on from a newer root, which is damaged";
+			*ret_offset = (store->medium[0].super.log_block + recovery->block) * STORE_BLOCK;
+			return -EINVAL;
+		}
+		next_section(store);
+	}
+	recovery->last = recovery->sequence - 1;
+	recovery->scanned = true;
+	rewind_log(store);
+	return 0;
+}
+
+/* ---- data that may not be there ---- */
+
+static void data_read(struct dpu_block_request *request)
+{
+	struct store_io *io = (struct store_io *)request;
+	struct recovery *recovery = io->store->recovery;
+
+	if (request->status != DPU_BLOCK_OK || crc32c(0, io->bounce, STORE_BLOCK) != io->crc[0])
+		recovery->skip[io->count - 1] |= UINT64_C(1) << io->bytes;
+	recovery->reads--;
+	io->next = io->store->free_io;
+	io->store->free_io = io;
+}
+
+/* false: no piece is left. io->count - 1: the record; io->bytes: the block of it. */
+static bool check_block(struct store *store, const struct record *record, uint32_t number, uint32_t block)
+{
+	struct store_io *io = io_take(store);
+
+	if (!io)
+		return false;
+	io->place = (int64_t)(record->write.place + block);
+	io->crc[0] = record_crc(record)[block];
+	io->iov[0] = (struct iovec){ io->bounce, STORE_BLOCK };
+	io->count = 1;
+	store->recovery->reads++;
+	io_submit(io, DPU_BLOCK_READ, io->iov, 1, data_read);
+	io->count = number + 1;
+	io->bytes = block;
+	return true;
+}
+
+static const struct record *record_at(const struct section_header *section, uint32_t at)
+{
+	return (const struct record *)((const uint8_t *)section + at);
+}
+
+static const char *checked_form(const struct store *store, const struct section_header *section, uint32_t at)
+{
+	const struct record *record = record_at(section, at);
+	const char *why = record_form(record, section->bytes - at);
+
+	if (!why && record->type == RECORD_WRITE &&
+	    (record->write.place >= store->places || record->write.count > store->places - record->write.place))
+		why = "a write record is beyond the pool";
+	return why;
+}
+
+/* Reads what the section's records say is written; -EAGAIN until all is known. */
+static int check_data(struct store *store, const char **ret_why, uint64_t *ret_offset)
+{
+	struct recovery *recovery = store->recovery;
+	const struct section_header *section = recovery->section;
+
+	while (recovery->check_at < section->bytes) {
+		const struct record *record = record_at(section, recovery->check_at);
+		*ret_why = checked_form(store, section, recovery->check_at);
+		*ret_offset = (store->medium[0].super.log_block + recovery->block) * STORE_BLOCK + recovery->check_at;
+		if (*ret_why) {
+			recovery->failed = true;
+			break;
+		}
+		while (record->type == RECORD_WRITE && recovery->check_block < record->write.count) {
+			if (!check_block(store, record, recovery->check, recovery->check_block))
+				return -EAGAIN;
+			recovery->check_block++;
+		}
+		recovery->check_block = 0;
+		recovery->check++;
+		recovery->check_at += record->bytes;
+	}
+	if (recovery->reads)
+		return -EAGAIN;
+	recovery->checked = true;
+	return recovery->failed ? -EINVAL : 0;
+}
+
+/* ---- applying ---- */
+
+static int apply_one(struct store *store, const struct record *record, uint64_t skip, const char **ret_why)
+{
+	pages_begin(store);
+	if (pages_room(store) < 0) {
+		*ret_why = "recovery needs more memory than cache_pages";
+		return -ENOMEM;
+	}
+	int rc = record_check(store, record, ret_why);
+
+	if (rc == -EBADMSG) {
+		/* The volume is lost as far as this goes; the others are not. */
+		if (store->volume[record->slot])
+			volume_quarantine(store->volume[record->slot]);
+		return 0;
+	}
+	if (rc < 0)
+		return rc;
+	record_apply(store, record, skip);
+	if (skip)
+		store->stats.dropped_records++;
+	if (record->type == RECORD_VOLUME)
+		rc = volume_attach(store, record->slot);
+	else if (record->type == RECORD_REMOVE)
+		volume_detach(store, record->slot);
+	else if (record->type == RECORD_RESIZE && store->volume[record->slot])
+		volume_resized(store->volume[record->slot]);
+	if (record->type == RECORD_RESIZE && store->volume[record->slot])
+		store->volume[record->slot]->gone |= record->resize.flags & ENTRY_DELETING;
+	return rc;
+}
+
+static int apply_section(struct store *store, unsigned *budget, const char **ret_why, uint64_t *ret_offset)
+{
+	struct recovery *recovery = store->recovery;
+	const struct section_header *section = recovery->section;
+
+	while (recovery->record_at < section->bytes) {
+		const struct record *record = record_at(section, recovery->record_at);
+		if ((*budget)-- == 0)
+			return -EAGAIN;
+		*ret_offset = (store->medium[0].super.log_block + recovery->block) * STORE_BLOCK + recovery->record_at;
+		*ret_why = record_form(record, section->bytes - recovery->record_at);
+		int rc = *ret_why ? -EINVAL : apply_one(store, record, recovery->skip[recovery->record], ret_why);
+		if (rc < 0)
+			return rc;
+		*ret_why = NULL;
+		store->stats.replayed_records++;
+		recovery->record++;
+		recovery->record_at += record->bytes;
+	}
+	return 0;
+}
+
+static void checkpointed(struct waiter *waiter, int rc)
+{
+	struct recovery *recovery = (struct recovery *)((uint8_t *)waiter - offsetof(struct recovery, waiter));
+
+	recovery->checkpointing = false;
+	recovery->failed |= rc < 0;
+}
+
+/* Memory for what the next section may change. */
+static void make_room(struct store *store)
+{
+	struct recovery *recovery = store->recovery;
+
+	log_start(store, recovery->sequence, recovery->block);
+	recovery->checkpointing = true;
+	recovery->waiter.done = checkpointed;
+	checkpoint_wait(store, &recovery->waiter);
+}
+
+static int apply_next(struct store *store, unsigned *budget, const char **ret_why, uint64_t *ret_offset)
+{
+	struct recovery *recovery = store->recovery;
+	int rc = 0;
+
+	if (recovery->checkpointing)
+		return -EAGAIN;
+	if (recovery->failed)
+		return -EIO;
+	rc = find_section(store);
+	if (rc != 0)
+		return rc < 0 ? rc : -EIO;
+	if (!recovery->checked && recovery->sequence > recovery->durable)
+		rc = check_data(store, ret_why, ret_offset);
+	if (rc == 0)
+		rc = apply_section(store, budget, ret_why, ret_offset);
+	if (rc < 0)
+		return rc;
+	next_section(store);
+	if (store->used_frames > store->frame_limit / 8 && recovery->sequence <= recovery->last) {
+		make_room(store);
+		return -EAGAIN;
+	}
+	return 0;
+}
+
+int replay_step(struct store *store, const char **ret_why, uint64_t *ret_offset)
+{
+	struct recovery *recovery = store->recovery;
+	unsigned budget = RECORDS;
+	int rc = recovery->scanned ? 0 : scan(store, ret_why, ret_offset);
+
+	while (rc == 0 && recovery->sequence <= recovery->last)
+		rc = apply_next(store, &budget, ret_why, ret_offset);
+	if (rc < 0)
+		return rc;
+	log_start(store, recovery->sequence, recovery->block);
+	return 0;
+}

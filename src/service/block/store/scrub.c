@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Scrub: reads every page in use and every block that a leaf maps, and checks them against their CRCs. In the order of
+ * page ids, so what volumes share is read once for each leaf that maps it. */
+#include "service/block/store/store_priv.h"
+
+#include <stdlib.h>
+#include "engine/crc32c/crc32c.h"
+
+enum { READS = 32, PAGES_PER_STEP = 1024 };
+
+struct scrub {
+	struct store_command *command;
+	struct store_io *page_io; /* its bounce block is the page */
+	uint32_t page, epoch;
+	enum page_slot slot;
+	bool reading, loaded;
+	unsigned at, reads; /* of the leaf's blocks */
+};
+
+static struct scrub *scrub_of(const struct store_command *command)
+{
+	return (struct scrub *)(uintptr_t)command->scratch[0];
+}
+
+static void io_return(struct store_io *io)
+{
+	io->next = io->store->free_io;
+	io->store->free_io = io;
+	io->store->wake = true;
+}
+
+static void damaged(struct store *store, struct scrub *scrub, enum store_damage damage, uint64_t volume, uint64_t block,
+		    const struct medium *medium, uint64_t offset, const char *why)
+{
+	scrub->command->damaged++;
+	store_report_damage(store, damage, volume, block, medium->device->name, offset, why);
+}
+
+/* ---- the blocks of a leaf ---- */
+
+static const struct page_leaf *leaf_of(const struct scrub *scrub)
+{
+	return (const struct page_leaf *)scrub->page_io->bounce;
+}
+
+static void block_read(struct dpu_block_request *request)
+{
+	struct store_io *io = (struct store_io *)request;
+	struct store *store = io->store;
+	struct scrub *scrub = (struct scrub *)(uintptr_t)io->position;
+	const struct page_header *header = &leaf_of(scrub)->header;
+	uint64_t offset;
+	struct medium *medium = medium_of_place(store, (uint64_t)io->place, &offset);
+
+	if (request->status != DPU_BLOCK_OK || crc32c(0, io->bounce, STORE_BLOCK) != io->crc[0]) {
+		store->stats.integrity_errors++;
+		damaged(store, scrub, STORE_DAMAGE_DATA, header->owner, io->block, medium, offset,
+			request->status != DPU_BLOCK_OK ? "the block cannot be read" : "the block contradicts its CRC");
+	}
+	scrub->reads--;
+	io_return(io);
+}
+
+static bool read_blocks(struct store *store, struct scrub *scrub)
+{
+	const struct page_leaf *leaf = leaf_of(scrub);
+
+	for (; scrub->at < LEAF_BLOCKS && scrub->reads < READS; scrub->at++) {
+		struct store_io *io;
+		uint64_t place = leaf_place(leaf, scrub->at);
+		if (!place)
+			continue;
+		io = io_take(store);
+		if (!io)
+			break;
+		io->position = (uint64_t)(uintptr_t)scrub;
+		io->place = (int64_t)place - 1;
+		io->count = 1;
+		io->block = leaf->header.index * LEAF_BLOCKS + scrub->at;
+		io->crc[0] = leaf->crc[scrub->at];
+		io->iov[0] = (struct iovec){ io->bounce, STORE_BLOCK };
+		scrub->reads++;
+		io_submit(io, DPU_BLOCK_READ, io->iov, 1, block_read);
+	}
+	return scrub->at == LEAF_BLOCKS && scrub->reads == 0;
+}
+
+/* ---- pages ---- */
+
+static bool in_use(struct store *store, uint32_t page)
+{
+	return page_is_tree(store, page) ? pageref_get(store, page) > 0 : map_get(store->map, page) != PAGE_ABSENT;
+}
+
+static void page_read(struct dpu_block_request *request)
+{
+	struct scrub *scrub = (struct scrub *)(uintptr_t)((struct store_io *)request)->position;
+
+	scrub->reading = false;
+	scrub->loaded = request->status == DPU_BLOCK_OK;
+}
+
+/* What is in memory is what counts; what is not is as on the medium. */
+static void page_start(struct store *store, struct scrub *scrub)
+{
+	struct store_io *io = scrub->page_io;
+	struct medium *medium = medium_of_page(store, scrub->page);
+
+	scrub->slot = map_get(store->map, scrub->page);
+	scrub->reading = scrub->slot != PAGE_ABSENT;
+	scrub->loaded = false;
+	scrub->at = 0;
+	scrub->epoch = reader_begin(store);
+	if (!scrub->reading)
+		return;
+	io->position = (uint64_t)(uintptr_t)scrub;
+	io->iov[0] = (struct iovec){ io->bounce, STORE_BLOCK };
+	io->medium = (struct dpu_block_request){
+		.op = DPU_BLOCK_READ,
+		.segments = 1,
+		.offset = page_offset(medium, scrub->page, scrub->slot),
+		.length = STORE_BLOCK,
+		.iov = io->iov,
+		.done = page_read,
+	};
+	medium->device->ops->submit(medium->device, &io->medium);
+}
+
+static const char *page_fault(struct store *store, struct scrub *scrub)
+{
+	const struct page_header *header = (const struct page_header *)scrub->page_io->bounce;
+	uint64_t index;
+	enum page_kind kind = page_kind_of(store, scrub->page, &index);
+
+	if (scrub->slot == PAGE_ABSENT || map_get(store->map, scrub->page) != scrub->slot)
+		return NULL; /* only in memory so far, or written anew meanwhile */
+	if (!scrub->loaded)
+		return "the page cannot be read";
+	if (kind == PAGE_NODE) {
+		kind = header->kind == PAGE_LEAF ? PAGE_LEAF : PAGE_NODE;
+		index = header->index;
+	}
+	return page_check(store, scrub->page_io->bounce, scrub->page, kind, kind == PAGE_NODE ? header->level : 0,
+			  index);
+}
+
+/* The page has been read. Whether there are blocks to read. */
+static bool page_look(struct store *store, struct scrub *scrub)
+{
+	struct frame *frame = page_find(store, scrub->page);
+	struct medium *medium = medium_of_page(store, scrub->page);
+	const char *why = page_fault(store, scrub);
+
+	if (!in_use(store, scrub->page))
+		return false;
+	if (why && !(frame && frame->state == FRAME_DIRTY))
+		damaged(store, scrub, page_is_tree(store, scrub->page) ? STORE_DAMAGE_VOLUME : STORE_DAMAGE_COUNTS, 0,
+			0, medium, page_offset(medium, scrub->page, scrub->slot), why);
+	if (frame && frame->state != FRAME_LOADING && frame->state != FRAME_BAD)
+		memcpy(scrub->page_io->bounce, frame->data, STORE_BLOCK);
+	else if (why || map_get(store->map, scrub->page) != scrub->slot)
+		return false;
+	return leaf_of(scrub)->header.kind == PAGE_LEAF;
+}
+
+static void page_end(struct store *store, struct scrub *scrub)
+{
+	reader_end(store, scrub->epoch);
+	scrub->page++;
+}
+
+static int scrub_go(struct store *store, struct store_command *command);
+
+static int scrub_end(struct store *store, struct scrub *scrub)
+{
+	struct store_command *command = scrub->command;
+
+	command->progress = scrub->page;
+	io_return(scrub->page_io);
+	free(scrub);
+	return command->cancel ? command_error(command, DPU_E_CONFLICT, "cancelled") : 0;
+}
+
+static int scrub_blocks(struct store *store, struct store_command *command)
+{
+	struct scrub *scrub = scrub_of(command);
+
+	if (command->cancel)
+		scrub->at = LEAF_BLOCKS;
+	if (!read_blocks(store, scrub))
+		return -EAGAIN;
+	page_end(store, scrub);
+	return command_then(command, scrub_go);
+}
+
+static int scrub_page(struct store *store, struct store_command *command)
+{
+	struct scrub *scrub = scrub_of(command);
+
+	if (scrub->reading)
+		return -EAGAIN;
+	if (page_look(store, scrub))
+		return command_then(command, scrub_blocks);
+	page_end(store, scrub);
+	return command_then(command, scrub_go);
+}
+
+static int scrub_go(struct store *store, struct store_command *command)
+{
+	struct scrub *scrub = scrub_of(command);
+
+	for (unsigned i = 0; i < PAGES_PER_STEP && scrub->page < store->pages; i++) {
+		if (in_use(store, scrub->page))
+			break;
+		scrub->page++;
+	}
+	command->progress = scrub->page;
+	if (command->cancel || scrub->page >= store->pages)
+		return scrub_end(store, scrub);
+	if (!in_use(store, scrub->page))
+		return -EAGAIN;
+	page_start(store, scrub);
+	return command_then(command, scrub_page);
+}
+
+int scrub_step(struct store *store, struct store_command *command)
+{
+	struct store_io *io = io_take(store);
+
+	if (!io)
+		return -EAGAIN;
+	struct scrub *scrub = calloc(1, sizeof(*scrub));
+	if (!scrub) {
+		io_return(io);
+		return -ENOMEM;
+	}
+	scrub->page_io = io;
+	scrub->command = command;
+	command->scratch[0] = (uint64_t)(uintptr_t)scrub;
+	command->total = store->pages;
+	return command_then(command, scrub_go);
+}

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Data blocks: their reference counts, and which ones may be written.
+ *
+ * Blocks are handed out from one group (a page of counts) at a time, those that were free when the group was opened.
+ * So a block that becomes free is not handed out before its group is opened again, which waits until
+ *   - every record by which a block of it became free is durable (a crash could bring the old map back), and
+ *   - no read is under way that may have found the old map, and
+ *   - no extent of it is handed out that is in no record yet.
+ * The first two are told by epochs: an epoch is closed when a flush begins and durable when that has ended; a reader
+ * belongs to the epoch in which it looked at the map. */
+#include "service/block/store/store_priv.h"
+
+#include <stdlib.h>
+
+int space_add_medium(struct store *store, const struct medium *medium)
+{
+	struct space *space = &store->space;
+	uint32_t groups = space->groups + medium->super.space_pages;
+	struct group *bigger = realloc(space->group, groups * sizeof(*bigger));
+
+	if (!bigger)
+		return -ENOMEM;
+	memset(bigger + space->groups, 0, medium->super.space_pages * sizeof(*bigger));
+	space->group = bigger;
+	if (space->groups == 0) {
+		space->allocator.group = NO_PLACE;
+		space->epoch = 1;
+		space->oldest_reader = 1;
+	}
+	space->groups = groups;
+	return 0;
+}
+
+void space_fini(struct store *store)
+{
+	free(store->space.group);
+}
+
+static uint16_t *summary(struct store *store, uint32_t group, struct frame **ret)
+{
+	unsigned at;
+	struct frame *frame = store->fixed[summary_page(store, group, &at)];
+
+	if (ret)
+		*ret = frame;
+	return &((struct page_summary *)frame->data)->free[at];
+}
+
+static void summary_set(struct store *store, uint32_t group, uint16_t value)
+{
+	struct frame *frame;
+	uint16_t *free_blocks = summary(store, group, &frame);
+
+	if (*free_blocks == value)
+		return;
+	page_dirty(store, frame);
+	store->space.free += (uint64_t)value - *free_blocks;
+	*free_blocks = value;
+}
+
+/* A summary that is damaged or was never written says that all may be free; opening a group tells. */
+void space_count(struct store *store)
+{
+	unsigned at, blocks;
+
+	store->space.free = 0;
+	for (uint32_t group = 0; group < store->space.groups; group++) {
+		uint32_t page = summary_page(store, group, &at);
+		struct frame *frame = store->fixed[page];
+		uint16_t *free_blocks = summary(store, group, NULL);
+		group_first(store, group, &blocks);
+		bool fresh = frame->state == FRAME_CLEAN && map_get(store->map, page) == PAGE_ABSENT;
+		if (frame->state == FRAME_BAD || fresh || *free_blocks > blocks)
+			*free_blocks = (uint16_t)blocks;
+		store->space.free += *free_blocks;
+	}
+}
+
+/* ---- epochs ---- */
+
+/* Up to the first epoch with readers, or the present one. */
+static void pass_readers(struct space *space)
+{
+	while (space->oldest_reader < space->epoch && space->readers[space->oldest_reader % READER_EPOCHS] == 0)
+		space->oldest_reader++;
+}
+
+uint32_t reader_begin(struct store *store)
+{
+	uint32_t at = store->space.epoch % READER_EPOCHS;
+
+	store->space.readers[at]++;
+	return at;
+}
+
+void reader_end(struct store *store, uint32_t epoch)
+{
+	struct space *space = &store->space;
+
+	space->readers[epoch]--;
+	pass_readers(space);
+	store->wake = true;
+}
+
+/* With a very old reader the present epoch stays open, and what was freed in it waits. */
+uint64_t epoch_close(struct store *store)
+{
+	struct space *space = &store->space;
+
+	pass_readers(space);
+	if (space->epoch - space->oldest_reader < READER_EPOCHS - 1)
+		space->epoch++;
+	return space->epoch - 1;
+}
+
+void epoch_durable(struct store *store, uint64_t epoch)
+{
+	if (epoch > store->space.durable_epoch)
+		store->space.durable_epoch = epoch;
+	pass_readers(&store->space);
+}
+
+/* ---- handing out ---- */
+
+static bool may_open(struct space *space, uint32_t group)
+{
+	const struct group *g = &space->group[group];
+
+	if (g->busy)
+		return false;
+	return g->freed_epoch <= space->durable_epoch && g->freed_epoch < space->oldest_reader;
+}
+
+static int open_group(struct store *store, uint32_t group)
+{
+	struct allocator *allocator = &store->space.allocator;
+	struct frame *frame;
+	unsigned at, blocks, found = 0;
+	uint64_t first = group_first(store, group, &blocks);
+	uint32_t page = space_page(store, first, &at);
+	int rc = page_get(store, page, PAGE_SPACE, 0, page, &frame);
+
+	if (rc < 0)
+		return rc;
+	const uint32_t *count = ((struct page_counts *)frame->data)->count;
+	memset(allocator->bits, 0, sizeof(allocator->bits));
+	for (unsigned i = 0; i < blocks; i++) {
+		if (count[i])
+			continue;
+		allocator->bits[i / 64] |= UINT64_C(1) << i % 64;
+		found++;
+	}
+	if (found != *summary(store, group, NULL) && pages_room(store) < 0)
+		return -EAGAIN;
+	summary_set(store, group, (uint16_t)found);
+	allocator->group = group;
+	allocator->at = 0;
+	return 0;
+}
+
+/* The next group with free blocks that may be opened. */
+static int next_group(struct store *store)
+{
+	struct space *space = &store->space;
+	bool later = false, flush = false;
+
+	space->allocator.group = NO_PLACE;
+	for (uint32_t i = 0; i < space->groups; i++) {
+		uint32_t group = (space->allocator.rotor + i) % space->groups;
+		if (*summary(store, group, NULL) == 0)
+			continue;
+		if (!may_open(space, group)) {
+			later = true;
+			flush |= space->group[group].freed_epoch > space->durable_epoch;
+			continue;
+		}
+		space->allocator.rotor = group;
+		int rc = open_group(store, group);
+		if (rc < 0)
+			return rc;
+		space->allocator.rotor = group + 1 == space->groups ? 0 : group + 1;
+		return 0;
+	}
+	if (!later)
+		return -ENOSPC;
+	if (flush && !store->flush.running)
+		flush_wait(store, NULL, false);
+	return -EAGAIN;
+}
+
+/* The first free block at or behind `at` of the open group. */
+static bool seek(struct allocator *allocator)
+{
+	while (allocator->at < COUNTS) {
+		uint64_t word = allocator->bits[allocator->at / 64] >> allocator->at % 64;
+		if (word) {
+			allocator->at += (uint32_t)__builtin_ctzll(word);
+			return true;
+		}
+		allocator->at = (allocator->at / 64 + 1) * 64;
+	}
+	return false;
+}
+
+int space_alloc(struct store *store, uint32_t want, int64_t *ret_place, uint32_t *ret_got)
+{
+	struct allocator *allocator = &store->space.allocator;
+	unsigned blocks;
+
+	while (allocator->group == NO_PLACE || !seek(allocator)) {
+		int rc = next_group(store);
+		if (rc < 0)
+			return rc;
+	}
+	uint32_t at = allocator->at, end = at;
+	while (end < COUNTS && end - at < want && allocator->bits[end / 64] >> end % 64 & 1) {
+		allocator->bits[end / 64] &= ~(UINT64_C(1) << end % 64);
+		end++;
+	}
+	allocator->at = end;
+	store->space.group[allocator->group].busy++;
+	*ret_place = (int64_t)group_first(store, (uint32_t)allocator->group, &blocks) + at;
+	*ret_got = end - at;
+	return 0;
+}
+
+void space_release(struct store *store, uint64_t place)
+{
+	store->space.group[group_of(store, place)].busy--;
+	store->wake = true;
+}
+
+/* ---- counts ---- */
+
+int space_need(struct store *store, uint64_t place)
+{
+	unsigned at;
+	struct frame *frame;
+	uint32_t page = space_page(store, place, &at);
+
+	return page_get(store, page, PAGE_SPACE, 0, page, &frame);
+}
+
+uint32_t space_get(struct store *store, uint64_t place)
+{
+	unsigned at;
+	struct frame *frame = page_find(store, space_page(store, place, &at));
+
+	return ((struct page_counts *)frame->data)->count[at];
+}
+
+void space_add(struct store *store, uint64_t place, int delta)
+{
+	unsigned at;
+	struct frame *frame = page_find(store, space_page(store, place, &at));
+	uint32_t *count = &((struct page_counts *)frame->data)->count[at], old = *count;
+	uint32_t group = group_of(store, place);
+
+	/* A damaged pool may count too few: then the block stays as it is. */
+	if (old == COUNT_LOST || (delta < 0 && old == 0))
+		return;
+	page_dirty(store, frame);
+	*count = old + (uint32_t)delta;
+	uint16_t free_blocks = *summary(store, group, NULL);
+	if (old == 0 && free_blocks)
+		summary_set(store, group, (uint16_t)(free_blocks - 1));
+	if (*count == 0) {
+		if (free_blocks < COUNTS)
+			summary_set(store, group, (uint16_t)(free_blocks + 1));
+		store->space.group[group].freed_epoch = store->space.epoch;
+	}
+}

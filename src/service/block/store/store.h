@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A pool of blocks on one or more media, and the thin volumes, snapshots and clones in it.
+ *
+ * Each volume is a block device (dpu/block.h) with 512-byte sectors that keeps a CRC32C of each block and checks it at
+ * every read. A write of several blocks is not atomic as a whole; each block of it is. Discard and write zeroes give
+ * space back and read as zeroes; DPU_BLOCK_KEEP is a hint without effect, because the next write takes new space
+ * anyway. Snapshots are read-only devices.
+ *
+ * Threads: a store belongs to one worker, together with its media; every call and every callback happens there. All
+ * work is done in store_poll(), which also polls the media: a done is never called from within a submit.
+ *
+ * Life: store_new → STORE_FORMAT or STORE_OPEN → any other commands and requests → STORE_CLOSE → store_free. A failed
+ * format or open leaves only store_free. After store_free the media may be closed by whoever made them. store_free
+ * without STORE_CLOSE is what a crash would be: nothing that was acknowledged is lost while tail_path exists, nothing
+ * that was flushed otherwise. */
+#pragma once
+
+#include <dpu/block.h>
+#include "base/error.h"
+
+struct store;
+
+enum { STORE_NAME_BYTES = 64, STORE_MAX_MEDIA = 64 };
+
+/* What went wrong with stored data, as it is found. */
+enum store_damage {
+	STORE_DAMAGE_DATA,      /* a block contradicts its CRC */
+	STORE_DAMAGE_VOLUME,    /* a page of a volume's map: the volume is quarantined */
+	STORE_DAMAGE_COUNTS,    /* a page of reference counts: what it counted is never given back */
+	STORE_DAMAGE_DIRECTORY, /* a page of the directory: its volumes are not there */
+	STORE_DAMAGE_MEDIUM,    /* a medium fails writes: the pool is read-only from now on */
+};
+
+struct store_report {
+	enum store_damage damage;
+	uint64_t volume; /* id; 0 if unknown */
+	uint64_t block;  /* of the volume; STORE_DAMAGE_DATA only */
+	const char *medium;
+	uint64_t offset; /* bytes, on the medium */
+	const char *why;
+};
+
+struct store_options {
+	const char *name;      /* for errors */
+	const char *tail_path; /* file on a tmpfs that outlives the process, with what the log has not yet; NULL: none,
+				* then a SIGKILL counts as a power failure */
+	uint32_t cache_pages;  /* of 4 KiB, of maps and counts; 0: 16384. A floor applies. */
+	void (*report)(void *ctx, const struct store_report *report); /* may be NULL */
+	void *ctx;
+};
+
+/* The strings are copied; the media are lent until store_free, and are polled by the store alone. -ENOMEM, or the
+ * media cannot be used (error). */
+int store_new(const struct store_options *options, struct dpu_block_device *const *media, unsigned count,
+	      struct store **ret, struct dpu_error *error);
+void store_free(struct store *store);
+/* Bounded work; returns how much was done. The worker calls it every round while anything is under way. */
+unsigned store_poll(struct store *store);
+
+enum store_op {
+	STORE_FORMAT,   /* makes an empty pool of the media and opens it; log_bytes, max_volumes, max_bytes */
+	STORE_OPEN,     /* finds the pool on the media, recovers it */
+	STORE_CLOSE,    /* no request may be under way; writes a checkpoint */
+	STORE_GROW,     /* adds a medium */
+	STORE_CREATE,   /* name, bytes: a volume */
+	STORE_SNAPSHOT, /* volume, name: a read-only copy of this instant */
+	STORE_CLONE,    /* volume, name: a writable copy of this instant, of a volume or snapshot */
+	STORE_RESIZE,   /* volume, bytes; what is cut off is gone */
+	STORE_DELETE,   /* volume; its space comes back in the background */
+	STORE_SCRUB,    /* checks every page and block against its CRC; progress, cancel */
+	STORE_CHECKPOINT,
+	STORE_OPS,
+};
+
+/* Owned by the submitter, lent from store_submit to done. A change is durable when it is done. */
+struct store_command {
+	uint8_t op;  /* enum store_op */
+	bool cancel; /* STORE_SCRUB: may be set any time; the command then ends with DPU_E_CONFLICT */
+	uint64_t volume;
+	const char *name; /* lent until done */
+	uint64_t bytes;   /* multiple of DPU_BLOCK_SECTOR */
+	struct dpu_block_device *medium;
+	/* STORE_FORMAT; 0 for each: chosen by the size */
+	uint64_t log_bytes, max_bytes;
+	uint32_t max_volumes;
+	void (*done)(struct store_command *command);
+	void *ctx; /* the submitter's */
+	/* from the store */
+	struct dpu_error error;   /* code DPU_OK: it is done */
+	uint64_t ret_volume;      /* id of what was made */
+	uint64_t progress, total; /* STORE_SCRUB */
+	uint64_t damaged;         /* STORE_SCRUB: pages and blocks */
+	/* the store's */
+	struct store_command *next;
+	int (*step)(struct store *store, struct store_command *command);
+	uint64_t scratch[4];
+};
+
+void store_submit(struct store *store, struct store_command *command);
+
+/* The device of a volume or snapshot; NULL if there is none. It stays until its volume is deleted; deletion and
+ * quarantine make it DPU_BLOCK_GONE and call `changed`. close only waits for its requests. */
+struct dpu_block_device *store_device(struct store *store, uint64_t volume);
+
+struct store_volume_info {
+	uint64_t id, origin, bytes;
+	uint64_t created_s; /* Unix time */
+	const char *name;
+	bool snapshot, deleting, quarantined;
+	uint64_t reads, writes, integrity_errors;
+};
+
+/* Of the next volume or snapshot with an id above `after`; false when there is none. The name lives until the next
+ * call of the store. */
+bool store_next(struct store *store, uint64_t after, struct store_volume_info *ret);
+
+struct store_stats {
+	uint64_t blocks, free_blocks; /* of data */
+	uint32_t pages, free_pages;   /* of maps */
+	uint64_t log_bytes, log_used_bytes;
+	uint64_t generation;       /* of the last checkpoint */
+	uint64_t replayed_records; /* at the last open */
+	uint64_t dropped_records;  /* …of which not all data had reached a medium: were never flushed */
+	uint64_t integrity_errors, page_loads, page_evictions, flushes, sections, checkpoints;
+	uint32_t cached_pages, dirty_pages;
+	bool failed; /* a medium fails writes: the pool is read-only */
+};
+
+void store_stats(const struct store *store, struct store_stats *ret);
+
+/* Compares every reference count with a walk through all trees. The store must be idle. Calls store_poll. 0, or
+ * -EBADMSG and a sentence. For tests and the offline check of a pool. */
+int store_check(struct store *store, struct dpu_error *error);

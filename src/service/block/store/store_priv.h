@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the files of the store share; DESIGN.md says how they fit together. Functions that may have to wait return
+ * -EAGAIN, having started what they wait for; the caller is run again after the next event. */
+#pragma once
+
+#include <errno.h>
+#include <string.h>
+#include <sys/uio.h>
+#include "base/netaddr.h"
+#include "device/block/block_queue.h"
+#include "service/block/store/store.h"
+#include "service/block/store/store_format.h"
+
+enum {
+	STORE_IOS = 256,    /* pieces of requests under way */
+	PAGE_IOS = 64,      /* pages being read or written */
+	TAIL_SECTIONS = 16, /* in memory, until they are on the medium */
+	IO_SEGMENTS = 66,   /* of a piece; what has more goes through its bounce block */
+	READER_EPOCHS = 64,
+	GROUP_WORDS = (COUNTS + 63) / 64,
+	DISCARD_PAGES = 32, /* kept for discards */
+	NO_PLACE = -1,
+};
+
+/* ---- pages in memory ---- */
+
+enum frame_state { FRAME_FREE, FRAME_LOADING, FRAME_CLEAN, FRAME_DIRTY, FRAME_WRITING, FRAME_BAD, FRAME_SHADOW };
+
+struct frame {
+	uint8_t *data;
+	struct frame *hash_next;
+	struct frame *dirty_next, **dirty_link; /* of store.dirty or of the checkpoint's list */
+	uint64_t stamp;                         /* of the last operation that wanted it */
+	uint32_t page;
+	uint8_t state;
+	bool resident, checkpoint, referenced;
+	/* as what it is being loaded */
+	uint8_t kind, level;
+	uint64_t index;
+};
+
+/* A page on its way, or a piece of a root. */
+struct page_io {
+	struct dpu_block_request medium;
+	struct iovec iov;
+	struct store *store;
+	struct frame *frame;
+	struct page_io *next;
+	uint32_t page;
+	uint8_t slot;
+	uint8_t *buffer;
+};
+
+/* ---- requests ---- */
+
+struct store_volume {
+	struct dpu_block_device device; /* first */
+	struct store *store;
+	struct volume_entry *entry; /* in its resident page */
+	uint32_t slot;
+	uint32_t active; /* requests that have not been completed */
+	bool gone;
+	uint64_t trim; /* what was cut off is freed up to here */
+	uint64_t reads, writes, integrity_errors;
+	void (*close_done)(void *arg);
+	void *close_arg;
+};
+
+/* In dpu_block_request.scratch. */
+struct request_state {
+	struct store_volume *volume;
+	uint32_t pieces; /* under way */
+	uint16_t status, flushed;
+};
+static_assert(sizeof(struct request_state) == sizeof(((struct dpu_block_request *)0)->scratch), "scratch");
+
+/* A piece of a request: a run of blocks, or a part of one. */
+struct store_io {
+	struct dpu_block_request medium;
+	struct store *store;
+	struct dpu_block_request *request;
+	void (*step)(struct store_io *io);
+	struct store_io *next;
+	uint64_t position, end; /* of the request: what is left, from its start */
+	uint64_t block;         /* of the volume: what is under way */
+	uint32_t count, bytes;  /* blocks; bytes of the request */
+	int64_t place;          /* on the medium, of what is under way; NO_PLACE: a hole */
+	int64_t target, old; /* if placed: the extent that was handed out; where the block was that is being changed */
+	uint32_t epoch;      /* as a reader */
+	bool reader, placed;
+	bool part; /* of a block: its old rest is in the new one */
+	uint8_t *bounce;
+	uint32_t crc[RECORD_BLOCKS];
+	struct iovec iov[IO_SEGMENTS];
+};
+
+/* ---- the parts of a store ---- */
+
+struct medium {
+	struct dpu_block_device *device;
+	struct store_super super;
+	struct dpu_block_request flush;
+	struct store *store;
+	struct frame *frames; /* of the resident pages */
+	uint8_t *frame_memory;
+	uint32_t residents;
+};
+
+struct group {
+	uint64_t freed_epoch; /* of the last block that became free */
+	uint32_t busy;        /* extents that were handed out and are in no record yet */
+};
+
+struct allocator {
+	int64_t group; /* that is open; NO_PLACE */
+	uint64_t bits[GROUP_WORDS];
+	uint32_t at, rotor;
+};
+
+struct log {
+	struct tail_header *tail;
+	size_t tail_bytes;
+	int fd;
+	struct section_header *open; /* NULL: the next slot is not free yet */
+	uint32_t bytes;              /* of the open section, with what is being added */
+	uint64_t sequence;           /* of the open section, or the next one */
+	uint64_t block;              /* of the ring: where it goes */
+	uint64_t start;              /* of the ring: first that is needed */
+	uint64_t written;            /* all up to this one are on the medium */
+	uint64_t durable;            /* … and flushed */
+	struct section_io {
+		struct dpu_block_request medium;
+		struct iovec iov;
+		struct store *store;
+		uint64_t sequence;
+		bool busy;
+	} section[TAIL_SECTIONS];
+};
+
+struct waiter {
+	struct waiter *next;
+	void (*done)(struct waiter *waiter, int rc);
+};
+
+struct flush {
+	struct block_queue next, now; /* requests */
+	struct waiter *next_waiters, *now_waiters;
+	bool asked, forced, running, at_media, skip;
+	uint64_t target;  /* section */
+	uint64_t closing; /* epoch */
+	unsigned media;   /* under way */
+	int rc;
+};
+
+enum checkpoint_state { CHECKPOINT_IDLE, CHECKPOINT_PAGES, CHECKPOINT_FLUSH, CHECKPOINT_ROOT, CHECKPOINT_LAST };
+
+struct checkpoint {
+	enum checkpoint_state state;
+	struct waiter waiter;
+	struct waiter *waiters, *waiters_next; /* for this one, for the one after it */
+	struct frame *pages;
+	unsigned writing;
+	uint64_t sequence, block; /* of the log: what it holds */
+	uint64_t next_volume;
+	bool wanted;
+	uint8_t *root; /* that is being written */
+	size_t root_bytes, root_at;
+	struct dpu_block_request medium;
+	struct iovec iov;
+};
+
+struct space {
+	struct group *group;
+	uint32_t groups;
+	uint64_t free; /* sum of the summaries */
+	struct allocator allocator;
+	/* epochs: see space.c */
+	uint64_t epoch, durable_epoch, oldest_reader;
+	uint32_t readers[READER_EPOCHS];
+};
+
+struct page_space {
+	uint32_t free, rotor;
+};
+
+struct recovery; /* open.c, replay.c */
+
+struct store {
+	char *name, *tail_path;
+	void (*report)(void *ctx, const struct store_report *report);
+	void *ctx;
+	struct medium medium[STORE_MAX_MEDIA];
+	unsigned media;
+	uint32_t pages; /* ids */
+	uint64_t places;
+	bool started, ready, failed, wake, growing;
+	uint32_t residents_at; /* those of the pages before are in memory */
+
+	/* page.c */
+	struct frame *frames, *free_frames;
+	struct frame **hash;
+	uint32_t frame_count, hash_mask, hand, cache_pages;
+	uint32_t frame_limit, held_frames;  /* held: not in the free list */
+	uint32_t op_pages;                  /* changed by one operation, at most */
+	uint32_t used_frames, dirty_frames; /* not resident; not to be evicted */
+	uint64_t stamp;
+	uint8_t *frame_memory;
+	struct frame *dirty;
+	struct page_io *page_io, *free_page_io;
+	uint8_t *page_io_memory;
+	uint8_t *map, *durable_map; /* two bits for each page: where it is, where the durable root says */
+	struct frame **fixed;       /* by page id: the resident ones */
+
+	struct space space;
+	struct page_space page_space;
+	struct log log;
+	struct flush flush;
+	struct checkpoint checkpoint;
+	struct store_root root; /* the durable one */
+	uint64_t next_volume, session;
+
+	struct store_volume **volume;     /* by slot */
+	uint32_t slots, trims, trim_slot; /* trims: some volume may have something to trim */
+	struct store_io *io, *free_io, *ready_io, **ready_tail, *waiting_io, **waiting_tail;
+	struct block_queue incoming;
+	struct store_command *commands, **commands_tail;
+	struct recovery *recovery;
+	struct store_stats stats;
+	uint8_t *bounce_memory;
+};
+
+/* ---- format.c: what is where ---- */
+/* Fills in what follows from blocks, log_blocks, root_blocks, directory_pages, medium and the first ids. -ENOSPC. */
+int geometry_fill(struct store_super *super);
+void super_seal(void *block, const struct store_super *super);
+/* NULL, or what is wrong with it. */
+const char *super_check(const void *block, const struct store_super *super, uint64_t medium_blocks);
+/* The superblock of the first medium of a new pool. */
+int super_choose(struct store_super *super, uint64_t blocks, const struct store_command *command);
+void uuid_new(uint8_t uuid[16]);
+
+struct medium *medium_of_place(struct store *store, uint64_t place, uint64_t *ret_offset);
+struct medium *medium_of_page(struct store *store, uint32_t page);
+uint64_t page_offset(const struct medium *medium, uint32_t page, enum page_slot slot);
+/* The kind of a fixed page and its index among those; PAGE_NODE for those of trees. */
+enum page_kind page_kind_of(struct store *store, uint32_t page, uint64_t *ret_index);
+uint32_t space_page(struct store *store, uint64_t place, unsigned *ret_at);
+uint32_t summary_page(struct store *store, uint32_t group, unsigned *ret_at);
+uint32_t count_page(struct store *store, uint32_t page, unsigned *ret_at);
+uint64_t group_first(struct store *store, uint32_t group, unsigned *ret_blocks);
+uint32_t group_of(struct store *store, uint64_t place);
+void store_report_damage(struct store *store, enum store_damage damage, uint64_t volume, uint64_t block,
+			 const char *medium, uint64_t offset, const char *why);
+void store_fail(struct store *store, const struct medium *medium, uint64_t offset, const char *why);
+
+/* ---- page.c ---- */
+int pages_init(struct store *store);
+/* The medium's share, after those before it. -ENOMEM, or -E2BIG: the cache is too small for so large a pool. */
+int pages_add(struct store *store, struct medium *medium);
+void pages_fini(struct store *store);
+void pages_begin(struct store *store); /* an operation: what it gets from now on stays */
+/* Whether an operation may change as much as one may: -EAGAIN. */
+int pages_room(struct store *store);
+/* -EAGAIN, -EBADMSG: damaged, and reported. */
+int page_get(struct store *store, uint32_t page, enum page_kind kind, unsigned level, uint64_t index,
+	     struct frame **ret);
+struct frame *page_find(struct store *store, uint32_t page);
+void page_dirty(struct store *store, struct frame *frame);
+struct frame *page_new(struct store *store, uint32_t page, enum page_kind kind, unsigned level, uint64_t index,
+		       uint64_t owner);
+void page_drop(struct store *store, uint32_t page);
+const char *page_check(struct store *store, const void *data, uint32_t page, enum page_kind kind, unsigned level,
+		       uint64_t index);
+enum page_slot map_get(const uint8_t *map, uint32_t page);
+void map_set(uint8_t *map, uint32_t page, enum page_slot slot);
+struct page_io *page_io_take(struct store *store);
+void page_io_give(struct page_io *io);
+void frame_free(struct store *store, struct frame *frame);
+void frame_unlink_dirty(struct frame *frame);
+void frame_link_dirty(struct frame **list, struct frame *frame);
+
+/* ---- space.c: data blocks and pages, their counts ---- */
+int space_add_medium(struct store *store, const struct medium *medium);
+void space_fini(struct store *store);
+void space_count(struct store *store);                                                      /* sums up the summaries */
+int space_alloc(struct store *store, uint32_t want, int64_t *ret_place, uint32_t *ret_got); /* -EAGAIN, -ENOSPC */
+void space_release(struct store *store, uint64_t place); /* an extent is in a record, or not needed */
+int space_need(struct store *store, uint64_t place);     /* its count is in memory: -EAGAIN */
+uint32_t space_get(struct store *store, uint64_t place);
+void space_add(struct store *store, uint64_t place, int delta);
+uint32_t reader_begin(struct store *store);
+void reader_end(struct store *store, uint32_t epoch);
+uint64_t epoch_close(struct store *store);
+void epoch_durable(struct store *store, uint64_t epoch);
+
+uint32_t pageref_get(struct store *store, uint32_t page);
+void pageref_add(struct store *store, uint32_t page, int delta);
+bool page_is_tree(struct store *store, uint32_t page);
+int page_pick(struct store *store, unsigned count, bool discard, uint32_t *ret); /* -ENOSPC */
+void pageref_count(struct store *store);
+
+/* ---- tree.c ---- */
+struct unmap_step {
+	uint64_t first, next; /* what this step does away with */
+	bool present;         /* a page is there */
+	bool record;          /* … and there is something to do */
+	bool drop;            /* the leaf becomes empty */
+	unsigned pages;
+};
+
+uint64_t tree_capacity(unsigned height); /* blocks */
+unsigned tree_height(uint64_t blocks);
+static inline uint64_t leaf_place(const struct page_leaf *leaf, unsigned at)
+{
+	return (uint64_t)leaf->place_high[at] << 32 | leaf->place_low[at]; /* + 1 */
+}
+int tree_find(struct store *store, const struct volume_entry *entry, uint64_t block, struct page_leaf **ret);
+/* Everything in memory that tree_write needs; how many pages it makes. */
+int tree_plan_write(struct store *store, const struct volume_entry *entry, uint64_t first, unsigned count,
+		    uint64_t place, unsigned *ret_pages);
+/* skip: a bit for each block that stays as it is. */
+void tree_write(struct store *store, struct volume_entry *entry, const struct record *record, uint64_t skip);
+int tree_plan_unmap(struct store *store, const struct volume_entry *entry, uint64_t first, uint64_t end,
+		    struct unmap_step *ret);
+void tree_unmap(struct store *store, struct volume_entry *entry, const struct record *record);
+
+/* ---- log.c, flush.c ---- */
+int log_init(struct store *store);
+void log_fini(struct store *store);
+void log_start(struct store *store, uint64_t sequence, uint64_t block);
+void tail_reset(struct store *store);
+/* Room for a record; -EAGAIN. What is in it counts after log_add. */
+int log_room(struct store *store, unsigned bytes, struct record **ret);
+void log_add(struct store *store, const struct record *record);
+void log_seal(struct store *store); /* the open section, if there is anything in it */
+const struct section_header *tail_section(struct store *store, uint64_t sequence);
+uint64_t log_used(const struct store *store);
+static inline unsigned record_bytes(size_t bytes)
+{
+	return (unsigned)((bytes + 7) & ~(size_t)7);
+}
+uint64_t log_next_block(const struct store *store, uint64_t block, uint32_t bytes);
+
+void flush_wait(struct store *store, struct waiter *waiter, bool force);
+void flush_request(struct store *store, struct dpu_block_request *request);
+void flush_go(struct store *store);
+void flush_fail(struct store *store);
+
+/* ---- checkpoint.c ---- */
+void checkpoint_wait(struct store *store, struct waiter *waiter);
+void checkpoint_want(struct store *store);
+unsigned checkpoint_go(struct store *store);
+size_t root_bytes(uint32_t pages);
+int checkpoint_memory(struct store *store);
+void checkpoint_fini(struct store *store);
+
+/* ---- apply.c: the effect of a record ---- */
+void record_apply(struct store *store, const struct record *record, uint64_t skip);
+/* Whether a record from a medium may be applied, with all it needs in memory. -EAGAIN; -EBADMSG: its volume is
+ * damaged; -EINVAL and what is wrong with it. */
+int record_check(struct store *store, const struct record *record, const char **ret_why);
+bool entry_check(struct store *store, const struct volume_entry *entry);
+/* NULL, or what is wrong with its form. */
+const char *record_form(const struct record *record, uint32_t room);
+static inline const uint32_t *record_crc(const struct record *record)
+{
+	return record->write.list + record->pages;
+}
+
+/* ---- volume.c ---- */
+struct volume_entry *entry_at(struct store *store, uint32_t slot);
+struct frame *entry_frame(struct store *store, uint32_t slot);
+int volume_attach(struct store *store, uint32_t slot);
+void volume_resized(struct store_volume *volume);
+void volume_gone(struct store_volume *volume);
+void volume_quarantine(struct store_volume *volume);
+void volume_detach(struct store *store, uint32_t slot);
+unsigned volume_trim(struct store *store);
+
+/* ---- io.c, read.c, write.c, unmap.c ---- */
+int ios_init(struct store *store);
+void ios_fini(struct store *store);
+unsigned ios_go(struct store *store);
+struct store_io *io_take(struct store *store);
+void io_run(struct store_io *io, void (*step)(struct store_io *io));  /* soon */
+void io_wait(struct store_io *io, void (*step)(struct store_io *io)); /* after the next event */
+void io_finish(struct store_io *io, enum dpu_block_status status);
+void io_error(struct store_io *io, int rc);
+void io_restart(struct store_io *io, void (*step)(struct store_io *io)); /* the same once more */
+void io_next(struct store_io *io, void (*step)(struct store_io *io));    /* goes on with what is left, or ends */
+void io_split(struct store_io *io, void (*step)(struct store_io *io));   /* what is left gets a piece of its own */
+bool io_partial(const struct store_io *io);
+unsigned io_slice(const struct store_io *io, uint64_t position, uint32_t bytes, struct iovec *iov, unsigned room);
+void io_copy(const struct store_io *io, uint8_t *block, bool to_request);
+void io_submit(struct store_io *io, enum dpu_block_op op, struct iovec *iov, unsigned segments,
+	       void (*done)(struct dpu_block_request *request));
+struct store_volume *io_volume(const struct store_io *io);
+uint32_t *io_crc(const struct store_io *io);
+void request_piece_done(struct dpu_block_request *request, enum dpu_block_status status);
+void io_integrity(struct store_io *io, uint64_t block, uint64_t place);
+void read_step(struct store_io *io);
+void compare_step(struct store_io *io);
+void write_start(struct store_io *io);
+void unmap_start(struct store_io *io);
+int unmap_range(struct store *store, struct store_volume *volume, uint64_t *cursor, uint64_t end, unsigned budget);
+extern const uint8_t store_zero_block[STORE_BLOCK];
+extern uint32_t store_zero_crc;
+
+/* ---- commands ---- */
+unsigned commands_go(struct store *store);
+void command_done(struct store *store, struct store_command *command);
+int command_error(struct store_command *command, enum dpu_error_code code, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+typedef int (*command_step)(struct store *store, struct store_command *command);
+int command_then(struct store_command *command, command_step step);    /* goes on there: -EAGAIN */
+int command_flush(struct store *store, struct store_command *command); /* done when all is durable */
+int command_checkpoint(struct store *store, struct store_command *command, command_step then);
+int command_waited(const struct store_command *command); /* -EAGAIN: not yet */
+int create_step(struct store *store, struct store_command *command);
+int copy_step(struct store *store, struct store_command *command);
+int resize_step(struct store *store, struct store_command *command);
+int delete_step(struct store *store, struct store_command *command);
+int format_step(struct store *store, struct store_command *command);
+int open_step(struct store *store, struct store_command *command);
+int grow_step(struct store *store, struct store_command *command);
+int close_step(struct store *store, struct store_command *command);
+int scrub_step(struct store *store, struct store_command *command);
+int checkpoint_step(struct store *store, struct store_command *command);
+
+/* ---- format.c: setting up ---- */
+struct raw_io { /* of whole blocks, one at a time */
+	struct dpu_block_request medium;
+	struct iovec iov;
+	bool busy, failed;
+};
+void raw_start(struct raw_io *io, struct medium *medium, enum dpu_block_op op, uint64_t block, void *data,
+	       size_t bytes);
+int pool_set_up(struct store *store); /* all that depends on the superblocks, in memory */
+int residents_load(struct store *store);
+int directory_load(struct store *store);
+void pool_ready(struct store *store);
+
+/* ---- recover.c ---- */
+int replay_step(struct store *store, const char **ret_why, uint64_t *ret_offset);
+void recovery_free(struct store *store);

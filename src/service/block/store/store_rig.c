@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Commands and requests that are waited for. */
+#include "service/block/store/store_rig.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROUNDS = 10000000 };
+
+static void command_finished(struct store_command *command)
+{
+	*(bool *)command->ctx = true;
+}
+
+enum dpu_error_code rig_command(struct store *store, struct store_command *command)
+{
+	bool finished = false;
+
+	command->done = command_finished;
+	command->ctx = &finished;
+	store_submit(store, command);
+	for (unsigned i = 0; i < ROUNDS && !finished; i++)
+		store_poll(store);
+	if (!finished) {
+		fprintf(stderr, "a command does not end\n");
+		abort();
+	}
+	return command->error.code;
+}
+
+static void must(const struct store_command *command)
+{
+	if (command->error.code == DPU_OK)
+		return;
+	fprintf(stderr, "command %u: %s\n", command->op, command->error.message);
+	abort();
+}
+
+uint64_t rig_create(struct store *store, const char *name, uint64_t bytes)
+{
+	struct store_command command = { .op = STORE_CREATE, .name = name, .bytes = bytes };
+
+	rig_command(store, &command);
+	must(&command);
+	return command.ret_volume;
+}
+
+uint64_t rig_copy(struct store *store, enum store_op op, uint64_t volume, const char *name)
+{
+	struct store_command command = { .op = (uint8_t)op, .name = name, .volume = volume };
+
+	rig_command(store, &command);
+	must(&command);
+	return command.ret_volume;
+}
+
+struct waited_request {
+	struct dpu_block_request request;
+	bool finished;
+};
+
+static void request_finished(struct dpu_block_request *request)
+{
+	((struct waited_request *)request)->finished = true;
+}
+
+enum dpu_block_status rig_io(struct store *store, uint64_t volume, enum dpu_block_op op, uint64_t offset, void *data,
+			     uint64_t length, unsigned flags)
+{
+	struct dpu_block_device *device = store_device(store, volume);
+	struct iovec iov = { data, length };
+	struct waited_request waited = {
+		.request = {
+			.op = (uint8_t)op,
+			.flags = (uint8_t)flags,
+			.segments = data ? 1 : 0,
+			.offset = offset,
+			.length = length,
+			.iov = &iov,
+			.done = request_finished,
+		},
+	};
+
+	if (!device)
+		return DPU_BLOCK_GONE;
+	device->ops->submit(device, &waited.request);
+	for (unsigned i = 0; i < ROUNDS && !waited.finished; i++)
+		store_poll(store);
+	if (!waited.finished) {
+		fprintf(stderr, "a request does not end\n");
+		abort();
+	}
+	return (enum dpu_block_status)waited.request.status;
+}
+
+void rig_settle(struct store *store)
+{
+	for (unsigned idle = 0; idle < 10;)
+		idle = store_poll(store) ? 0 : idle + 1;
+}
+
+struct store *rig_open(const struct store_options *options, struct dpu_block_device *const *media, unsigned count,
+		       enum store_op op, struct dpu_error *ret_error)
+{
+	struct store_command command = { .op = (uint8_t)op };
+	struct store *store;
+
+	if (store_new(options, media, count, &store, ret_error) < 0)
+		return NULL;
+	if (rig_command(store, &command) == DPU_OK)
+		return store;
+	*ret_error = command.error;
+	store_free(store);
+	return NULL;
+}
+
+void rig_fill(void *block, uint64_t version, unsigned bytes)
+{
+	uint64_t *words = block;
+
+	for (unsigned i = 0; i < bytes / 8; i++)
+		words[i] = version ? version * UINT64_C(0x9e3779b97f4a7c15) + i * version : 0;
+	if (version)
+		words[0] = version;
+}

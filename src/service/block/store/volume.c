@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Volumes and snapshots as block devices. */
+#include "service/block/store/store_priv.h"
+
+#include <stdlib.h>
+
+static void volume_submit(struct dpu_block_device *device, struct dpu_block_request *request)
+{
+	struct store_volume *volume = (struct store_volume *)device;
+
+	((struct request_state *)request->scratch)->volume = volume;
+	volume->active++;
+	block_queue_add(&volume->store->incoming, request);
+}
+
+static unsigned volume_poll(struct dpu_block_device *device)
+{
+	return store_poll(((struct store_volume *)device)->store);
+}
+
+static void volume_close(struct dpu_block_device *device, void (*done)(void *arg), void *arg)
+{
+	struct store_volume *volume = (struct store_volume *)device;
+
+	volume->close_done = done;
+	volume->close_arg = arg;
+	volume->store->trims = 1; /* looks at it */
+}
+
+static const struct dpu_block_ops volume_ops = {
+	.submit = volume_submit,
+	.poll = volume_poll,
+	.close = volume_close,
+};
+
+void volume_resized(struct store_volume *volume)
+{
+	volume->device.bytes = volume->entry->bytes;
+	volume->trim = 0;
+	volume->store->trims = 1;
+	if (volume->device.changed)
+		volume->device.changed(volume->device.changed_ctx);
+}
+
+void volume_gone(struct store_volume *volume)
+{
+	if (volume->gone)
+		return;
+	volume->gone = true;
+	if (volume->device.changed)
+		volume->device.changed(volume->device.changed_ctx);
+}
+
+void volume_quarantine(struct store_volume *volume)
+{
+	struct store *store = volume->store;
+
+	if (volume->gone)
+		return;
+	page_dirty(store, entry_frame(store, volume->slot));
+	volume->entry->flags |= ENTRY_QUARANTINED;
+	store_report_damage(store, STORE_DAMAGE_VOLUME, volume->entry->id, 0, store->name, 0,
+			    "the volume is quarantined");
+	volume_gone(volume);
+}
+
+static uint32_t alignment(struct store *store)
+{
+	uint32_t most = 1;
+
+	for (unsigned i = 0; i < store->media; i++)
+		if (store->medium[i].device->alignment > most)
+			most = store->medium[i].device->alignment;
+	return most;
+}
+
+int volume_attach(struct store *store, uint32_t slot)
+{
+	struct volume_entry *entry = entry_at(store, slot);
+	struct store_volume *volume = calloc(1, sizeof(*volume));
+
+	if (!volume)
+		return -ENOMEM;
+	volume->store = store;
+	volume->slot = slot;
+	volume->entry = entry;
+	volume->gone = entry->flags & (ENTRY_QUARANTINED | ENTRY_DELETING);
+	volume->device = (struct dpu_block_device){
+		.ops = &volume_ops,
+		.name = entry->name,
+		.bytes = entry->bytes,
+		.sector = DPU_BLOCK_SECTOR,
+		.features = DPU_BLOCK_F_FLUSH | DPU_BLOCK_F_DISCARD | DPU_BLOCK_F_ZERO_DISCARD | DPU_BLOCK_F_CRC |
+			    (entry->flags & ENTRY_SNAPSHOT ? DPU_BLOCK_F_READ_ONLY : 0),
+		.max_bytes = DPU_BLOCK_MAX_BYTES,
+		.alignment = alignment(store),
+	};
+	store->volume[slot] = volume;
+	store->trims = 1;
+	return 0;
+}
+
+void volume_detach(struct store *store, uint32_t slot)
+{
+	struct store_volume *volume = store->volume[slot];
+
+	store->volume[slot] = NULL;
+	if (volume && volume->close_done)
+		volume->close_done(volume->close_arg);
+	free(volume);
+}
+
+static struct store_volume *find(struct store *store, uint64_t id)
+{
+	for (uint32_t slot = 0; id && slot < store->slots; slot++)
+		if (store->volume[slot] && store->volume[slot]->entry->id == id)
+			return store->volume[slot];
+	return NULL;
+}
+
+struct dpu_block_device *store_device(struct store *store, uint64_t id)
+{
+	struct store_volume *volume = find(store, id);
+
+	return volume && !(volume->entry->flags & ENTRY_DELETING) ? &volume->device : NULL;
+}
+
+bool store_next(struct store *store, uint64_t after, struct store_volume_info *ret)
+{
+	struct store_volume *next = NULL;
+
+	for (uint32_t slot = 0; slot < store->slots; slot++) {
+		struct store_volume *volume = store->volume[slot];
+		if (volume && volume->entry->id > after && (!next || volume->entry->id < next->entry->id))
+			next = volume;
+	}
+	if (!next)
+		return false;
+	const struct volume_entry *entry = next->entry;
+	*ret = (struct store_volume_info){
+		.id = entry->id,
+		.origin = entry->origin,
+		.bytes = entry->bytes,
+		.created_s = entry->created_s,
+		.name = entry->name,
+		.snapshot = entry->flags & ENTRY_SNAPSHOT,
+		.deleting = entry->flags & ENTRY_DELETING,
+		.quarantined = entry->flags & ENTRY_QUARANTINED,
+		.reads = next->reads,
+		.writes = next->writes,
+		.integrity_errors = next->integrity_errors,
+	};
+	return true;
+}
