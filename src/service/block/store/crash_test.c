@@ -471,7 +471,7 @@ static uint64_t setting(const char *name, uint64_t otherwise)
 
 static void every_crash_is_recovered_from(void **state)
 {
-	uint64_t points = setting("STORE_CRASH_POINTS", 600), seed = setting("STORE_CRASH_SEED", 1);
+	uint64_t points = setting("STORE_CRASH_POINTS", 400), seed = setting("STORE_CRASH_SEED", 1);
 	struct world *world = world_new(seed);
 
 	for (unsigned i = 0; i < MEDIA; i++)
