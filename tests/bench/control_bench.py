@@ -11,8 +11,8 @@ import sys
 import threading
 import time
 
-import switch_peers as peers
 from dpud_client import Daemon
+from lab import Lab, generate, run, wait_for
 from switch_ours import switch_document
 
 NET = {"version": 1, "tenants": [{"name": "t"}], "vpcs": [{"name": "v", "tenant": "t", "vni": 1000}],
@@ -34,7 +34,7 @@ def vnics(count, **fields):
 class Bench:
     def __init__(self, folder, build):
         self.folder, self.build = folder, build
-        self.lab = peers.Lab(folder, build)
+        self.lab = Lab(folder, build)
 
     def daemon(self, *options, fresh=True):
         folder = os.path.join(self.folder, "dpud")
@@ -54,9 +54,9 @@ class Bench:
         """The CPU time of the whole process, its share of one core."""
         daemon = self.daemon("--huge-pages", "off")
         daemon.call("dpu.apply", document={**NET, "vnics": vnics(10, backend="tap", tap_name=lambda i: f"idle{i}")})
-        peers.wait_for("the TAPs", lambda: len([1 for _, name in socket.if_nameindex() if name.startswith("idle")]) == 10)
+        wait_for("the TAPs", lambda: len([1 for _, name in socket.if_nameindex() if name.startswith("idle")]) == 10)
         for i in range(10):
-            peers.run(["ip", "link", "set", f"idle{i}", "up"])
+            run(["ip", "link", "set", f"idle{i}", "up"])
         time.sleep(3)
         before = daemon.cpu_seconds()
         time.sleep(IDLE_SECONDS)
@@ -109,7 +109,7 @@ class Bench:
             loader.join()
             after.update(drops())
 
-        told = peers.generate(self.lab, 1, 1000, 8, warm=warm, done=done, rate=RATE)
+        told = generate(self.lab, 1, 1000, 8, warm=warm, done=done, rate=RATE)
         dropped = {reason: packets - before[reason] for reason, packets in after.items() if packets > before[reason]}
         count = daemon.call("vpc.get", tenant="t", name="v", observe=True)["addresses"]
         daemon.stop()
@@ -128,9 +128,9 @@ def main():
     parser.add_argument("--only")
     options = parser.parse_args()
     bench = Bench(options.folder, options.build)
-    peers.run(["ip", "link", "set", "lo", "up"])
+    run(["ip", "link", "set", "lo", "up"])
     if os.path.isdir(bench.lab.huge):
-        peers.run(["mount", "-t", "hugetlbfs", "-o", "pagesize=2M", "none", bench.lab.huge])
+        run(["mount", "-t", "hugetlbfs", "-o", "pagesize=2M", "none", bench.lab.huge])
     runs = {"rss-idle": bench.rss_idle, "idle-ten-vnics": bench.idle_ten_vnics,
             "start-1000-vnics": lambda: bench.start_1000("start-1000-vnics"),
             "start-1000-taps": lambda: bench.start_1000("start-1000-taps", backend="tap", tap_name=lambda i: f"tap{i}"),

@@ -7,17 +7,22 @@
  *   queues=N            per port; sends on the first, receives on all
  *   out=PORT in=PORT    port numbers (vdevs in order of the command line)
  *   vtep=A vtep_mac=M   ARP requests for this address are answered on the receiving port
- * Flow i has source port 1024 + i mod 60000 and destination port 5000 + i / 60000.
- * Prints "warm" after the warm-up, in which every flow becomes known, then one JSON object: sent, received (of what was
- * sent in the measured time), seconds, tx_mpps, rx_mpps. Ends with its
- * standard input. */
+ *   tuples=FILE         a line "SRC-IP DST-IP SRC-PORT DST-PORT" for each flow
+ *   doze_us=N           with a rate: sleeps so long whenever it is ahead, and catches up behind; leaves its core to
+ * others warm_rate=PPS       during the warm-up; hold=1: the warm-up goes on until a line comes on the standard input
+ * Without tuples flow i has source port 1024 + i mod 60000 and destination port 5000 + i / 60000.
+ * Prints "running" when its ports are up, "warm" after the warm-up, in which every flow becomes known, then one JSON
+ * object: sent, received (of what was sent in the measured time), seconds, tx_mpps, rx_mpps. Ends with its standard
+ * input. */
 #include <arpa/inet.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
 #include <time.h>
+#include <unistd.h>
+
 #include <rte_arp.h>
 #include <rte_cycles.h>
 #include <rte_eal.h>
@@ -30,9 +35,16 @@
 
 enum { BURST = 32, PREFETCH = 8, PORTS_PER_FLOW_BLOCK = 60000, RING_SIZE = 1024, SLEEP_LEAST_NS = 50000 };
 
+struct tuple {
+	rte_be32_t src_ip, dst_ip;
+	uint16_t src_port, dst_port;
+};
+
 struct plan {
-	uint32_t flows, size, seconds, warmup, out, in, queues;
-	uint64_t rate;
+	uint32_t flows, size, seconds, warmup, out, in, queues, hold, doze_us;
+	uint64_t rate, warm_rate;
+	const char *tuples_file;
+	struct tuple *tuples;
 	struct rte_ether_addr dst_mac, src_mac, vtep_mac;
 	rte_be32_t src_ip, dst_ip, vtep;
 };
@@ -55,7 +67,7 @@ static void plan_set(struct plan *plan, const char *key, const char *value)
 		uint32_t *number;
 	} numbers[] = { { "flows", &plan->flows },   { "size", &plan->size }, { "seconds", &plan->seconds },
 			{ "warmup", &plan->warmup }, { "out", &plan->out },   { "in", &plan->in },
-			{ "queues", &plan->queues } };
+			{ "queues", &plan->queues }, { "hold", &plan->hold }, { "doze_us", &plan->doze_us } };
 
 	for (size_t i = 0; i < RTE_DIM(numbers); i++)
 		if (strcmp(key, numbers[i].key) == 0) {
@@ -64,6 +76,10 @@ static void plan_set(struct plan *plan, const char *key, const char *value)
 		}
 	if (strcmp(key, "rate") == 0)
 		plan->rate = strtoull(value, NULL, 0);
+	else if (strcmp(key, "warm_rate") == 0)
+		plan->warm_rate = strtoull(value, NULL, 0);
+	else if (strcmp(key, "tuples") == 0)
+		plan->tuples_file = value;
 	else if (strcmp(key, "dst_mac") == 0)
 		rte_ether_unformat_addr(value, &plan->dst_mac);
 	else if (strcmp(key, "src_mac") == 0)
@@ -95,6 +111,47 @@ static void plan_read(struct plan *plan, int count, char **words)
 		fail("size is at least 60 bytes");
 }
 
+/* As many flows as the file has lines, if there is one. */
+static void tuples_read(struct plan *plan)
+{
+	char src[INET_ADDRSTRLEN], dst[INET_ADDRSTRLEN];
+	unsigned src_port, dst_port, count = 0;
+
+	if (!plan->tuples_file)
+		return;
+	FILE *file = fopen(plan->tuples_file, "r");
+	if (!file)
+		fail("the file of tuples cannot be read");
+	while (fscanf(file, "%15s %15s %u %u", src, dst, &src_port, &dst_port) == 4) {
+		if (count % 1024 == 0)
+			plan->tuples = realloc(plan->tuples, (count + 1024) * sizeof(*plan->tuples));
+		if (!plan->tuples)
+			fail("there is no memory for the tuples");
+		plan->tuples[count++] = (struct tuple){
+			.src_ip = inet_addr(src),
+			.dst_ip = inet_addr(dst),
+			.src_port = (uint16_t)src_port,
+			.dst_port = (uint16_t)dst_port,
+		};
+	}
+	if (count == 0 || !feof(file))
+		fail("the file of tuples is not as it should be");
+	fclose(file);
+	plan->flows = count;
+}
+
+static struct tuple tuple_of(const struct plan *plan, uint32_t flow)
+{
+	if (plan->tuples)
+		return plan->tuples[flow];
+	return (struct tuple){
+		.src_ip = plan->src_ip,
+		.dst_ip = plan->dst_ip,
+		.src_port = (uint16_t)(1024 + flow % PORTS_PER_FLOW_BLOCK),
+		.dst_port = (uint16_t)(5000 + flow / PORTS_PER_FLOW_BLOCK),
+	};
+}
+
 static void port_open(uint16_t port, unsigned queues, struct rte_mempool *pool)
 {
 	struct rte_eth_conf conf = { 0 };
@@ -114,6 +171,7 @@ static struct rte_mbuf *frame_new(const struct plan *plan, struct rte_mempool *p
 	struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
 	/* Ethernet size without the frame check sequence. */
 	uint16_t bytes = plan->size - RTE_ETHER_CRC_LEN, l3 = bytes - sizeof(struct rte_ether_hdr);
+	struct tuple tuple = tuple_of(plan, flow);
 
 	if (!m)
 		fail("too few buffers for the flows");
@@ -130,11 +188,11 @@ static struct rte_mbuf *frame_new(const struct plan *plan, struct rte_mempool *p
 				     .total_length = htons(l3),
 				     .time_to_live = 64,
 				     .next_proto_id = IPPROTO_UDP,
-				     .src_addr = plan->src_ip,
-				     .dst_addr = plan->dst_ip };
+				     .src_addr = tuple.src_ip,
+				     .dst_addr = tuple.dst_ip };
 	ip->hdr_checksum = rte_ipv4_cksum(ip);
-	*udp = (struct rte_udp_hdr){ .src_port = htons(1024 + flow % PORTS_PER_FLOW_BLOCK),
-				     .dst_port = htons(5000 + flow / PORTS_PER_FLOW_BLOCK),
+	*udp = (struct rte_udp_hdr){ .src_port = htons(tuple.src_port),
+				     .dst_port = htons(tuple.dst_port),
 				     .dgram_len = htons(l3 - sizeof(*ip)) };
 	udp->dgram_cksum = rte_ipv4_udptcp_cksum(ip, udp);
 	return m;
@@ -175,9 +233,10 @@ static void answer_arp(const struct plan *plan, unsigned queue, struct rte_mbuf 
 }
 
 /* Only IPv4 is ours: there are neighbour discovery and the like as well. */
-static void receive_burst(const struct plan *plan, uint64_t *received)
+static unsigned receive_burst(const struct plan *plan, uint64_t *received)
 {
 	struct rte_mbuf *got[BURST];
+	unsigned total = 0;
 
 	for (unsigned queue = 0; queue < plan->queues; queue++) {
 		uint16_t count = rte_eth_rx_burst(plan->in, queue, got, BURST), ours = 0;
@@ -192,7 +251,9 @@ static void receive_burst(const struct plan *plan, uint64_t *received)
 			*received += type == htons(RTE_ETHER_TYPE_IPV4);
 		}
 		rte_pktmbuf_free_bulk(got, ours);
+		total += count;
 	}
+	return total;
 }
 
 /* At a given rate the generator is a far machine: it must not take the core from the switch while it has nothing to do.
@@ -207,17 +268,19 @@ static void sleep_cycles(uint64_t cycles)
 }
 
 static void run_burst_loop(const struct plan *plan, struct rte_mbuf **frames, uint32_t frame_count, double seconds,
-			   struct tally *ret)
+			   uint64_t rate, struct tally *ret)
 {
 	uint64_t start = rte_rdtsc(), length = seconds * rte_get_tsc_hz();
-	uint64_t pace = plan->rate ? rte_get_tsc_hz() * BURST / plan->rate : 0, next = start, now;
+	uint64_t doze = plan->doze_us * rte_get_tsc_hz() / 1000000;
+	uint64_t pace = rate ? rte_get_tsc_hz() * BURST / rate : 0, next = start, now;
 	uint32_t at = 0;
 
 	*ret = (struct tally){ 0 };
 	while ((now = rte_rdtsc()) - start < length) {
-		receive_burst(plan, &ret->received);
+		unsigned got = receive_burst(plan, &ret->received);
 		if (pace && now < next) {
-			sleep_cycles(next - now);
+			if (got == 0)
+				sleep_cycles(RTE_MAX(next - now, doze));
 			continue;
 		}
 		next += pace;
@@ -240,6 +303,36 @@ static void run_burst_loop(const struct plan *plan, struct rte_mbuf **frames, ui
 		receive_burst(plan, &ret->received);
 }
 
+static void warm_up(const struct plan *plan, struct rte_mbuf **frames, uint32_t frame_count)
+{
+	struct pollfd told = { .fd = STDIN_FILENO, .events = POLLIN };
+	struct tally tally;
+	char line[64];
+
+	puts("running");
+	fflush(stdout);
+	do
+		run_burst_loop(plan, frames, frame_count, plan->warmup, plan->warm_rate ? plan->warm_rate : plan->rate,
+			       &tally);
+	while (plan->hold && poll(&told, 1, 0) == 0);
+	if (plan->hold && !fgets(line, sizeof(line), stdin))
+		exit(1);
+	puts("warm");
+	fflush(stdout);
+}
+
+static void wait_for_links(const struct plan *plan)
+{
+	for (unsigned i = 0; i < 100; i++) { /* up to 10 s */
+		struct rte_eth_link a, b;
+
+		if (rte_eth_link_get_nowait(plan->out, &a) == 0 && rte_eth_link_get_nowait(plan->in, &b) == 0 &&
+		    a.link_status && b.link_status)
+			break;
+		rte_delay_ms(100);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	int used = rte_eal_init(argc, argv);
@@ -249,6 +342,7 @@ int main(int argc, char **argv)
 	if (used < 0)
 		fail("EAL does not start");
 	plan_read(&plan, argc - used - 1, argv + used + 1);
+	tuples_read(&plan);
 	/* At least as many frames as a real generator would have in flight, whole rounds of the flows. */
 	uint32_t frame_count = plan.flows >= 8192 ? plan.flows : plan.flows * ((8192 + plan.flows - 1) / plan.flows);
 	struct rte_mempool *frames_pool =
@@ -264,18 +358,9 @@ int main(int argc, char **argv)
 	port_open(plan.out, plan.queues, pool);
 	if (plan.in != plan.out)
 		port_open(plan.in, plan.queues, pool);
-	for (unsigned i = 0; i < 100; i++) { /* up to 10 s for both links */
-		struct rte_eth_link a, b;
-
-		if (rte_eth_link_get_nowait(plan.out, &a) == 0 && rte_eth_link_get_nowait(plan.in, &b) == 0 &&
-		    a.link_status && b.link_status)
-			break;
-		rte_delay_ms(100);
-	}
-	run_burst_loop(&plan, frames, frame_count, plan.warmup, &tally);
-	puts("warm");
-	fflush(stdout);
-	run_burst_loop(&plan, frames, frame_count, plan.seconds, &tally);
+	wait_for_links(&plan);
+	warm_up(&plan, frames, frame_count);
+	run_burst_loop(&plan, frames, frame_count, plan.seconds, plan.rate, &tally);
 	printf("{\"flows\": %u, \"sent\": %" PRIu64 ", \"received\": %" PRIu64
 	       ", \"seconds\": %.3f, \"tx_mpps\": %.3f, \"rx_mpps\": %.3f}\n",
 	       plan.flows, tally.sent, tally.received, tally.seconds, tally.sent / tally.seconds / 1e6,

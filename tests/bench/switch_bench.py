@@ -7,6 +7,7 @@ import statistics
 import sys
 
 import switch_peers as peers
+from lab import Lab, generate, run
 from switch_ours import Dpud
 
 ATTEMPTS = 3
@@ -47,7 +48,7 @@ def measure_once(lab, switch, scenario, sizes, seconds, found):
         switch.start(scenario)
         for size in sizes:
             cycles = []
-            told = peers.generate(lab, switch.queues, SIZES[size], seconds, warm=switch.reset, done=lambda: cycles.append(switch.cycles()))
+            told = generate(lab, switch.queues, SIZES[size], seconds, warm=switch.reset, done=lambda: cycles.append(switch.cycles()))
             if not told["received"]:
                 raise RuntimeError(f"{switch.name}, {scenario}, {size}: nothing arrives")
             found[(scenario, type(switch), size)] = (cycles[0], told["rx_mpps"])
@@ -78,10 +79,10 @@ def main():
     parser.add_argument("--seconds", type=int, default=1)
     parser.add_argument("--only")
     options = parser.parse_args()
-    lab = peers.Lab(options.folder, options.build)
-    peers.run(["ip", "link", "set", "lo", "up"])
-    peers.run(["mount", "-t", "hugetlbfs", "-o", "pagesize=2M", "none", lab.huge])
-    ceiling = peers.generate(lab, 1, 10000, seconds=1, alone=True)["rx_mpps"]
+    lab = Lab(options.folder, options.build)
+    run(["ip", "link", "set", "lo", "up"])
+    run(["mount", "-t", "hugetlbfs", "-o", "pagesize=2M", "none", lab.huge])
+    ceiling = generate(lab, 1, 10000, seconds=1, alone=True)["rx_mpps"]
     seen = {}
     for _ in range(options.rounds):
         for (scenario, switch), sizes in wanted(options).items():

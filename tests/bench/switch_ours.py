@@ -8,7 +8,7 @@ import os
 import shutil
 
 from dpud_client import Daemon
-from switch_peers import RECEIVER_IP, RECEIVER_MAC, SENDER_IP, SENDER_MAC, SWITCH_CORE, VNI, VTEP_LOCAL, VTEP_REMOTE, wait_for
+from lab import RECEIVER_IP, RECEIVER_MAC, SENDER_IP, SENDER_MAC, SWITCH_CORE, VNI, VTEP_LOCAL, VTEP_REMOTE, wait_for
 
 RULES = 100
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <sys/queue.h>
 #include <rte_rcu_qsbr.h>
 #include "device/flow/flow.h"
 #include "device/packet/packet_priv.h"
@@ -15,6 +16,7 @@ enum {
 	FLOW_BINDINGS = 65536,
 	FLOW_SLOTS =
 		FLOW_MAX_CLIENTS + 1, /* of rule numbers: slot << shift | index; slot 0 holds the rule for "no rule" */
+	FLOW_PROGRAM_LISTS = 4096,
 	FLOW_NO_RULE = 0,
 	FLOW_IDENTS = 256,
 	FLOW_IPV4 = 4, /* eswitch_fields.spare inside the engine: the family, always part of a key */
@@ -71,7 +73,10 @@ struct flow_encap {
 	uint32_t ipv4_sum; /* of the header without length, identification and checksum */
 };
 
+/* Rules that do the same share it, so that it stays in the cache of who runs it. */
 struct flow_program {
+	LIST_ENTRY(flow_program) link; /* among those of the same hash; this and uses are the writer's */
+	uint32_t uses;
 	struct flow_encap *encap; /* behind ops; NULL = none */
 	uint16_t op_count;
 	uint16_t last_output; /* index of the op behind which nothing is sent */
@@ -184,8 +189,9 @@ struct flow_switch {
 	struct eswitch_counter nobody[PATH_MAX_WORKERS];
 
 	struct flow_classifier classifier;
-	uint32_t serial;             /* the writer's: generations of actions */
-	struct flow_latency latency; /* the writer's; control reads it */
+	uint32_t serial;                                        /* the writer's: generations of actions */
+	LIST_HEAD(, flow_program) programs[FLOW_PROGRAM_LISTS]; /* the writer's */
+	struct flow_latency latency;                            /* the writer's; control reads it */
 	_Atomic uint32_t rule_count;
 	_Atomic uint64_t installed, destroyed, refused[ESWITCH_REFUSALS];
 
@@ -376,6 +382,11 @@ void flow_send_trunk(struct flow *flow, struct rte_mbuf *m); /* to whom the oute
 void flow_send_up(struct flow *flow, struct rte_mbuf *m);
 /* Puts frames of the member `number` on the trunk's way. NULL if there was no buffer; m is freed and counted. */
 struct rte_mbuf *flow_tag(struct flow *flow, struct rte_mbuf *m, uint16_t number);
+
+/* flow_share.c; by the writer. share: takes what flow_compile() has made, gives what is to be used instead. put: one
+ * rule less uses it, after that rule's grace period. Both take NULL. */
+struct flow_program *flow_program_share(struct flow_switch *sw, struct flow_program *program);
+void flow_program_put(struct flow_program *program);
 
 /* flow_program.c: runs the program on a frame that has what it needs. Consumes m. */
 void flow_program_run(struct flow *flow, const struct flow_action *action, struct rte_mbuf *m,

@@ -4,7 +4,6 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 static struct flow_rule *rule_at(const struct flow_client *client, uint32_t index)
 {
@@ -186,6 +185,7 @@ static int install(struct installing *in)
 	uint16_t subtable;
 	int rc = flow_compile(in->rule, &in->key, &in->mask, &in->action, in->sentence);
 
+	in->action.program = flow_program_share(sw, in->action.program);
 	if (!rc)
 		rc = check_ports(in);
 	if (rc)
@@ -208,7 +208,7 @@ bool flow_rule_install(struct flow_client *client, const struct eswitch_rule *ru
 	if (!rc)
 		rc = install(&in);
 	if (rc) {
-		free(in.action.program);
+		flow_program_put(in.action.program);
 		refuse(client, rule, now_ns, (enum eswitch_refusal)(rc - 1), in.sentence);
 		return false;
 	}
@@ -272,7 +272,7 @@ unsigned flow_rules_reap(struct flow_client *client, unsigned budget)
 		client->dying_first = record->next_dying;
 		if (!client->dying_first)
 			client->dying_last = 0;
-		free(sw->actions[number].program);
+		flow_program_put(sw->actions[number].program);
 		sw->actions[number].program = NULL;
 		record->state = FLOW_RULE_IDLE;
 		atomic_fetch_sub_explicit(&client->leaving, 1, memory_order_relaxed);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Rules in, frames in, frames out. */
+#include "device/flow/flow_priv.h"
 #include "device/flow/flow_test_util.h"
 #include "device/packet/segment.h"
 
@@ -222,6 +223,31 @@ static void encapsulation(void **state)
 }
 
 /* GRE with a key; the guest's checksum and segmentation requests are met behind it. */
+/* Rules that do the same have one program, which lives as long as one of them. */
+static void programs_shared(void **state)
+{
+	struct eswitch_rule rules[3];
+	const struct flow_action *actions = &w->sw->actions[flow_number(w->client, 0)];
+
+	for (uint32_t i = 0; i < 3; i++) {
+		rules[i] = rule_for(i, false);
+		rules[i].match.ip_tos = (uint8_t)(i << 2);
+		rules[i].mask.ip_tos = 0xfc;
+		add(&rules[i], ESWITCH_OP_PUSH_VLAN, 0x8100);
+		add(&rules[i], ESWITCH_OP_SET_VLAN_VID, i == 2 ? 7 : 5);
+		add(&rules[i], ESWITCH_OP_OUTPUT, 2);
+		assert_int_equal(flow_world_install(w, &rules[i]), ESWITCH_RULE_ACTIVE);
+	}
+	assert_ptr_equal(actions[0].program, actions[1].program);
+	assert_ptr_not_equal(actions[0].program, actions[2].program);
+	flow_world_push(w, ESWITCH_DESTROY, &rules[0]);
+	while (flow_client_poll(w->client, w->flow) || actions[0].program)
+		;
+	assert_int_equal(actions[1].program->uses, 1);
+	assert_int_equal(actions[1].program->op_count, 3);
+	assert_int_equal(actions[1].program->ops[1].value, 5);
+}
+
 static void gre(void **state)
 {
 	static const uint8_t tunnel[] = { 0x20, 0, 0x65, 0x58, 0, 0, 0, 77 };
@@ -414,6 +440,7 @@ int main(void)
 		flow_test(encapsulation),    flow_test(gre),
 		flow_test(drop_mark_bypass), flow_test(marks),
 		flow_test(refusals),         flow_test(listing_and_close),
+		flow_test(programs_shared),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A client of the driver of representors that does nothing but rte_flow, as OVS's offload threads and revalidators do:
+ * rules per second, and counters queried while others forward. Part of `./run bench ovs`.
+ *
+ * usage: offload_client EAL-ARGUMENTS -- TABLE      (ports 0 and 1 are representors; TABLE: rules at most)
+ *
+ * Then one command a line on the standard input, each answered by one JSON object:
+ *   install RULES THREADS   rules that are not there yet: seconds until created, and until in force
+ *   churn RULES THREADS     so many times the oldest rule is destroyed and a new one created
+ *   remove THREADS          all rules
+ *   poll SECONDS PAUSE_MS   queries every rule's counter, again after a pause; seconds per round, and what was counted
+ * In force: each thread's last rule is said to be active by the device, which takes a thread's commands in order. After
+ * a removal each thread creates a rule for that, which stays until the next command. */
+#include <inttypes.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <rte_cycles.h>
+#include <rte_eal.h>
+#include <rte_ethdev.h>
+#include <rte_flow.h>
+
+enum { MASKS = 20, THREADS_MAX = 16, QUEUE_SIZE = 1024, IN_PORT = 0, OUT_PORT = 1 };
+#define FORCE_SECONDS 60
+
+/* Rules first to end - 1 of the table are there, each as slot number modulo table size. */
+struct client {
+	struct rte_flow **table;
+	uint64_t size, first, end;
+	struct rte_flow *markers[THREADS_MAX];
+	unsigned marker_count;
+};
+
+enum job_kind { JOB_INSTALL, JOB_CHURN, JOB_REMOVE };
+
+struct job {
+	struct client *client;
+	enum job_kind kind;
+	uint64_t from, count; /* rule numbers */
+	unsigned thread;
+	double created;
+	const char *failure;
+};
+
+static void fail(const char *what)
+{
+	fprintf(stderr, "offload_client: %s\n", what);
+	exit(1);
+}
+
+static double seconds(void)
+{
+	return (double)rte_rdtsc_precise() / (double)rte_get_tsc_hz();
+}
+
+/* ---- rules ---- */
+
+/* As OVS makes them: rule n is for the source address 10.0.0.0 + n, and one of twenty masks looks at more that all
+ * frames have in common: the length of the destination's prefix, the protocol, the TTL. */
+static struct rte_flow *rule_create(uint64_t n, const char **failure)
+{
+	static const uint8_t prefixes[] = { 0, 8, 16, 24, 32 };
+	unsigned mask = n % MASKS, prefix = prefixes[mask / 4];
+	struct rte_flow_item_eth eth = { .hdr.ether_type = RTE_BE16(RTE_ETHER_TYPE_IPV4) };
+	struct rte_flow_item_eth eth_mask = { .hdr.ether_type = UINT16_MAX, .has_vlan = 1 };
+	struct rte_flow_item_ipv4 ip = { .hdr = { .src_addr = rte_cpu_to_be_32(UINT32_C(0x0a000000) + (uint32_t)n),
+						  .dst_addr = RTE_BE32(0xac100001),
+						  .next_proto_id = 17,
+						  .time_to_live = 64 } };
+	struct rte_flow_item_ipv4 ip_mask = { .hdr = { .src_addr = UINT32_MAX, .fragment_offset = RTE_BE16(0x3fff) } };
+	const struct rte_flow_attr attributes = { .transfer = 1 };
+	const struct rte_flow_item pattern[] = {
+		{ .type = RTE_FLOW_ITEM_TYPE_ETH, .spec = &eth, .mask = &eth_mask },
+		{ .type = RTE_FLOW_ITEM_TYPE_IPV4, .spec = &ip, .mask = &ip_mask },
+		{ .type = RTE_FLOW_ITEM_TYPE_END },
+	};
+	const struct rte_flow_action_port_id out = { .id = OUT_PORT };
+	const struct rte_flow_action_count count = { 0 };
+	const struct rte_flow_action actions[] = {
+		{ .type = RTE_FLOW_ACTION_TYPE_COUNT, .conf = &count },
+		{ .type = RTE_FLOW_ACTION_TYPE_PORT_ID, .conf = &out },
+		{ .type = RTE_FLOW_ACTION_TYPE_END },
+	};
+	struct rte_flow_error error = { 0 };
+
+	ip_mask.hdr.dst_addr = prefix ? rte_cpu_to_be_32(UINT32_MAX << (32 - prefix)) : 0;
+	ip_mask.hdr.next_proto_id = mask & 1 ? UINT8_MAX : 0;
+	ip_mask.hdr.time_to_live = mask & 2 ? UINT8_MAX : 0;
+	struct rte_flow *flow = rte_flow_create(IN_PORT, &attributes, pattern, actions, &error);
+	if (!flow)
+		*failure = error.message ? error.message : "a rule is refused without a word";
+	return flow;
+}
+
+static void rule_destroy(struct rte_flow *flow, const char **failure)
+{
+	struct rte_flow_error error = { 0 };
+
+	if (rte_flow_destroy(IN_PORT, flow, &error) != 0)
+		*failure = error.message ? error.message : "a rule is not destroyed";
+}
+
+static void wait_until_active(struct rte_flow *flow, const char **failure)
+{
+	const struct timespec pause = { .tv_nsec = 20000 };
+	double limit = seconds() + FORCE_SECONDS;
+	struct rte_flow_error error;
+	char text[256];
+
+	while (!*failure) {
+		FILE *file = fmemopen(text, sizeof(text), "w");
+		if (!file || rte_flow_dev_dump(IN_PORT, flow, file, &error) != 0)
+			fail("a rule cannot be dumped");
+		fclose(file);
+		if (strncmp(text, "active", strlen("active")) == 0)
+			return;
+		if (strncmp(text, "under way", strlen("under way")) != 0)
+			fail(text);
+		if (seconds() > limit)
+			*failure = "a rule does not come into force";
+		nanosleep(&pause, NULL);
+	}
+}
+
+/* ---- threads ---- */
+
+static void run_job(struct job *job)
+{
+	struct client *client = job->client;
+
+	for (uint64_t n = job->from; n < job->from + job->count && !job->failure; n++) {
+		struct rte_flow **slot = &client->table[n % client->size];
+		if (job->kind == JOB_CHURN) {
+			/* The oldest first: rule n takes the place in force of rule n - (end - first). */
+			struct rte_flow **oldest = &client->table[(n - (client->end - client->first)) % client->size];
+			rule_destroy(*oldest, &job->failure);
+			*oldest = NULL;
+		}
+		if (job->kind == JOB_REMOVE)
+			rule_destroy(*slot, &job->failure);
+		*slot = job->kind == JOB_REMOVE ? NULL : rule_create(n, &job->failure);
+	}
+}
+
+static void *job_thread(void *arg)
+{
+	struct job *job = arg;
+	struct client *client = job->client;
+	struct rte_flow *last;
+	cpu_set_t all;
+
+	/* OVS's threads float; the EAL's core is not theirs. */
+	CPU_ZERO(&all);
+	for (int i = 0; i < CPU_SETSIZE; i++)
+		CPU_SET(i, &all);
+	pthread_setaffinity_np(pthread_self(), sizeof(all), &all);
+	run_job(job);
+	job->created = seconds();
+	if (job->failure)
+		return NULL;
+	if (job->kind == JOB_REMOVE)
+		last = client->markers[job->thread] = rule_create(UINT64_C(0x00f00000) + job->thread, &job->failure);
+	else
+		last = client->table[(job->from + job->count - 1) % client->size];
+	if (last)
+		wait_until_active(last, &job->failure);
+	return NULL;
+}
+
+static void drop_markers(struct client *client)
+{
+	const char *failure = NULL;
+
+	for (unsigned i = 0; i < client->marker_count; i++)
+		rule_destroy(client->markers[i], &failure);
+	client->marker_count = 0;
+	if (failure)
+		fail(failure);
+}
+
+static void run_threads(struct client *client, enum job_kind kind, uint64_t from, uint64_t count, unsigned threads)
+{
+	struct job jobs[THREADS_MAX];
+	pthread_t ids[THREADS_MAX];
+	double start, created = 0;
+
+	drop_markers(client);
+	start = seconds();
+	for (unsigned i = 0; i < threads; i++) {
+		uint64_t begin = count * i / threads;
+		jobs[i] = (struct job){ .client = client,
+					.kind = kind,
+					.from = from + begin,
+					.thread = i,
+					.count = count * (i + 1) / threads - begin };
+		if (pthread_create(&ids[i], NULL, job_thread, &jobs[i]) != 0)
+			fail("there are no threads to be had");
+	}
+	for (unsigned i = 0; i < threads; i++) {
+		pthread_join(ids[i], NULL);
+		if (jobs[i].failure)
+			fail(jobs[i].failure);
+		created = RTE_MAX(created, jobs[i].created);
+	}
+	if (kind == JOB_REMOVE)
+		client->marker_count = threads;
+	printf("{\"count\": %" PRIu64 ", \"created\": %.6f, \"seconds\": %.6f}\n", count, created - start,
+	       seconds() - start);
+}
+
+/* ---- counters ---- */
+
+static uint64_t query(struct rte_flow *flow)
+{
+	static const struct rte_flow_action_count config;
+	const struct rte_flow_action actions[] = { { .type = RTE_FLOW_ACTION_TYPE_COUNT, .conf = &config },
+						   { .type = RTE_FLOW_ACTION_TYPE_END } };
+	struct rte_flow_query_count count = { .reset = 1 };
+	struct rte_flow_error error;
+
+	if (rte_flow_query(IN_PORT, flow, actions, &count, &error) != 0 || !count.hits_set)
+		fail("a counter cannot be queried");
+	return count.hits;
+}
+
+static void poll_counters(struct client *client, double length, unsigned pause_ms)
+{
+	const struct timespec pause = { .tv_sec = pause_ms / 1000, .tv_nsec = pause_ms % 1000 * 1000000L };
+	uint64_t rounds = 0, hits = 0;
+	double start = seconds(), spent = 0;
+
+	do {
+		double begin = seconds();
+		for (uint64_t n = client->first; n < client->end; n++)
+			hits += query(client->table[n % client->size]);
+		spent += seconds() - begin;
+		rounds++;
+		nanosleep(&pause, NULL);
+	} while (seconds() - start < length);
+	printf("{\"rounds\": %" PRIu64 ", \"seconds\": %.6f, \"hits\": %" PRIu64 "}\n", rounds, spent / (double)rounds,
+	       hits);
+}
+
+/* ---- main ---- */
+
+static void port_open(uint16_t port, struct rte_mempool *pool)
+{
+	struct rte_eth_conf config = { 0 };
+
+	if (rte_eth_dev_configure(port, 1, 1, &config) != 0 ||
+	    rte_eth_rx_queue_setup(port, 0, QUEUE_SIZE, SOCKET_ID_ANY, NULL, pool) != 0 ||
+	    rte_eth_tx_queue_setup(port, 0, QUEUE_SIZE, SOCKET_ID_ANY, NULL) != 0 || rte_eth_dev_start(port) != 0)
+		fail("a representor does not start");
+}
+
+static void obey(struct client *client, const char *line)
+{
+	uint64_t count, there = client->end - client->first;
+	unsigned threads, pause_ms;
+	double length;
+
+	if (sscanf(line, "install %" SCNu64 " %u", &count, &threads) == 2 && count <= client->size - there &&
+	    threads >= 1 && threads <= THREADS_MAX) {
+		run_threads(client, JOB_INSTALL, client->end, count, threads);
+		client->end += count;
+	} else if (sscanf(line, "churn %" SCNu64 " %u", &count, &threads) == 2 && count <= there &&
+		   there + count <= client->size && threads >= 1 && threads <= THREADS_MAX) {
+		run_threads(client, JOB_CHURN, client->end, count, threads);
+		client->first += count;
+		client->end += count;
+	} else if (sscanf(line, "remove %u", &threads) == 1 && threads >= 1 && threads <= THREADS_MAX) {
+		run_threads(client, JOB_REMOVE, client->first, there, threads);
+		client->first = client->end;
+	} else if (sscanf(line, "poll %lf %u", &length, &pause_ms) == 2) {
+		poll_counters(client, length, pause_ms);
+	} else {
+		fail("a command that is none, or too much for the table");
+	}
+	fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+	int used = rte_eal_init(argc, argv);
+	struct client client = { 0 };
+	char line[128];
+
+	if (used < 0)
+		fail("EAL does not start");
+	if (argc - used != 2)
+		fail("say how many rules there are at most");
+	client.size = strtoull(argv[used + 1], NULL, 10);
+	client.table = calloc(client.size, sizeof(*client.table));
+	struct rte_mempool *pool = rte_pktmbuf_pool_create("receive", 4095, 0, 0, 2176, SOCKET_ID_ANY);
+	if (client.size == 0 || !client.table || !pool)
+		fail("not enough memory");
+	port_open(IN_PORT, pool);
+	port_open(OUT_PORT, pool);
+	puts("{}");
+	fflush(stdout);
+	while (fgets(line, sizeof(line), stdin))
+		obey(&client, line);
+	return 0;
+}
