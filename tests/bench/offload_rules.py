@@ -15,7 +15,7 @@ from offload_switches import DRIVER, Dpud, Offloaded
 SIZES = {"10k": 10000, "200k": 200000, "1m": 1000000}
 THREADS = {"": 1, "-2": 2}
 MAX_RULES = 1 << 21
-POLLED, POLLED_TUPLES, SAFE_RATE, POLL_SECONDS = 200000, 100000, 1000000, 3
+POLLED, POLLED_TUPLES, SAFE_RATE, POLL_SECONDS = 200000, 100000, 1000000, 2
 # What dpud has taken from the generator while that waits for the core must have room on the way back, or the generator loses it.
 RECEIVE_RING = 12
 PAUSES_MS = {"1hz": 1000, "flat": 0}
