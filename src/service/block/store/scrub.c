@@ -158,7 +158,7 @@ static bool page_look(struct store *store, struct scrub *scrub)
 			0, medium, page_offset(medium, scrub->page, scrub->slot), why);
 	if (frame && frame->state != FRAME_LOADING && frame->state != FRAME_BAD)
 		memcpy(scrub->page_io->bounce, frame->data, STORE_BLOCK);
-	else if (why || map_get(store->map, scrub->page) != scrub->slot)
+	else if (why || scrub->slot == PAGE_ABSENT || map_get(store->map, scrub->page) != scrub->slot)
 		return false;
 	return leaf_of(scrub)->header.kind == PAGE_LEAF;
 }
