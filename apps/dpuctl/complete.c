@@ -319,6 +319,23 @@ static void offer_instances(const struct completion *c)
 		closedir(dir);
 }
 
+/* Control sockets where Open vSwitch has them, or $OVS_RUNDIR. */
+static void offer_ovs(const struct completion *c)
+{
+	const char *place = getenv("OVS_RUNDIR");
+	char prefix[300];
+	DIR *dir = opendir(place ? place : "/run/openvswitch");
+	snprintf(prefix, sizeof prefix, "%.280s/", place ? place : "/run/openvswitch");
+	for (struct dirent *entry; dir && (entry = readdir(dir));) {
+		size_t length = strlen(entry->d_name);
+		if (strncmp(entry->d_name, "ovs-vswitchd", 12) == 0 && length > 4 &&
+		    strcmp(entry->d_name + length - 4, ".ctl") == 0)
+			offer_parts(c, prefix, entry->d_name, "");
+	}
+	if (dir)
+		closedir(dir);
+}
+
 /* The value of the option that the word before is. */
 static bool complete_option_value(const struct completion *c, const char *before)
 {
@@ -342,6 +359,8 @@ static bool complete_option_value(const struct completion *c, const char *before
 	}
 	if (strcmp(row->name, "instance") == 0)
 		offer_instances(c);
+	if (strcmp(row->name, "ovs") == 0)
+		offer_ovs(c);
 	if (strcmp(row->name, "tenant") == 0)
 		offer_objects(c, "tenant", NULL, "");
 	return true;

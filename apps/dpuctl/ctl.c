@@ -138,6 +138,8 @@ int ctl_init(struct ctl *ctl, char **words, size_t *count, struct dpu_error *err
 	ctl->options.timeout_s = 60;
 	if (*count > 0 && strcmp(words[0], "__complete") == 0)
 		return EXIT_OK;
+	if (options_check_instance("DPUCTL_INSTANCE", ctl->options.instance, err))
+		return EXIT_USAGE;
 	return options_take(&ctl->options, words, count, err);
 }
 

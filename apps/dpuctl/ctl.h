@@ -20,7 +20,7 @@ enum ctl_format { FORMAT_TABLE, FORMAT_JSON, FORMAT_YAML };
 
 /* Strings are borrowed from the words or the environment. */
 struct ctl_options {
-	const char *socket, *instance, *tenant, *columns, *file, *schema;
+	const char *socket, *instance, *tenant, *columns, *file, *schema, *ovs;
 	enum ctl_format format;
 	bool read_only, dry_run, cascade, prune, transaction, help, version;
 	unsigned timeout_s;
@@ -66,6 +66,7 @@ struct option_row {
 };
 extern const struct option_row option_rows[];
 /* Takes the options out of words; what is left is in order. */
+int options_check_instance(const char *option, const char *value, struct dpu_error *err);
 int options_take(struct ctl_options *options, char **words, size_t *count, struct dpu_error *err);
 
 /* ---- commands: those of dpuctl itself, and verbs of every class ---- */
@@ -136,6 +137,9 @@ void print_value(struct ctl *ctl, const json_t *value); /* as JSON or YAML */
 void print_objects(struct ctl *ctl, const json_t *class, const json_t *objects);
 void print_object(struct ctl *ctl, const json_t *class, const json_t *object);
 void print_result(struct ctl *ctl, const json_t *result); /* of an action */
+/* Whether -c names what there is: of the class; in the rows of an action's result. EXIT_OK or EXIT_USAGE. */
+int print_check_columns(const struct ctl *ctl, const json_t *class, struct dpu_error *err);
+int print_check_rows(const struct ctl *ctl, const json_t *result, struct dpu_error *err);
 void print_changes(struct ctl *ctl, const json_t *changes, bool applied);
 void print_event(struct ctl *ctl, const json_t *event);
 /* What people read in a table; malloc'd. field may be NULL. */

@@ -20,6 +20,9 @@ const struct option_row option_rows[] = {
 	{ "cascade", 0, NULL, "delete: also what belongs to the object." },
 	{ "prune", 0, NULL, "apply: also delete what the document does not name." },
 	{ "transaction", 0, NULL, "Batch: all changes at once, or none." },
+	{ "ovs", 0, "SOCKET",
+	  "offload flows, offload refused: beside the flows of the Open vSwitch with this control socket, "
+	  "ovs-vswitchd.PID.ctl in its run directory." },
 	{ "timeout", 0, "SECONDS", "How long to wait for an answer; 60 by default." },
 	{ "color", 0, "WHEN", "auto, always or never." },
 	{ "schema", 0, "FILE", "The schema for help and completion when there is no dpud." },
@@ -38,6 +41,19 @@ static int choice(const char *value, const char *option, const char *const *name
 		}
 	}
 	return usage_error(err, option, "'%s' is not one of %s", value, sentence);
+}
+
+/* As dpud takes it: it becomes a part of paths. */
+int options_check_instance(const char *option, const char *value, struct dpu_error *err)
+{
+	size_t length = strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_");
+
+	if (length > 0 && length <= 32 && !value[length] && isalnum((unsigned char)value[0]))
+		return EXIT_OK;
+	return usage_error(err, option,
+			   "'%s' is no instance name: 1 to 32 letters, digits, '-' and '_', beginning with a letter or "
+			   "digit",
+			   value);
 }
 
 static int set_timeout(const char *value, unsigned *ret, struct dpu_error *err)
@@ -60,19 +76,13 @@ static int set(struct ctl_options *options, const struct option_row *row, const 
 		const char **text;
 		bool *flag;
 	} members[] = {
-		{ "instance", &options->instance, NULL },
-		{ "socket", &options->socket, NULL },
-		{ "tenant", &options->tenant, NULL },
-		{ "columns", &options->columns, NULL },
-		{ "file", &options->file, NULL },
-		{ "schema", &options->schema, NULL },
-		{ "read-only", NULL, &options->read_only },
-		{ "dry-run", NULL, &options->dry_run },
-		{ "cascade", NULL, &options->cascade },
-		{ "prune", NULL, &options->prune },
-		{ "transaction", NULL, &options->transaction },
-		{ "help", NULL, &options->help },
-		{ "version", NULL, &options->version },
+		{ "instance", &options->instance, NULL }, { "socket", &options->socket, NULL },
+		{ "tenant", &options->tenant, NULL },     { "columns", &options->columns, NULL },
+		{ "file", &options->file, NULL },         { "schema", &options->schema, NULL },
+		{ "ovs", &options->ovs, NULL },           { "read-only", NULL, &options->read_only },
+		{ "dry-run", NULL, &options->dry_run },   { "cascade", NULL, &options->cascade },
+		{ "prune", NULL, &options->prune },       { "transaction", NULL, &options->transaction },
+		{ "help", NULL, &options->help },         { "version", NULL, &options->version },
 	};
 	unsigned number = 0;
 	int rc = 0;
@@ -90,8 +100,10 @@ static int set(struct ctl_options *options, const struct option_row *row, const 
 		return rc;
 	}
 	/* The later of the two says where dpud is. */
-	if (strcmp(row->name, "instance") == 0)
+	if (strcmp(row->name, "instance") == 0) {
 		options->socket = NULL;
+		rc = options_check_instance("--instance", value, err);
+	}
 	for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
 		if (strcmp(members[i].name, row->name) != 0)
 			continue;
@@ -100,7 +112,7 @@ static int set(struct ctl_options *options, const struct option_row *row, const 
 		else
 			*members[i].flag = true;
 	}
-	return 0;
+	return rc;
 }
 
 static const struct option_row *row_of(const char *word, size_t length, struct dpu_error *err)

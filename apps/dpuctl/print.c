@@ -52,7 +52,7 @@ static void add_column(const json_t **columns, size_t *count, const json_t *fiel
 		columns[(*count)++] = field;
 }
 
-/* By -c: names, or all. Unknown ones are left out. */
+/* By -c: names, or all. Those were checked. */
 static void choose_named(const struct ctl *ctl, const json_t *class, const json_t **columns, size_t *count)
 {
 	const json_t *fields = json_object_get(class, "fields");

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "ctl.h"
+#include "ovs.h"
 #include "schema.h"
 
 /* A name that is a TENANT/NAME already needs no tenant beside it. */
@@ -112,6 +113,10 @@ static int verb_list(struct ctl *ctl, struct request *request, struct dpu_error 
 	json_t *params = list_params(request, err);
 	if (!params)
 		return EXIT_USAGE;
+	if (print_check_columns(ctl, request->class, err)) {
+		json_decref(params);
+		return EXIT_USAGE;
+	}
 	json_t *objects = json_array();
 	int status = fetch(ctl, request, params, objects, err);
 	if (!status) {
@@ -311,23 +316,36 @@ static int verb_delete(struct ctl *ctl, struct request *request, struct dpu_erro
 
 /* ---- actions ---- */
 
+/* Prints the result, which is stolen. */
+static int finish_action(struct ctl *ctl, int status, json_t *result, struct dpu_error *err)
+{
+	if (!status)
+		status = print_check_rows(ctl, result, err);
+	if (!status)
+		print_result(ctl, result);
+	json_decref(result);
+	return status;
+}
+
 static int run_action(struct ctl *ctl, struct request *request, struct dpu_error *err)
 {
 	if (ctl->changes)
 		return usage_error(err, schema_name(request->action), "an action cannot be part of a transaction");
 	if (schema_is(request->action, "per_object") && need_name(request, err))
 		return EXIT_USAGE;
-	json_t *args = request_fields(request, err), *result = NULL;
+	json_t *result = NULL;
+	if (ctl->options.ovs) {
+		int joined = ovs_join(ctl, request, &result, err);
+		return finish_action(ctl, joined, result, err);
+	}
+	json_t *args = request_fields(request, err);
 	if (!args)
 		return err->code == DPU_E_INVALID ? EXIT_USAGE : EXIT_REFUSED;
 	json_t *params = schema_is(request->action, "per_object") ? request_target(request)
 								  : json_pack("{s:s*}", "tenant", request->tenant);
 	json_object_set_new(params, "args", args);
 	int status = call(ctl, request, schema_name(request->action), params, &result, err);
-	if (!status)
-		print_result(ctl, result);
-	json_decref(result);
-	return status;
+	return finish_action(ctl, status, result, err);
 }
 
 int request_run(struct ctl *ctl, struct request *request, struct dpu_error *err)

@@ -38,19 +38,46 @@ static int flow_validate(struct rte_eth_dev *dev, const struct rte_flow_attr *at
 	return translate(dev, attr, pattern, actions, &rule, error);
 }
 
+static enum eswitch_report what_of(enum rte_flow_error_type type)
+{
+	if (type >= RTE_FLOW_ERROR_TYPE_ATTR_GROUP && type <= RTE_FLOW_ERROR_TYPE_ATTR)
+		return ESWITCH_REPORT_ATTRIBUTE;
+	if (type >= RTE_FLOW_ERROR_TYPE_ITEM_NUM && type <= RTE_FLOW_ERROR_TYPE_ITEM)
+		return ESWITCH_REPORT_PATTERN;
+	if (type >= RTE_FLOW_ERROR_TYPE_ACTION_NUM && type <= RTE_FLOW_ERROR_TYPE_ACTION)
+		return ESWITCH_REPORT_ACTION;
+	return ESWITCH_REPORT_RESOURCE;
+}
+
+/* So that `dpuctl offload refused` says it. */
+static void report(struct rte_eth_dev *dev, enum eswitch_report what, const char *sentence,
+		   const struct eswitch_rule *wanted)
+{
+	struct hub *hub = driver_port(dev)->hub;
+
+	reports_add(hub->reports, what, sentence, &wanted->match, &wanted->mask);
+	reports_flush(hub->reports, hub->link);
+}
+
 static struct rte_flow *flow_create(struct rte_eth_dev *dev, const struct rte_flow_attr *attr,
 				    const struct rte_flow_item *pattern, const struct rte_flow_action *actions,
 				    struct rte_flow_error *error)
 {
-	struct eswitch_rule wanted;
+	struct eswitch_rule wanted = { .match.in_port = (uint16_t)driver_port(dev)->in_hub.number,
+				       .mask.in_port = UINT16_MAX };
+	struct rte_flow_error own;
 	const char *sentence;
 	struct rule *rule;
 
-	if (translate(dev, attr, pattern, actions, &wanted, error) < 0)
+	error = error ? error : &own;
+	if (translate(dev, attr, pattern, actions, &wanted, error) < 0) {
+		report(dev, what_of(error->type), error->message, &wanted);
 		return NULL;
+	}
 	int status = rules_create(driver_port(dev)->hub->rules, &wanted, &rule, &sentence);
 	if (status == 0)
 		return (struct rte_flow *)rule;
+	report(dev, ESWITCH_REPORT_RESOURCE, sentence, &wanted);
 	rte_flow_error_set(error, -status,
 			   status == -ENOSPC ? RTE_FLOW_ERROR_TYPE_HANDLE : RTE_FLOW_ERROR_TYPE_UNSPECIFIED, NULL,
 			   sentence);
@@ -90,7 +117,9 @@ static int flow_query(struct rte_eth_dev *dev, struct rte_flow *flow, const stru
 		      struct rte_flow_error *error)
 {
 	struct rte_flow_query_count *count = data;
+	struct hub *hub = driver_port(dev)->hub;
 
+	reports_flush(hub->reports, hub->link); /* what came too fast to be told at once */
 	for (; action->type != RTE_FLOW_ACTION_TYPE_END; action++) {
 		if (action->type == RTE_FLOW_ACTION_TYPE_VOID)
 			continue;

@@ -96,6 +96,7 @@ static void hub_free(struct shared_hub *hub)
 		rte_eth_switch_domain_free(hub->hub.domain);
 	if (hub->hub.rules)
 		rules_free(hub->hub.rules);
+	reports_free(hub->hub.reports);
 	pthread_mutex_destroy(&hub->lock);
 	pthread_mutex_destroy(&hub->attending);
 	free(hub);
@@ -112,7 +113,8 @@ static struct shared_hub *hub_new(struct link *link)
 	pthread_mutex_init(&hub->attending, NULL);
 	hub->hub.link = link;
 	hub->hub.domain = RTE_ETH_DEV_SWITCH_DOMAIN_ID_INVALID;
-	if (rules_new(&hub->hub.rules) < 0 || rte_eth_switch_domain_alloc(&hub->hub.domain) < 0) {
+	if (rules_new(&hub->hub.rules) < 0 || reports_new(&hub->hub.reports) < 0 ||
+	    rte_eth_switch_domain_alloc(&hub->hub.domain) < 0) {
 		hub_free(hub);
 		return NULL;
 	}

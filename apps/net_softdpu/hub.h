@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 #include "link.h"
+#include "reports.h"
 #include "rules.h"
 
 /* A port as the hub sees it; embedded by the driver's. */
@@ -25,6 +26,7 @@ struct hub_port {
 struct hub {
 	struct link *link;
 	struct rules *rules;
+	struct reports *reports;
 	uint16_t domain;
 };
 

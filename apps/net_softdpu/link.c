@@ -411,6 +411,16 @@ bool link_is_up(struct link *link)
 	return up;
 }
 
+bool link_tell(struct link *link, const struct eswitch_message *message)
+{
+	if (pthread_mutex_trylock(&link->lock))
+		return false;
+	bool sent = link->fd >= 0 &&
+		    send(link->fd, message, sizeof(*message), MSG_DONTWAIT | MSG_NOSIGNAL) == sizeof(*message);
+	pthread_mutex_unlock(&link->lock);
+	return sent;
+}
+
 void link_listen(struct link *link, struct link_listener *listener)
 {
 	pthread_mutex_lock(&link->attending);

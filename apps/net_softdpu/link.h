@@ -57,6 +57,8 @@ struct link_port {
 int link_get(const char *socket_path, const char *eswitch, struct link **ret, char sentence[LINK_SENTENCE_BYTES]);
 void link_put(struct link *link); /* the last one closes the connection: dpud drops ports and rules */
 bool link_is_up(struct link *link);
+/* Sends what is not answered, if that can be done at once: false when dpud is away or the link is busy. */
+bool link_tell(struct link *link, const struct eswitch_message *message);
 void link_listen(struct link *link, struct link_listener *listener);
 void link_unlisten(struct link *link, struct link_listener *listener); /* no function of it runs any more */
 /* The region of the present connection, or of the last one. Not NULL. It changes only between lost and back. */

@@ -43,7 +43,7 @@ static const struct field base_rows[BASE_FIELDS] = {
 	  .offset = offsetof(struct object, labels),
 	  .max = OBJECT_LABELS_MAX,
 	  .check = label_check,
-	  .check_doc = "of the form key=value",
+	  .check_doc = "must be of the form key=value",
 	  .doc = "Labels for orchestrators, each of the form key=value." },
 };
 static_assert(sizeof(struct ref) == sizeof(struct object *), "a reference is a pointer");

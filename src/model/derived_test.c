@@ -81,7 +81,7 @@ static void schema_says_everything(void **state)
 		    " 'values': ['client', 'server', 'tap']}");
 	check_field(fields, "hostname",
 		    "{'name': 'hostname', 'doc': 'Name that DHCP gives out.', 'type': 'string', 'flags': [], 'min': 0,"
-		    " 'max': 63, 'format': 'letters, digits and hyphens'}");
+		    " 'max': 63, 'format': 'must be letters, digits and hyphens'}");
 	check_field(fields, "rx_packets",
 		    "{'name': 'rx_packets', 'doc': 'Packets received.', 'type': 'u64', 'flags': ['counter'],"
 		    " 'unit': 'packets'}");

@@ -68,13 +68,27 @@ static int out_of_memory(struct dpu_error *err)
 	return error_set(err, DPU_E_LIMIT, NULL, "out of memory");
 }
 
+static int no_number(const struct field *field, const json_t *value, uint64_t limit, struct dpu_error *err)
+{
+	const char *unit = field->unit ? field->unit : "", *gap = field->unit ? " " : "";
+	char quoted[FIELD_QUOTE];
+
+	if (json_is_string(value))
+		return error_set(err, DPU_E_INVALID, NULL,
+				 "%s is not a whole number: give %" PRIu64 " to %" PRIu64 "%s%s",
+				 field_quote(json_string_value(value), quoted), field->min, limit, gap, unit);
+	return error_set(err, DPU_E_INVALID, NULL,
+			 "expected a whole number from %" PRIu64 " to %" PRIu64 "%s%s, got %s", field->min, limit, gap,
+			 unit, kind_of(value));
+}
+
 static int number_from_json(const struct field *field, enum field_type type, const json_t *value, union item *ret,
 			    struct dpu_error *err)
 {
 	uint64_t limit = field_limit(field);
 
 	if (!json_is_integer(value))
-		return wrong_kind("a whole number", value, err);
+		return no_number(field, value, limit, err);
 	json_int_t number = json_integer_value(value);
 	if (number < 0 || (uint64_t)number < field->min || (uint64_t)number > limit)
 		return error_set(err, DPU_E_INVALID, NULL,
@@ -150,7 +164,7 @@ int field_check_string(const struct field *field, const char *text, size_t lengt
 					 control_character(c));
 	}
 	if (field->check && !field->check(text))
-		return error_set(err, DPU_E_INVALID, NULL, "%s is not valid: it must be %s",
+		return error_set(err, DPU_E_INVALID, NULL, "%s is not valid: it %s",
 				 field->flags & FIELD_F_SECRET ? "this" : field_quote(text, quoted), field->check_doc);
 	return 0;
 }

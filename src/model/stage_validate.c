@@ -36,7 +36,7 @@ static int check_unused(const struct member *member, struct dpu_error *err)
 		return 0;
 	name_referrers(member->node, &names, &parent);
 	return error_set(err, DPU_E_IN_USE, NULL, "it is used by %s: %s", names.data ? names.data : "others",
-			 parent ? "delete these first or give cascade" : "change or delete these first");
+			 parent ? "delete these first, or all at once with --cascade" : "change or delete these first");
 }
 
 static int check_deletions(struct stage *stage, struct dpu_error *err)

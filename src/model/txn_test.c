@@ -191,7 +191,7 @@ static void values_out_of_line(void **state)
 	BAD("{'mtu': 67}", "mtu", "67 is out of range: give 68 to 9216 bytes");
 	BAD("{'mtu': -1}", "mtu", "out of range");
 	BAD("{'mtu': 99999999999}", "mtu", "out of range");
-	BAD("{'mtu': '1500'}", "mtu", "expected a whole number, got a string");
+	BAD("{'mtu': '1500'}", "mtu", "\"1500\" is not a whole number: give 68 to 9216 bytes");
 	BAD("{'mtu': 1.5}", "mtu", "got a fraction");
 	BAD("{'enabled': 1}", "enabled", "true or false");
 	BAD("{'mode': 'server'}", "mode", "fixed when the object is created");
@@ -358,7 +358,7 @@ static void in_use(void **state)
 {
 	refused(CHANGE_DELETE, "group", "blue/g1", NULL, DPU_E_IN_USE, "group/blue/g1",
 		"it is used by vnic/blue/web: change or delete these first");
-	refused(CHANGE_DELETE, "subnet", "blue/s", NULL, DPU_E_IN_USE, "subnet/blue/s", "give cascade");
+	refused(CHANGE_DELETE, "subnet", "blue/s", NULL, DPU_E_IN_USE, "subnet/blue/s", "all at once with --cascade");
 	refused(CHANGE_DELETE, "tenant", "blue", NULL, DPU_E_IN_USE, "tenant/blue", " and 1 more");
 
 	struct dpu_error err = { 0 };

@@ -7,6 +7,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 
 from eswitch_client import ACTIVE, OUTPUT, SET_TTL, Client, fields, op
@@ -226,6 +227,60 @@ def capture(client):
     check("at one member alone", sorted(rows) == [("rx", "interface blue/db")] * 2 + [("tx", "interface blue/db")] * 2, rows)
 
 
+class FakeOvs:
+    """The control socket of an ovs-vswitchd that says what it is told to."""
+
+    def __init__(self, answer):
+        self.path, self.answer, self.asked = os.path.join(captures, "ovs.ctl"), answer, []
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.bind(self.path)
+        self.socket.listen()
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            link, _ = self.socket.accept()
+            with link:
+                self.asked.append(json.loads(link.recv(65536)))
+                link.sendall(self.answer if isinstance(self.answer, bytes) else json.dumps({"id": 0, **self.answer}).encode())
+
+
+def joined(client):
+    """dpud's rules beside OVS's flows: those of both, of OVS alone, of dpud alone."""
+    head = "skb_priority(0/0),ct_state(0/0),recirc_id({}),dp_hash(0/0),in_port({}),packet_type(ns=0,id=0),"
+    ip = "eth(src=02:00:00:00:00:05/00:00:00:00:00:00,dst=02:00:00:00:00:06/00:00:00:00:00:00),eth_type(0x0800),"
+    icmp = "ipv4(src=10.0.0.5/0.0.0.0,dst=10.0.0.6/0.0.0.0,proto=1,tos=0/0,ttl=64/0),icmp(type=8/0,code=0/0)"
+    tail = ", packets:1, bytes:98, used:0.5s, {}dp:{}, actions:{}, dp-extra-info:miniflow_bits(5,1)"
+    lines = ["flow-dump from pmd on cpu core: 1",
+             "ufid:aaaa, " + head.format("0", "web") + ip + icmp + tail.format("offloaded:yes, ", "dpdk", "db"),
+             "ufid:bbbb, " + head.format("0", "web") + "eth_type(0x1234)" + tail.format("offloaded:yes, ", "dpdk", "db"),
+             "ufid:cccc, " + head.format("0", "db") + "eth_type(0x1235)" + tail.format("", "ovs", "ct(commit),recirc(0x1)"),
+             "ufid:dddd, " + head.format("0x1", "db") + "eth_type(0x1236)" + tail.format("", "ovs", "web"),
+             "ufid:eeee, " + head.format("0", "web") + "eth_type(0x1237)" + tail.format("offloaded:partial, ", "ovs", "br0,db")]
+    ovs = FakeOvs({"result": "\n".join(lines) + "\n", "error": None})
+    rows = ctl("offload", "flows", "--ovs", ovs.path)["flows"]
+    check("OVS is asked as by ovs-appctl", ovs.asked == [{"id": 0, "method": "dpctl/dump-flows", "params": ["-m", "--names"]}], ovs.asked)
+    by = {row["ufid"]: row for row in rows if row["ufid"]}
+    check("a flow of both", by["aaaa"]["where"] == "both" and by["aaaa"]["why"] == "" and by["aaaa"]["packets"] > 1
+          and by["aaaa"]["age_seconds"] is not None, by["aaaa"])
+    check("one that dpud lacks", by["bbbb"]["where"] == "ovs" and "dpud has no such rule" in by["bbbb"]["why"], by["bbbb"])
+    check("connection tracking", by["cccc"]["offloaded"] == "no" and "connection tracking" in by["cccc"]["why"], by["cccc"])
+    check("a recirculated one", "recirculated" in by["dddd"]["why"], by["dddd"])
+    check("a port that is none", "no representor" in by["eeee"]["why"] and by["eeee"]["offloaded"] == "partial", by["eeee"])
+    rest = [row for row in rows if not row["ufid"]]
+    check("those of dpud alone", len(rest) == len(flows("limit=1000")) - 1 and all(row["where"] == "dpud" for row in rest), len(rest))
+    check("of one representor", len(ctl("offload", "flows", "representor=db", "--ovs", ovs.path)["flows"]) == 303)
+    kept = ctl("offload", "refused", "--ovs", ovs.path)["kept_by_ovs"]
+    check("what OVS keeps", [row["ufid"] for row in kept] == ["cccc", "dddd", "eeee"], kept)
+    check("words that do not go with it", "does not go with --ovs" in run("offload", "flows", "limit=5", "--ovs", ovs.path, status=2))
+    check("actions that do not", "goes with offload flows" in run("offload", "stats", "--ovs", ovs.path, status=2))
+    ovs.answer = {"result": None, "error": "no datapath\n"}
+    check("OVS refuses", "no datapath" in run("offload", "flows", "--ovs", ovs.path, status=1))
+    ovs.answer = b"nonsense"
+    check("what is no OVS", "no ovs-vswitchd" in run("offload", "flows", "--ovs", ovs.path, status=1))
+    check("nobody there", "ovs-vswitchd.PID.ctl" in run("offload", "flows", "--ovs", "/nowhere", status=1))
+
+
 def metrics(client):
     link = http.client.HTTPConnection("dpud")
     link.sock = socket.socket(socket.AF_UNIX)
@@ -273,6 +328,7 @@ refusals(client, watch)
 why()
 bypass(client)
 capture(client)
+joined(client)
 metrics(client)
 client.socket.close()
 wait("it has gone", lambda: ctl("eswitch", "show", "ovs")["clients"] == [])

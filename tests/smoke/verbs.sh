@@ -56,7 +56,7 @@ misused() { # OUTPUT COMMAND...
 }
 wrong vnic/blue/web1.name "a vnic of this name exists: choose another name or update it" vnic create blue/web1 subnet=front
 wrong vnic/blue/web3.mtu "5 is out of range: give 576 to 9216 bytes" vnic create blue/web3 subnet=front mtu=5
-wrong vnic/blue/web3.mtu "expected a whole number, got a string" vnic create blue/web3 subnet=front mtu=many
+wrong vnic/blue/web3.mtu '"many" is not a whole number: give 576 to 9216 bytes' vnic create blue/web3 subnet=front mtu=many
 wrong vnic/blue/web3.subnet 'there is no subnet "back" in tenant "blue"' vnic create blue/web3 subnet=back
 wrong subnet/blue/back.vpc "this is required: The VPC that the subnet is in." subnet create back tenant=blue prefix_v4=10.0.1.0/24
 wrong vnic/blue/web3.addresses "needs a subnet; without one the vNIC's representor decides about its packets" vnic create blue/web3 addresses=10.0.0.9
@@ -68,7 +68,7 @@ wrong vnic/blue/web3.addresses "10.0.0.5 belongs to vnic/blue/web1" vnic create 
 wrong vnic/blue/web3.port_security "expected true or false, got a string" vnic create blue/web3 subnet=front port_security=maybe
 wrong vnic/blue/web1.rx_packets "this is read-only: leave it out" vnic set blue/web1 rx_packets=5
 wrong vnic/blue/nope "there is no such vnic" vnic delete blue/nope
-wrong subnet/blue/front "it is used by vnic/blue/web1, vnic/blue/web2: delete these first or give cascade" subnet delete blue/front
+wrong subnet/blue/front "it is used by vnic/blue/web1, vnic/blue/web2: delete these first, or all at once with --cascade" subnet delete blue/front
 wrong tenant "a port belongs to no tenant" port list tenant=blue
 wrong level "must be error, warn, info or debug" log-level loud
 wrong 'classes[0]' "there is no such class; dpu.schema tells what there is" watch nothing
@@ -114,6 +114,12 @@ has 0 "matched" ctl dpu session-list limit=5
 has 0 "truncated" ctl drops
 has 2 "there is no argument 'colour'" ctl why colour=red
 
+# ---- columns and instances that cannot be
+misused "--columns: there is no column 'mut'; did you mean 'mtu'?" vnic list -c name,mut
+misused "--columns: there is no column 'nosuch'; -c all shows all" drops -c nosuch
+has 2 "--instance: '../x' is no instance name" ctl tenant list -i ../x
+DPUCTL_INSTANCE=../x has 2 "DPUCTL_INSTANCE: '../x' is no instance name" "$dpuctl" version
+
 # ---- the read-only socket
 has 0 "web1" ctl -r vnic list
 has 1 "nothing can be changed on this socket" ctl -r vnic set blue/web1 hostname=x
@@ -127,12 +133,12 @@ vpc create green/one vni=201
 vpc create green/two vni=many
 tenant create never
 LINES
-check 1 "$LAB_DIR/batch:5: vpc/green/two.vni: expected a whole number, got a string" ctl -f "$LAB_DIR/batch"
+check 1 "$LAB_DIR/batch:5: vpc/green/two.vni: \"many\" is not a whole number: give 1 to 16777215" ctl -f "$LAB_DIR/batch"
 has 0 "201" ctl vpc show green/one
 check 1 "dpuctl: tenant: there is no tenant \"never\"" ctl tenant show never
 ok_quietly() { "$@" >/dev/null || lab_fail "'$*' failed"; }
 ok_quietly ctl tenant delete green --cascade
-check 1 "$LAB_DIR/batch:5: vpc/green/two.vni: expected a whole number, got a string" ctl -f "$LAB_DIR/batch" --transaction
+check 1 "$LAB_DIR/batch:5: vpc/green/two.vni: \"many\" is not a whole number: give 1 to 16777215" ctl -f "$LAB_DIR/batch" --transaction
 has 1 'there is no tenant "green"' ctl tenant show green
 sed -i 's/vni=many/vni=202/' "$LAB_DIR/batch"
 has 0 "would be: 4 created" ctl -f "$LAB_DIR/batch" --transaction --dry-run

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* `dpuctl why` under an eswitch: which rule a frame would meet, what that does, or why it goes up or ends. */
+#include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include "device/packet/drop.h"
@@ -120,6 +121,8 @@ static const char *fields_text(const struct flow_explanation *said, char *buf, s
 		return "the frame";
 	memset(&mask, 0xff, sizeof(mask));
 	mask.flags = said->fields.flags | ESWITCH_FIELD_FRAGMENT;
+	if (said->fields.ip_proto == IPPROTO_ICMP || said->fields.ip_proto == IPPROTO_ICMPV6)
+		mask.l4_src = mask.l4_dst = RTE_BE16(0xff);
 	if (!(said->fields.flags & ESWITCH_FIELD_VLAN))
 		mask.vlan_tci = 0;
 	if (!said->fields.tcp_flags)
