@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Open vSwitches of a lab's own, each with its database, its logs and its sockets in $LAB_DIR/NAME. Include it after lab.sh.
 #
-#   ovs_needs                           or the test is skipped
+#   ovs_needs                           or the test fails
 #   ovs_new one a [KEY=VALUE...]        a database; one's ovs-vswitchd will run in namespace $LAB-a; other_config, without it
 #                                       offload is on and DPDK has ${ovs_memory:-512} MiB without huge pages; dpdk-init=false is an OVS without DPDK
 #   ovs_start one; ovs_kill one         ovs-vswitchd: starts, also once more; is killed as it stands (ovs_stop: is asked to end)
@@ -18,8 +18,8 @@ ovs_vswitchd=/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk
 ovs_driver=$lab_build/apps/net_softdpu
 
 ovs_needs() {
-	[ -x $ovs_vswitchd ] || lab_skip "no OVS with DPDK is installed"
-	[ -e "$ovs_driver/librte_net_softdpu.so" ] || lab_skip "the driver is not built: DPDK's driver headers are missing"
+	[ -x $ovs_vswitchd ] || lab_fail "no OVS with DPDK: install openvswitch-switch-dpdk (./run test does)"
+	[ -e "$ovs_driver/librte_net_softdpu.so" ] || lab_fail "librte_net_softdpu.so is not built, see build/meson-logs/meson-log.txt: devtools/dpdk_driver_headers could not fetch DPDK's source package"
 }
 
 ovs_new() { # NAME NAMESPACE [KEY=VALUE...]
