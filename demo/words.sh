@@ -4,11 +4,14 @@
 demo_top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=tests/lib/lab.sh
 . "$demo_top/tests/lib/lab.sh"
-# shellcheck source=demo/world.sh
-. "$demo_top/demo/world.sh"
+# shellcheck source=demo/place.sh
+. "$demo_top/demo/place.sh"
+demo_play=$(cat $LAB_DIR/play)
+# shellcheck source=demo/vpc_world.sh
+. "$demo_top/demo/${demo_play}_world.sh"
 PATH=$lab_build/apps/dpuctl:$lab_build/src/daemon:$PATH
 unset -f dpuctl
-export PATH DPUCTL_INSTANCE=$LAB-a
+export PATH DPUCTL_INSTANCE=$LAB-${demo_dpus%% *}
 
 # on VM COMMAND...: runs in a VM; its output comes as it is written, and an interrupt reaches it.
 on() {
@@ -21,42 +24,25 @@ on() {
 	[ $# -gt 0 ] || { echo "usage: on VM COMMAND..." >&2; return 2; }
 	"$lab_top/devtools/guest/guest" stream "$vm" --dir "$LAB_DIR" -- "$*"
 }
-# box COMMAND...: runs in the container.
-box() {
-	[ $# -gt 0 ] || { echo "usage: box COMMAND..." >&2; return 2; }
-	ip netns exec "$LAB-box" "$@"
-}
-# use a|b: whom dpuctl talks to.
-use() {
-	case ${1:-} in
-	a | b) export DPUCTL_INSTANCE=$LAB-$1 ;;
-	*) echo "usage: use a|b" >&2; return 2 ;;
+# is_dpu NAME WORD: or it is said how the word is used.
+is_dpu() {
+	case " $demo_dpus " in
+	*" ${1:-?} "*) ;;
+	*) echo "usage: $2 ${demo_dpus// /|}" >&2; return 2 ;;
 	esac
 }
-# log a|b: what a dpud has logged.
+# log DPU: what a dpud has logged.
 log() {
-	case ${1:-} in
-	a | b) cat "$LAB_DIR/$1.log" ;;
-	*) echo "usage: log a|b" >&2; return 2 ;;
-	esac
+	is_dpu "${1:-}" log || return
+	cat "$LAB_DIR/$1.log"
 }
-# murder a|b: kill -9 of a dpud; it comes back by itself.
+# murder DPU: kill -9 of a dpud; it comes back by itself.
 murder() {
-	case ${1:-} in
-	a | b) lab_dpud_kill "$1" ;;
-	*) echo "usage: murder a|b" >&2; return 2 ;;
-	esac
+	is_dpu "${1:-}" murder || return
+	lab_dpud_kill "$1"
 }
-words() {
-	cat <<-WORDS
-		on VM COMMAND...   in a VM: $demo_guests        on blue-web ping 10.0.1.10
-		box COMMAND...     in the container                        box ping 10.0.0.10
-		dpuctl ...         a DPU; use a, use b: which one          dpuctl vnic list
-		log a, log b       what a dpud has logged
-		murder a           kill -9 of a dpud; it comes back by itself
-		words              this list; dpuctl help says more
-	WORDS
-}
+# shellcheck source=demo/vpc_words.sh
+. "$demo_top/demo/${demo_play}_words.sh"
 
 if [[ $- == *i* ]]; then
 	# shellcheck disable=SC1090
@@ -65,7 +51,7 @@ if [[ $- == *i* ]]; then
 	# shellcheck disable=SC1090
 	. <(dpuctl completion bash)
 	complete -W "$demo_guests" on
-	complete -W "a b" use log murder
+	complete -W "$demo_dpus" use log murder
 	PS1='\[\033[1m\]softdpu $DPUCTL_INSTANCE\[\033[0m\] \w \$ '
 	words
 fi

@@ -70,17 +70,17 @@ ovs_stop() {
 vsctl() { # NAME ...
 	local name=$1
 	shift
-	ovs-vsctl --timeout=20 --db="unix:$LAB_DIR/$name/db.sock" "$@"
+	command ovs-vsctl --timeout=20 --db="unix:$LAB_DIR/$name/db.sock" "$@"
 }
 appctl() { # NAME ...
 	local name=$1
 	shift
-	ovs-appctl --timeout=20 -t "$(echo "$LAB_DIR/$name"/ovs-vswitchd*.ctl)" "$@"
+	command ovs-appctl --timeout=20 -t "$(echo "$LAB_DIR/$name"/ovs-vswitchd*.ctl)" "$@"
 }
 ofctl() { # NAME COMMAND BRIDGE ...
 	local name=$1 command=$2 bridge=$3
 	shift 3
-	ovs-ofctl --timeout=20 "$command" "unix:$LAB_DIR/$name/$bridge.mgmt" "$@"
+	command ovs-ofctl --timeout=20 "$command" "unix:$LAB_DIR/$name/$bridge.mgmt" "$@"
 }
 
 ovs_bridge() { vsctl "$1" add-br "$2" -- set bridge "$2" datapath_type=netdev; }

@@ -1,12 +1,20 @@
 # shellcheck shell=bash disable=SC2154
 # SPDX-License-Identifier: BSD-3-Clause
-# The scenes of the demonstration, in the order in which demo/demo plays them. Each fails if it does not come true.
+# The scenes of the demonstration of two DPUs. Each fails if it does not come true.
+
+scenes() {
+	scene_addresses
+	scene_overlay vxlan
+	scene_overlay geneve
+	scene_isolation
+	scene_security_group
+	scene_sessions
+	scene_kill
+	scene_cost
+}
 
 address_of() { # VM FAMILY
 	on "$1" "ip -$2 address show dev eth0 scope global" | awk '/inet/{print $2; exit}'
-}
-expect() { # WORDS WHAT: what the last typed command printed has these words
-	[[ $printed == *"$1"* ]] || lab_fail "$2: no '$1' in: $printed"
 }
 
 scene_addresses() {
@@ -53,9 +61,6 @@ finish_tshark() { # FILE
 	wait "$tshark_pid" || lab_fail "tshark has not seen it: $(cat "$1.err")"
 	sed 's/^/    /' "$1"
 }
-
-# "5 of 5, 1.234 ms" of a ping's last lines, busybox' or iputils'.
-ping_result() { awk -F'[ /=]+' '/packet loss/{sent=$1; got=$4} /^(rtt|round-trip)/{average=($2 == "min") ? $6 : $7} END{printf "%s of %s, %.1f ms", got, sent, average}'; }
 
 reach() { # WHAT ADDRESS
 	local text
@@ -131,9 +136,6 @@ scene_sessions() {
 	show "packets of a flow, and to policy" "$packets, of them $misses"
 }
 
-received() { cat "$LAB_DIR/progress" 2>/dev/null || echo 0; }
-received_beyond() { [ "$(received)" -gt "$1" ]; }
-
 scene_kill() {
 	title "kill -9 of dpud in the middle of a TCP transfer: guests reconnect by themselves, and it goes on"
 	local size=$((24 * 1048576)) receiver sender pinger start old killed back took gap adopted
@@ -165,15 +167,12 @@ scene_kill() {
 		lab_fail "the transfer is damaged: $(cat "$LAB_DIR/received")"
 	kill -INT "$pinger" 2>/dev/null || true
 	wait "$pinger" || true
-	gap=$(awk -F'[][]' '/bytes from/{if (last && $2 - last > gap) gap = $2 - last; last = $2} END{printf "%.0f", gap * 1000}' "$LAB_DIR/kill.ping")
+	gap=$(longest_silence "$LAB_DIR/kill.ping")
 	[ "$adopted" -ge 1 ] || lab_fail "no session was adopted"
 	show "transfer through kill -9 of dpud" "$((size / 1048576)) MiB intact in $took s"
 	[ "$gap" -gt 0 ] || lab_fail "no ping came through: $(tail -3 "$LAB_DIR/kill.ping")"
 	show "longest silence of a ping through it" "$gap ms"
 }
-
-# Nanoseconds that all threads of a process have run.
-run_time() { cat /proc/"$1"/task/*/schedstat | awk '{sum += $1} END{printf "%d", sum}'; }
 
 scene_cost() {
 	title "What a DPU costs while nothing happens"
@@ -183,9 +182,9 @@ scene_cost() {
 	used=$(run_time "$pid")
 	took=$(now)
 	sleep 3
-	used=$((($(run_time "$pid") - used) * 10000 / ($(now) - took))) # in 1/10,000 of a core
-	show "CPU of an idle dpud with three vNICs" "$(printf '%d.%02d' $((used / 100)) $((used % 100))) % of a core"
-	show "memory (RSS) of dpud" "$(awk '/^VmRSS/{print int($2 / 1024)}' "/proc/$pid/status") MiB"
+	used=$(percent_of $(($(run_time "$pid") - used)) $(($(now) - took)))
+	show "CPU of an idle dpud with three vNICs" "$used % of a core"
+	show "memory (RSS) of dpud" "$(resident "$pid") MiB"
 }
 
 what_to_try() {
