@@ -72,7 +72,7 @@ static int find_socket(char *to, size_t size)
 		return 0;
 	}
 	LOG_ERROR("%s: say " ARGUMENT_SOCKET "=/run/softdpu/INSTANCE/" ESWITCH_SOCKET,
-		  status == 0 ? "several dpuds run here" : "no dpud runs here");
+		  status == 0 ? "several dpuds run here" : "no dpud that this process could reach runs here");
 	if (status == 0)
 		globfree(&found);
 	return -ENODEV;

@@ -65,6 +65,26 @@ void copy_printable(char *to, size_t room, const char *from)
 	to[i] = '\0';
 }
 
+/* Whether there is an eswitch, and of the name that the client gives, if it gives one. */
+static bool serves_eswitch(struct client *client, const struct eswitch_message *request)
+{
+	const struct eswitch *eswitch = client->eswitch;
+	char sentence[200], name[ESWITCH_NAME_BYTES];
+
+	if (!eswitch->object || !eswitch->engine || !eswitch->started) {
+		answer(client, request, ESWITCH_E_NOT_FOUND,
+		       "hello.eswitch: this dpud has no eswitch: dpuctl eswitch create NAME");
+		return false;
+	}
+	if (!request->hello.eswitch[0] || strcmp(request->hello.eswitch, eswitch->object->base.name) == 0)
+		return true;
+	copy_printable(name, sizeof(name), request->hello.eswitch);
+	snprintf(sentence, sizeof(sentence), "hello.eswitch: there is no eswitch %.64s: it is %.64s", name,
+		 eswitch->object->base.name);
+	answer(client, request, ESWITCH_E_NOT_FOUND, sentence);
+	return false;
+}
+
 static void hello(struct client *client, const struct eswitch_message *request)
 {
 	struct eswitch *eswitch = client->eswitch;
@@ -72,11 +92,8 @@ static void hello(struct client *client, const struct eswitch_message *request)
 	struct eswitch_message reply;
 	size_t bytes;
 
-	if (!eswitch->object || !eswitch->engine || !eswitch->started ||
-	    (request->hello.eswitch[0] && strcmp(request->hello.eswitch, eswitch->object->base.name) != 0)) {
-		answer(client, request, ESWITCH_E_NOT_FOUND, "hello.eswitch: there is no such eswitch");
+	if (!serves_eswitch(client, request))
 		return;
-	}
 	if (commands_serve(client, request, &err) != 0) {
 		answer(client, request, err.code == DPU_E_LIMIT ? ESWITCH_E_LIMIT : ESWITCH_E_INTERNAL, err.message);
 		return;
@@ -111,7 +128,8 @@ static void open_port(struct client *client, const struct eswitch_message *reque
 	}
 	struct control_representor *to = number <= ESWITCH_MAX_PORTS ? eswitch->representors[number] : NULL;
 	if (!to) {
-		answer(client, request, ESWITCH_E_NOT_FOUND, "open_port.name: there is no such representor");
+		answer(client, request, ESWITCH_E_NOT_FOUND,
+		       "open_port.name: there is no such representor: dpuctl representor list");
 		return;
 	}
 	if (to->open) {
