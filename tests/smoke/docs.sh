@@ -2,19 +2,62 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck disable=SC2016
 # What the pages of docs tell people to type does what it says, each on a machine of its own (mounts and network are private); the lists
-# of metrics and drop reasons are those of dpud.
+# of metrics and drop reasons are those of dpud; what the page on OVS says of errors is what programs say.
+#
+# usage: docs.sh [PAGE.md...]
 set -euo pipefail
 top=$(cd "$(dirname "$0")/../.." && pwd)
 build=${MESON_BUILD_ROOT:-$top/build}
 if [ -z "${PAGE:-}" ]; then
-	for page in "$top"/docs/dpuctl.md "$top"/docs/operations.md; do
-		PAGE=$page unshare --mount --net --pid --fork --kill-child --mount-proc --propagation private "$0"
+	[ $# -gt 0 ] || set -- dpuctl.md operations.md
+	if [ "$1" = ovs.md ]; then
+		[ -x /usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk ] || { echo "skipped: no OVS with DPDK is installed"; exit 77; }
+		[ -e "$build/apps/net_softdpu/librte_net_softdpu.so" ] || { echo "skipped: the driver is not built: DPDK's driver headers are missing"; exit 77; }
+	fi
+	for page in "$@"; do
+		PAGE=$top/docs/$page unshare --mount --net --pid --fork --kill-child --mount-proc --propagation private "$0"
 	done
 	exit
 fi
-for place in /run /var/lib /dev/shm /tmp; do mount -t tmpfs none "$place"; done
+unset DPUCTL_INSTANCE DPUCTL_SOCKET DPUCTL_TENANT MAKEFLAGS
 ip link set lo up
-unset DPUCTL_INSTANCE DPUCTL_SOCKET DPUCTL_TENANT
+
+# What is installed goes nowhere, and neither do the configuration of OVS and the choice of an alternative. A driver is loaded only from
+# folders that not everybody may write.
+own_places() {
+	local place
+	mkdir -p /var/lib/softdpu
+	for place in /run /var/lib/softdpu /var/lib/openvswitch /var/log /dev/shm /tmp; do mount -t tmpfs none $place; done
+	for place in /usr/local/bin /usr/local/sbin /usr/local/share /usr/local/lib; do
+		[ ! -d $place ] || mount -t tmpfs -o mode=755 none $place
+	done
+	for place in /etc /var/lib/dpkg/alternatives; do
+		mkdir -p /tmp/changed$place/upper /tmp/changed$place/work
+		mount -t overlay -o "lowerdir=$place,upperdir=/tmp/changed$place/upper,workdir=/tmp/changed$place/work" none $place
+	done
+	[ "$build" -ef "$top/build" ] || { mkdir -p "$top/build" && mount --bind "$build" "$top/build"; }
+}
+# Sentences of the page's last table that are ours are in our sources; … stands for what varies.
+ours_are_said() {
+	local said part
+	sed -n '/^## Troubleshooting/,$s/^| `\([^`]*\)` .*/\1/p' "$PAGE" | grep -v '^EAL\|^failed to create\|^could not open\|^Failed to create\|^Rx checksum\|^offloaded:' >/tmp/said
+	[ -s /tmp/said ] || { echo "$PAGE: it has no table of errors" >&2; exit 1; }
+	while read -r said; do
+		for part in "${said%%…*}" "${said##*…}"; do
+			part=$(sed 's/^ *//; s/ *$//' <<<"$part")
+			grep -rqF -- "$part" "$top/src" "$top/apps" || { echo "$PAGE: nothing of ours says '$said'" >&2; exit 1; }
+		done
+	done </tmp/said
+}
+if [ "${PAGE##*/}" = ovs.md ]; then
+	own_places
+	export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin NO_COLOR=1 HOME=/tmp
+	cd "$top"
+	ours_are_said
+	tests/lib/run_document "$PAGE" </dev/null
+	exit
+fi
+for place in /run /var/lib /dev/shm /tmp; do mount -t tmpfs none "$place"; done
 export PATH=$build/src/daemon:$build/apps/dpuctl:$PATH NO_COLOR=1 HOME=/tmp
 mkdir /tmp/work
 cd /tmp/work

@@ -12,6 +12,9 @@ for file in /sbin/dpud /bin/dpuctl /share/man/man8/dpud.8 /share/man/man1/dpuctl
 	/share/bash-completion/completions/dpuctl /lib/systemd/system/dpud@.service; do
 	grep -qx "$file" "$LAB_DIR/files" || lab_fail "$file is not installed: $(cat "$LAB_DIR/files")"
 done
+# The driver is in a folder of its own: DPDK's applications load it when they are told to.
+[ ! -e "$lab_build/apps/net_softdpu/librte_net_softdpu.so" ] || grep -qE '^/lib(/[^/]+)?/softdpu/librte_net_softdpu.so$' "$LAB_DIR/files" ||
+	lab_fail "the driver is not installed: $(cat "$LAB_DIR/files")"
 find "$root" -path '*/man/man*' -type f >"$LAB_DIR/pages"
 while read -r page; do
 	check 0 "" mandoc -Tlint -Wwarning "$page"

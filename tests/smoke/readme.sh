@@ -20,9 +20,14 @@ unset DPUCTL_INSTANCE DPUCTL_SOCKET DPUCTL_TENANT MAKEFLAGS
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin NO_COLOR=1 HOME=/tmp
 cd "$top"
 
-# The demonstration plays in a test of its own; here its table is compared with what it would print.
-sed -n '/^three VMs up\|^  three VMs up/,/whole demonstration/p' README.md | sed 's/^ *//; s/   .*//' >/tmp/rows
-grep -qx "whole demonstration" /tmp/rows || { echo "README.md has no table of the demonstration" >&2; exit 1; }
+# The demonstrations play in tests of their own; here their tables are compared with what they would print.
+{
+	sed -n '/^three VMs up/,/whole demonstration/p' README.md
+	sed -n '/^packets of a flow, and of them up to OVS/,/^```/p' README.md | sed '$d'
+} | sed 's/   .*//' >/tmp/rows
+for row in "whole demonstration" "silence through kill -9 of OVS"; do
+	grep -qx "$row" /tmp/rows || { echo "README.md has no table with '$row'" >&2; exit 1; }
+done
 while read -r row; do
 	words=$(sed 's/ by vxlan$/ by $1/; s/ by geneve$/ by $1/' <<<"$row")
 	grep -qrF "show \"$words\"" demo || { echo "README.md: the demonstration does not show '$row'" >&2; exit 1; }
