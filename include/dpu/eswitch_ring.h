@@ -36,7 +36,7 @@ struct eswitch_ring_end {
 	uint64_t no_buffer; /* times that taking stopped for want of an mbuf; nothing is lost then */
 };
 
-enum { ESWITCH_LINE_BYTES = 64, ESWITCH_RING_AHEAD = 4 };
+enum { ESWITCH_LINE_BYTES = 64, ESWITCH_RING_AHEAD = 4, ESWITCH_EXPECTED_BYTES = 512 };
 
 /* Bytes of a port region with so many rings of so many slots, and where things are in it. */
 static inline uint64_t eswitch_region_slots_offset(uint32_t rings, uint32_t ring, uint32_t slots)
@@ -173,7 +173,8 @@ static inline int eswitch_ring_put(struct eswitch_ring_end *end, const struct rt
 	}
 	struct eswitch_slot *slot = &end->slots[end->own & end->mask];
 	uint8_t *buffer = eswitch_ring_buffer(end, end->own);
-	__builtin_prefetch(eswitch_ring_buffer(end, end->own + ESWITCH_RING_AHEAD), 1);
+	if (length <= 4 * ESWITCH_LINE_BYTES) /* beyond that what the processor foresees by itself is better */
+		__builtin_prefetch(eswitch_ring_buffer(end, end->own + ESWITCH_RING_AHEAD), 1);
 	bool lines = m->buf_len - m->data_off >= (int)RTE_ALIGN_CEIL(length, (uint32_t)ESWITCH_LINE_BYTES);
 	eswitch_ring_copy(buffer, rte_pktmbuf_mtod(m, const uint8_t *), length, lines);
 	*slot = *meta;
@@ -292,6 +293,15 @@ static inline int eswitch_ring_take_one(struct eswitch_ring_end *end, struct rte
 	return status;
 }
 
+/* Fetches the beginning of a frame that is taken soon, as far as its slot says that it goes. */
+static inline void eswitch_ring_expect(const struct eswitch_ring_end *end, uint32_t count)
+{
+	uint32_t length = RTE_MIN(end->slots[count & end->mask].length, (uint32_t)ESWITCH_EXPECTED_BYTES);
+
+	for (uint32_t at = 0; at < length; at += ESWITCH_LINE_BYTES)
+		rte_prefetch0(eswitch_ring_buffer(end, count) + at);
+}
+
 /* Up to wanted (at most 64) of the frames that are ready, as long as there are buffers. */
 static inline unsigned eswitch_ring_take_ready(struct eswitch_ring_end *end, struct rte_mempool *pool,
 					       struct rte_mbuf **packets, struct eswitch_slot *metas, unsigned wanted)
@@ -304,7 +314,7 @@ static inline unsigned eswitch_ring_take_ready(struct eswitch_ring_end *end, str
 	for (unsigned i = 0; i < RTE_MIN(wanted, (unsigned)ESWITCH_RING_AHEAD); i++)
 		rte_prefetch0(eswitch_ring_buffer(end, end->own + i));
 	for (; used < wanted && eswitch_ring_ready(end) > 0; used++) {
-		rte_prefetch0(eswitch_ring_buffer(end, end->own + ESWITCH_RING_AHEAD));
+		eswitch_ring_expect(end, end->own + ESWITCH_RING_AHEAD);
 		rte_prefetch0(&end->slots[(end->own + 2 * ESWITCH_RING_AHEAD) & end->mask]);
 		int status = eswitch_ring_take_one(end, pool, fresh[used], &metas[count]);
 		if (likely(status == 0))
