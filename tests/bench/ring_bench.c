@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What `./run bench ring` runs: a thread that sends and one that receives, each on a core of its own, by the packet rings of
- * a representor in either direction, and by DPDK's memif driver, with frames of several lengths.
+/* What `./run bench ring` runs: a thread that sends and one that receives, each on a core of its own, by the packet
+ * rings of a representor in either direction, and by DPDK's memif driver, with frames of several lengths.
  *
  * The sender has its buffers from a pool in bursts, as a switch has them from its receive queue; the receiver reads the
- * headers and gives its buffers back. dpud's end of a ring is its port, with all that it checks; the driver's is what the
- * driver calls. Cycles are those of bursts that moved a frame. */
+ * headers and gives its buffers back. dpud's end of a ring is its port, with all that it checks; the driver's is what
+ * the driver calls. Cycles are those of bursts that moved a frame. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,9 +21,18 @@
 #include "operating/port_priv.h"
 #include "operating/port_representor.h"
 
-enum { BURST = 32, SLOTS = 1024, POOL = 16384 - 1, ROUNDS = 5, MEMIF_SERVER = 0, MEMIF_CLIENT = 1, MEMIF_LINK_MS = 5000 };
+enum {
+	BURST = 32,
+	SLOTS = 1024,
+	POOL = 16384 - 1,
+	ROUNDS = 5,
+	MEMIF_SERVER = 0,
+	MEMIF_CLIENT = 1,
+	MEMIF_LINK_MS = 5000
+};
 
-/* One end of one way: how many of count frames it has sent, and now owns; or how many of at most count it has received. */
+/* One end of one way: how many of count frames it has sent, and now owns; or how many of at most count it has received.
+ */
 typedef unsigned burst_fn(struct rte_mbuf **packets, unsigned count);
 
 static struct rte_mempool *pool;
@@ -210,7 +219,8 @@ static void compare(uint16_t bytes, double seconds, const char *only)
 		if (only && !strstr(ids[way], only))
 			continue;
 		double send = MEDIAN(found[way], send_cycles), receive = MEDIAN(found[way], receive_cycles);
-		printf("{\"id\":\"%s\",\"unit\":\"cycles/packet\",\"ours\":%.1f,\"send\":%.1f,\"receive\":%.1f,\"peer\":\"DPDK memif\","
+		printf("{\"id\":\"%s\",\"unit\":\"cycles/"
+		       "packet\",\"ours\":%.1f,\"send\":%.1f,\"receive\":%.1f,\"peer\":\"DPDK memif\","
 		       "\"theirs\":%.1f,\"theirs_send\":%.1f,\"theirs_receive\":%.1f,\"ratio\":%.2f,\"mpps\":%.2f,"
 		       "\"theirs_mpps\":%.2f}\n",
 		       ids[way], send + receive, send, receive, theirs, MEDIAN(found[MEMIF], send_cycles),
