@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Stock testpmd drives representors by librte_net_softdpu.so: what a user types about ports, frames between two of them, flows that are
 # right and flows that are wrong, as many as there can be, dpud killed and back again and again under traffic without a hand, testpmd killed and back;
-# then dpdk-test-flow-perf.
+# then an application that sleeps between frames, and dpdk-test-flow-perf.
 set -euo pipefail
 . "$(dirname "$0")/../lib/lab.sh"
 command -v dpdk-testpmd >/dev/null || { echo "skipped: no dpdk-testpmd (package dpdk-dev)"; exit 77; }
@@ -206,8 +206,23 @@ exec 7>&-
 wait_until 10 "testpmd to end" lab_gone "$pmd_pid"
 wait "$pmd_pid" || lab_fail "testpmd ended with $?"
 
-# ---- dpdk-test-flow-perf: as many rules as there can be, each in force
+# ---- an application that sleeps, also through a death of dpud, and calls rte_flow when it hears of that
 cd "$LAB_DIR"
+lab_background "$lab_build/tests/interop/sleeping_peer" "${eal[@]}" >sleeping.out 2>sleeping.log
+sleeper=$lab_last
+wait_until 20 "the one that sleeps" grep -q ready sleeping.out
+wait_until 20 "a ping through one that sleeps" ping_ok
+lab_dpud_kill m
+wait_until 30 "dpud answers again" rpc m dpu.version
+wait_until 30 "a ping through one that sleeps, after dpud was killed" ping_ok
+inside web ping -q -c 20 -i 0.02 10.0.0.6 | grep -q ' 0% packet loss' || lab_fail "who sleeps loses packets"
+sleep 2
+kill -TERM "$sleeper"
+wait "$sleeper" || lab_fail "the one that sleeps ended with $?"
+read -r _ frames _ wakes _ events _ flows _ ms < <(tail -1 sleeping.out)
+((frames >= 40 && wakes >= 10 && events >= 3 && flows >= 1 && ms < 1000)) || lab_fail "$(tail -1 sleeping.out)"
+
+# ---- dpdk-test-flow-perf: as many rules as there can be, each in force
 dpdk-test-flow-perf "${eal[@]}" -- --transfer --ether --ipv4 --port-id=1 --rules-count=500 --rules-batch=100 --portmask=1 --deletion-rate --total-mbuf-count=8192 >flow-perf.out 2>&1 ||
 	lab_fail "dpdk-test-flow-perf: $(tail -5 flow-perf.out)"
 grep -q "Flows Count per port: 500" flow-perf.out || lab_fail "dpdk-test-flow-perf: $(tail -5 flow-perf.out)"
