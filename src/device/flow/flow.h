@@ -110,8 +110,13 @@ void flow_input(struct flow *flow, const struct path_iface *iface, struct rte_mb
 void flow_input_tunnel(struct flow *flow, uint16_t number, struct rte_mbuf **packets, unsigned count);
 /* Ageing; about every millisecond when busy and before sleeping. Returns the ns until it wants to run again. */
 uint64_t flow_tick(struct flow *flow, uint64_t now_ns);
-/* Memory ready for entries to come, from a helper thread; as path_grow_ahead(). */
-int flow_grow_ahead(struct flow *flow);
+
+/* ---- memory ahead of need; one helper thread, every millisecond while one of them returns true ---- */
+
+/* Makes memory ready for the entries to come; true if there are more than at the last call. */
+bool flow_grow_ahead(struct flow *flow);
+/* The same for rules of all clients. Clients may come and be freed meanwhile, the switch may not. */
+bool flow_switch_grow_ahead(struct flow_switch *sw);
 
 /* ---- to be looked at; control ---- */
 

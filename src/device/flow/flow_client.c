@@ -124,6 +124,7 @@ void flow_client_free(struct flow_client *client)
 	struct flow_switch *sw = client->sw;
 	size_t first = (size_t)client->slot << sw->shift, count = (size_t)1 << sw->shift;
 
+	pthread_mutex_lock(&sw->grow_lock);
 	if (atomic_load(&sw->clients[client->slot]) == client) {
 		atomic_store(&sw->clients[client->slot], NULL);
 		/* Entries may remember the numbers, but generations do not come again. */
@@ -132,6 +133,7 @@ void flow_client_free(struct flow_client *client)
 	}
 	for (unsigned i = 0; i < sw->options.workers; i++)
 		atomic_store(&sw->counters[i][client->slot], &sw->nobody[i]);
+	pthread_mutex_unlock(&sw->grow_lock);
 	flow_uses_fini(client);
 	if (client->region)
 		munmap(client->region, client->bytes);

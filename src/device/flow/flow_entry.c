@@ -161,9 +161,3 @@ uint64_t flow_tick(struct flow *flow, uint64_t now_ns)
 	__atomic_store_n(&flow->stats->entry_bytes, table_bytes(&flow->table), __ATOMIC_RELAXED);
 	return expired == TICK_BUDGET ? 0 : 4 * TICK_NS;
 }
-
-int flow_grow_ahead(struct flow *flow)
-{
-	record_index_grow_ahead(&flow->table);
-	return record_memory_grow_ahead(&flow->table);
-}

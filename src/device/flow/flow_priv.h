@@ -195,6 +195,7 @@ struct flow_switch {
 	_Atomic uint32_t rule_count;
 	_Atomic uint64_t installed, destroyed, refused[ESWITCH_REFUSALS];
 
+	pthread_mutex_t grow_lock;     /* a client that memory is made ready for is not freed */
 	pthread_mutex_t refusals_lock; /* the worker only tries it */
 	struct flow_refusal refusals[FLOW_REFUSALS_KEPT];
 	uint32_t refusals_count;
@@ -216,6 +217,12 @@ struct flow_ring {
 	_Atomic uint64_t installed, destroyed, refused, last_ns;
 };
 
+/* Which indices memory is ready for, counters of each worker apart; the helper's. */
+struct flow_grown {
+	uint32_t seen, ahead; /* top_index at the last look; what the pace asks for */
+	uint32_t ready, counters[PATH_MAX_WORKERS];
+};
+
 struct flow_client {
 	struct flow_switch *sw;
 	uint8_t slot;
@@ -234,7 +241,8 @@ struct flow_client {
 	_Atomic bool closed, drained;
 	uint32_t dying_first, dying_last;
 	_Atomic uint32_t refused, leaving; /* rules: refused and not destroyed yet; destroyed and not free yet */
-	struct flow_use *uses;             /* control's; address space for all, memory for those in use */
+	struct flow_grown grown;
+	struct flow_use *uses; /* control's; address space for all, memory for those in use */
 	uint32_t use_cursor;
 };
 
@@ -361,6 +369,7 @@ struct flow {
 	uint16_t idents[FLOW_IDENTS];
 	uint32_t ident_base, ident_count;
 	struct flow_worker_stats *stats;
+	uint32_t entries_seen; /* flow_grow.c: the helper's */
 	/* Of the burst at work: the in-port that frames go up by, and its number. */
 	const struct flow_port *up;
 	uint16_t key_port, port;

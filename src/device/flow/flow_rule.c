@@ -138,6 +138,8 @@ static void forget_none(struct flow_switch *sw)
 static void read_base(const struct flow_client *client, uint32_t index, uint64_t ret[2])
 {
 	ret[0] = ret[1] = 0;
+	if (index >= atomic_load_explicit(&client->top_index, memory_order_relaxed))
+		return; /* of an index that is used for the first time nobody has touched them */
 	for (unsigned i = 0; i < client->sw->options.workers; i++) {
 		struct eswitch_counter *counter =
 			atomic_load_explicit(&client->sw->counters[i][client->slot], memory_order_relaxed) + index;

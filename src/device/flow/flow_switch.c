@@ -85,6 +85,7 @@ int flow_switch_new(const struct flow_switch_options *options, struct flow_switc
 	memset(sw, 0, sizeof(*sw));
 	sw->options = *options;
 	sw->shift = shift_for(options->max_rules);
+	pthread_mutex_init(&sw->grow_lock, NULL);
 	pthread_mutex_init(&sw->refusals_lock, NULL);
 	if (getrandom(&sw->seed, sizeof(sw->seed), 0) != sizeof(sw->seed))
 		rc = error_set(err, DPU_E_INTERNAL, NULL, "the kernel gives no random numbers");
@@ -110,6 +111,7 @@ void flow_switch_free(struct flow_switch *sw)
 	free(sw->bindings);
 	free(sw->binding_slot);
 	free(sw->qsbr);
+	pthread_mutex_destroy(&sw->grow_lock);
 	pthread_mutex_destroy(&sw->refusals_lock);
 	free(sw);
 }

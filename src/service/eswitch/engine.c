@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/log.h"
+#include "operating/growth.h"
 #include "service/eswitch/eswitch_priv.h"
 
 void *eswitch_alloc(size_t bytes)
@@ -97,15 +98,32 @@ static int worker_begin(struct eswitch *eswitch, unsigned worker, struct dpu_err
 	return 0;
 }
 
+/* In a thread of its own. */
+static bool grow(void *ctx)
+{
+	struct engine *engine = ctx;
+	bool again = flow_switch_grow_ahead(engine->sw);
+
+	for (unsigned i = 0; i < engine->eswitch->workers; i++)
+		again |= flow_grow_ahead(engine->ticks[i].flow);
+	return again;
+}
+
 int engine_start(struct eswitch *eswitch, struct dpu_error *err)
 {
+	struct engine *engine = eswitch->engine;
 	int rc = 0;
 
 	for (unsigned i = 0; i < eswitch->workers && rc == 0; i++)
 		rc = worker_begin(eswitch, i, err);
-	if (rc == 0)
-		sampler_start(eswitch->engine);
-	return rc;
+	if (rc != 0)
+		return rc;
+	rc = growth_start(eswitch->dpu->loop, grow, engine, &engine->growth);
+	if (rc != 0)
+		return error_set(err, DPU_E_LIMIT, NULL, "no helper thread for the eswitch's memory: %s",
+				 strerror(-rc));
+	sampler_start(engine);
+	return 0;
 }
 
 static void engine_free(void *arg)
@@ -113,6 +131,7 @@ static void engine_free(void *arg)
 	struct engine *engine = arg;
 	struct eswitch *eswitch = engine->eswitch;
 
+	growth_stop(engine->growth);
 	for (unsigned i = 0; i < eswitch->workers; i++)
 		if (engine->ticks[i].flow)
 			flow_free(engine->ticks[i].flow);

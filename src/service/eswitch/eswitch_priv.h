@@ -75,6 +75,7 @@ struct engine {
 	unsigned sources; /* ticks with the workers */
 	bool ending;
 	struct sampler *sampler;
+	struct growth *growth; /* memory ahead of need */
 	struct tick {
 		struct worker_source source;
 		struct flow *flow;

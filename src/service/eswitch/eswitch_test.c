@@ -460,6 +460,8 @@ static void a_listing_whose_eswitch_goes(void **state)
 
 	must_apply(BASE);
 	WAIT_FOR(&world.rig, fake_flow.looks > 0);
+	unsigned grows = fake_flow.grows;
+	WAIT_FOR(&world.rig, fake_flow.grows > grows);
 	world.done = false;
 	model_action(world.dpu.model, "eswitch", "offload-flows", NULL, NULL, NULL, answered, &result);
 	assert_false(world.done);

@@ -167,6 +167,17 @@ void flow_input_tunnel(struct flow *flow, uint16_t number, struct rte_mbuf **pac
 		path_send(flow->path, fake_flow.ports[number].representor, packets[i]);
 }
 
+bool flow_grow_ahead(struct flow *flow)
+{
+	fake_flow.grows++;
+	return false;
+}
+
+bool flow_switch_grow_ahead(struct flow_switch *sw)
+{
+	return false;
+}
+
 uint64_t flow_tick(struct flow *flow, uint64_t now_ns)
 {
 	return 1000000;

@@ -6,6 +6,7 @@
 
 struct fake_flow {
 	unsigned switches, clients, flows, looks;
+	_Atomic unsigned grows; /* by another thread */
 	bool bypass;
 	struct flow_port ports[ESWITCH_MAX_PORTS + 1];
 	bool bound[ESWITCH_MAX_PORTS + 1];

@@ -176,7 +176,7 @@ static int vswitch_start(void *state, struct dpu_error *err)
 	if (rc == 0)
 		rc = workers_begin(vswitch, err);
 	if (rc == 0)
-		rc = growth_start(vswitch, err);
+		rc = tables_growth_start(vswitch, err);
 	if (rc != 0)
 		return rc;
 	vswitch->running = true;
@@ -248,7 +248,7 @@ static void vswitch_stop(void *state, void (*done)(void *arg), void *arg)
 	vswitch->stopped_arg = arg;
 	captures_end(vswitch);
 	neighbours_stop(vswitch);
-	growth_stop(vswitch);
+	tables_growth_stop(vswitch);
 	attachments_quiesce(vswitch, queues_stopped, vswitch);
 }
 
@@ -274,7 +274,7 @@ static void vswitch_fini(void *state)
 	for (unsigned i = 0; (vswitch->closing > 0 || !stopped) && i < FINI_TURNS; i++)
 		loop_once(vswitch->dpu->loop, 10);
 	neighbours_free(vswitch);
-	growth_stop(vswitch);
+	tables_growth_stop(vswitch);
 	for (unsigned i = 0; i < vswitch->dp.worker_count; i++)
 		if (vswitch->workers[i])
 			dp_worker_free(vswitch->workers[i]);

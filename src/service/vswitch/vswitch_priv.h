@@ -19,7 +19,7 @@
 struct tunnel;
 struct neighbour;
 struct capture_set;
-struct growth;
+struct table_growth;
 struct purge;
 struct tunnel_rest;
 
@@ -148,7 +148,7 @@ struct vswitch {
 	struct loop_timer *neighbour_timer, *punt_timer;
 	struct capture_set *captures;
 	struct purge *purge;
-	struct growth *growth;
+	struct table_growth *growth;
 	struct vswitch_members members;    /* functions are NULL: nobody has asked */
 	unsigned closing;                  /* attachments on their way out */
 	unsigned questions;                /* sent to workers and not answered yet */
@@ -177,8 +177,8 @@ void sessions_purge(struct vswitch *vswitch, uint16_t iface, void (*done)(void *
 void purge_free(struct vswitch *vswitch);
 
 /* growth.c: memory of the session tables is made ready ahead of need, by a helper thread. */
-int growth_start(struct vswitch *vswitch, struct dpu_error *err);
-void growth_stop(struct vswitch *vswitch);
+int tables_growth_start(struct vswitch *vswitch, struct dpu_error *err);
+void tables_growth_stop(struct vswitch *vswitch);
 
 /* tunnel.c: one record per (underlay, encapsulation, remote VTEP), counted by its users. */
 struct tunnel *tunnel_get(struct vswitch *vswitch, struct control_underlay *underlay, enum tunnel_kind kind,
