@@ -72,7 +72,8 @@ void flow_port_clear(struct flow_switch *sw, uint16_t number);
 /* The port is the client's: its rules may name it, and what no rule decides about goes up by its representor. 0,
  * -ENOENT (not bound) or -EBUSY (open, or opened too often while rules of the former times are still being removed). */
 int flow_port_open(struct flow_switch *sw, uint16_t number, struct flow_client *client);
-/* Rules with this in-port match nothing from now on, and are removed by and by. */
+/* Rules with this in-port match nothing from now on, and are removed by and by, as are rules that output to it: their
+ * frames go up. */
 void flow_port_close(struct flow_switch *sw, uint16_t number);
 
 /* ---- clients; control, but for poll, arm and disarm ---- */

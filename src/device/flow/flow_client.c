@@ -288,12 +288,39 @@ static unsigned serve(struct flow_client *client, uint64_t now_ns)
 
 /* ---- purges ---- */
 
-static bool must_go(const struct flow_client *client, const struct flow_rule *rule, bool closed)
+static bool is_open(const struct flow_client *client, uint16_t number)
 {
+	const struct flow_switch *sw = client->sw;
+
+	return atomic_load_explicit(&sw->open[number], memory_order_acquire) &&
+	       atomic_load_explicit(&sw->port_slot[number], memory_order_relaxed) == client->slot;
+}
+
+static bool outputs_are_open(const struct flow_client *client, const struct flow_action *action)
+{
+	if (action->kind == FLOW_FAST)
+		return is_open(client, action->port);
+	if (action->kind != FLOW_PROGRAM)
+		return true;
+	for (unsigned i = 0; i < action->program->op_count; i++) {
+		const struct eswitch_op *op = &action->program->ops[i];
+		if (op->code == ESWITCH_OP_OUTPUT && !is_open(client, op->port))
+			return false;
+	}
+	return true;
+}
+
+/* A number may be another representor's next time: a rule that sends to it must not live to see that. */
+static bool must_go(const struct flow_client *client, uint32_t number, bool closed)
+{
+	const struct flow_switch *sw = client->sw;
+	const struct flow_rule *rule = &sw->rules[number];
+
 	if (rule->state != FLOW_RULE_ACTIVE)
 		return false;
 	return closed ||
-	       atomic_load_explicit(&client->sw->bindings[rule->key.f.in_port], memory_order_relaxed) != BINDING_USED;
+	       atomic_load_explicit(&sw->bindings[rule->key.f.in_port], memory_order_relaxed) != BINDING_USED ||
+	       !outputs_are_open(client, &sw->actions[number]);
 }
 
 /* All rules of bindings whose purge this was have gone. */
@@ -324,7 +351,7 @@ static unsigned purge(struct flow_client *client)
 	}
 	uint32_t end = RTE_MIN(client->purge_cursor + (uint32_t)PURGED_PER_POLL, client->top_index);
 	for (; client->purge_cursor < end; client->purge_cursor++)
-		if (must_go(client, &client->sw->rules[flow_number(client, client->purge_cursor)], closed))
+		if (must_go(client, flow_number(client, client->purge_cursor), closed))
 			flow_rule_unlink(client, client->purge_cursor);
 	if (client->purge_cursor == client->top_index) {
 		release_bindings(client, client->purge);

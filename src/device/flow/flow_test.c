@@ -397,6 +397,41 @@ static void refusals(void **state)
 	bad = good, bad.ops[0].port = 0, expect_refused(bad, ESWITCH_REFUSED_ACTION);
 }
 
+/* Also one among several. Whoever has the number next gets nothing by the old rules. */
+static void output_to_a_closed_port(void **state)
+{
+	struct flow_port next = {
+		.number = 2, .representor = flow_world_representor(2), .member = flow_world_member(2), .mtu = 1500
+	};
+	struct eswitch_rule one = rule_for(5, false), several = rule_for(6, false), other = rule_for(7, false);
+
+	add(&one, ESWITCH_OP_OUTPUT, 2);
+	several.match.in_port = 3;
+	add(&several, ESWITCH_OP_OUTPUT, 4);
+	add(&several, ESWITCH_OP_OUTPUT, 2);
+	other.match.in_port = 4;
+	add(&other, ESWITCH_OP_OUTPUT, 1);
+	assert_int_equal(flow_world_install(w, &one), ESWITCH_RULE_ACTIVE);
+	assert_int_equal(flow_world_install(w, &several), ESWITCH_RULE_ACTIVE);
+	assert_int_equal(flow_world_install(w, &other), ESWITCH_RULE_ACTIVE);
+	flow_port_clear(w->sw, 2);
+	while (flow_client_poll(w->client, w->flow))
+		;
+	assert_int_equal(flow_port_set(w->sw, &next), 0);
+	assert_int_equal(flow_port_open(w->sw, 2, w->client), 0);
+	frame_build(&frame, &(struct frame_spec){ 0 });
+	flow_world_input(w, 1, &frame);
+	expect_out(0, flow_world_representor(1));
+	flow_world_input(w, 3, &frame);
+	assert_int_equal(w->out_count, 2);
+	expect_out(1, flow_world_representor(3));
+	flow_world_input(w, 4, &frame);
+	expect_out(2, flow_world_member(1));
+	assert_int_equal(flow_world_install(w, &one), ESWITCH_RULE_ACTIVE); /* its index is free */
+	flow_world_input(w, 1, &frame);
+	expect_out(3, flow_world_member(2));
+}
+
 static void count_rule(void *arg, const struct flow_rule_info *rule)
 {
 	unsigned *count = arg;
@@ -440,7 +475,7 @@ int main(void)
 		flow_test(encapsulation),    flow_test(gre),
 		flow_test(drop_mark_bypass), flow_test(marks),
 		flow_test(refusals),         flow_test(listing_and_close),
-		flow_test(programs_shared),
+		flow_test(programs_shared),  flow_test(output_to_a_closed_port),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
