@@ -9,6 +9,7 @@ trap bench_end EXIT
 trap 'exit 130' INT TERM HUP
 
 bench_end() {
+	[ -z "${bench_child:-}" ] || kill -KILL "$bench_child" 2>/dev/null || true
 	umount "$bench_folder/huge" 2>/dev/null || true
 	rm -rf --one-file-system "$bench_folder"
 	[ "$(cat "$bench_pages")" = "$bench_pages_before" ] || echo "$bench_pages_before" >"$bench_pages" || true
@@ -20,4 +21,11 @@ bench_huge_pages() {
 	[ "$(cat "$bench_pages")" -ge "$1" ] || return 1
 	mkdir -p "$bench_folder/huge"
 	mount -t hugetlbfs -o pagesize=2M none "$bench_folder/huge" 2>/dev/null
+}
+
+# bench_namespaces COMMAND…: in namespaces of its own, which end with it, and with the benchmark: unshare itself ignores SIGTERM.
+bench_namespaces() {
+	unshare --net --mount --pid --fork --kill-child --mount-proc "$@" &
+	bench_child=$!
+	wait "$bench_child"
 }

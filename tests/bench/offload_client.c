@@ -2,15 +2,16 @@
 /* A client of the driver of representors that does nothing but rte_flow, as OVS's offload threads and revalidators do:
  * rules per second, and counters queried while others forward. Part of `./run bench ovs`.
  *
- * usage: offload_client EAL-ARGUMENTS -- TABLE      (ports 0 and 1 are representors; TABLE: rules at most)
+ * usage: offload_client EAL-ARGUMENTS -- TABLE THREADS   (ports 0 and 1 are representors; TABLE: rules at most)
  *
  * Then one command a line on the standard input, each answered by one JSON object:
- *   install RULES THREADS   rules that are not there yet: seconds until created, and until in force
- *   churn RULES THREADS     so many times the oldest rule is destroyed and a new one created
- *   remove THREADS          all rules
+ *   install RULES           rules that are not there yet: seconds until created, and until in force
+ *   churn RULES             so many times the oldest rule is destroyed and a new one created
+ *   remove                  all rules
  *   poll SECONDS PAUSE_MS   queries every rule's counter, again after a pause; seconds per round, and what was counted
- * In force: each thread's last rule is said to be active by the device, which takes a thread's commands in order. After
- * a removal each thread creates a rule for that, which stays until the next command. */
+ * The threads share the work. In force: when all are through, each creates one rule more, a marker, and waits until the
+ * device says that it is active, for the device takes a thread's commands in order, also those of other threads about
+ * its rules. The markers stay until the next command. */
 #include <inttypes.h>
 #include <pthread.h>
 #include <sched.h>
@@ -31,7 +32,8 @@ struct client {
 	struct rte_flow **table;
 	uint64_t size, first, end;
 	struct rte_flow *markers[THREADS_MAX];
-	unsigned marker_count;
+	unsigned threads;
+	pthread_barrier_t barrier; /* they and the main thread: to begin, when all are through, to end */
 };
 
 enum job_kind { JOB_INSTALL, JOB_CHURN, JOB_REMOVE };
@@ -149,7 +151,6 @@ static void *job_thread(void *arg)
 {
 	struct job *job = arg;
 	struct client *client = job->client;
-	struct rte_flow *last;
 	cpu_set_t all;
 
 	/* OVS's threads float; the EAL's core is not theirs. */
@@ -157,16 +158,17 @@ static void *job_thread(void *arg)
 	for (int i = 0; i < CPU_SETSIZE; i++)
 		CPU_SET(i, &all);
 	pthread_setaffinity_np(pthread_self(), sizeof(all), &all);
-	run_job(job);
-	job->created = seconds();
-	if (job->failure)
-		return NULL;
-	if (job->kind == JOB_REMOVE)
-		last = client->markers[job->thread] = rule_create(UINT64_C(0x00f00000) + job->thread, &job->failure);
-	else
-		last = client->table[(job->from + job->count - 1) % client->size];
-	if (last)
-		wait_until_active(last, &job->failure);
+	for (;;) {
+		pthread_barrier_wait(&client->barrier);
+		run_job(job);
+		job->created = seconds();
+		pthread_barrier_wait(&client->barrier);
+		struct rte_flow *marker = rule_create(UINT64_C(0x00f00000) + job->thread, &job->failure);
+		if (marker)
+			wait_until_active(marker, &job->failure);
+		client->markers[job->thread] = marker;
+		pthread_barrier_wait(&client->barrier);
+	}
 	return NULL;
 }
 
@@ -174,39 +176,46 @@ static void drop_markers(struct client *client)
 {
 	const char *failure = NULL;
 
-	for (unsigned i = 0; i < client->marker_count; i++)
-		rule_destroy(client->markers[i], &failure);
-	client->marker_count = 0;
+	for (unsigned i = 0; i < client->threads; i++) {
+		if (client->markers[i])
+			rule_destroy(client->markers[i], &failure);
+		client->markers[i] = NULL;
+	}
 	if (failure)
 		fail(failure);
 }
 
-static void run_threads(struct client *client, enum job_kind kind, uint64_t from, uint64_t count, unsigned threads)
+static void start_threads(struct client *client, struct job jobs[THREADS_MAX])
 {
-	struct job jobs[THREADS_MAX];
-	pthread_t ids[THREADS_MAX];
+	pthread_t id;
+
+	pthread_barrier_init(&client->barrier, NULL, client->threads + 1);
+	for (unsigned i = 0; i < client->threads; i++) {
+		jobs[i] = (struct job){ .client = client, .thread = i };
+		if (pthread_create(&id, NULL, job_thread, &jobs[i]) != 0)
+			fail("there are no threads to be had");
+	}
+}
+
+static void run_threads(struct client *client, struct job *jobs, enum job_kind kind, uint64_t from, uint64_t count)
+{
 	double start, created = 0;
 
 	drop_markers(client);
-	start = seconds();
-	for (unsigned i = 0; i < threads; i++) {
-		uint64_t begin = count * i / threads;
-		jobs[i] = (struct job){ .client = client,
-					.kind = kind,
-					.from = from + begin,
-					.thread = i,
-					.count = count * (i + 1) / threads - begin };
-		if (pthread_create(&ids[i], NULL, job_thread, &jobs[i]) != 0)
-			fail("there are no threads to be had");
+	for (unsigned i = 0; i < client->threads; i++) {
+		uint64_t begin = count * i / client->threads;
+		jobs[i].kind = kind;
+		jobs[i].from = from + begin;
+		jobs[i].count = count * (i + 1) / client->threads - begin;
 	}
-	for (unsigned i = 0; i < threads; i++) {
-		pthread_join(ids[i], NULL);
+	start = seconds();
+	for (unsigned step = 0; step < 3; step++)
+		pthread_barrier_wait(&client->barrier);
+	for (unsigned i = 0; i < client->threads; i++) {
 		if (jobs[i].failure)
 			fail(jobs[i].failure);
 		created = RTE_MAX(created, jobs[i].created);
 	}
-	if (kind == JOB_REMOVE)
-		client->marker_count = threads;
 	printf("{\"count\": %" PRIu64 ", \"created\": %.6f, \"seconds\": %.6f}\n", count, created - start,
 	       seconds() - start);
 }
@@ -256,23 +265,21 @@ static void port_open(uint16_t port, struct rte_mempool *pool)
 		fail("a representor does not start");
 }
 
-static void obey(struct client *client, const char *line)
+static void obey(struct client *client, struct job *jobs, const char *line)
 {
 	uint64_t count, there = client->end - client->first;
-	unsigned threads, pause_ms;
+	unsigned pause_ms;
 	double length;
 
-	if (sscanf(line, "install %" SCNu64 " %u", &count, &threads) == 2 && count <= client->size - there &&
-	    threads >= 1 && threads <= THREADS_MAX) {
-		run_threads(client, JOB_INSTALL, client->end, count, threads);
+	if (sscanf(line, "install %" SCNu64, &count) == 1 && count <= client->size - there) {
+		run_threads(client, jobs, JOB_INSTALL, client->end, count);
 		client->end += count;
-	} else if (sscanf(line, "churn %" SCNu64 " %u", &count, &threads) == 2 && count <= there &&
-		   there + count <= client->size && threads >= 1 && threads <= THREADS_MAX) {
-		run_threads(client, JOB_CHURN, client->end, count, threads);
+	} else if (sscanf(line, "churn %" SCNu64, &count) == 1 && count <= there && there + count <= client->size) {
+		run_threads(client, jobs, JOB_CHURN, client->end, count);
 		client->first += count;
 		client->end += count;
-	} else if (sscanf(line, "remove %u", &threads) == 1 && threads >= 1 && threads <= THREADS_MAX) {
-		run_threads(client, JOB_REMOVE, client->first, there, threads);
+	} else if (strcmp(line, "remove\n") == 0) {
+		run_threads(client, jobs, JOB_REMOVE, client->first, there);
 		client->first = client->end;
 	} else if (sscanf(line, "poll %lf %u", &length, &pause_ms) == 2) {
 		poll_counters(client, length, pause_ms);
@@ -285,23 +292,28 @@ static void obey(struct client *client, const char *line)
 int main(int argc, char **argv)
 {
 	int used = rte_eal_init(argc, argv);
-	struct client client = { 0 };
+	static struct job jobs[THREADS_MAX];
+	static struct client client;
 	char line[128];
 
 	if (used < 0)
 		fail("EAL does not start");
-	if (argc - used != 2)
-		fail("say how many rules there are at most");
+	if (argc - used != 3)
+		fail("say how many rules there are at most, and how many threads");
 	client.size = strtoull(argv[used + 1], NULL, 10);
+	client.threads = (unsigned)strtoul(argv[used + 2], NULL, 10);
+	if (client.threads < 1 || client.threads > THREADS_MAX)
+		fail("there can be 1 to 16 threads");
 	client.table = calloc(client.size, sizeof(*client.table));
 	struct rte_mempool *pool = rte_pktmbuf_pool_create("receive", 4095, 0, 0, 2176, SOCKET_ID_ANY);
 	if (client.size == 0 || !client.table || !pool)
 		fail("not enough memory");
 	port_open(IN_PORT, pool);
 	port_open(OUT_PORT, pool);
+	start_threads(&client, jobs);
 	puts("{}");
 	fflush(stdout);
 	while (fgets(line, sizeof(line), stdin))
-		obey(&client, line);
+		obey(&client, jobs, line);
 	return 0;
 }

@@ -25,12 +25,12 @@ OVS_FLOWS = 9000  # OVS begins with a limit of 10,000 and raises it slowly, what
 class Client:
     """offload_client on the representors of a dpud; "with" it."""
 
-    def __init__(self, lab, dpud, table):
+    def __init__(self, lab, dpud, table, threads=1):
         devices = [word for port in (0, 1) for word in ("--vdev", dpud.devargs(port))]
         self.log = open(lab.path("client.log"), "w")
         self.process = subprocess.Popen(
             [os.path.abspath(os.path.join(lab.build, "tests/bench/offload_client")), "--lcores", f"0@{GENERATOR_CORE}",
-             *lab.memory_arguments("sdclient"), f"-d{DRIVER}", *devices, "--", str(table)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+             *lab.memory_arguments("sdclient"), f"-d{DRIVER}", *devices, "--", str(table), str(threads)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=self.log, text=True, cwd=lab.folder, env=dict(os.environ, LD_LIBRARY_PATH=lab.driver_folder()))
 
     def __enter__(self):
@@ -80,12 +80,11 @@ class Started:
 def rules_once(client, dpud, count, threads, rates):
     """Rates of installing, of destroying and creating in turn, and of removing."""
     churned = count // 4
-    for command, changes, left in ((f"install {count} {threads}", count, count), (f"churn {churned} {threads}", 2 * churned, count),
-                                   (f"remove {threads}", count, threads)):
+    for command, changes, left in ((f"install {count}", count, count), (f"churn {churned}", 2 * churned, count), ("remove", count, 0)):
         told = client.ask(command)
         there = dpud.statistics()
-        if there["rules"] != left or there["refused"]:
-            raise RuntimeError(f"after '{command}' there are {there['rules']} rules, not {left}; {there['refused']} were refused")
+        if there["rules"] != left + threads or there["refused"]:  # each thread's marker
+            raise RuntimeError(f"after '{command}' there are {there['rules']} rules, not {left + threads}; {there['refused']} were refused")
         rates.setdefault(command.split()[0], []).append(changes / told["seconds"])
 
 
@@ -96,7 +95,7 @@ def rules(lab, options):
             if options.only and options.only not in key:
                 continue
             rates = {}
-            with Started(lab) as dpud, Client(lab, dpud, 2 * count) as client:
+            with Started(lab) as dpud, Client(lab, dpud, 2 * count, threads) as client:
                 for _ in range(options.rounds):
                     rules_once(client, dpud, count, threads, rates)
             figures = {verb: round(statistics.median(all)) for verb, all in rates.items()}
@@ -177,7 +176,7 @@ def poll(lab, options):
     write_polled(lab.path("polled"))
     seen = {}
     with Started(lab) as dpud, Client(lab, dpud, POLLED) as client:
-        client.ask(f"install {POLLED} 1")
+        client.ask(f"install {POLLED}")
         for _ in range(options.rounds):
             for name in ["none", *names]:
                 for rate in (0, SAFE_RATE):
