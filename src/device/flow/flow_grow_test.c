@@ -7,6 +7,13 @@
 
 enum { RULES = 60000, STEP = 500, FRAMES = 60000 };
 
+/* AddressSanitizer has a byte of its own for each eight, which it meets when we do. */
+#ifdef __SANITIZE_ADDRESS__
+enum { SHADOW_FAULTS = 2 * RULES * 192 / 8 / 4096 };
+#else
+enum { SHADOW_FAULTS = 0 };
+#endif
+
 static struct rte_mbuf *packets[PATH_BURST];
 
 static int setup(void **state)
@@ -94,8 +101,8 @@ static void without(void **state)
 	run(false, &installing, &forwarding);
 	print_message("page faults: %ld installing, %ld forwarding\n", installing, forwarding);
 	/* What there is to be had: 192 bytes of each rule and its state, 128 of each entry and its index. */
-	assert_true(installing > RULES * 192 / 4096);
-	assert_true(forwarding > FRAMES * 128 / 4096);
+	assert_true(installing > RULES * 192 / 4096 + SHADOW_FAULTS);
+	assert_true(forwarding > FRAMES * 128 / 4096 + SHADOW_FAULTS / 2);
 }
 
 static void with_help(void **state)
@@ -105,8 +112,9 @@ static void with_help(void **state)
 	run(true, &installing, &forwarding);
 	print_message("page faults: %ld installing, %ld forwarding\n", installing, forwarding);
 	/* The client, which is the same thread here, has states and commands in a mapping of its own. */
-	assert_in_range(installing, 0, (RULES * sizeof(uint32_t) + 256 * sizeof(struct eswitch_command)) / 4096 + 16);
-	assert_in_range(forwarding, 0, 8);
+	assert_in_range(installing, 0,
+			(RULES * sizeof(uint32_t) + 256 * sizeof(struct eswitch_command)) / 4096 + 16 + SHADOW_FAULTS);
+	assert_in_range(forwarding, 0, 8 + SHADOW_FAULTS);
 }
 
 /* A client may go while memory is made ready for another. */
