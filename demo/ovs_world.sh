@@ -31,7 +31,7 @@ world_start() {
 	lab_veth dpu up0 lan eth0
 	inside lan ip address add 10.0.0.3/24 dev eth0
 	sed "s|LAB/|$LAB_DIR/|" demo/net-ovs.yaml >"$LAB_DIR/net.yaml"
-	lab_dpud dpu dpu --workers 1
+	lab_dpud dpu dpu --workers 1 --huge-pages off
 	export DPUCTL_INSTANCE=$LAB-dpu
 	typed "dpuctl apply -f $LAB_DIR/net.yaml | tail -1"
 	note "two VMs boot: Debian's kernel under QEMU without KVM, virtio-net over vhost-user, by the DPU"

@@ -21,7 +21,7 @@ world_start() {
 	lab_veth a up0 b up0
 	for name in a b; do
 		sed "s|BOX_NETNS|$LAB-box|; s|LAB/|$LAB_DIR/|" "demo/net-$name.yaml" >"$LAB_DIR/net-$name.yaml"
-		lab_dpud $name $name --workers 1
+		lab_dpud $name $name --workers 1 --huge-pages off
 		typed "dpuctl -i $LAB-$name apply -f $LAB_DIR/net-$name.yaml | tail -1"
 	done
 	note "three VMs boot: Debian's kernel under QEMU without KVM, virtio-net over vhost-user"

@@ -41,7 +41,7 @@ ovs_background() { # NAME PROGRAM...
 	local name=$1 home=$LAB_DIR/$1
 	shift
 	lab_background inside "$(cat "$home/namespace")" env -C "$home" OVS_RUNDIR="$home" OVS_LOGDIR="$home" OVS_DBDIR="$home" \
-		LD_LIBRARY_PATH="$ovs_driver" "$@" 2>/dev/null
+		LD_LIBRARY_PATH="$ovs_driver" "$@" </dev/null >/dev/null 2>&1
 }
 
 ovs_start() { # NAME
