@@ -6,6 +6,7 @@ for, then again when flows are offloaded; what comes out of every port must be t
 offloading switch's own counters then tell that what OVS says to be offloaded did not pass through OVS."""
 import argparse
 import collections
+import dataclasses
 import random
 import re
 import sys
@@ -214,7 +215,14 @@ class Test:
 
     def frames(self, rng, world, rules, count):
         hints = [rule.hint for rule in rules if rule.table == 0] or [{}]
-        return [frames.make(rng, world, rng.choice(hints) if rng.random() < 0.7 else {}) for _ in range(count)]
+        made = []
+        while len(made) < count:
+            if made and rng.random() < 0.4:  # a twin but for one bit: what must be told apart
+                made.append(dataclasses.replace(rng.choice(made)))
+                frames.make_near(rng, made[-1])
+            else:
+                made.append(frames.make(rng, world, rng.choice(hints) if rng.random() < 0.7 else {}))
+        return made
 
     def round(self, seed, previous):
         self.seed = seed

@@ -84,6 +84,7 @@ class Frame:
     payload: int = 20          # bytes before the serial number
     faults: frozenset = frozenset()
     cut: int = 0               # headers end here
+    wanted: tuple = ()         # fields that a rule looks at
 
     @property
     def odd(self):
@@ -221,6 +222,9 @@ def make(rng, world, hint):
         proto=proto or hint.get("proto") or rng.choice(world.protos + [TCP, UDP, SCTP, ICMPV6 if version == 6 else ICMP]),
         flags=hint.get("flags", rng.choice(world.tcp_flags)), payload=rng.choice([0, 1, 18, 100, 101, 700]),
         eth_type=0x0806 if family == "arp" else hint.get("eth_type") or rng.choice(world.types))
+    names = {"dl_dst": "dst", "src": "ip_src", "dst": "ip_dst", "tci": "tags"}
+    frame.wanted = tuple(names.get(field, field) for field in hint
+                         if field in ("sport", "dport", "ttl", "tos", "flags", *names) and (field != "tci" or hint["tci"]))
     ports = icmp if frame.proto in (ICMP, ICMPV6) else world.l4
     frame.sport = hint.get("sport", rng.choice(ports))
     frame.dport = hint.get("dport", rng.choice([0, 1, 4] if ports is icmp else ports))
@@ -244,19 +248,23 @@ def make(rng, world, hint):
 
 
 def make_near(rng, frame):
-    """One bit differs from what a rule may want."""
-    field = rng.choice(["sport", "dport", "sport", "dport", "ttl", "tos", "flags", "dst", "ip_src", "ip_dst", "tags"])
+    """One bit differs from what a rule may want: a bit that is easily forgotten rather than another."""
+    field = rng.choice(frame.wanted or ["sport", "dport", "ttl", "tos", "flags", "dst", "ip_src", "ip_dst", "tags"])
+
+    def flipped(value, bits):
+        return value ^ 1 << rng.choice([0, bits - 1, rng.randrange(bits), rng.randrange(bits)])
+
     if field in ("sport", "dport", "ttl", "tos", "flags"):
         narrow = field in ("ttl", "tos", "flags") or frame.proto in (ICMP, ICMPV6)
-        setattr(frame, field, getattr(frame, field) ^ 1 << rng.randrange(8 if narrow else 16))
+        setattr(frame, field, flipped(getattr(frame, field), 8 if narrow else 16))
     elif field == "dst":
-        frame.dst = (int(frame.dst.replace(":", ""), 16) ^ 1 << rng.randrange(40)).to_bytes(6, "big").hex(":")
+        frame.dst = flipped(int(frame.dst.replace(":", ""), 16), 40).to_bytes(6, "big").hex(":")
     elif field == "tags" and frame.tags:
-        frame.tags = ((frame.tags[0][0], frame.tags[0][1] ^ 1 << rng.randrange(16)), *frame.tags[1:])
-    elif field != "tags":
+        frame.tags = ((frame.tags[0][0], flipped(frame.tags[0][1], 16)), *frame.tags[1:])
+    elif field in ("ip_src", "ip_dst"):
         address = ipaddress.ip_address(getattr(frame, field))
-        setattr(frame, field, ipaddress.ip_address((int(address) ^ 1 << rng.randrange(address.max_prefixlen))
-                                                   .to_bytes(len(address.packed), "big")).compressed)
+        value = flipped(int(address), address.max_prefixlen)
+        setattr(frame, field, ipaddress.ip_address(value.to_bytes(len(address.packed), "big")).compressed)
 
 
 def make_fragment(rng, frame, fragment):

@@ -202,7 +202,8 @@ class Maker:
             self.oddity(hint, actions)
         if table < TABLES - 1 and rng.random() < 0.3:
             if rng.random() < 0.5:
-                actions.insert(rng.randrange(len(actions) + 1), f"resubmit(,{rng.randrange(table + 1, TABLES)})")
+                first = actions[:1] == ["meter:1"]  # which stays in front
+                actions.insert(rng.randrange(first, len(actions) + 1), f"resubmit(,{rng.randrange(table + 1, TABLES)})")
             else:
                 actions.append(f"goto_table:{rng.randrange(table + 1, TABLES)}")
         return actions
