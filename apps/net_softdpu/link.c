@@ -3,6 +3,7 @@
 #include "link.h"
 
 #include <errno.h>
+#include <libgen.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -19,7 +20,9 @@ enum {
 	ANSWER_SECONDS = 5,
 	PAUSE_FIRST_MS = 50, /* between attempts: each twice as long as the one before … */
 	PAUSE_LAST_MS = 1600,
-	LIFE_SECONDS = 2, /* … as long as dpud does not live longer than this */
+	LIFE_SECONDS = 2,  /* … as long as dpud does not live longer than this */
+	WAIT_SECONDS = 3,  /* for a dpud that is starting, when the first device is attached */
+	VAIN_SECONDS = 10, /* who has waited in vain does not wait again for so long */
 	MAX_FDS = 1 + LINK_MAX_WAKE_FDS,
 };
 
@@ -332,6 +335,32 @@ static void link_free(struct link *link)
 	free(link);
 }
 
+/* A socket that nobody listens on, or a folder where there is none: a dpud that starts again, perhaps. */
+static bool may_be_starting(const struct link *link, int status)
+{
+	char folder[sizeof(link->address.sun_path)];
+
+	memcpy(folder, link->address.sun_path, sizeof(folder));
+	return status == -ECONNREFUSED || (status == -ENOENT && access(dirname(folder), F_OK) == 0);
+}
+
+/* An application that starts together with dpud, after both have died, would not try again by itself. Registry locked.
+ */
+static int bring_up_patiently(struct link *link, char *sentence)
+{
+	static time_t vain_until;
+	time_t now = seconds(), end = now < vain_until ? now : now + WAIT_SECONDS;
+	int status = bring_up(link, sentence);
+
+	while (status < 0 && may_be_starting(link, status) && seconds() < end) {
+		usleep(PAUSE_FIRST_MS * 1000);
+		status = bring_up(link, sentence);
+	}
+	if (status < 0 && may_be_starting(link, status))
+		vain_until = seconds() + VAIN_SECONDS;
+	return status;
+}
+
 static int link_new(const char *path, const char *eswitch, struct link **ret, char *sentence)
 {
 	struct link *link = calloc(1, sizeof(*link));
@@ -346,8 +375,8 @@ static int link_new(const char *path, const char *eswitch, struct link **ret, ch
 	memcpy(link->eswitch, eswitch, strlen(eswitch) + 1);
 	link->fd = -1;
 	link->nudge_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	int status =
-		link->nudge_fd < 0 ? say(sentence, -errno, "no eventfd: ", strerror(errno)) : bring_up(link, sentence);
+	int status = link->nudge_fd < 0 ? say(sentence, -errno, "no eventfd: ", strerror(errno))
+					: bring_up_patiently(link, sentence);
 	if (status == 0) {
 		status = -pthread_create(&link->watcher, NULL, watch, link);
 		if (status < 0)

@@ -53,7 +53,8 @@ struct link_port {
 
 /* 0, or a negative errno with a sentence: -ECONNREFUSED and -ENOENT when no dpud listens there, -EPROTO when it says
  * what it must not, -EPROTONOSUPPORT for another version, -ENODEV for no such eswitch, -EBUSY, -ENOSPC. eswitch "" =
- * the only one there is. */
+ * the only one there is. Where a dpud may be starting (its folder is there, nobody listens) it is waited for, 3 s at
+ * most. */
 int link_get(const char *socket_path, const char *eswitch, struct link **ret, char sentence[LINK_SENTENCE_BYTES]);
 void link_put(struct link *link); /* the last one closes the connection: dpud drops ports and rules */
 bool link_is_up(struct link *link);

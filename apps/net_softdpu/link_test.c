@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 #include "test_dpud.h"
 
 enum { SLOTS = 64 };
@@ -235,6 +236,34 @@ static void nobody_there(void **state)
 	assert_int_equal(link_get(path, "", &link, sentence), -ENAMETOOLONG);
 }
 
+static void *start_late(void *arg)
+{
+	usleep(400000);
+	dpud_start(NULL);
+	return NULL;
+}
+
+/* One that starts together with us is waited for; who has waited in vain does not wait again at once. */
+static void starting(void **state)
+{
+	char sentence[LINK_SENTENCE_BYTES] = "";
+	struct link *link;
+	pthread_t starter;
+
+	assert_int_equal(pthread_create(&starter, NULL, start_late, NULL), 0);
+	link = get();
+	pthread_join(starter, NULL);
+	link_put(link);
+	dpud_stop(NULL);
+	time_t before = time(NULL);
+	assert_true(link_get(dpud.path, "", &link, sentence) < 0);
+	assert_in_range(time(NULL) - before, 2, 5);
+	before = time(NULL);
+	for (unsigned i = 0; i < 5; i++)
+		assert_true(link_get(dpud.path, "", &link, sentence) < 0);
+	assert_in_range(time(NULL) - before, 0, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -246,6 +275,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(nonsense_in_the_greeting, dpud_start, dpud_stop),
 		cmocka_unit_test_setup_teardown(nonsense_about_ports, dpud_start, dpud_stop),
 		cmocka_unit_test(nobody_there),
+		cmocka_unit_test(starting),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
