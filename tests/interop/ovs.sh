@@ -9,23 +9,7 @@ lab_begin ovs
 ovs_needs
 for name in a web db; do lab_netns $name; done
 lab_dpud m a --workers 1 --huge-pages off --memory 128
-cat >"$LAB_DIR/net.yaml" <<YAML
-version: 1
-tenants: [{name: blue}]
-eswitches: [{name: ovs}]
-vnics:
-  - {name: web, tenant: blue, mac: "02:00:00:00:00:05", backend: tap, netns: $LAB-web}
-  - {name: db, tenant: blue, mac: "02:00:00:00:00:06", backend: tap, netns: $LAB-db}
-representors:
-  - {name: web, eswitch: ovs, vnic: blue/web}
-  - {name: db, eswitch: ovs, vnic: blue/db}
-YAML
-dpu m apply -f "$LAB_DIR/net.yaml" >/dev/null
-for box in web:5 db:6; do
-	wait_until 10 "eth0 of ${box%:*}" inside "${box%:*}" ip link show eth0
-	inside "${box%:*}" ip address add "10.0.0.${box#*:}/24" dev eth0
-	inside "${box%:*}" ip link set eth0 up
-done
+lab_members m
 
 ovs_new ovs a
 ovs_start ovs

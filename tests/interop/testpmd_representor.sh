@@ -11,23 +11,7 @@ lab_begin pmd
 export LD_LIBRARY_PATH=$lab_build/apps/net_softdpu
 for name in a web db; do lab_netns $name; done
 lab_dpud m a --workers 1 --huge-pages off --memory 128
-cat >"$LAB_DIR/net.yaml" <<YAML
-version: 1
-tenants: [{name: blue}]
-eswitches: [{name: ovs, max_rules: 512}]
-vnics:
-  - {name: web, tenant: blue, mac: "02:00:00:00:00:05", backend: tap, netns: $LAB-web}
-  - {name: db, tenant: blue, mac: "02:00:00:00:00:06", backend: tap, netns: $LAB-db}
-representors:
-  - {name: web, eswitch: ovs, vnic: blue/web}
-  - {name: db, eswitch: ovs, vnic: blue/db}
-YAML
-dpu m apply -f "$LAB_DIR/net.yaml" >/dev/null
-for box in web:5 db:6; do
-	wait_until 10 "eth0 of ${box%:*}" inside "${box%:*}" ip link show eth0
-	inside "${box%:*}" ip address add "10.0.0.${box#*:}/24" dev eth0
-	inside "${box%:*}" ip link set eth0 up
-done
+lab_members m "max_rules: 512"
 ping_ok() { inside web ping -c 3 -i 0.1 -W 1 10.0.0.6 >/dev/null; }
 rules() { dpu m -o json offload stats | json "d['rules']"; }
 rules_are() { [ "$(rules)" = "$1" ]; }

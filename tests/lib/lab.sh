@@ -181,5 +181,25 @@ on() {
 	shift
 	"$lab_top/devtools/guest/guest" exec "$name" --dir "$LAB_DIR" --timeout "${ON_TIMEOUT:-60}" -- "$*"
 }
+# Two containers on TAP vNICs, web (10.0.0.5) and db (10.0.0.6), each with a representor of dpud's eswitch ovs.
+lab_members() { # DPUD [FIELDS of the eswitch]
+	cat >"$LAB_DIR/net.yaml" <<-YAML
+		version: 1
+		tenants: [{name: blue}]
+		eswitches: [{name: ovs${2:+, $2}}]
+		vnics:
+		  - {name: web, tenant: blue, mac: "02:00:00:00:00:05", backend: tap, netns: $LAB-web}
+		  - {name: db, tenant: blue, mac: "02:00:00:00:00:06", backend: tap, netns: $LAB-db}
+		representors:
+		  - {name: web, eswitch: ovs, vnic: blue/web}
+		  - {name: db, eswitch: ovs, vnic: blue/db}
+	YAML
+	dpu "$1" apply -f "$LAB_DIR/net.yaml" >/dev/null
+	for box in web:5 db:6; do
+		wait_until 10 "eth0 of ${box%:*}" inside "${box%:*}" ip link show eth0
+		inside "${box%:*}" ip address add "10.0.0.${box#*:}/24" dev eth0
+		inside "${box%:*}" ip link set eth0 up
+	done
+}
 # Reads JSON on standard input.
 json() { /usr/bin/python3 -c "import json,sys; d=json.load(sys.stdin); print($1)"; }
