@@ -239,7 +239,7 @@ static void nobody_there(void **state)
 static void *start_late(void *arg)
 {
 	usleep(400000);
-	dpud_start(NULL);
+	dpud_listen();
 	return NULL;
 }
 
@@ -250,6 +250,7 @@ static void starting(void **state)
 	struct link *link;
 	pthread_t starter;
 
+	dpud_name();
 	assert_int_equal(pthread_create(&starter, NULL, start_late, NULL), 0);
 	link = get();
 	pthread_join(starter, NULL);

@@ -140,18 +140,28 @@ static void *serve(void *arg)
 	return NULL;
 }
 
-int dpud_start(void **state)
+void dpud_name(void)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-
 	memset(&dpud, 0, sizeof(dpud));
 	atomic_store(&dpud.connection, -1);
 	snprintf(dpud.path, sizeof(dpud.path), "/tmp/net_softdpu_link.%d", getpid());
+}
+
+int dpud_listen(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+
 	memcpy(address.sun_path, dpud.path, strlen(dpud.path));
 	unlink(dpud.path);
 	dpud.listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	return bind(dpud.listener, (struct sockaddr *)&address, sizeof(address)) || listen(dpud.listener, 8) ||
 	       pthread_create(&dpud.thread, NULL, serve, NULL);
+}
+
+int dpud_start(void **state)
+{
+	dpud_name();
+	return dpud_listen();
 }
 
 int dpud_stop(void **state)

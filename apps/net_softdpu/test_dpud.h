@@ -39,7 +39,10 @@ extern struct test_dpud {
 	atomic_uint greeted, opened, closed;
 } dpud;
 
-/* For cmocka. */
+void dpud_name(void); /* gives it its path, before anybody looks for it there */
+int dpud_listen(void);
+
+/* For cmocka; start is both of the above. */
 int dpud_start(void **state);
 int dpud_stop(void **state);
 void dpud_die(void); /* its successor is there at once */
