@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The service "block": media, pools, volumes and snapshots as objects, and what others do with them. Front ends (disks,
+ * NVMe namespaces) attach to an object and get its device when there is one; services whose own objects are block
+ * devices (remote namespaces) offer them here, and get pools and front ends as users.
+ *
+ * Control thread, unless said otherwise. */
+#pragma once
+
+#include <sys/queue.h>
+#include <dpu/block.h>
+#include "operating/service.h"
+
+struct block;
+struct block_attachment;
+
+extern const struct service block_service;
+struct block *block_of(const struct dpu *dpu);
+
+/* ---- users: front ends ---- */
+
+/* Devices come and go: a pool opens late, a remote path breaks, a volume is quarantined. */
+struct block_user {
+	/* A device: from now on requests may be submitted to it, in `worker` alone. It is this user's own view: it may
+	 * set `changed`, finds what the filters below have said in `features`, and needs not poll.
+	 * NULL: it is going. The user stops submitting, waits until nothing is outstanding (what is, completes, if it
+	 * must with DPU_BLOCK_GONE), and then says block_released(), maybe in this call. Another may come later.
+	 * Called from the loop or from block_detach(), never from within block_attach(). */
+	void (*device)(void *ctx, struct dpu_block_device *device, struct worker *worker);
+	void *ctx;
+	/* Where the user wants to submit; a device that lives elsewhere is handed over by rings. NULL: where it lives.
+	 */
+	struct worker *worker;
+};
+
+/* Attaches to what an object stands for: volume, snapshot, medium, or an object of another service that is a backing.
+ * May be called in apply(), also before there is a device. Never fails: out of memory is fatal, as it is for all of
+ * control. The object may be replaced by new versions; it must not go before the attachment (a reference sees to it).
+ */
+struct block_attachment *block_attach(struct block *block, const struct object *object, const struct block_user *user);
+/* Answers device(NULL): the device that came last is no more touched. */
+void block_released(struct block_attachment *attachment);
+/* Calls device(NULL) if a device is there that was not asked back yet. Once it is released, done(arg) runs, maybe before
+ * the return, and attachment is no more. May be called in apply() or remove(), when the object is on its way out, too. */
+void block_detach(struct block_attachment *attachment, void (*done)(void *arg), void *arg);
+
+/* Why an object has no device at the moment, as a sentence for people; NULL: it has one. Valid until the next call. */
+const char *block_why_not(const struct object *object);
+
+/* For validate() of what takes a whole medium or remote namespace for itself: fails when another object than `user`
+ * refers to it. field: where the reference is. */
+int block_check_exclusive(struct block *block, const struct object *object, const struct object *user,
+			  const char *field, struct dpu_error *err);
+
+/* ---- backings: objects that are block devices ---- */
+
+enum { BLOCK_WHY_BYTES = 256 };
+
+/* Embedded first in the `runtime` of such an object, from its apply() on. */
+struct block_backing {
+	struct block *block;
+	char *name; /* for errors and traces */
+	/* A user wants it on this worker (a pool all its media on its own). The backing may move: down, then up there;
+	 * or stay, then requests are handed over. NULL: it never moves. */
+	void (*wanted)(struct block_backing *backing, struct worker *worker);
+	/* the block service's */
+	struct dpu_block_device *device; /* NULL: there is none */
+	struct worker *worker;
+	char why_not[BLOCK_WHY_BYTES];
+	TAILQ_HEAD(, block_attachment) attachments;
+	struct block_views *views; /* the worker's side */
+	bool going;                /* users are being asked to go */
+	void (*down)(void *arg);
+	void *down_arg;
+};
+
+/* name is copied. Without a device at first, for the reason why_not. */
+void block_backing_init(struct block_backing *backing, struct block *block, const char *name, const char *why_not);
+/* Down, and without attachments. */
+void block_backing_fini(struct block_backing *backing);
+/* The device is there; it belongs to `worker`, where something polls it if it needs that. From now on its `changed` is
+ * the block service's. */
+void block_backing_up(struct block_backing *backing, struct dpu_block_device *device, struct worker *worker);
+/* The device must go: users are asked back, then done(arg) runs, maybe before the return; nothing of anybody's is
+ * outstanding in it and its `changed` is NULL. For a backing without a device only the reason is noted. What is
+ * outstanding must complete by itself: the owner makes the device complete it. */
+void block_backing_down(struct block_backing *backing, const char *why_not, void (*done)(void *arg), void *arg);
