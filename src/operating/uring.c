@@ -18,7 +18,9 @@ struct uring {
 	struct io_uring ring;
 	struct io_uring_probe *probe;
 	struct uring_op *later, **later_tail;
+	struct uring_hook *hooks, **hooks_tail;
 	unsigned under_way;
+	uint16_t buffer_groups;
 	int event_fd;
 	bool deferred; /* completions are made when we ask for them, in our own time */
 	bool enabled;
@@ -67,8 +69,34 @@ static void entries_send(struct uring *uring)
 		io_uring_get_events(&uring->ring);
 }
 
+void uring_before_send(struct uring *uring, struct uring_hook *hook)
+{
+	if (hook->queued)
+		return;
+	hook->queued = true;
+	hook->next = NULL;
+	*uring->hooks_tail = hook;
+	uring->hooks_tail = &hook->next;
+	worker_source_ready(&uring->source);
+}
+
+/* Those that are there now. Each may be gone once it has run. */
+static void hooks_run(struct uring *uring)
+{
+	struct uring_hook *hook = uring->hooks, *next;
+
+	uring->hooks = NULL;
+	uring->hooks_tail = &uring->hooks;
+	for (; hook; hook = next) {
+		next = hook->next;
+		hook->queued = false;
+		hook->run(hook);
+	}
+}
+
 void uring_later(struct uring *uring, struct uring_op *op, int32_t result)
 {
+	op->flags = 0;
 	op->result = result;
 	op->next = NULL;
 	*uring->later_tail = op;
@@ -85,6 +113,7 @@ static unsigned later_done(struct uring *uring)
 
 	uring->later = NULL;
 	uring->later_tail = &uring->later;
+	uring->hooks_tail = &uring->hooks;
 	for (; op; op = next, count++) {
 		next = op->next;
 		uring->under_way--;
@@ -97,10 +126,12 @@ unsigned uring_poll(struct uring *uring)
 {
 	struct io_uring_cqe *cqes[BURST];
 
-	if (uring->under_way == 0)
+	if (uring->under_way == 0 && !uring->hooks)
 		return 0;
 	unsigned late = uring->later ? later_done(uring) : 0;
 	enable(uring);
+	if (uring->hooks)
+		hooks_run(uring);
 	entries_send(uring);
 	unsigned count = io_uring_peek_batch_cqe(&uring->ring, cqes, BURST);
 
@@ -108,11 +139,15 @@ unsigned uring_poll(struct uring *uring)
 		struct uring_op *op = io_uring_cqe_get_data(cqes[i]);
 		int32_t result = cqes[i]->res;
 
-		uring->under_way--;
+		op->flags = cqes[i]->flags;
+		if (!(op->flags & IORING_CQE_F_MORE))
+			uring->under_way--;
 		op->done(op, result);
 	}
 	io_uring_cq_advance(&uring->ring, count);
 	/* What these completions have led to does not wait for a round. */
+	if (count > 0 && uring->hooks)
+		hooks_run(uring);
 	if (count > 0 && io_uring_sq_ready(&uring->ring) > 0)
 		io_uring_submit(&uring->ring);
 	return count + late;
@@ -133,6 +168,25 @@ struct io_uring_sqe *uring_entry(struct uring *uring, struct uring_op *op)
 	uring->under_way++;
 	worker_source_ready(&uring->source);
 	return entry;
+}
+
+bool uring_reserve(struct uring *uring, unsigned count)
+{
+	if (io_uring_sq_space_left(&uring->ring) < count) {
+		enable(uring);
+		io_uring_submit(&uring->ring);
+	}
+	return io_uring_sq_space_left(&uring->ring) >= count;
+}
+
+uint16_t uring_buffer_group(struct uring *uring)
+{
+	return uring->buffer_groups++;
+}
+
+struct io_uring *uring_ring(struct uring *uring)
+{
+	return &uring->ring;
 }
 
 bool uring_can(const struct uring *uring, unsigned opcode)
@@ -156,10 +210,10 @@ static int source_arm(struct worker_source *source)
 {
 	struct uring *uring = (struct uring *)source;
 
+	if (uring->later || uring->hooks)
+		return 1;
 	if (uring->under_way == 0)
 		return 0;
-	if (uring->later)
-		return 1;
 	enable(uring);
 	entries_send(uring);
 	io_uring_cq_eventfd_toggle(&uring->ring, true);
@@ -236,6 +290,7 @@ int uring_new(unsigned entries, struct uring **ret, struct dpu_error *err)
 					 "the kernel does not say what its io_uring can do (5.6 does)");
 	}
 	uring->later_tail = &uring->later;
+	uring->hooks_tail = &uring->hooks;
 	uring->source = (struct worker_source){
 		.poll = source_poll,
 		.arm = source_arm,

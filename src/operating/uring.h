@@ -17,8 +17,19 @@ struct uring;
 /* Something under way; embedded in what waits for it, and kept until done has run. */
 struct uring_op {
 	void (*done)(struct uring_op *op, int32_t result); /* as the system call: bytes, 0, or a negative errno */
-	struct uring_op *next;                             /* uring's own */
-	int32_t result;                                    /* … */
+	/* Of the completion: IORING_CQE_F_*. With IORING_CQE_F_MORE (multishot operations, sends without a copy) the
+	 * operation goes on and done will run again. */
+	uint32_t flags;
+	struct uring_op *next; /* uring's own */
+	int32_t result;        /* … */
+};
+
+/* Something to do just before entries go to the kernel, once: what gathers work during a round (bytes to send) makes
+ * one entry of it. Embedded; run() may queue it again, for the next time. */
+struct uring_hook {
+	void (*run)(struct uring_hook *hook);
+	struct uring_hook *next; /* uring's own */
+	bool queued;             /* … */
 };
 
 /* entries: submissions of a round, 1 to 32768 (a power of two, or rounded up); any number may be under way. Errors: the
@@ -32,6 +43,13 @@ bool uring_can(const struct uring *uring, unsigned opcode);
 /* An entry to prepare at once (io_uring_prep_*), for op; sent with the next poll. NULL if the kernel takes no more now:
  * try again in the next round. */
 struct io_uring_sqe *uring_entry(struct uring *uring, struct uring_op *op);
+/* Whether `count` entries can be had now that the kernel gets in one go, as linked ones must. */
+bool uring_reserve(struct uring *uring, unsigned count);
+/* Queues the hook unless it is queued. */
+void uring_before_send(struct uring *uring, struct uring_hook *hook);
+/* A number for a group of provided buffers, once for each. */
+uint16_t uring_buffer_group(struct uring *uring);
+struct io_uring *uring_ring(struct uring *uring); /* to register with; entries are had by uring_entry() */
 /* Sends and reaps; returns what was reaped. */
 unsigned uring_poll(struct uring *uring);
 /* For what fails before it reaches the kernel: done(op, result) in the next poll. */
