@@ -61,6 +61,13 @@ enum dpu_block_status {
 	DPU_BLOCK_STATUSES,
 };
 
+/* When a medium was at work for a request, by a clock of the submitter's choice (dpud: the processor's cycle counter);
+ * 0: none was. A filter hands the pointer down; a device that has media below notes when the first got something to do
+ * for it and when the last was done. */
+struct dpu_block_trace {
+	uint64_t begin, end;
+};
+
 /* Owned by the submitter; from submit to done it is lent to the device, and neither it nor its buffers may change. */
 struct dpu_block_request {
 	/* from the submitter */
@@ -72,6 +79,7 @@ struct dpu_block_request {
 	const struct iovec *iov; /* sums up to length */
 	uint32_t *crc;           /* one for each block */
 	void (*done)(struct dpu_block_request *request);
+	struct dpu_block_trace *trace; /* may be NULL */
 	/* from the device, valid in done */
 	uint8_t status; /* enum dpu_block_status */
 	/* free for the device while it has the request: a link of a queue, and what it needs to know */

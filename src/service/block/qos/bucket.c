@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Rates, kept by virtual clocks. */
+#include "service/block/qos/bucket.h"
+
+#include "base/clock.h"
+
+enum { UNIT_BITS = 20 };
+static const uint64_t LEASE = CLOCK_NS_PER_MS << QOS_FRACTION_BITS;
+static const uint64_t LEASE_AGE_NS = 2 * CLOCK_NS_PER_MS;
+
+static uint64_t get(const _Atomic uint64_t *value)
+{
+	return atomic_load_explicit(value, memory_order_relaxed);
+}
+
+void qos_bucket_set(struct qos_bucket *bucket, uint64_t rate, uint64_t burst_ns)
+{
+	unsigned __int128 second = (unsigned __int128)(CLOCK_NS_PER_S << QOS_FRACTION_BITS) << UNIT_BITS;
+
+	atomic_store_explicit(&bucket->burst, burst_ns << QOS_FRACTION_BITS, memory_order_relaxed);
+	atomic_store_explicit(&bucket->unit, rate ? (uint64_t)((second + rate - 1) / rate) : 0, memory_order_relaxed);
+}
+
+static uint64_t cost(const struct qos_bucket *bucket, uint64_t amount)
+{
+	unsigned __int128 exact = (unsigned __int128)get(&bucket->unit) * amount;
+
+	return (uint64_t)((exact + (1 << UNIT_BITS) - 1) >> UNIT_BITS);
+}
+
+/* How far the clock may be ahead, and how much more than it needs a lease may take. */
+static uint64_t effective_burst(const struct qos_lease *lease, uint64_t *ret_more)
+{
+	uint64_t burst = get(&lease->bucket->burst);
+	uint32_t leases = atomic_load_explicit(&lease->bucket->leases, memory_order_relaxed);
+
+	*ret_more = 0;
+	if (!lease->shared || leases == 0)
+		return burst;
+	uint64_t more = burst / (2 * leases);
+	*ret_more = more < LEASE ? more : LEASE;
+	return burst - leases * *ret_more;
+}
+
+uint64_t qos_lease_when(const struct qos_lease *lease, uint64_t amount)
+{
+	if (!qos_bucket_limits(lease->bucket))
+		return 0;
+	if (lease->credit && lease->credit >= cost(lease->bucket, amount))
+		return 0;
+	uint64_t more, clock = get(&lease->bucket->clock), burst = effective_burst(lease, &more);
+	return clock > burst ? (clock - burst + (1 << QOS_FRACTION_BITS) - 1) >> QOS_FRACTION_BITS : 0;
+}
+
+/* The clock after so much, and up to `more` as far as it is there, was taken; 0: nothing may be. */
+static uint64_t after(uint64_t clock, uint64_t now, uint64_t limit, uint64_t need, uint64_t more)
+{
+	if (clock > limit)
+		return 0;
+	clock = (clock > now ? clock : now) + need;
+	if (clock >= limit)
+		return clock;
+	return clock + (more < limit - clock ? more : limit - clock);
+}
+
+/* Of the bucket, `need` and perhaps some more as credit. */
+static bool take(struct qos_lease *lease, uint64_t need, uint64_t now)
+{
+	struct qos_bucket *bucket = lease->bucket;
+	uint64_t more, limit = now + effective_burst(lease, &more), clock = get(&bucket->clock), then;
+
+	if (!lease->shared) {
+		then = after(clock, now, limit, need, 0);
+		if (then)
+			atomic_store_explicit(&bucket->clock, then, memory_order_relaxed);
+		return then != 0;
+	}
+	do {
+		then = after(clock, now, limit, need, more);
+		if (!then)
+			return false;
+	} while (!atomic_compare_exchange_weak_explicit(&bucket->clock, &clock, then, memory_order_relaxed,
+							memory_order_relaxed));
+	lease->credit = then - (clock > now ? clock : now) - need;
+	return true;
+}
+
+/* The clock may be behind the time meanwhile: then what goes back is lost, as it would have been without us. */
+static void give_back(struct qos_lease *lease)
+{
+	atomic_fetch_sub_explicit(&lease->bucket->clock, lease->credit, memory_order_relaxed);
+	lease->credit = 0;
+}
+
+bool qos_lease_take(struct qos_lease *lease, uint64_t amount, uint64_t now_ns)
+{
+	if (!qos_bucket_limits(lease->bucket))
+		return true;
+	uint64_t need = cost(lease->bucket, amount), now = now_ns << QOS_FRACTION_BITS;
+	if (lease->credit >= need) {
+		lease->credit -= need;
+		return true;
+	}
+	if (lease->credit)
+		give_back(lease);
+	lease->taken_ns = now_ns;
+	return take(lease, need, now);
+}
+
+void qos_lease_give(struct qos_lease *lease, uint64_t amount)
+{
+	if (!qos_bucket_limits(lease->bucket))
+		return;
+	lease->credit += cost(lease->bucket, amount);
+	if (!lease->shared)
+		give_back(lease);
+}
+
+void qos_lease_expire(struct qos_lease *lease, uint64_t now_ns)
+{
+	if (lease->credit && now_ns - lease->taken_ns >= LEASE_AGE_NS)
+		give_back(lease);
+}

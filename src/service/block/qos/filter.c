@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* The device on a volume: lines up what has to wait, takes the time of everything. */
+#include "service/block/qos/qos_priv.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+enum { SUBMIT_BURST = 4 };
+
+const char *const qos_stage_names[QOS_STAGES] = { "wait", "map", "medium", "whole" };
+const char *const qos_class_names[QOS_CLASSES] = { "read", "write", "other" };
+
+static enum qos_class class_of(const struct dpu_block_request *request)
+{
+	return request->op == DPU_BLOCK_READ ? QOS_READS : request->op == DPU_BLOCK_WRITE ? QOS_WRITES : QOS_OTHERS;
+}
+
+static void closed(struct qos_volume *volume)
+{
+	struct qos_scheduler *scheduler = volume->scheduler;
+	void (*done)(void *arg) = volume->close_done;
+	void *arg = volume->close_arg;
+
+	scheduler->guards -= volume->node.guard;
+	if (scheduler->last == volume)
+		scheduler->last = NULL;
+	volume->group->volumes.members--;
+	group_put(scheduler, volume->group);
+	free(volume);
+	if (done)
+		done(arg);
+}
+
+/* Notes its stages. Returns the cycles that it was below. */
+static uint64_t account(struct qos_volume *volume, const struct qos_io *io, uint64_t now_ns)
+{
+	uint64_t end = qos_cycles(volume->scheduler), scale = volume->scheduler->scale;
+	uint64_t below = end - io->dispatched, medium = io->trace.end - io->trace.begin;
+	struct histogram *of = volume->latency.of[class_of(&io->below)];
+	uint64_t whole_ns = cycles_ns(end - io->submitted, scale);
+
+	if (medium > below)
+		medium = below;
+	uint64_t ns[QOS_STAGES] = {
+		cycles_ns(io->dispatched - io->submitted, scale),
+		cycles_ns(below - medium, scale),
+		cycles_ns(medium, scale),
+		whole_ns,
+	};
+	for (unsigned i = 0; i < QOS_STAGES; i++)
+		histogram_add(&of[i], ns[i]);
+	if (whole_ns > volume->slow_floor_ns || now_ns - volume->slow_since_ns >= SLOW_PERIOD_NS) {
+		struct qos_slow slow = {
+			.offset = io->below.offset,
+			.length = io->below.length,
+			.ended_ns = now_ns,
+			.op = io->below.op,
+			.status = io->below.status,
+			.ns = { ns[0], ns[1], ns[2], ns[3] },
+		};
+		slow_note(volume, &slow);
+	}
+	return below;
+}
+
+static void sent_done(struct dpu_block_request *below)
+{
+	struct qos_io *io = (struct qos_io *)below;
+	struct qos_volume *volume = io->volume;
+	struct qos_scheduler *scheduler = volume->scheduler;
+	struct dpu_block_request *above = io->above;
+	uint64_t now = qos_now(scheduler), cycles = account(volume, io, now);
+	enum dpu_block_status status = below->status;
+
+	if (scheduler->guards)
+		window_sample(&scheduler->window, below, cycles, now);
+	if (above->trace)
+		*above->trace = io->trace;
+	scheduler->under_way -= io->units;
+	volume->under_way--;
+	io->next = scheduler->free_io;
+	scheduler->free_io = io;
+	dpu_block_complete(above, status);
+	if (volume->closing && volume->under_way == 0)
+		closed(volume);
+}
+
+void volume_send(struct qos_volume *volume, struct dpu_block_request *request, uint64_t submitted, uint64_t cycles)
+{
+	struct qos_scheduler *scheduler = volume->scheduler;
+	struct qos_io *io = scheduler->free_io;
+
+	scheduler->free_io = io->next;
+	io->below = (struct dpu_block_request){
+		.op = request->op,
+		.flags = request->flags,
+		.segments = request->segments,
+		.tag = request->tag,
+		.offset = request->offset,
+		.length = request->length,
+		.iov = request->iov,
+		.crc = request->crc,
+		.done = sent_done,
+		.trace = &io->trace,
+	};
+	io->above = request;
+	io->volume = volume;
+	io->trace = (struct dpu_block_trace){ 0 };
+	io->submitted = submitted;
+	io->dispatched = cycles;
+	io->units = qos_request_units(request);
+	scheduler->under_way += io->units;
+	volume->under_way++;
+	volume->below->ops->submit(volume->below, &io->below);
+}
+
+/* Behind the others of its volume; what may go at once, goes at once. */
+static void line_up(struct qos_volume *volume, struct dpu_block_request *request, uint64_t cycles)
+{
+	struct qos_scheduler *scheduler = volume->scheduler;
+	bool first = !volume->queue.first;
+	uint64_t now = qos_now(scheduler);
+
+	request->scratch[0] = cycles;
+	block_queue_add(&volume->queue, request);
+	volume->queued++;
+	if (!first)
+		return;
+	volume_place(volume, now);
+	scheduler_run(scheduler, now, SUBMIT_BURST);
+	volume->stats.passed += !volume->queue.first;
+}
+
+static void filter_submit(struct dpu_block_device *device, struct dpu_block_request *request)
+{
+	struct qos_volume *volume = (struct qos_volume *)device;
+	struct qos_scheduler *scheduler = volume->scheduler;
+	uint64_t cycles = qos_cycles(scheduler);
+
+	volume->stats.requests++;
+	assert(!volume->closing);
+	if (!scheduler->guards && !volume->node.capped && !volume->group->node.capped && !volume->queue.first &&
+	    scheduler->free_io) {
+		volume->stats.passed++;
+		volume_send(volume, request, cycles, cycles);
+	} else {
+		line_up(volume, request, cycles);
+	}
+}
+
+static void filter_close(struct dpu_block_device *device, void (*done)(void *arg), void *arg)
+{
+	struct qos_volume *volume = (struct qos_volume *)device;
+	struct dpu_block_request *request;
+
+	volume->closing = true;
+	volume->close_done = done;
+	volume->close_arg = arg;
+	volume->below->changed = NULL;
+	volume->under_way++; /* a done may lead here again */
+	while ((request = block_queue_take(&volume->queue)) != NULL) {
+		volume->queued--;
+		dpu_block_complete(request, DPU_BLOCK_GONE);
+	}
+	volume_place(volume, qos_now(volume->scheduler));
+	if (--volume->under_way == 0)
+		closed(volume);
+}
+
+static const struct dpu_block_ops filter_ops = { .submit = filter_submit, .close = filter_close };
+
+static void adopt(struct qos_volume *volume)
+{
+	const struct dpu_block_device *below = volume->below;
+
+	volume->device.name = below->name;
+	volume->device.bytes = below->bytes;
+	volume->device.sector = below->sector;
+	volume->device.features = below->features;
+	volume->device.max_bytes = below->max_bytes;
+	volume->device.alignment = below->alignment;
+}
+
+static void below_changed(void *ctx)
+{
+	struct qos_volume *volume = ctx;
+
+	adopt(volume);
+	if (volume->device.changed)
+		volume->device.changed(volume->device.changed_ctx);
+}
+
+int qos_open(struct qos_scheduler *scheduler, struct qos_tenant *tenant, struct dpu_block_device *below,
+	     struct dpu_block_device **ret)
+{
+	struct qos_group *group = group_get(scheduler, tenant);
+	struct qos_volume *volume = group ? calloc(1, sizeof(*volume)) : NULL;
+
+	if (!volume || set_reserve(&group->volumes) < 0) {
+		free(volume);
+		if (group)
+			group_put(scheduler, group);
+		return -ENOMEM;
+	}
+	volume->device.ops = &filter_ops;
+	volume->scheduler = scheduler;
+	volume->group = group;
+	volume->below = below;
+	block_queue_init(&volume->queue);
+	node_init(&volume->node, volume->cap, volume->guarantee, false);
+	adopt(volume);
+	below->changed = below_changed;
+	below->changed_ctx = volume;
+	*ret = &volume->device;
+	return 0;
+}
+
+const struct qos_latency *qos_latency(const struct dpu_block_device *device)
+{
+	return &((const struct qos_volume *)device)->latency;
+}
+
+void qos_stats(const struct dpu_block_device *device, struct qos_stats *ret)
+{
+	const struct qos_volume *volume = (const struct qos_volume *)device;
+
+	*ret = volume->stats;
+	ret->waiting = volume->queued;
+	ret->under_way = volume->under_way;
+}

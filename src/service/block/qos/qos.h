@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Quality of service of volumes, and where the time of their requests goes: a filter that sits on a volume, below all
+ * of its front ends, and one scheduler for each worker.
+ *
+ * Tenants have a policy, and so has each of their volumes; a request needs both. What is guaranteed goes first, as soon
+ * as it is due, whoever else has how much waiting; what is left of the medium is shared by weight, between tenants and
+ * then between the volumes of each. So that a guarantee is worth something, what is not guaranteed may have only so
+ * much under way at the medium as keeps it busy (window.c finds out how much that is); as long as nobody has a
+ * guarantee or a weight, it may have any number, and a request passes with no more than its times being taken.
+ *
+ * What counts: each request is one I/O, and its bytes are bytes. A discard or write zeroes counts 4 KiB for each
+ * started MiB, a flush no bytes. For a guarantee of I/Os, and for weights, large requests count as several: one for
+ * each started 64 KiB. Nothing is split, and no size starves: what a large request took too much is waited for
+ * afterwards.
+ *
+ * Requests of a volume keep their order. A flush waits for its turn like the others; it promises nothing about those
+ * that are still waiting, because they are not completed.
+ *
+ * Threads: a tenant is made and changed in any one thread; everything else belongs to the scheduler's worker. Its time
+ * is what `now_ns` says; nothing sleeps here. */
+#pragma once
+
+#include <dpu/block.h>
+#include "base/histogram.h"
+
+struct qos_scheduler;
+struct qos_tenant;
+
+enum {
+	QOS_RATE_MAX = 1000000000, /* I/Os per second */
+	QOS_BANDWIDTH_MIN = 1024,  /* bytes per second */
+	QOS_WEIGHT_MAX = 10000,
+	QOS_WEIGHT_DEFAULT = 100,
+};
+
+struct qos_policy {
+	/* Per second, 0: none. A guarantee of both holds for what stays within both. */
+	uint64_t guarantee, guarantee_bytes; /* I/Os, bytes */
+	uint64_t cap, cap_bytes;
+	/* How much of a cap may be saved up in idle times: as much as it is in so long. 0: 100 ms. */
+	uint64_t burst_ns;
+	uint32_t weight; /* up to QOS_WEIGHT_MAX; 0: not said, counts as QOS_WEIGHT_DEFAULT */
+};
+
+/* ---- tenants ---- */
+
+/* -ENOMEM. Freed when its last volume has gone, too. */
+int qos_tenant_new(struct qos_tenant **ret);
+void qos_tenant_unref(struct qos_tenant *tenant);
+/* In force at once for what is taken from now on. Schedulers see it at their next poll. */
+void qos_tenant_set(struct qos_tenant *tenant, const struct qos_policy *policy);
+
+/* ---- a worker's scheduler ---- */
+
+struct qos_scheduler_options {
+	uint64_t (*now_ns)(void *ctx); /* as of this round */
+	uint64_t (*cycles)(void *ctx); /* NULL: the processor's */
+	void *ctx;
+};
+
+int qos_scheduler_new(const struct qos_scheduler_options *options, struct qos_scheduler **ret);
+/* Its volumes have been closed. */
+void qos_scheduler_free(struct qos_scheduler *scheduler);
+/* Every round: gives the media what may go. Returns how much. */
+unsigned qos_scheduler_poll(struct qos_scheduler *scheduler);
+/* When it has to be polled though nothing completes: ns of its clock, UINT64_MAX never. */
+uint64_t qos_scheduler_due_ns(const struct qos_scheduler *scheduler);
+
+/* ---- volumes ---- */
+
+/* The filter on `below`, whose `changed` it sets. -ENOMEM. Closing it answers what waits with DPU_BLOCK_GONE, waits for
+ * what is under way, and leaves `below` alone. */
+int qos_open(struct qos_scheduler *scheduler, struct qos_tenant *tenant, struct dpu_block_device *below,
+	     struct dpu_block_device **ret);
+void qos_set(struct dpu_block_device *device, const struct qos_policy *policy);
+
+/* ---- where the time goes ---- */
+
+/* Of a request, in this order. */
+enum qos_stage {
+	QOS_STAGE_WAIT,   /* for its turn */
+	QOS_STAGE_MAP,    /* in the volume's own code: maps, CRCs, the log; all of it if no medium was asked */
+	QOS_STAGE_MEDIUM, /* from when the first medium had it until the last gave it back */
+	QOS_STAGE_WHOLE,
+	QOS_STAGES,
+};
+enum qos_class { QOS_READS, QOS_WRITES, QOS_OTHERS /* flush, discard, write zeroes, compare */, QOS_CLASSES };
+extern const char *const qos_stage_names[QOS_STAGES], *const qos_class_names[QOS_CLASSES];
+
+/* Written by the worker, read by any thread. */
+struct qos_latency {
+	struct histogram of[QOS_CLASSES][QOS_STAGES];
+};
+
+enum { QOS_SLOWEST = 8 };
+
+/* One of the slowest requests of about the last minute. */
+struct qos_slow {
+	uint64_t offset, length, ended_ns;
+	uint8_t op, status;
+	uint64_t ns[QOS_STAGES];
+};
+
+struct qos_stats {
+	uint64_t requests, passed; /* passed: without having waited */
+	uint64_t promised;         /* that went by a guarantee, at once or not */
+	uint64_t waiting, under_way;
+};
+
+const struct qos_latency *qos_latency(const struct dpu_block_device *device);
+void qos_stats(const struct dpu_block_device *device, struct qos_stats *ret);
+/* Slowest first; returns how many. */
+unsigned qos_slowest(const struct dpu_block_device *device, struct qos_slow ret[QOS_SLOWEST]);
+
+/* What the scheduler allows what is not guaranteed to have under way at the moment; 0: as much as they like. */
+unsigned qos_window(const struct qos_scheduler *scheduler);

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the files of this folder share.
+ *
+ * A scheduler has groups, one for each tenant, and a group has volumes. Both are nodes among their siblings: waiting
+ * for a cap (by time), or ready (by the tag of their share); and promised (by when the guarantee is due) if they are
+ * ready and have one, or a volume of them has. Who has nothing to do is in none of the heaps. */
+#pragma once
+
+#include <dpu/block.h>
+#include "base/clock.h"
+#include "base/cycles.h"
+#include "device/block/block_queue.h"
+#include "service/block/qos/bucket.h"
+#include "service/block/qos/heap.h"
+#include "service/block/qos/qos.h"
+
+enum qos_unit { QOS_IOS, QOS_BYTES, QOS_UNITS };
+
+enum {
+	QOS_IO_BYTES = 64 << 10, /* what counts as one for guarantees of I/Os, and of the window */
+	QOS_SIZES = 4,           /* classes of sizes in the window */
+};
+
+struct qos_tenant {
+	_Atomic uint32_t refs;
+	_Atomic uint32_t version; /* of the policy */
+	_Atomic uint32_t weight;
+	struct qos_bucket cap[QOS_UNITS], guarantee[QOS_UNITS];
+};
+
+struct qos_node {
+	struct heap_node place; /* in waiting or ready */
+	struct heap_node due;   /* in promised */
+	uint64_t tag;           /* of its share: the virtual time at which it is served next */
+	bool ready, capped, guaranteed, guard;
+	uint32_t weight;
+	struct qos_lease cap[QOS_UNITS], guarantee[QOS_UNITS];
+};
+
+/* Siblings. */
+struct qos_set {
+	struct heap waiting, ready, promised;
+	uint32_t members;
+	uint64_t clock; /* the tag of the last one that was taken by weight */
+};
+
+struct qos_group {
+	struct qos_node node; /* first */
+	struct qos_tenant *tenant;
+	struct heap_node alarm; /* in the scheduler's alarms: the first of its volumes that waits */
+	struct qos_set volumes;
+	struct qos_group *next;
+	uint32_t version;
+	bool leased; /* may hold credit of the tenant's */
+};
+
+struct qos_io {
+	struct dpu_block_request below; /* first */
+	struct dpu_block_request *above;
+	struct qos_volume *volume;
+	struct qos_io *next;
+	struct dpu_block_trace trace;
+	uint64_t submitted, dispatched; /* cycles */
+	uint32_t units;
+};
+
+struct qos_volume {
+	struct dpu_block_device device; /* first */
+	struct qos_node node;
+	struct qos_scheduler *scheduler;
+	struct qos_group *group;
+	struct dpu_block_device *below;
+	struct block_queue queue;
+	struct qos_bucket cap[QOS_UNITS], guarantee[QOS_UNITS];
+	uint64_t queued, under_way;
+	struct qos_stats stats;
+	bool closing;
+	void (*close_done)(void *arg);
+	void *close_arg;
+	uint64_t slow_floor_ns, slow_since_ns;
+	unsigned slow_count[2];
+	struct qos_slow slow[2][QOS_SLOWEST]; /* of this half minute and of the one before */
+	struct qos_latency latency;
+};
+
+struct qos_window {
+	unsigned size;
+	unsigned samples;
+	bool full; /* something waited for it in this interval */
+	bool probing;
+	unsigned probed_size, skip; /* skip: those that began before the probe */
+	uint64_t probe_ns;          /* of the next one */
+	struct qos_window_class {
+		uint64_t sum, count, base;
+	} of[2 * QOS_SIZES];
+};
+
+struct qos_scheduler {
+	struct qos_scheduler_options options;
+	uint64_t scale; /* of cycles */
+	struct qos_set groups;
+	struct heap alarms;
+	struct qos_group *group;
+	uint32_t guards; /* nodes with a guarantee or a weight */
+	struct qos_window window;
+	uint32_t under_way; /* units */
+	struct qos_volume *last;
+	uint64_t switched_ns; /* when another volume than the last one was served */
+	uint64_t kept_ns;     /* last housekeeping */
+	struct qos_io *io, *free_io;
+};
+
+static inline uint64_t qos_now(const struct qos_scheduler *scheduler)
+{
+	return scheduler->options.now_ns(scheduler->options.ctx);
+}
+
+static inline uint64_t qos_cycles(const struct qos_scheduler *scheduler)
+{
+	return scheduler->options.cycles ? scheduler->options.cycles(scheduler->options.ctx) : cycles_now();
+}
+
+static inline uint64_t qos_request_bytes(const struct dpu_block_request *request)
+{
+	switch ((enum dpu_block_op)request->op) {
+	case DPU_BLOCK_READ:
+	case DPU_BLOCK_WRITE:
+	case DPU_BLOCK_COMPARE:
+		return request->length;
+	case DPU_BLOCK_DISCARD:
+	case DPU_BLOCK_WRITE_ZEROES:
+		return ((request->length + (1 << 20) - 1) >> 20) * DPU_BLOCK_BYTES;
+	case DPU_BLOCK_FLUSH:
+	case DPU_BLOCK_OPS:
+		break;
+	}
+	return 0;
+}
+
+static inline uint32_t qos_request_units(const struct dpu_block_request *request)
+{
+	uint64_t bytes = qos_request_bytes(request);
+
+	return bytes <= QOS_IO_BYTES ? 1 : (uint32_t)((bytes + QOS_IO_BYTES - 1) / QOS_IO_BYTES);
+}
+
+/* ---- node.c: caps, guarantees and shares of one node among its siblings ---- */
+int set_reserve(struct qos_set *set);
+void set_fini(struct qos_set *set);
+void node_init(struct qos_node *node, struct qos_bucket *cap, struct qos_bucket *guarantee, bool shared);
+/* After a change of its buckets. Returns by how much the number of guards changes. */
+int node_policy(struct qos_node *node, uint32_t weight);
+/* ns; the past: now. */
+uint64_t node_when(const struct qos_node *node);
+uint64_t node_due(const struct qos_node *node, const struct dpu_block_request *request); /* UINT64_MAX: never */
+/* False: not now after all (somebody else was faster). */
+bool node_take_cap(struct qos_node *node, const struct dpu_block_request *request, uint64_t now_ns);
+void node_give_cap(struct qos_node *node, const struct dpu_block_request *request);
+bool node_take_guarantee(struct qos_node *node, const struct dpu_block_request *request, uint64_t now_ns);
+void node_expire(struct qos_node *node, uint64_t now_ns);
+bool node_credit(const struct qos_node *node);
+void set_wait(struct qos_set *set, struct qos_node *node, uint64_t when_ns);
+void set_ready(struct qos_set *set, struct qos_node *node, uint64_t due_ns);
+void set_remove(struct qos_set *set, struct qos_node *node);
+/* Moves its tag on by what the request costs it. It is ready. */
+void set_charge(struct qos_set *set, struct qos_node *node, const struct dpu_block_request *request, bool by_weight);
+
+/* ---- scheduler.c ---- */
+/* Finds its place again after its queue or policy has changed. */
+void volume_place(struct qos_volume *volume, uint64_t now_ns);
+/* Gives the media what may go; at most so many. */
+unsigned scheduler_run(struct qos_scheduler *scheduler, uint64_t now_ns, unsigned most);
+struct qos_group *group_get(struct qos_scheduler *scheduler, struct qos_tenant *tenant);
+void group_put(struct qos_scheduler *scheduler, struct qos_group *group);
+
+/* ---- filter.c ---- */
+/* Sends the first of the queue down, or the given one. There is a free io. */
+void volume_send(struct qos_volume *volume, struct dpu_block_request *request, uint64_t submitted, uint64_t cycles);
+
+/* ---- slow.c ---- */
+#define SLOW_PERIOD_NS (30 * CLOCK_NS_PER_S)
+/* Called for those that are slower than slow_floor_ns, and for any after a period. */
+void slow_note(struct qos_volume *volume, const struct qos_slow *slow);
+
+/* ---- window.c ---- */
+void window_init(struct qos_window *window);
+/* A request was under way for so many cycles. */
+void window_sample(struct qos_window *window, const struct dpu_block_request *request, uint64_t cycles,
+		   uint64_t now_ns);
