@@ -16,7 +16,11 @@ struct volume_entry *entry_at(struct store *store, uint32_t slot)
 
 static void apply_volume(struct store *store, struct volume_entry *entry, const struct record *record)
 {
+	bool copy = record->volume.source != UINT32_MAX;
+
 	*entry = record->volume.entry;
+	/* In recovery the source may map less than it did. */
+	entry->blocks = copy ? entry_at(store, record->volume.source)->blocks : 0;
 	if (entry->root)
 		pageref_add(store, entry->root, 1);
 	if (entry->id >= store->next_volume)
@@ -31,6 +35,7 @@ static void apply_resize(struct store *store, struct volume_entry *entry, const 
 		struct page_node *node = (struct page_node *)frame->data;
 		node->child[0] = entry->root;
 		node->header.used = 1;
+		node->header.below = entry->height <= BELOW_LEVELS ? (uint32_t)entry->blocks : 0;
 		pageref_add(store, record->resize.list[i], 1);
 		entry->root = record->resize.list[i];
 		entry->height++;
@@ -44,20 +49,26 @@ static void apply_resize(struct store *store, struct volume_entry *entry, const 
 void record_apply(struct store *store, const struct record *record, uint64_t skip)
 {
 	struct volume_entry *entry = entry_at(store, record->slot);
+	struct store_volume *volume = store->volume[record->slot];
 
 	page_dirty(store, entry_frame(store, record->slot));
 	switch ((enum record_type)record->type) {
 	case RECORD_WRITE:
-		tree_write(store, entry, record, skip);
+		tree_write(store, volume, record, skip);
 		break;
 	case RECORD_UNMAP:
 		tree_unmap(store, entry, record);
+		leaf_cache_forget(volume, record->unmap.first, record->unmap.count);
 		break;
 	case RECORD_VOLUME:
 		apply_volume(store, entry, record);
+		/* What it is a copy of has its pages not for itself any more. */
+		if (record->volume.source != UINT32_MAX)
+			leaf_cache_forget(store->volume[record->volume.source], 0, UINT64_MAX);
 		break;
 	case RECORD_RESIZE:
 		apply_resize(store, entry, record);
+		leaf_cache_forget(volume, 0, UINT64_MAX);
 		break;
 	case RECORD_REMOVE:
 		memset(entry, 0, sizeof(*entry));
@@ -116,9 +127,10 @@ static bool pages_are_free(struct store *store, const uint32_t *list, unsigned c
 	return true;
 }
 
-static int check_write(struct store *store, const struct volume_entry *entry, const struct record *record,
+static int check_write(struct store *store, struct store_volume *volume, const struct record *record,
 		       const char **ret_why)
 {
+	const struct volume_entry *entry = volume->entry;
 	uint64_t first = record->write.first, place = record->write.place;
 	unsigned count = record->write.count, pages;
 
@@ -127,7 +139,7 @@ static int check_write(struct store *store, const struct volume_entry *entry, co
 	    place >= store->places || count > store->places - place ||
 	    group_of(store, place) != group_of(store, place + count - 1))
 		return -EINVAL;
-	int rc = tree_plan_write(store, entry, first, count, place, &pages);
+	int rc = tree_plan_write(store, volume, first, count, place, &pages);
 	if (rc < 0)
 		return rc;
 	*ret_why = "a write record has pages that it cannot have";
@@ -166,8 +178,9 @@ static bool entry_is_sound(struct store *store, const struct volume_entry *entry
 	return entry->id && entry->bytes % DPU_BLOCK_SECTOR == 0 && entry->height >= 1 &&
 	       entry->height <= TREE_MAX_HEIGHT && (entry->flags & ~ENTRY_FLAGS) == 0 &&
 	       entry->bytes <= tree_capacity(entry->height) * STORE_BLOCK &&
-	       entry->mapped <= tree_capacity(entry->height) && entry->root < store->pages &&
-	       (!entry->root || page_is_tree(store, entry->root)) && memchr(entry->name, 0, sizeof(entry->name));
+	       entry->mapped <= tree_capacity(entry->height) && entry->blocks <= entry->mapped &&
+	       entry->root < store->pages && (!entry->root || page_is_tree(store, entry->root)) &&
+	       memchr(entry->name, 0, sizeof(entry->name));
 }
 
 bool entry_check(struct store *store, const struct volume_entry *entry)
@@ -188,7 +201,10 @@ static int check_volume(struct store *store, const struct volume_entry *entry, c
 	if (record->volume.source >= store->slots)
 		return -EINVAL;
 	const struct volume_entry *source = entry_at(store, record->volume.source);
-	return source->id && source->root == made->root && source->height == made->height ? 0 : -EINVAL;
+	return source->id && store->volume[record->volume.source] && source->root == made->root &&
+			       source->height == made->height
+		       ? 0
+		       : -EINVAL;
 }
 
 static int check_resize(struct store *store, const struct volume_entry *entry, const struct record *record,
@@ -216,7 +232,7 @@ int record_check(struct store *store, const struct record *record, const char **
 	if (entry_frame(store, record->slot)->state == FRAME_BAD)
 		return -EBADMSG;
 	const struct volume_entry *entry = entry_at(store, record->slot);
-	if (!entry->id && record->type != RECORD_VOLUME)
+	if ((!entry->id || !store->volume[record->slot]) && record->type != RECORD_VOLUME)
 		return -EINVAL;
 	if (entry->flags & ENTRY_QUARANTINED && record->type != RECORD_VOLUME && record->type != RECORD_REMOVE)
 		return -EBADMSG;
@@ -225,7 +241,7 @@ int record_check(struct store *store, const struct record *record, const char **
 		return rc;
 	switch ((enum record_type)record->type) {
 	case RECORD_WRITE:
-		return check_write(store, entry, record, ret_why);
+		return check_write(store, store->volume[record->slot], record, ret_why);
 	case RECORD_UNMAP:
 		return check_unmap(store, entry, record, ret_why);
 	case RECORD_VOLUME:

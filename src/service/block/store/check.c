@@ -7,6 +7,7 @@
 struct walk {
 	struct store *store;
 	uint32_t *pages, *blocks; /* references found */
+	uint64_t *below;          /* blocks that are mapped under each page */
 	struct dpu_error *error;
 };
 
@@ -32,15 +33,18 @@ static int fault(struct walk *walk, const char *what, uint64_t id, uint64_t valu
 }
 
 /* The copy of a page: walking on may evict it. */
-static int walk_page(struct walk *walk, uint32_t page, unsigned level, uint64_t index)
+static int walk_page(struct walk *walk, uint32_t page, unsigned level, uint64_t index, uint64_t *ret_blocks)
 {
 	struct frame *frame;
 	struct page_leaf leaf;
 	struct page_node node;
 	unsigned used = 0;
+	uint64_t below = 0;
 
-	if (walk->pages[page]++ > 0)
+	if (walk->pages[page]++ > 0) {
+		*ret_blocks += walk->below[page];
 		return 0;
+	}
 	int rc = page_now(walk->store, page, level ? PAGE_NODE : PAGE_LEAF, level, index, &frame);
 	if (rc < 0)
 		return fault(walk, "a page of a tree cannot be had", page, level, index);
@@ -56,9 +60,15 @@ static int walk_page(struct walk *walk, uint32_t page, unsigned level, uint64_t 
 		if (!node.child[i])
 			continue;
 		used++;
-		rc = walk_page(walk, node.child[i], level - 1, index << NODE_SHIFT | i);
+		rc = walk_page(walk, node.child[i], level - 1, index << NODE_SHIFT | i, &below);
 	}
-	return rc == 0 && used != node.header.used ? fault(walk, "used of page", page, node.header.used, used) : rc;
+	if (rc == 0 && used != node.header.used)
+		rc = fault(walk, "used of page", page, node.header.used, used);
+	if (rc == 0 && level > 0 && level <= BELOW_LEVELS && below != node.header.below)
+		rc = fault(walk, "blocks below page", page, node.header.below, below);
+	walk->below[page] = level ? below : used;
+	*ret_blocks += walk->below[page];
+	return rc;
 }
 
 static int compare_blocks(struct walk *walk)
@@ -110,12 +120,18 @@ int store_check(struct store *store, struct dpu_error *error)
 
 	walk.pages = calloc(store->pages, sizeof(*walk.pages));
 	walk.blocks = calloc(store->places, sizeof(*walk.blocks));
-	if (walk.pages && walk.blocks)
+	walk.below = calloc(store->pages, sizeof(*walk.below));
+	if (walk.pages && walk.blocks && walk.below)
 		rc = 0;
 	for (uint32_t slot = 0; rc == 0 && slot < store->slots; slot++) {
 		const struct volume_entry *entry = entry_at(store, slot);
-		if (store->volume[slot] && entry->root && !(entry->flags & ENTRY_QUARANTINED))
-			rc = walk_page(&walk, entry->root, entry->height - 1u, 0);
+		uint64_t blocks = 0;
+		if (!store->volume[slot] || entry->flags & ENTRY_QUARANTINED)
+			continue;
+		if (entry->root)
+			rc = walk_page(&walk, entry->root, entry->height - 1u, 0, &blocks);
+		if (rc == 0 && blocks != entry->blocks)
+			rc = fault(&walk, "blocks of volume", entry->id, entry->blocks, blocks);
 	}
 	if (rc == 0)
 		rc = compare_pages(&walk);
@@ -123,5 +139,6 @@ int store_check(struct store *store, struct dpu_error *error)
 		rc = compare_blocks(&walk);
 	free(walk.pages);
 	free(walk.blocks);
+	free(walk.below);
 	return rc;
 }

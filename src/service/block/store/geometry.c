@@ -123,16 +123,6 @@ const char *super_check(const void *block, const struct store_super *super, uint
 	return NULL;
 }
 
-struct medium *medium_of_place(struct store *store, uint64_t place, uint64_t *ret_offset)
-{
-	struct medium *medium = &store->medium[store->media - 1];
-
-	while (place < medium->super.first_place)
-		medium--;
-	*ret_offset = (medium->super.data_block + place - medium->super.first_place) * STORE_BLOCK;
-	return medium;
-}
-
 struct medium *medium_of_page(struct store *store, uint32_t page)
 {
 	struct medium *medium = &store->medium[store->media - 1];
@@ -209,16 +199,6 @@ uint64_t group_first(struct store *store, uint32_t group, unsigned *ret_blocks)
 
 	*ret_blocks = left < COUNTS ? (unsigned)left : COUNTS;
 	return super->first_place + (uint64_t)group * COUNTS;
-}
-
-uint32_t group_of(struct store *store, uint64_t place)
-{
-	uint32_t before = 0;
-	unsigned i = 0;
-
-	while (place >= store->medium[i].super.first_place + store->medium[i].super.places)
-		before += store->medium[i++].super.space_pages;
-	return before + (uint32_t)((place - store->medium[i].super.first_place) / COUNTS);
 }
 
 uint32_t count_page(struct store *store, uint32_t page, unsigned *ret_at)

@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include "engine/crc32c/crc32c.h"
 
-enum { STEPS = 512 }; /* of pieces, in one poll */
+enum { STEPS = 512, BURST = 16 }; /* of pieces, in one poll, and in one look ahead */
 
 const uint8_t store_zero_block[STORE_BLOCK];
 uint32_t store_zero_crc;
@@ -169,7 +169,7 @@ void io_copy(const struct store_io *io, uint8_t *block, bool to_request)
 	}
 }
 
-void io_submit(struct store_io *io, enum dpu_block_op op, struct iovec *iov, unsigned segments,
+void io_submit(struct store_io *io, enum dpu_block_op op, const struct iovec *iov, unsigned segments,
 	       void (*done)(struct dpu_block_request *request))
 {
 	uint64_t offset;
@@ -269,35 +269,34 @@ static void start_pieces(struct store_io *io)
 	}
 }
 
-/* false: there is no piece for it now. */
-static bool start_request(struct store *store, struct dpu_block_request *request)
+/* There is a free piece. */
+static void start_request(struct store *store, struct dpu_block_request *request)
 {
 	struct request_state *state = (struct request_state *)request->scratch;
 	struct store_volume *volume = state->volume;
 	enum dpu_block_status status = refuse(store, volume, request);
-	struct store_io *io;
 
 	state->pieces = 1;
 	state->status = status;
 	state->flushed = 0;
 	if (status != DPU_BLOCK_OK || (request->op != DPU_BLOCK_FLUSH && request->length == 0)) {
 		request_piece_done(request, status);
-		return true;
+		return;
 	}
 	volume->reads += request->op == DPU_BLOCK_READ;
 	volume->writes += request->op == DPU_BLOCK_WRITE;
 	if (request->op == DPU_BLOCK_FLUSH) {
 		flush_request(store, request);
-		return true;
+		return;
 	}
-	io = io_take(store);
-	if (!io)
-		return false;
+	if ((request->op == DPU_BLOCK_READ && fast_read(store, request)) ||
+	    (request->op == DPU_BLOCK_WRITE && fast_write(store, request)))
+		return;
+	struct store_io *io = io_take(store);
 	io->request = request;
 	io->position = 0;
 	io->end = request->length;
 	start_pieces(io);
-	return true;
 }
 
 static void wake_waiting(struct store *store)
@@ -311,6 +310,33 @@ static void wake_waiting(struct store *store)
 	store->waiting_tail = &store->waiting_io;
 }
 
+static unsigned run_steps(struct store *store)
+{
+	unsigned count = 0;
+
+	fast_look_ahead_commits(store);
+	for (; count < BURST && store->ready_io; count++) {
+		struct store_io *io = store->ready_io;
+		store->ready_io = io->next;
+		if (!store->ready_io)
+			store->ready_tail = &store->ready_io;
+		io->step(io);
+	}
+	return count;
+}
+
+static unsigned start_requests(struct store *store)
+{
+	unsigned count = 0;
+
+	if (!store->ready)
+		return 0;
+	fast_look_ahead(store);
+	for (; count < BURST && store->incoming.first && store->free_io; count++)
+		start_request(store, block_queue_take(&store->incoming));
+	return count;
+}
+
 unsigned ios_go(struct store *store)
 {
 	unsigned count = 0;
@@ -318,19 +344,12 @@ unsigned ios_go(struct store *store)
 	if (store->wake)
 		wake_waiting(store);
 	while (count < STEPS) {
-		struct store_io *io = store->ready_io;
-		if (io) {
-			store->ready_io = io->next;
-			if (!store->ready_io)
-				store->ready_tail = &store->ready_io;
-			count++;
-			io->step(io);
-			continue;
-		}
-		if (!store->ready || !store->incoming.first || !store->free_io)
+		unsigned done = run_steps(store);
+		if (!done)
+			done = start_requests(store);
+		if (!done)
 			break;
-		start_request(store, block_queue_take(&store->incoming));
-		count++;
+		count += done;
 	}
 	return count;
 }

@@ -65,6 +65,8 @@ static void hash_add(struct store *store, struct frame *frame)
 
 	frame->hash_next = *slot;
 	*slot = frame;
+	if (frame->kind == PAGE_SPACE)
+		space_counts_at(store, frame->page, frame);
 }
 
 static void hash_remove(struct store *store, struct frame *frame)
@@ -74,6 +76,9 @@ static void hash_remove(struct store *store, struct frame *frame)
 	while (*link != frame)
 		link = &(*link)->hash_next;
 	*link = frame->hash_next;
+	frame->lives++;
+	if (frame->kind == PAGE_SPACE)
+		space_counts_at(store, frame->page, NULL);
 }
 
 struct frame *page_find(struct store *store, uint32_t page)
@@ -172,7 +177,7 @@ const char *page_check(struct store *store, const void *data, uint32_t page, enu
 	for (unsigned i = 0; kind == PAGE_LEAF && i < LEAF_BLOCKS; i++) {
 		if (leaf_place(leaf, i) > store->places)
 			return "the page maps a block that is not there";
-		if (leaf->info[i])
+		if (leaf->block[i].info)
 			return "the page has a block of an unknown form";
 	}
 	for (unsigned i = 0; kind == PAGE_NODE && i < NODE_CHILDREN; i++)
@@ -326,10 +331,8 @@ static void make_shadow(struct store *store, struct frame *frame)
 	shadow->checkpoint = true;
 }
 
-void page_dirty(struct store *store, struct frame *frame)
+void page_dirty_now(struct store *store, struct frame *frame)
 {
-	if (frame->state == FRAME_DIRTY && !frame->checkpoint)
-		return;
 	if (frame->checkpoint)
 		make_shadow(store, frame);
 	else if (!frame->resident && frame->state != FRAME_WRITING)

@@ -51,13 +51,14 @@ int pages_init(struct store *store)
 	while (buckets < store->frame_count)
 		buckets *= 2;
 	store->hash_mask = buckets - 1;
-	store->frames = calloc(store->frame_count, sizeof(*store->frames));
+	store->frames = aligned_alloc(64, store->frame_count * sizeof(*store->frames));
 	store->hash = calloc(buckets, sizeof(*store->hash));
 	store->frame_memory = map_pages(store->frame_count);
 	store->page_io = calloc(PAGE_IOS, sizeof(*store->page_io));
 	store->page_io_memory = map_pages(PAGE_IOS);
 	if (!store->frames || !store->hash || !store->frame_memory || !store->page_io || !store->page_io_memory)
 		return -ENOMEM;
+	memset(store->frames, 0, store->frame_count * sizeof(*store->frames));
 	for (uint32_t i = store->frame_count; i-- > 0;) {
 		store->frames[i].data = store->frame_memory + (size_t)i * STORE_BLOCK;
 		frame_free(store, &store->frames[i]);

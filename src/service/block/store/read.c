@@ -12,7 +12,7 @@ static int find_run(struct store_io *io, uint32_t most)
 
 	pages_begin(store);
 	io->block = (io->request->offset + io->position) / STORE_BLOCK;
-	int rc = tree_find(store, io_volume(io)->entry, io->block, &leaf);
+	int rc = leaf_find(store, io_volume(io), io->block, &leaf);
 	if (rc < 0)
 		return rc;
 	unsigned at = io->block % LEAF_BLOCKS, count = 0;
@@ -24,7 +24,7 @@ static int find_run(struct store_io *io, uint32_t most)
 		uint64_t place = leaf ? leaf_place(leaf, at + count) : 0;
 		if (place != (first ? first + count : 0) || (first && group_of(store, place - 1) != group))
 			break;
-		io->crc[count] = leaf ? leaf->crc[at + count] : 0;
+		io->crc[count] = leaf ? leaf->block[at + count].crc : 0;
 	}
 	io->count = count;
 	io->place = (int64_t)first - 1; /* NO_PLACE: a hole */

@@ -77,7 +77,7 @@ static bool read_blocks(struct store *store, struct scrub *scrub)
 		io->place = (int64_t)place - 1;
 		io->count = 1;
 		io->block = leaf->header.index * LEAF_BLOCKS + scrub->at;
-		io->crc[0] = leaf->crc[scrub->at];
+		io->crc[0] = leaf->block[scrub->at].crc;
 		io->iov[0] = (struct iovec){ io->bounce, STORE_BLOCK };
 		scrub->reads++;
 		io_submit(io, DPU_BLOCK_READ, io->iov, 1, block_read);

@@ -12,7 +12,7 @@
 
 #include <stdlib.h>
 
-int space_add_medium(struct store *store, const struct medium *medium)
+int space_add_medium(struct store *store, struct medium *medium)
 {
 	struct space *space = &store->space;
 	uint32_t groups = space->groups + medium->super.space_pages;
@@ -20,8 +20,15 @@ int space_add_medium(struct store *store, const struct medium *medium)
 
 	if (!bigger)
 		return -ENOMEM;
-	memset(bigger + space->groups, 0, medium->super.space_pages * sizeof(*bigger));
 	space->group = bigger;
+	for (uint32_t i = 0; i < medium->super.space_pages; i++) {
+		struct frame *summary = &medium->frames[i / SUMMARY_GROUPS];
+		bigger[space->groups + i] = (struct group){
+			.summary = summary,
+			.free_blocks = &((struct page_summary *)summary->data)->free[i % SUMMARY_GROUPS],
+		};
+	}
+	medium->first_group = space->groups;
 	if (space->groups == 0) {
 		space->allocator.group = NO_PLACE;
 		space->epoch = 1;
@@ -36,71 +43,40 @@ void space_fini(struct store *store)
 	free(store->space.group);
 }
 
-static uint16_t *summary(struct store *store, uint32_t group, struct frame **ret)
+void space_counts_at(struct store *store, uint32_t page, struct frame *frame)
 {
-	unsigned at;
-	struct frame *frame = store->fixed[summary_page(store, group, &at)];
+	const struct medium *medium = medium_of_page(store, page);
 
-	if (ret)
-		*ret = frame;
-	return &((struct page_summary *)frame->data)->free[at];
+	store->space.group[medium->first_group + page - medium->super.first_page].counts = frame;
 }
 
-static void summary_set(struct store *store, uint32_t group, uint16_t value)
+static void summary_set(struct store *store, struct group *group, uint16_t value)
 {
-	struct frame *frame;
-	uint16_t *free_blocks = summary(store, group, &frame);
-
-	if (*free_blocks == value)
+	if (*group->free_blocks == value)
 		return;
-	page_dirty(store, frame);
-	store->space.free += (uint64_t)value - *free_blocks;
-	*free_blocks = value;
+	page_dirty(store, group->summary);
+	store->space.free += (uint64_t)value - *group->free_blocks;
+	*group->free_blocks = value;
 }
 
 /* A summary that is damaged or was never written says that all may be free; opening a group tells. */
 void space_count(struct store *store)
 {
-	unsigned at, blocks;
+	unsigned blocks;
 
 	store->space.free = 0;
-	for (uint32_t group = 0; group < store->space.groups; group++) {
-		uint32_t page = summary_page(store, group, &at);
-		struct frame *frame = store->fixed[page];
-		uint16_t *free_blocks = summary(store, group, NULL);
-		group_first(store, group, &blocks);
-		bool fresh = frame->state == FRAME_CLEAN && map_get(store->map, page) == PAGE_ABSENT;
-		if (frame->state == FRAME_BAD || fresh || *free_blocks > blocks)
-			*free_blocks = (uint16_t)blocks;
-		store->space.free += *free_blocks;
+	for (uint32_t i = 0; i < store->space.groups; i++) {
+		struct group *group = &store->space.group[i];
+		const struct frame *frame = group->summary;
+		group_first(store, i, &blocks);
+		bool fresh = frame->state == FRAME_CLEAN && map_get(store->map, frame->page) == PAGE_ABSENT;
+		if (frame->state == FRAME_BAD || fresh || *group->free_blocks > blocks)
+			*group->free_blocks = (uint16_t)blocks;
+		store->space.free += *group->free_blocks;
 	}
 }
 
 /* ---- epochs ---- */
-
-/* Up to the first epoch with readers, or the present one. */
-static void pass_readers(struct space *space)
-{
-	while (space->oldest_reader < space->epoch && space->readers[space->oldest_reader % READER_EPOCHS] == 0)
-		space->oldest_reader++;
-}
-
-uint32_t reader_begin(struct store *store)
-{
-	uint32_t at = store->space.epoch % READER_EPOCHS;
-
-	store->space.readers[at]++;
-	return at;
-}
-
-void reader_end(struct store *store, uint32_t epoch)
-{
-	struct space *space = &store->space;
-
-	space->readers[epoch]--;
-	pass_readers(space);
-	store->wake = true;
-}
 
 /* With a very old reader the present epoch stays open, and what was freed in it waits. */
 uint64_t epoch_close(struct store *store)
@@ -150,10 +126,11 @@ static int open_group(struct store *store, uint32_t group)
 		allocator->bits[i / 64] |= UINT64_C(1) << i % 64;
 		found++;
 	}
-	if (found != *summary(store, group, NULL) && pages_room(store) < 0)
+	if (found != *store->space.group[group].free_blocks && pages_room(store) < 0)
 		return -EAGAIN;
-	summary_set(store, group, (uint16_t)found);
+	summary_set(store, &store->space.group[group], (uint16_t)found);
 	allocator->group = group;
+	allocator->first = (int64_t)first;
 	allocator->at = 0;
 	return 0;
 }
@@ -167,7 +144,7 @@ static int next_group(struct store *store)
 	space->allocator.group = NO_PLACE;
 	for (uint32_t i = 0; i < space->groups; i++) {
 		uint32_t group = (space->allocator.rotor + i) % space->groups;
-		if (*summary(store, group, NULL) == 0)
+		if (*space->group[group].free_blocks == 0)
 			continue;
 		if (!may_open(space, group)) {
 			later = true;
@@ -202,31 +179,56 @@ static bool seek(struct allocator *allocator)
 	return false;
 }
 
+/* Free blocks that follow each other from allocator->at on. */
+static uint32_t run(const struct allocator *allocator, uint32_t want)
+{
+	uint32_t at = allocator->at, end = at;
+
+	while (end < COUNTS && end - at < want && allocator->bits[end / 64] >> end % 64 & 1)
+		end++;
+	return end - at;
+}
+
+static int64_t hand_out(struct store *store, uint32_t count)
+{
+	struct allocator *allocator = &store->space.allocator;
+	uint32_t at = allocator->at;
+
+	for (allocator->at += count; count-- > 0;)
+		allocator->bits[(at + count) / 64] &= ~(UINT64_C(1) << (at + count) % 64);
+	store->space.group[allocator->group].busy++;
+	return allocator->first + at;
+}
+
 int space_alloc(struct store *store, uint32_t want, int64_t *ret_place, uint32_t *ret_got)
 {
 	struct allocator *allocator = &store->space.allocator;
-	unsigned blocks;
 
 	while (allocator->group == NO_PLACE || !seek(allocator)) {
 		int rc = next_group(store);
 		if (rc < 0)
 			return rc;
 	}
-	uint32_t at = allocator->at, end = at;
-	while (end < COUNTS && end - at < want && allocator->bits[end / 64] >> end % 64 & 1) {
-		allocator->bits[end / 64] &= ~(UINT64_C(1) << end % 64);
-		end++;
-	}
-	allocator->at = end;
-	store->space.group[allocator->group].busy++;
-	*ret_place = (int64_t)group_first(store, (uint32_t)allocator->group, &blocks) + at;
-	*ret_got = end - at;
+	*ret_got = run(allocator, want);
+	*ret_place = hand_out(store, *ret_got);
 	return 0;
+}
+
+bool space_take(struct store *store, uint32_t want, int64_t *ret_place)
+{
+	struct allocator *allocator = &store->space.allocator;
+
+	if (allocator->group == NO_PLACE || !seek(allocator) || run(allocator, want) != want)
+		return false;
+	*ret_place = hand_out(store, want);
+	return true;
 }
 
 void space_release(struct store *store, uint64_t place)
 {
-	store->space.group[group_of(store, place)].busy--;
+	unsigned at;
+
+	group_at(store, place, &at)->busy--;
 	store->wake = true;
 }
 
@@ -235,38 +237,43 @@ void space_release(struct store *store, uint64_t place)
 int space_need(struct store *store, uint64_t place)
 {
 	unsigned at;
-	struct frame *frame;
-	uint32_t page = space_page(store, place, &at);
+	struct frame *frame = group_at(store, place, &at)->counts;
 
+	if (frame && frame->state != FRAME_LOADING) {
+		frame->referenced = true;
+		frame->stamp = store->stamp;
+		return 0;
+	}
+	uint32_t page = space_page(store, place, &at);
 	return page_get(store, page, PAGE_SPACE, 0, page, &frame);
 }
 
 uint32_t space_get(struct store *store, uint64_t place)
 {
 	unsigned at;
-	struct frame *frame = page_find(store, space_page(store, place, &at));
+	const struct frame *frame = group_at(store, place, &at)->counts;
 
-	return ((struct page_counts *)frame->data)->count[at];
+	return ((const struct page_counts *)frame->data)->count[at];
 }
 
 void space_add(struct store *store, uint64_t place, int delta)
 {
 	unsigned at;
-	struct frame *frame = page_find(store, space_page(store, place, &at));
+	struct group *group = group_at(store, place, &at);
+	struct frame *frame = group->counts;
 	uint32_t *count = &((struct page_counts *)frame->data)->count[at], old = *count;
-	uint32_t group = group_of(store, place);
 
 	/* A damaged pool may count too few: then the block stays as it is. */
 	if (old == COUNT_LOST || (delta < 0 && old == 0))
 		return;
 	page_dirty(store, frame);
 	*count = old + (uint32_t)delta;
-	uint16_t free_blocks = *summary(store, group, NULL);
+	uint16_t free_blocks = *group->free_blocks;
 	if (old == 0 && free_blocks)
 		summary_set(store, group, (uint16_t)(free_blocks - 1));
 	if (*count == 0) {
 		if (free_blocks < COUNTS)
 			summary_set(store, group, (uint16_t)(free_blocks + 1));
-		store->space.group[group].freed_epoch = store->space.epoch;
+		group->freed_epoch = store->space.epoch;
 	}
 }

@@ -62,7 +62,7 @@ void store_free(struct store *store)
 	if (!store)
 		return;
 	for (uint32_t slot = 0; slot < store->slots; slot++)
-		free(store->volume[slot]);
+		volume_free(store->volume[slot]);
 	free(store->volume);
 	recovery_free(store);
 	checkpoint_fini(store);

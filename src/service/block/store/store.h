@@ -104,7 +104,8 @@ struct dpu_block_device *store_device(struct store *store, uint64_t volume);
 
 struct store_volume_info {
 	uint64_t id, origin, bytes;
-	uint64_t created_s; /* Unix time */
+	uint64_t allocated_bytes; /* of blocks that it maps, its own and those that it shares with its copies */
+	uint64_t created_s;       /* Unix time */
 	const char *name;
 	bool snapshot, deleting, quarantined;
 	uint64_t reads, writes, integrity_errors;

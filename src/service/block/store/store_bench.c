@@ -1,18 +1,27 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* What the store costs, on a medium in memory: cycles a request of 4 KiB of the bare medium, a volume and a clone of
- * depth 10, and the time that recovery takes for a pool of a million extents. Prints one JSON object. */
+/* What the store costs: cycles a request of 4 KiB of the bare medium, a volume and a clone of depth 10, and the time
+ * that recovery takes for a pool of a million extents. Prints one JSON object.
+ *   store_bench [REQUESTS [DIRECTORY [recovery]]]
+ * The medium is memory, or files that are made in DIRECTORY (a tmpfs, a disk) and reached by io_uring. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <x86intrin.h>
 #include "base/clock.h"
 #include "device/block/ram.h"
 #include "engine/crc32c/crc32c.h"
+#include "operating/medium_file.h"
 #include "service/block/store/recorder.h"
 #include "service/block/store/store.h"
 #include "service/block/store/store_rig.h"
 
 enum { DEPTH = 32, VOLUME_BLOCKS = 1 << 16, CLONES = 10 };
+
+static const char *directory;
+static struct uring *uring;
+static struct dpu_block_ops file_ops; /* of a file, and its io_uring is polled */
 
 struct slot {
 	struct dpu_block_request request;
@@ -65,6 +74,43 @@ static uint64_t load(struct dpu_block_device *device, enum dpu_block_op op, unsi
 	return (__rdtsc() - begin) / count;
 }
 
+static unsigned file_poll(struct dpu_block_device *device)
+{
+	return uring_poll(uring) + (uring_under_way(uring) > 0);
+}
+
+static struct dpu_block_device *file_new(const char *name, uint64_t bytes)
+{
+	struct dpu_block_device *device;
+	struct dpu_error error = { 0 };
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/store-bench-%d-%s", directory, getpid(), name);
+	int fd = open(path, O_CREAT | O_RDWR, 0600);
+	if (fd < 0 || ftruncate(fd, (off_t)bytes) < 0 ||
+	    medium_file_open(&(struct medium_file_options){ .path = path, .uring = uring }, &device, &error) < 0) {
+		fprintf(stderr, "%s: %s\n", path, error.message);
+		exit(1);
+	}
+	close(fd);
+	unlink(path);
+	file_ops = *device->ops;
+	file_ops.poll = file_poll;
+	device->ops = &file_ops;
+	return device;
+}
+
+static struct dpu_block_device *medium_new(const char *name, uint64_t bytes)
+{
+	struct dpu_block_device *device;
+
+	if (directory)
+		return file_new(name, bytes);
+	if (block_ram_new(name, bytes, 512, &device) < 0)
+		abort();
+	return device;
+}
+
 static struct store *make(struct dpu_block_device **medium, uint64_t bytes, uint64_t log_bytes)
 {
 	struct store_command format = { .op = STORE_FORMAT, .log_bytes = log_bytes };
@@ -72,8 +118,8 @@ static struct store *make(struct dpu_block_device **medium, uint64_t bytes, uint
 	struct dpu_error error;
 	struct store *store;
 
-	if (block_ram_new("ram", bytes, 512, medium) < 0 || store_new(&options, medium, 1, &store, &error) < 0 ||
-	    rig_command(store, &format) != DPU_OK)
+	*medium = medium_new("pool", bytes);
+	if (store_new(&options, medium, 1, &store, &error) < 0 || rig_command(store, &format) != DPU_OK)
 		abort();
 	return store;
 }
@@ -101,13 +147,12 @@ static uint64_t crc_cycles(unsigned count)
 
 static void requests(unsigned rounds, unsigned count)
 {
-	struct dpu_block_device *medium, *bare;
+	struct dpu_block_device *medium;
 	struct store *store = make(&medium, UINT64_C(1) << 30, 0);
 	uint64_t volume = rig_create(store, "v", (uint64_t)VOLUME_BLOCKS * DPU_BLOCK_BYTES), seed = 1, copy = volume;
 	char name[16];
 
-	if (block_ram_new("bare", (uint64_t)VOLUME_BLOCKS * DPU_BLOCK_BYTES, 512, &bare) < 0)
-		abort();
+	struct dpu_block_device *bare = medium_new("bare", (uint64_t)VOLUME_BLOCKS * DPU_BLOCK_BYTES);
 	/* Memory that the system has yet to give would be measured instead: all of it is touched first. */
 	for (unsigned i = 0; i < 16; i++)
 		fill(store, volume, VOLUME_BLOCKS);
@@ -135,7 +180,50 @@ static void requests(unsigned rounds, unsigned count)
 	bare->ops->close(bare, NULL, NULL);
 }
 
-/* Every other block, so that each is an extent of its own. in_log: they are recovered from records, else from pages. */
+struct extents {
+	uint64_t next, count, under_way;
+};
+
+struct extent_request {
+	struct dpu_block_request request;
+	struct extents *extents;
+};
+
+static void extent_written(struct dpu_block_request *request)
+{
+	if (request->status != DPU_BLOCK_OK)
+		abort();
+	((struct extent_request *)request)->extents->under_way--;
+}
+
+/* Every other block, so that each is an extent of its own. */
+static void write_extents(struct store *store, struct dpu_block_device *device, uint64_t count)
+{
+	static struct extent_request requests[DEPTH];
+	static uint8_t data[DPU_BLOCK_BYTES];
+	static const struct iovec iov = { data, sizeof(data) };
+	struct extents extents = { .count = count };
+
+	while (extents.next < count || extents.under_way > 0) {
+		bool all_done = extents.under_way == 0;
+		for (unsigned i = 0; all_done && i < DEPTH && extents.next < count; i++, extents.next++) {
+			requests[i].extents = &extents;
+			requests[i].request = (struct dpu_block_request){
+				.op = DPU_BLOCK_WRITE,
+				.segments = 1,
+				.offset = extents.next * 2 * DPU_BLOCK_BYTES,
+				.length = sizeof(data),
+				.iov = &iov,
+				.done = extent_written,
+			};
+			extents.under_way++;
+			device->ops->submit(device, &requests[i].request);
+		}
+		store_poll(store);
+	}
+}
+
+/* in_log: they are recovered from records, else from pages. */
 static void recovery(uint64_t extents, bool in_log)
 {
 	struct dpu_block_device *medium;
@@ -144,11 +232,8 @@ static void recovery(uint64_t extents, bool in_log)
 	struct store_options options = { .name = "bench", .cache_pages = 131072 };
 	struct store_stats stats;
 	struct dpu_error error = { 0 };
-	static uint8_t data[DPU_BLOCK_BYTES];
 
-	for (uint64_t i = 0; i < extents; i++)
-		if (rig_io(store, volume, DPU_BLOCK_WRITE, i * 2 * DPU_BLOCK_BYTES, data, sizeof(data), 0))
-			abort();
+	write_extents(store, store_device(store, volume), extents);
 	if (in_log)
 		rig_io(store, volume, DPU_BLOCK_FLUSH, 0, NULL, 0, 0);
 	else
@@ -171,12 +256,18 @@ int main(int argc, char **argv)
 {
 	unsigned count = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 0) : 200000;
 
+	directory = argc > 2 ? argv[2] : NULL;
+	if (directory && uring_new(256, &uring, NULL) < 0)
+		abort();
 	printf("{\"rounds\":[");
 	requests(5, count);
 	printf("],\"recovery\":[");
-	recovery(UINT64_C(1) << 20, true);
-	printf(",");
-	recovery(UINT64_C(1) << 20, false);
+	if (argc > 3) {
+		recovery(UINT64_C(1) << 20, true);
+		printf(",");
+		recovery(UINT64_C(1) << 20, false);
+	}
 	printf("]}\n");
+	uring_free(uring);
 	return 0;
 }

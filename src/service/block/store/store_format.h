@@ -4,6 +4,7 @@
 #pragma once
 
 #include <assert.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum {
@@ -19,6 +20,7 @@ enum {
 	NODE_SHIFT = 9,
 	NODE_CHILDREN = 1 << NODE_SHIFT,
 	TREE_MAX_HEIGHT = 4, /* 128 TiB */
+	BELOW_LEVELS = 2,    /* of nodes that count what is below them */
 	COUNTS = 1008,       /* reference counts in a page */
 	SUMMARY_GROUPS = 2016,
 	DIRECTORY_ENTRIES = 31,
@@ -69,19 +71,27 @@ struct page_header {
 	uint32_t crc;
 	uint8_t kind, level; /* level: distance from the leaves */
 	uint16_t used;       /* children or blocks that are there */
-	uint32_t id, spare;
+	uint32_t id;
+	uint32_t below;      /* of a node up to BELOW_LEVELS: blocks that are mapped under it */
 	uint64_t generation; /* of the checkpoint that wrote it */
 	uint64_t index;      /* its place among those of its level, or kind */
 	uint64_t owner;      /* the volume that made it */
 };
 
+/* Together, so that a block costs one cache line. */
+struct leaf_block {
+	uint32_t crc;
+	uint32_t place_low; /* place + 1; 0: not mapped */
+	uint16_t place_high;
+	uint16_t info; /* 0; for filters that store less than a block */
+};
+
 struct page_leaf {
 	struct page_header header;
-	uint32_t crc[LEAF_BLOCKS];
-	uint32_t place_low[LEAF_BLOCKS]; /* place + 1; 0: not mapped */
-	uint16_t place_high[LEAF_BLOCKS];
-	uint16_t info[LEAF_BLOCKS]; /* 0; for filters that store less than a block */
+	uint8_t spare[24];
+	struct leaf_block block[LEAF_BLOCKS];
 };
+static_assert(offsetof(struct page_leaf, block) == 64, "from a cache line on");
 
 struct page_node {
 	struct page_header header;
@@ -110,8 +120,9 @@ struct volume_entry {
 	uint32_t root;
 	uint8_t height, flags;
 	uint16_t spare;
-	char name[64]; /* ends in a zero */
-	uint8_t room[16];
+	char name[64];   /* ends in a zero */
+	uint64_t blocks; /* that are mapped */
+	uint8_t room[8];
 };
 static_assert(sizeof(struct volume_entry) == 128, "layout");
 

@@ -36,6 +36,7 @@ struct frame {
 	bool resident, checkpoint, referenced;
 	/* as what it is being loaded */
 	uint8_t kind, level;
+	uint32_t lives; /* pages that it has held before */
 	uint64_t index;
 };
 
@@ -53,8 +54,19 @@ struct page_io {
 
 /* ---- requests ---- */
 
+/* A leaf of a volume that was found a short while ago. */
+struct leaf_way {
+	uint64_t leaf; /* + 1; 0: none */
+	struct frame *frame;
+	struct page_leaf *data; /* the frame's */
+	uint32_t lives;         /* of the frame: it still holds the leaf */
+	bool exclusive;         /* nobody else has the leaf, or any page above it */
+};
+
 struct store_volume {
 	struct dpu_block_device device; /* first */
+	struct leaf_way *ways;          /* by the lowest bits of the leaf's number */
+	uint32_t way_mask;
 	struct store *store;
 	struct volume_entry *entry; /* in its resident page */
 	uint32_t slot;
@@ -104,15 +116,20 @@ struct medium {
 	struct frame *frames; /* of the resident pages */
 	uint8_t *frame_memory;
 	uint32_t residents;
+	uint32_t first_group;
 };
 
 struct group {
-	uint64_t freed_epoch; /* of the last block that became free */
-	uint32_t busy;        /* extents that were handed out and are in no record yet */
+	uint64_t freed_epoch;  /* of the last block that became free */
+	struct frame *counts;  /* NULL: not in memory */
+	struct frame *summary; /* always in memory … */
+	uint16_t *free_blocks; /* … with this in it */
+	uint32_t busy;         /* extents that were handed out and are in no record yet */
 };
 
 struct allocator {
 	int64_t group; /* that is open; NO_PLACE */
+	int64_t first; /* its first block */
 	uint64_t bits[GROUP_WORDS];
 	uint32_t at, rotor;
 };
@@ -239,7 +256,26 @@ const char *super_check(const void *block, const struct store_super *super, uint
 int super_choose(struct store_super *super, uint64_t blocks, const struct store_command *command);
 void uuid_new(uint8_t uuid[16]);
 
-struct medium *medium_of_place(struct store *store, uint64_t place, uint64_t *ret_offset);
+static inline struct medium *medium_of_place(struct store *store, uint64_t place, uint64_t *ret_offset)
+{
+	struct medium *medium = &store->medium[store->media - 1];
+
+	while (place < medium->super.first_place)
+		medium--;
+	*ret_offset = (medium->super.data_block + place - medium->super.first_place) * STORE_BLOCK;
+	return medium;
+}
+/* The group of a block, and which of its counts is the block's. */
+static inline struct group *group_at(struct store *store, uint64_t place, unsigned *ret_at)
+{
+	struct medium *medium = &store->medium[store->media - 1];
+
+	while (place < medium->super.first_place)
+		medium--;
+	place -= medium->super.first_place;
+	*ret_at = (unsigned)(place % COUNTS);
+	return &store->space.group[medium->first_group + place / COUNTS];
+}
 struct medium *medium_of_page(struct store *store, uint32_t page);
 uint64_t page_offset(const struct medium *medium, uint32_t page, enum page_slot slot);
 /* The kind of a fixed page and its index among those; PAGE_NODE for those of trees. */
@@ -248,12 +284,17 @@ uint32_t space_page(struct store *store, uint64_t place, unsigned *ret_at);
 uint32_t summary_page(struct store *store, uint32_t group, unsigned *ret_at);
 uint32_t count_page(struct store *store, uint32_t page, unsigned *ret_at);
 uint64_t group_first(struct store *store, uint32_t group, unsigned *ret_blocks);
-uint32_t group_of(struct store *store, uint64_t place);
+static inline uint32_t group_of(struct store *store, uint64_t place)
+{
+	unsigned at;
+
+	return (uint32_t)(group_at(store, place, &at) - store->space.group);
+}
 void store_report_damage(struct store *store, enum store_damage damage, uint64_t volume, uint64_t block,
 			 const char *medium, uint64_t offset, const char *why);
 void store_fail(struct store *store, const struct medium *medium, uint64_t offset, const char *why);
 
-/* ---- page.c ---- */
+/* ---- page.c, page_memory.c ---- */
 int pages_init(struct store *store);
 /* The medium's share, after those before it. -ENOMEM, or -E2BIG: the cache is too small for so large a pool. */
 int pages_add(struct store *store, struct medium *medium);
@@ -265,7 +306,13 @@ int pages_room(struct store *store);
 int page_get(struct store *store, uint32_t page, enum page_kind kind, unsigned level, uint64_t index,
 	     struct frame **ret);
 struct frame *page_find(struct store *store, uint32_t page);
-void page_dirty(struct store *store, struct frame *frame);
+/* It is about to change. */
+void page_dirty_now(struct store *store, struct frame *frame);
+static inline void page_dirty(struct store *store, struct frame *frame)
+{
+	if (frame->state != FRAME_DIRTY || frame->checkpoint)
+		page_dirty_now(store, frame);
+}
 struct frame *page_new(struct store *store, uint32_t page, enum page_kind kind, unsigned level, uint64_t index,
 		       uint64_t owner);
 void page_drop(struct store *store, uint32_t page);
@@ -280,16 +327,37 @@ void frame_unlink_dirty(struct frame *frame);
 void frame_link_dirty(struct frame **list, struct frame *frame);
 
 /* ---- space.c: data blocks and pages, their counts ---- */
-int space_add_medium(struct store *store, const struct medium *medium);
+int space_add_medium(struct store *store, struct medium *medium);
 void space_fini(struct store *store);
+/* Counts have come into memory, or are not there any more (NULL). */
+void space_counts_at(struct store *store, uint32_t page, struct frame *frame);
 void space_count(struct store *store);                                                      /* sums up the summaries */
 int space_alloc(struct store *store, uint32_t want, int64_t *ret_place, uint32_t *ret_got); /* -EAGAIN, -ENOSPC */
 void space_release(struct store *store, uint64_t place); /* an extent is in a record, or not needed */
-int space_need(struct store *store, uint64_t place);     /* its count is in memory: -EAGAIN */
+int space_need(struct store *store, uint64_t place);     /* its count is in memory, and stays: -EAGAIN */
 uint32_t space_get(struct store *store, uint64_t place);
 void space_add(struct store *store, uint64_t place, int delta);
-uint32_t reader_begin(struct store *store);
-void reader_end(struct store *store, uint32_t epoch);
+/* The open group's next free blocks, if so many follow each other there. */
+bool space_take(struct store *store, uint32_t want, int64_t *ret_place);
+/* Up to the first epoch with readers, or the present one. */
+static inline void pass_readers(struct space *space)
+{
+	while (space->oldest_reader < space->epoch && space->readers[space->oldest_reader % READER_EPOCHS] == 0)
+		space->oldest_reader++;
+}
+static inline uint32_t reader_begin(struct store *store)
+{
+	uint32_t at = store->space.epoch % READER_EPOCHS;
+
+	store->space.readers[at]++;
+	return at;
+}
+static inline void reader_end(struct store *store, uint32_t epoch)
+{
+	store->space.readers[epoch]--;
+	pass_readers(&store->space);
+	store->wake = true;
+}
 uint64_t epoch_close(struct store *store);
 void epoch_durable(struct store *store, uint64_t epoch);
 
@@ -312,17 +380,36 @@ uint64_t tree_capacity(unsigned height); /* blocks */
 unsigned tree_height(uint64_t blocks);
 static inline uint64_t leaf_place(const struct page_leaf *leaf, unsigned at)
 {
-	return (uint64_t)leaf->place_high[at] << 32 | leaf->place_low[at]; /* + 1 */
+	return (uint64_t)leaf->block[at].place_high << 32 | leaf->block[at].place_low; /* + 1 */
 }
-int tree_find(struct store *store, const struct volume_entry *entry, uint64_t block, struct page_leaf **ret);
+/* NULL: nothing is mapped there. exclusive: no page from the root to the leaf has another reference. */
+int tree_find(struct store *store, const struct volume_entry *entry, uint64_t block, struct frame **ret,
+	      bool *ret_exclusive);
 /* Everything in memory that tree_write needs; how many pages it makes. */
-int tree_plan_write(struct store *store, const struct volume_entry *entry, uint64_t first, unsigned count,
-		    uint64_t place, unsigned *ret_pages);
+int tree_plan_write(struct store *store, struct store_volume *volume, uint64_t first, unsigned count, uint64_t place,
+		    unsigned *ret_pages);
 /* skip: a bit for each block that stays as it is. */
-void tree_write(struct store *store, struct volume_entry *entry, const struct record *record, uint64_t skip);
+void tree_write(struct store *store, struct store_volume *volume, const struct record *record, uint64_t skip);
 int tree_plan_unmap(struct store *store, const struct volume_entry *entry, uint64_t first, uint64_t end,
 		    struct unmap_step *ret);
 void tree_unmap(struct store *store, struct volume_entry *entry, const struct record *record);
+
+/* ---- leaf_cache.c ---- */
+/* As tree_find; the leaf stays in memory for this operation. */
+int leaf_find(struct store *store, struct store_volume *volume, uint64_t block, struct page_leaf **ret);
+/* The leaf if it is cached and nobody else's, so that changing it changes no other page; or NULL. */
+struct frame *leaf_own(struct store *store, struct store_volume *volume, uint64_t block);
+void leaf_cache_resize(struct store_volume *volume);
+/* What a record changes is not cached any more. */
+void leaf_cache_forget(struct store_volume *volume, uint64_t first, uint64_t blocks);
+static inline struct leaf_way *leaf_way(const struct store_volume *volume, uint64_t block)
+{
+	return &volume->ways[block >> LEAF_SHIFT & volume->way_mask];
+}
+static inline bool leaf_way_holds(const struct leaf_way *way, uint64_t block)
+{
+	return way->leaf == (block >> LEAF_SHIFT) + 1 && way->frame->lives == way->lives;
+}
 
 /* ---- log.c, flush.c ---- */
 int log_init(struct store *store);
@@ -371,13 +458,14 @@ static inline const uint32_t *record_crc(const struct record *record)
 struct volume_entry *entry_at(struct store *store, uint32_t slot);
 struct frame *entry_frame(struct store *store, uint32_t slot);
 int volume_attach(struct store *store, uint32_t slot);
+void volume_free(struct store_volume *volume);
 void volume_resized(struct store_volume *volume);
 void volume_gone(struct store_volume *volume);
 void volume_quarantine(struct store_volume *volume);
 void volume_detach(struct store *store, uint32_t slot);
 unsigned volume_trim(struct store *store);
 
-/* ---- io.c, read.c, write.c, unmap.c ---- */
+/* ---- io.c, fast.c, read.c, write.c, unmap.c ---- */
 int ios_init(struct store *store);
 void ios_fini(struct store *store);
 unsigned ios_go(struct store *store);
@@ -392,7 +480,7 @@ void io_split(struct store_io *io, void (*step)(struct store_io *io));   /* what
 bool io_partial(const struct store_io *io);
 unsigned io_slice(const struct store_io *io, uint64_t position, uint32_t bytes, struct iovec *iov, unsigned room);
 void io_copy(const struct store_io *io, uint8_t *block, bool to_request);
-void io_submit(struct store_io *io, enum dpu_block_op op, struct iovec *iov, unsigned segments,
+void io_submit(struct store_io *io, enum dpu_block_op op, const struct iovec *iov, unsigned segments,
 	       void (*done)(struct dpu_block_request *request));
 struct store_volume *io_volume(const struct store_io *io);
 uint32_t *io_crc(const struct store_io *io);
@@ -401,6 +489,16 @@ void io_integrity(struct store_io *io, uint64_t block, uint64_t place);
 void read_step(struct store_io *io);
 void compare_step(struct store_io *io);
 void write_start(struct store_io *io);
+void write_commit(struct store_io *io);
+/* Start it if it is a simple one; there is a free piece. */
+bool fast_read(struct store *store, struct dpu_block_request *request);
+bool fast_write(struct store *store, struct dpu_block_request *request);
+void fast_look_ahead(struct store *store);         /* at requests that wait */
+void fast_look_ahead_commits(struct store *store); /* at records that are to be made */
+static inline enum dpu_block_status medium_status(const struct dpu_block_request *medium)
+{
+	return medium->status == DPU_BLOCK_NO_SPACE ? DPU_BLOCK_NO_SPACE : DPU_BLOCK_IO_ERROR;
+}
 void unmap_start(struct store_io *io);
 int unmap_range(struct store *store, struct store_volume *volume, uint64_t *cursor, uint64_t end, unsigned budget);
 extern const uint8_t store_zero_block[STORE_BLOCK];

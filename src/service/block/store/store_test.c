@@ -205,6 +205,52 @@ static void snapshots_and_clones_keep_what_was(void **state)
 	finish(store, device);
 }
 
+static uint64_t allocated(struct store *store, uint64_t volume)
+{
+	struct store_volume_info info;
+
+	assert_true(store_next(store, volume - 1, &info));
+	assert_int_equal(info.id, volume);
+	return info.allocated_bytes / STORE_BLOCK;
+}
+
+/* Each way in which a volume comes to map more or less; also in recovery, and for pages that are shared. */
+static void a_volume_knows_what_it_has(void **state)
+{
+	struct dpu_block_device *device = ram(64 * MIB);
+	struct store *store = made(device);
+	uint64_t volume = rig_create(store, "a", 900 * MIB), copy;
+
+	write_blocks(store, volume, 0, 2000, 1);
+	write_blocks(store, volume, 1500, 1000, 1);
+	write_blocks(store, volume, 200000, 7, 1);
+	assert_int_equal(allocated(store, volume), 2507);
+	rig_io(store, volume, DPU_BLOCK_DISCARD, 10 * STORE_BLOCK, NULL, 300 * STORE_BLOCK, 0);
+	assert_int_equal(allocated(store, volume), 2207);
+	copy = rig_copy(store, STORE_CLONE, volume, "c");
+	assert_int_equal(allocated(store, copy), 2207);
+	/* A shared node, shared leaves, a part of a shared leaf. */
+	rig_io(store, copy, DPU_BLOCK_DISCARD, 131072 * STORE_BLOCK, NULL, 98304ull * STORE_BLOCK, 0);
+	assert_int_equal(allocated(store, copy), 2200);
+	rig_io(store, copy, DPU_BLOCK_DISCARD, 0, NULL, 520 * STORE_BLOCK, 0);
+	assert_int_equal(allocated(store, copy), 1980);
+	assert_int_equal(run(store, STORE_RESIZE, copy, 1000 * STORE_BLOCK), DPU_OK);
+	assert_int_equal(run(store, STORE_RESIZE, copy, 900 * MIB), DPU_OK);
+	write_blocks(store, copy, 200000, 1, 1);
+	assert_int_equal(allocated(store, copy), 481);
+	assert_int_equal(allocated(store, volume), 2207);
+	assert_sound(store);
+	assert_int_equal(rig_io(store, volume, DPU_BLOCK_FLUSH, 0, NULL, 0, 0), DPU_BLOCK_OK);
+	for (unsigned life = 0; life < 2; life++) {
+		store_free(store);
+		store = opened(device);
+		assert_int_equal(allocated(store, copy), 481);
+		assert_int_equal(allocated(store, volume), 2207);
+		assert_sound(store);
+	}
+	finish(store, device);
+}
+
 static void space_comes_back(void **state)
 {
 	struct dpu_block_device *device = ram(64 * MIB);
@@ -380,7 +426,7 @@ static void a_damaged_block_fails_its_read_and_is_found_by_scrub(void **state)
 	store_free(store);
 	store = opened_reporting(device);
 	assert_blocks(store, volume, 0, 500, 1000);
-	assert_int_equal(tree_find(store, entry_at(store, 0), 321, &leaf), 0);
+	assert_int_equal(leaf_find(store, store->volume[0], 321, &leaf), 0);
 	medium_of_place(store, leaf_place(leaf, 321 % LEAF_BLOCKS) - 1, &offset);
 	((uint8_t *)block_ram_data(device))[offset + 99] ^= 4;
 	assert_int_equal(rig_io(store, volume, DPU_BLOCK_READ, 321 * STORE_BLOCK, block, STORE_BLOCK, 0),
@@ -406,7 +452,7 @@ static void a_damaged_page_quarantines_its_volume(void **state)
 
 	write_blocks(store, volume, 0, 500, 1000);
 	write_blocks(store, other, 0, 500, 3000);
-	assert_int_equal(tree_find(store, entry_at(store, 0), 0, &leaf), 0);
+	assert_int_equal(leaf_find(store, store->volume[0], 0, &leaf), 0);
 	uint32_t page = leaf->header.id;
 	run(store, STORE_CLOSE, 0, 0);
 	uint64_t offset = page_offset(&store->medium[0], page, map_get(store->map, page));
@@ -556,6 +602,7 @@ int main(void)
 		cmocka_unit_test(the_log_is_replayed_after_a_crash),
 		cmocka_unit_test(parts_of_blocks_are_merged),
 		cmocka_unit_test(snapshots_and_clones_keep_what_was),
+		cmocka_unit_test(a_volume_knows_what_it_has),
 		cmocka_unit_test(space_comes_back),
 		cmocka_unit_test(a_full_pool_fails_writes_only),
 		cmocka_unit_test(a_section_of_an_earlier_life_does_not_count),

@@ -40,24 +40,27 @@ static uint32_t child(const struct frame *frame, uint64_t leaf)
 	return ((const struct page_node *)frame->data)->child[child_at(leaf, frame->level)];
 }
 
-int tree_find(struct store *store, const struct volume_entry *entry, uint64_t block, struct page_leaf **ret)
+int tree_find(struct store *store, const struct volume_entry *entry, uint64_t block, struct frame **ret,
+	      bool *ret_exclusive)
 {
 	uint64_t leaf = block >> LEAF_SHIFT;
 	uint32_t page = entry->root;
 	struct frame *frame = NULL;
 
 	*ret = NULL;
+	*ret_exclusive = true;
 	if (block >= tree_capacity(entry->height))
 		return 0;
 	for (unsigned level = entry->height; page && level-- > 0;) {
 		int rc = get(store, page, level, leaf, &frame);
 		if (rc < 0)
 			return rc;
+		*ret_exclusive &= pageref_get(store, page) == 1;
 		if (level)
 			page = child(frame, leaf);
 	}
 	if (page)
-		*ret = (struct page_leaf *)frame->data;
+		*ret = frame;
 	return 0;
 }
 
@@ -67,17 +70,17 @@ int tree_find(struct store *store, const struct volume_entry *entry, uint64_t bl
 static int need_counts(struct store *store, const struct page_leaf *leaf, unsigned first, unsigned count, bool all)
 {
 	int result = 0;
-	uint32_t last = UINT32_MAX;
+	const struct group *last = NULL;
 
 	for (unsigned i = all ? 0 : first; i < (all ? LEAF_BLOCKS : first + count); i++) {
 		uint64_t place = leaf_place(leaf, i);
 		unsigned at;
 		if (!place)
 			continue;
-		uint32_t page = space_page(store, place - 1, &at);
-		if (page == last)
+		const struct group *group = group_at(store, place - 1, &at);
+		if (group == last)
 			continue;
-		last = page;
+		last = group;
 		int rc = space_need(store, place - 1);
 		if (rc < 0)
 			result = rc; /* but ask for the others, too */
@@ -85,16 +88,40 @@ static int need_counts(struct store *store, const struct page_leaf *leaf, unsign
 	return result;
 }
 
-int tree_plan_write(struct store *store, const struct volume_entry *entry, uint64_t first, unsigned count,
-		    uint64_t place, unsigned *ret_pages)
+/* Blocks of the range that are not mapped. */
+static unsigned holes(const struct page_leaf *leaf, unsigned first, unsigned count)
 {
+	unsigned result = 0;
+
+	for (unsigned i = 0; i < count; i++)
+		result += leaf_place(leaf, first + i) == 0;
+	return result;
+}
+
+/* The leaf if a write that only replaces blocks changes no other page of the map. */
+static struct frame *replaced_leaf(struct store *store, struct store_volume *volume, uint64_t first, unsigned count)
+{
+	struct frame *frame = leaf_own(store, volume, first);
+
+	return frame && holes((struct page_leaf *)frame->data, first % LEAF_BLOCKS, count) == 0 ? frame : NULL;
+}
+
+int tree_plan_write(struct store *store, struct store_volume *volume, uint64_t first, unsigned count, uint64_t place,
+		    unsigned *ret_pages)
+{
+	const struct volume_entry *entry = volume->entry;
 	uint64_t leaf = first >> LEAF_SHIFT;
 	uint32_t page = entry->root;
 	unsigned level = entry->height, pages = 0;
 	bool shared = false;
-	struct frame *frame = NULL;
 	int rc = space_need(store, place);
+	struct frame *frame = replaced_leaf(store, volume, first, count);
 
+	*ret_pages = 0;
+	if (frame) {
+		int needed = need_counts(store, (struct page_leaf *)frame->data, first % LEAF_BLOCKS, count, false);
+		return rc < 0 ? rc : needed;
+	}
 	while (page && level-- > 0) {
 		int found = get(store, page, level, leaf, &frame);
 		if (found < 0)
@@ -127,23 +154,25 @@ static void share_children(struct store *store, const struct frame *frame, int d
 			pageref_add(store, node->child[i], delta);
 }
 
-/* The page at *link as one that may be changed: itself, a copy, or a new one. *list: where new ids come from. */
-static struct frame *own(struct store *store, uint32_t *link, unsigned level, uint64_t leaf, uint64_t owner,
-			 const uint32_t **list)
+/* The page at *link, in `above` (NULL: the entry), as one that is nobody else's: itself, a copy, or a new one. *list:
+ * where new ids come from. */
+static struct frame *own(struct store *store, uint32_t *link, struct frame *above, unsigned level, uint64_t leaf,
+			 uint64_t owner, const uint32_t **list)
 {
 	uint32_t page = *link;
 	struct frame *frame = page ? page_find(store, page) : NULL, *copy;
 
-	if (page && pageref_get(store, page) == 1) {
-		page_dirty(store, frame);
+	if (page && pageref_get(store, page) == 1)
 		return frame;
-	}
+	if (above)
+		page_dirty(store, above);
 	uint32_t id = *(*list)++;
 	copy = page_new(store, id, kind_of(level), level, leaf >> NODE_SHIFT * level, owner);
 	if (page) {
 		size_t header = sizeof(struct page_header);
 		memcpy(copy->data + header, frame->data + header, STORE_BLOCK - header);
 		((struct page_header *)copy->data)->used = ((struct page_header *)frame->data)->used;
+		((struct page_header *)copy->data)->below = ((struct page_header *)frame->data)->below;
 		share_children(store, copy, 1);
 		pageref_add(store, page, -1);
 	}
@@ -152,39 +181,59 @@ static struct frame *own(struct store *store, uint32_t *link, unsigned level, ui
 	return copy;
 }
 
-/* Down to the leaf, all of it our own. path[level]; the frame of the entry is dirty already. */
+/* Down to the leaf, all of it our own. path[level]; the frame of the entry is dirty already, those of the path are only
+ * if this has changed them. */
 static void own_path(struct store *store, struct volume_entry *entry, uint64_t leaf, unsigned lowest,
 		     const uint32_t *list, struct frame **path)
 {
 	uint32_t *link = &entry->root;
-	struct page_header *above = NULL;
+	struct frame *above = NULL;
 
 	for (unsigned level = entry->height; level-- > lowest;) {
 		bool made = *link == 0;
-		path[level] = own(store, link, level, leaf, entry->id, &list);
+		path[level] = own(store, link, above, level, leaf, entry->id, &list);
 		if (made && above)
-			above->used++;
-		if (level) {
-			above = (struct page_header *)path[level]->data;
-			link = &((struct page_node *)path[level]->data)->child[child_at(leaf, level)];
-		}
+			((struct page_header *)above->data)->used++;
+		above = path[level];
+		if (level)
+			link = &((struct page_node *)above->data)->child[child_at(leaf, level)];
+	}
+}
+
+/* So many blocks more are mapped under the pages of the path from `lowest` on, or less. A damaged pool may have counted
+ * too few. */
+static void count_blocks(struct store *store, struct volume_entry *entry, unsigned lowest, int64_t change,
+			 struct frame **path)
+{
+	if (change == 0)
+		return;
+	entry->blocks = change < 0 && entry->blocks < (uint64_t)-change ? 0 : entry->blocks + (uint64_t)change;
+	for (unsigned level = lowest ? lowest : 1; level < entry->height && level <= BELOW_LEVELS; level++) {
+		uint32_t *below = &((struct page_header *)path[level]->data)->below;
+		page_dirty(store, path[level]);
+		*below = change < 0 && *below < (uint64_t)-change ? 0 : *below + (uint32_t)change;
 	}
 }
 
 static void leaf_set(struct page_leaf *leaf, unsigned at, uint64_t place, uint32_t crc)
 {
-	leaf->place_low[at] = (uint32_t)place;
-	leaf->place_high[at] = (uint16_t)(place >> 32);
-	leaf->crc[at] = crc;
+	leaf->block[at].crc = crc;
+	leaf->block[at].place_low = (uint32_t)place;
+	leaf->block[at].place_high = (uint16_t)(place >> 32);
 }
 
-void tree_write(struct store *store, struct volume_entry *entry, const struct record *record, uint64_t skip)
+void tree_write(struct store *store, struct store_volume *volume, const struct record *record, uint64_t skip)
 {
 	struct frame *path[TREE_MAX_HEIGHT];
+	struct volume_entry *entry = volume->entry;
 	uint64_t first = record->write.first, place = record->write.place;
 	const uint32_t *crc = record_crc(record);
+	unsigned added = 0;
 
-	own_path(store, entry, first >> LEAF_SHIFT, 0, record->write.list, path);
+	path[0] = replaced_leaf(store, volume, first, record->write.count);
+	if (!path[0])
+		own_path(store, entry, first >> LEAF_SHIFT, 0, record->write.list, path);
+	page_dirty(store, path[0]);
 	struct page_leaf *leaf = (struct page_leaf *)path[0]->data;
 	for (unsigned i = 0; i < record->write.count; i++) {
 		unsigned at = first % LEAF_BLOCKS + i;
@@ -196,8 +245,12 @@ void tree_write(struct store *store, struct volume_entry *entry, const struct re
 		if (old)
 			space_add(store, old - 1, -1);
 		else
-			leaf->header.used++;
+			added++;
 	}
+	leaf->header.used = (uint16_t)(leaf->header.used + added);
+	count_blocks(store, entry, 0, added, path);
+	if (record->pages)
+		leaf_cache_forget(volume, first, record->write.count);
 	if (first + record->write.count > entry->mapped)
 		entry->mapped = first + record->write.count;
 }
@@ -210,8 +263,27 @@ struct cut {
 	bool absent;    /* nothing is there */
 	unsigned pages; /* to be copied above it, and itself */
 	uint64_t base, span;
+	uint64_t blocks; /* that are mapped, of a whole one */
 	struct frame *leaf;
 };
+
+/* Of one that is being deleted nobody asks. */
+static int count_cut(struct store *store, const struct volume_entry *entry, uint32_t page, uint64_t leaf,
+		     struct cut *cut)
+{
+	struct frame *frame;
+
+	if (cut->level + 1 == entry->height)
+		cut->blocks = entry->blocks;
+	if (cut->level + 1 == entry->height || entry->flags & ENTRY_DELETING)
+		return 0;
+	int rc = get(store, page, cut->level, leaf, &frame);
+	if (rc < 0)
+		return rc;
+	const struct page_header *header = (const struct page_header *)frame->data;
+	cut->blocks = cut->level ? header->below : header->used;
+	return 0;
+}
 
 /* What there is to do at `first`, of a range up to end. */
 static int find_cut(struct store *store, const struct volume_entry *entry, uint64_t first, uint64_t end,
@@ -233,7 +305,7 @@ static int find_cut(struct store *store, const struct volume_entry *entry, uint6
 		shared |= pageref_get(store, page) > 1;
 		if (shared && cut->base == first && end - first >= cut->span) {
 			cut->whole = true;
-			return 0;
+			return count_cut(store, entry, page, leaf, cut);
 		}
 		int rc = get(store, page, level, leaf, &frame);
 		if (rc < 0)
@@ -282,6 +354,7 @@ static void unlink_up(struct store *store, struct volume_entry *entry, uint64_t 
 {
 	while (++level < entry->height) {
 		struct page_node *node = (struct page_node *)path[level]->data;
+		page_dirty(store, path[level]);
 		node->child[child_at(leaf, level)] = 0;
 		if (--node->header.used > 0)
 			return;
@@ -307,11 +380,14 @@ void tree_unmap(struct store *store, struct volume_entry *entry, const struct re
 		return;
 	own_path(store, entry, leaf_index, cut.whole ? cut.level + 1 : 0, record->unmap.list, path);
 	if (cut.whole) {
+		count_blocks(store, entry, cut.level + 1, -(int64_t)cut.blocks, path);
 		pageref_add(store, page_below(entry, path, cut.level, leaf_index), -1);
 		unlink_up(store, entry, leaf_index, cut.level, path);
 		return;
 	}
 	struct page_leaf *leaf = (struct page_leaf *)path[0]->data;
+	unsigned before = leaf->header.used;
+	page_dirty(store, path[0]);
 	for (unsigned i = 0; i < record->unmap.count && first % LEAF_BLOCKS + i < LEAF_BLOCKS; i++) {
 		uint64_t place = leaf_place(leaf, first % LEAF_BLOCKS + i);
 		if (!place)
@@ -320,6 +396,7 @@ void tree_unmap(struct store *store, struct volume_entry *entry, const struct re
 		leaf->header.used--;
 		space_add(store, place - 1, -1);
 	}
+	count_blocks(store, entry, 0, (int64_t)leaf->header.used - before, path);
 	if (record->unmap.drop) {
 		pageref_add(store, path[0]->page, -1);
 		page_drop(store, path[0]->page);

@@ -10,6 +10,7 @@ static void volume_submit(struct dpu_block_device *device, struct dpu_block_requ
 
 	((struct request_state *)request->scratch)->volume = volume;
 	volume->active++;
+	__builtin_prefetch(leaf_way(volume, request->offset / STORE_BLOCK));
 	block_queue_add(&volume->store->incoming, request);
 }
 
@@ -36,6 +37,7 @@ static const struct dpu_block_ops volume_ops = {
 void volume_resized(struct store_volume *volume)
 {
 	volume->device.bytes = volume->entry->bytes;
+	leaf_cache_resize(volume);
 	volume->trim = 0;
 	volume->store->trims = 1;
 	if (volume->device.changed)
@@ -74,6 +76,13 @@ static uint32_t alignment(struct store *store)
 	return most;
 }
 
+void volume_free(struct store_volume *volume)
+{
+	if (volume)
+		free(volume->ways);
+	free(volume);
+}
+
 int volume_attach(struct store *store, uint32_t slot)
 {
 	struct volume_entry *entry = entry_at(store, slot);
@@ -84,6 +93,11 @@ int volume_attach(struct store *store, uint32_t slot)
 	volume->store = store;
 	volume->slot = slot;
 	volume->entry = entry;
+	leaf_cache_resize(volume);
+	if (!volume->ways) {
+		free(volume);
+		return -ENOMEM;
+	}
 	volume->gone = entry->flags & (ENTRY_QUARANTINED | ENTRY_DELETING);
 	volume->device = (struct dpu_block_device){
 		.ops = &volume_ops,
@@ -105,9 +119,11 @@ void volume_detach(struct store *store, uint32_t slot)
 	struct store_volume *volume = store->volume[slot];
 
 	store->volume[slot] = NULL;
-	if (volume && volume->close_done)
+	if (!volume)
+		return;
+	if (volume->close_done)
 		volume->close_done(volume->close_arg);
-	free(volume);
+	volume_free(volume);
 }
 
 static struct store_volume *find(struct store *store, uint64_t id)
@@ -141,6 +157,7 @@ bool store_next(struct store *store, uint64_t after, struct store_volume_info *r
 		.id = entry->id,
 		.origin = entry->origin,
 		.bytes = entry->bytes,
+		.allocated_bytes = entry->blocks * STORE_BLOCK,
 		.created_s = entry->created_s,
 		.name = entry->name,
 		.snapshot = entry->flags & ENTRY_SNAPSHOT,

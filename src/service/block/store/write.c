@@ -6,7 +6,6 @@
 #include "engine/crc32c/crc32c.h"
 
 static void write_part(struct store_io *io);
-static void commit(struct store_io *io);
 
 static bool is_zeroing(const struct store_io *io)
 {
@@ -53,7 +52,7 @@ static int try_commit(struct store_io *io)
 	if (rc < 0)
 		return rc;
 	pages_begin(store);
-	rc = tree_plan_write(store, volume->entry, io->block, io->count, (uint64_t)io->place, &pages);
+	rc = tree_plan_write(store, volume, io->block, io->count, (uint64_t)io->place, &pages);
 	if (rc < 0)
 		return rc;
 	rc = log_room(store, record_bytes(offsetof(struct record, write.list) + 4 * (pages + io->count)), &record);
@@ -70,7 +69,7 @@ static int try_commit(struct store_io *io)
 static int check_old(struct store_io *io)
 {
 	struct page_leaf *leaf;
-	int rc = tree_find(io->store, io_volume(io)->entry, io->block, &leaf);
+	int rc = leaf_find(io->store, io_volume(io), io->block, &leaf);
 
 	if (rc < 0)
 		return rc;
@@ -78,7 +77,7 @@ static int check_old(struct store_io *io)
 	return now == io->old;
 }
 
-static void commit(struct store_io *io)
+void write_commit(struct store_io *io)
 {
 	struct store_volume *volume = io_volume(io);
 	int rc = 0;
@@ -99,7 +98,7 @@ static void commit(struct store_io *io)
 	if (rc >= 0)
 		rc = try_commit(io);
 	if (rc == -EAGAIN)
-		io_wait(io, commit);
+		io_wait(io, write_commit);
 	else if (rc < 0)
 		io_error(io, rc);
 	else
@@ -111,9 +110,9 @@ static void data_written(struct dpu_block_request *request)
 	struct store_io *io = (struct store_io *)request;
 
 	if (request->status != DPU_BLOCK_OK)
-		io_finish(io, DPU_BLOCK_IO_ERROR);
+		io_finish(io, medium_status(request));
 	else
-		commit(io);
+		io_run(io, write_commit);
 }
 
 /* ---- whole blocks ---- */
@@ -196,7 +195,7 @@ static int find_part(struct store_io *io, struct page_leaf **ret)
 	uint32_t got;
 
 	pages_begin(io->store);
-	int rc = tree_find(io->store, io_volume(io)->entry, io->block, ret);
+	int rc = leaf_find(io->store, io_volume(io), io->block, ret);
 	if (rc < 0)
 		return rc;
 	bool hole = !*ret || !leaf_place(*ret, io->block % LEAF_BLOCKS);
@@ -239,7 +238,7 @@ static void write_part(struct store_io *io)
 		merge(io);
 		return;
 	}
-	io->crc[0] = leaf->crc[io->block % LEAF_BLOCKS];
+	io->crc[0] = leaf->block[io->block % LEAF_BLOCKS].crc;
 	io->place = io->old;
 	io->iov[0] = (struct iovec){ io->bounce, STORE_BLOCK };
 	io_submit(io, DPU_BLOCK_READ, io->iov, 1, old_read);
