@@ -76,6 +76,30 @@ void record_apply(struct store *store, const struct record *record, uint64_t ski
 	}
 }
 
+bool record_give_up(struct store *store, const struct record *record)
+{
+	struct volume_entry *entry = entry_at(store, record->slot);
+
+	if (entry_frame(store, record->slot)->state == FRAME_BAD)
+		return false;
+	if (record->type == RECORD_VOLUME) {
+		const struct volume_entry *made = &record->volume.entry;
+		if (entry->id || !memchr(made->name, 0, sizeof(made->name)))
+			return false;
+		page_dirty(store, entry_frame(store, record->slot));
+		*entry = (struct volume_entry){ .id = made->id, .height = 1, .origin = made->origin };
+		memcpy(entry->name, made->name, sizeof(entry->name));
+		entry->flags = made->flags & ENTRY_SNAPSHOT;
+		if (entry->id >= store->next_volume)
+			store->next_volume = entry->id + 1;
+		if (volume_attach(store, record->slot) < 0)
+			return false;
+	}
+	if (store->volume[record->slot])
+		volume_quarantine(store->volume[record->slot], ENTRY_BEHIND);
+	return true;
+}
+
 /* ---- records from a medium ---- */
 
 static size_t list_bytes(size_t items)
@@ -138,18 +162,19 @@ static int check_write(struct store *store, struct store_volume *volume, const s
 	if (first >= tree_capacity(entry->height) || first % LEAF_BLOCKS + count > LEAF_BLOCKS ||
 	    place >= store->places || count > store->places - place ||
 	    group_of(store, place) != group_of(store, place + count - 1))
-		return -EINVAL;
+		return -EBADMSG;
+	*ret_why = NULL;
 	int rc = tree_plan_write(store, volume, first, count, place, &pages);
 	if (rc < 0)
 		return rc;
 	*ret_why = "a write record has pages that it cannot have";
 	if (pages != record->pages || !pages_are_free(store, record->write.list, pages))
-		return -EINVAL;
+		return -EBADMSG;
 	*ret_why = "a write record has blocks that are in use";
 	for (unsigned i = 0; i < count; i++) {
 		uint32_t had = space_get(store, place + i);
 		if (had != 0 && had != COUNT_LOST)
-			return -EINVAL;
+			return -EBADMSG;
 	}
 	return 0;
 }
@@ -162,14 +187,15 @@ static int check_unmap(struct store *store, const struct volume_entry *entry, co
 
 	*ret_why = "an unmap record is beyond its volume";
 	if (count == 0 || count > tree_capacity(entry->height) || first > tree_capacity(entry->height) - count)
-		return -EINVAL;
+		return -EBADMSG;
+	*ret_why = NULL;
 	int rc = tree_plan_unmap(store, entry, first, first + count, &step);
 	if (rc < 0)
 		return rc;
 	*ret_why = "an unmap record is not what there is to unmap";
 	if (!step.present || step.next != first + count || step.pages != record->pages ||
 	    (record->unmap.drop && !step.drop) || !pages_are_free(store, record->unmap.list, step.pages))
-		return -EINVAL;
+		return -EBADMSG;
 	return 0;
 }
 
@@ -195,16 +221,16 @@ static int check_volume(struct store *store, const struct volume_entry *entry, c
 
 	*ret_why = "a volume record does not fit into the directory";
 	if (entry->id || !entry_is_sound(store, made) || made->flags & ~ENTRY_SNAPSHOT)
-		return -EINVAL;
+		return -EBADMSG;
 	if (record->volume.source == UINT32_MAX)
-		return made->root ? -EINVAL : 0;
+		return made->root ? -EBADMSG : 0;
 	if (record->volume.source >= store->slots)
-		return -EINVAL;
+		return -EBADMSG;
 	const struct volume_entry *source = entry_at(store, record->volume.source);
 	return source->id && store->volume[record->volume.source] && source->root == made->root &&
 			       source->height == made->height
 		       ? 0
-		       : -EINVAL;
+		       : -EBADMSG;
 }
 
 static int check_resize(struct store *store, const struct volume_entry *entry, const struct record *record,
@@ -216,12 +242,12 @@ static int check_resize(struct store *store, const struct volume_entry *entry, c
 	*ret_why = "a resize record does not fit its volume";
 	if (record->resize.height < entry->height || record->resize.height > TREE_MAX_HEIGHT ||
 	    record->resize.flags > ENTRY_FLAGS || record->pages != (entry->root ? grown : 0))
-		return -EINVAL;
+		return -EBADMSG;
 	made.height = (uint8_t)record->resize.height;
 	made.bytes = record->resize.bytes;
 	made.mapped = record->resize.mapped;
 	made.flags = (uint8_t)record->resize.flags;
-	return entry_is_sound(store, &made) && pages_are_free(store, record->resize.list, record->pages) ? 0 : -EINVAL;
+	return entry_is_sound(store, &made) && pages_are_free(store, record->resize.list, record->pages) ? 0 : -EBADMSG;
 }
 
 int record_check(struct store *store, const struct record *record, const char **ret_why)
@@ -229,13 +255,17 @@ int record_check(struct store *store, const struct record *record, const char **
 	*ret_why = "a record speaks of a volume that is not there";
 	if (record->slot >= store->slots)
 		return -EINVAL;
-	if (entry_frame(store, record->slot)->state == FRAME_BAD)
+	if (entry_frame(store, record->slot)->state == FRAME_BAD) {
+		*ret_why = NULL; /* it was reported */
 		return -EBADMSG;
+	}
 	const struct volume_entry *entry = entry_at(store, record->slot);
 	if ((!entry->id || !store->volume[record->slot]) && record->type != RECORD_VOLUME)
 		return -EINVAL;
-	if (entry->flags & ENTRY_QUARANTINED && record->type != RECORD_VOLUME && record->type != RECORD_REMOVE)
+	if (entry->flags & ENTRY_QUARANTINED && record->type != RECORD_VOLUME && record->type != RECORD_REMOVE) {
+		*ret_why = NULL;
 		return -EBADMSG;
+	}
 	int rc = pages_room(store);
 	if (rc < 0)
 		return rc;

@@ -105,8 +105,9 @@ void io_split(struct store_io *io, void (*step)(struct store_io *io))
 void io_error(struct store_io *io, int rc)
 {
 	if (rc == -EBADMSG)
-		volume_quarantine(io_volume(io));
-	io_finish(io, rc == -EBADMSG ? DPU_BLOCK_GONE : rc == -ENOSPC ? DPU_BLOCK_NO_SPACE : DPU_BLOCK_IO_ERROR);
+		volume_quarantine(io_volume(io), 0);
+	bool gone = rc == -EBADMSG || rc == -ESTALE;
+	io_finish(io, gone ? DPU_BLOCK_GONE : rc == -ENOSPC ? DPU_BLOCK_NO_SPACE : DPU_BLOCK_IO_ERROR);
 }
 
 bool io_partial(const struct store_io *io)

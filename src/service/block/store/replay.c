@@ -187,7 +187,8 @@ static int check_data(struct store *store, const char **ret_why, uint64_t *ret_o
 
 /* ---- applying ---- */
 
-static int apply_one(struct store *store, const struct record *record, uint64_t skip, const char **ret_why)
+static int apply_one(struct store *store, const struct record *record, uint64_t skip, uint64_t offset,
+		     const char **ret_why)
 {
 	pages_begin(store);
 	if (pages_room(store) < 0) {
@@ -198,8 +199,10 @@ static int apply_one(struct store *store, const struct record *record, uint64_t 
 
 	if (rc == -EBADMSG) {
 		/* The volume is lost as far as this goes; the others are not. */
-		if (store->volume[record->slot])
-			volume_quarantine(store->volume[record->slot]);
+		if (*ret_why)
+			store_report_damage(store, STORE_DAMAGE_VOLUME, 0, 0, store->medium[0].device->name, offset,
+					    *ret_why);
+		record_give_up(store, record);
 		return 0;
 	}
 	if (rc < 0)
@@ -229,7 +232,8 @@ static int apply_section(struct store *store, unsigned *budget, const char **ret
 			return -EAGAIN;
 		*ret_offset = (store->medium[0].super.log_block + recovery->block) * STORE_BLOCK + recovery->record_at;
 		*ret_why = record_form(record, section->bytes - recovery->record_at);
-		int rc = *ret_why ? -EINVAL : apply_one(store, record, recovery->skip[recovery->record], ret_why);
+		int rc = *ret_why ? -EINVAL
+				  : apply_one(store, record, recovery->skip[recovery->record], *ret_offset, ret_why);
 		if (rc < 0)
 			return rc;
 		*ret_why = NULL;

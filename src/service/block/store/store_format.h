@@ -109,7 +109,13 @@ struct page_summary {
 	uint16_t free[SUMMARY_GROUPS]; /* blocks with count 0, for each space page */
 };
 
-enum entry_flag { ENTRY_SNAPSHOT = 1, ENTRY_DELETING = 2, ENTRY_QUARANTINED = 4, ENTRY_FLAGS = 7 };
+enum entry_flag {
+	ENTRY_SNAPSHOT = 1,
+	ENTRY_DELETING = 2,
+	ENTRY_QUARANTINED = 4,
+	ENTRY_BEHIND = 8, /* quarantined, and something that was acknowledged is not in it */
+	ENTRY_FLAGS = 15,
+};
 
 struct volume_entry {
 	uint64_t id; /* 0: free */

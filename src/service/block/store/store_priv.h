@@ -444,8 +444,10 @@ void checkpoint_fini(struct store *store);
 /* ---- apply.c: the effect of a record ---- */
 void record_apply(struct store *store, const struct record *record, uint64_t skip);
 /* Whether a record from a medium may be applied, with all it needs in memory. -EAGAIN; -EBADMSG: its volume is
- * damaged; -EINVAL and what is wrong with it. */
+ * damaged, and how if that was not reported; -EINVAL and what is wrong with it. */
 int record_check(struct store *store, const struct record *record, const char **ret_why);
+/* Instead of applying it: its volume is quarantined, or is made as one that is. false: it stays as it is. */
+bool record_give_up(struct store *store, const struct record *record);
 bool entry_check(struct store *store, const struct volume_entry *entry);
 /* NULL, or what is wrong with its form. */
 const char *record_form(const struct record *record, uint32_t room);
@@ -461,7 +463,8 @@ int volume_attach(struct store *store, uint32_t slot);
 void volume_free(struct store_volume *volume);
 void volume_resized(struct store_volume *volume);
 void volume_gone(struct store_volume *volume);
-void volume_quarantine(struct store_volume *volume);
+/* flags: ENTRY_BEHIND or 0. */
+void volume_quarantine(struct store_volume *volume, unsigned flags);
 void volume_detach(struct store *store, uint32_t slot);
 unsigned volume_trim(struct store *store);
 

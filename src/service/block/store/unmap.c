@@ -56,7 +56,7 @@ static void unmap_whole(struct store_io *io)
 	uint64_t first = (io->request->offset + io->position) / STORE_BLOCK;
 	uint64_t end = (io->request->offset + io->end) / STORE_BLOCK, cursor = first;
 	struct store_volume *volume = io_volume(io);
-	int rc = volume->gone ? -EBADMSG : unmap_range(io->store, volume, &cursor, end, STEP_BUDGET);
+	int rc = volume->gone ? -ESTALE : unmap_range(io->store, volume, &cursor, end, STEP_BUDGET);
 
 	io->position += (cursor - first) * STORE_BLOCK;
 	if (rc == -EAGAIN)
@@ -148,7 +148,7 @@ unsigned volume_trim(struct store *store)
 		store->trim_slot = slot + 1;
 		int rc = trim_one(store, volume);
 		if (rc == -EBADMSG)
-			volume_quarantine(volume);
+			volume_quarantine(volume, 0);
 		return rc == 0;
 	}
 	store->trims = 0;

@@ -53,14 +53,18 @@ void volume_gone(struct store_volume *volume)
 		volume->device.changed(volume->device.changed_ctx);
 }
 
-void volume_quarantine(struct store_volume *volume)
+void volume_quarantine(struct store_volume *volume, unsigned flags)
 {
 	struct store *store = volume->store;
 
-	if (volume->gone)
+	flags |= ENTRY_QUARANTINED;
+	if ((volume->entry->flags & flags) == flags)
 		return;
 	page_dirty(store, entry_frame(store, volume->slot));
-	volume->entry->flags |= ENTRY_QUARANTINED;
+	bool before = volume->entry->flags & ENTRY_QUARANTINED;
+	volume->entry->flags |= (uint8_t)flags;
+	if (before)
+		return;
 	store_report_damage(store, STORE_DAMAGE_VOLUME, volume->entry->id, 0, store->name, 0,
 			    "the volume is quarantined");
 	volume_gone(volume);

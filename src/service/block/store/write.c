@@ -47,7 +47,7 @@ static int try_commit(struct store_io *io)
 	unsigned pages;
 
 	if (volume->gone)
-		return -EBADMSG;
+		return -ESTALE;
 	int rc = pages_room(store);
 	if (rc < 0)
 		return rc;
