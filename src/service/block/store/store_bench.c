@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* What the store costs: cycles a request of 4 KiB of the bare medium, a volume and a clone of depth 10, and the time
- * that recovery takes for a pool of a million extents. Prints one JSON object.
+/* What the store costs: cycles a request of 4 KiB at random of a bare medium, a volume as large as that and a clone of
+ * depth 10, and the time that recovery takes for a pool of a million extents. Prints one JSON object.
  *   store_bench [REQUESTS [DIRECTORY [recovery]]]
  * The medium is memory, or files that are made in DIRECTORY (a tmpfs, a disk) and reached by io_uring. */
 #include <fcntl.h>
@@ -17,7 +17,7 @@
 #include "service/block/store/store.h"
 #include "service/block/store/store_rig.h"
 
-enum { DEPTH = 32, VOLUME_BLOCKS = 1 << 16, CLONES = 10 };
+enum { DEPTH = 32, POOL_BLOCKS = 1 << 18, VOLUME_BLOCKS = POOL_BLOCKS * 3 / 4, CLONES = 10 };
 
 static const char *directory;
 static struct uring *uring;
@@ -40,12 +40,12 @@ static void finished(struct dpu_block_request *request)
 	slot->free_list[(*slot->free_count)++] = slot;
 }
 
-/* Cycles a request; random blocks. */
+/* Cycles a request. */
 static uint64_t load(struct dpu_block_device *device, enum dpu_block_op op, unsigned count, uint64_t blocks,
-		     uint64_t *seed)
+		     uint64_t *seed, bool in_order)
 {
 	static struct slot slots[DEPTH];
-	static uint8_t data[DEPTH][DPU_BLOCK_BYTES];
+	static uint8_t data[DEPTH][DPU_BLOCK_BYTES] __attribute__((aligned(DPU_BLOCK_BYTES)));
 	struct slot *free_list[DEPTH];
 	unsigned free_count = 0;
 
@@ -61,7 +61,7 @@ static uint64_t load(struct dpu_block_device *device, enum dpu_block_op op, unsi
 			slot->request = (struct dpu_block_request){
 				.op = (uint8_t)op,
 				.segments = 1,
-				.offset = random_below(seed, blocks) * DPU_BLOCK_BYTES,
+				.offset = (in_order ? submitted : random_below(seed, blocks)) * DPU_BLOCK_BYTES,
 				.length = DPU_BLOCK_BYTES,
 				.iov = &slot->iov,
 				.done = finished,
@@ -124,15 +124,6 @@ static struct store *make(struct dpu_block_device **medium, uint64_t bytes, uint
 	return store;
 }
 
-static void fill(struct store *store, uint64_t volume, uint64_t blocks)
-{
-	static uint8_t data[1 << 20];
-
-	for (uint64_t at = 0; at < blocks * DPU_BLOCK_BYTES; at += sizeof(data))
-		if (rig_io(store, volume, DPU_BLOCK_WRITE, at, data, sizeof(data), 0) != DPU_BLOCK_OK)
-			abort();
-}
-
 /* What each of them has to compute at least. */
 static uint64_t crc_cycles(unsigned count)
 {
@@ -145,36 +136,47 @@ static uint64_t crc_cycles(unsigned count)
 	return (__rdtsc() - begin + (sum & 1)) / count;
 }
 
+static void print_load(const char *name, struct dpu_block_device *device, enum dpu_block_op op, unsigned count,
+		       uint64_t *seed)
+{
+	printf("\"%s\":%llu,", name, (unsigned long long)load(device, op, count, VOLUME_BLOCKS, seed, false));
+}
+
+/* The volume fills its pool but for a seventh, and the bare medium has as many blocks as the volume. Memory that the
+ * system has yet to give would be measured instead: all of it is touched first. */
 static void requests(unsigned rounds, unsigned count)
 {
-	struct dpu_block_device *medium;
-	struct store *store = make(&medium, UINT64_C(1) << 30, 0);
-	uint64_t volume = rig_create(store, "v", (uint64_t)VOLUME_BLOCKS * DPU_BLOCK_BYTES), seed = 1, copy = volume;
+	struct dpu_block_device *medium, *bare = medium_new("bare", (uint64_t)VOLUME_BLOCKS * DPU_BLOCK_BYTES);
+	struct store *store = make(&medium, (uint64_t)POOL_BLOCKS * DPU_BLOCK_BYTES, 0);
+	uint64_t id = rig_create(store, "v", (uint64_t)VOLUME_BLOCKS * DPU_BLOCK_BYTES), seed = 1, copy = id;
+	struct dpu_block_device *volume = store_device(store, id), *clone;
 	char name[16];
 
-	struct dpu_block_device *bare = medium_new("bare", (uint64_t)VOLUME_BLOCKS * DPU_BLOCK_BYTES);
-	/* Memory that the system has yet to give would be measured instead: all of it is touched first. */
-	for (unsigned i = 0; i < 16; i++)
-		fill(store, volume, VOLUME_BLOCKS);
-	load(bare, DPU_BLOCK_WRITE, VOLUME_BLOCKS * 4, VOLUME_BLOCKS, &seed);
+	load(bare, DPU_BLOCK_WRITE, VOLUME_BLOCKS, VOLUME_BLOCKS, &seed, true);
+	load(volume, DPU_BLOCK_WRITE, VOLUME_BLOCKS, VOLUME_BLOCKS, &seed, true);
+	load(volume, DPU_BLOCK_WRITE, POOL_BLOCKS, VOLUME_BLOCKS, &seed, false);
+	printf("\"rounds\":[");
+	for (unsigned i = 0; i < rounds; i++) {
+		printf("%s{", i ? "," : "");
+		print_load("read_medium", bare, DPU_BLOCK_READ, count, &seed);
+		print_load("read_volume", volume, DPU_BLOCK_READ, count, &seed);
+		print_load("write_medium", bare, DPU_BLOCK_WRITE, count, &seed);
+		print_load("write_volume", volume, DPU_BLOCK_WRITE, count, &seed);
+		printf("\"crc\":%llu}", (unsigned long long)crc_cycles(count));
+	}
 	for (unsigned i = 0; i < CLONES; i++) {
 		snprintf(name, sizeof(name), "c%u", i);
 		copy = rig_copy(store, STORE_CLONE, copy, name);
 	}
-	struct dpu_block_device *devices[] = { bare, store_device(store, volume), store_device(store, copy) };
+	clone = store_device(store, copy);
+	printf("],\"clones\":[");
 	for (unsigned i = 0; i < rounds; i++) {
 		printf("%s{", i ? "," : "");
-		for (unsigned j = 0; j < 3; j++)
-			printf("%s\"read_%s\":%llu", j ? "," : "",
-			       j == 0   ? "medium"
-			       : j == 1 ? "volume"
-					: "clone10",
-			       (unsigned long long)load(devices[j], DPU_BLOCK_READ, count, VOLUME_BLOCKS, &seed));
-		for (unsigned j = 0; j < 2; j++)
-			printf(",\"write_%s\":%llu", j == 0 ? "medium" : "volume",
-			       (unsigned long long)load(devices[j], DPU_BLOCK_WRITE, count, VOLUME_BLOCKS, &seed));
-		printf(",\"crc\":%llu}", (unsigned long long)crc_cycles(count));
+		print_load("read_volume", volume, DPU_BLOCK_READ, count, &seed);
+		print_load("read_clone10", clone, DPU_BLOCK_READ, count, &seed);
+		printf("\"depth\":%d}", CLONES);
 	}
+	printf("]");
 	store_free(store);
 	medium->ops->close(medium, NULL, NULL);
 	bare->ops->close(bare, NULL, NULL);
@@ -200,7 +202,7 @@ static void extent_written(struct dpu_block_request *request)
 static void write_extents(struct store *store, struct dpu_block_device *device, uint64_t count)
 {
 	static struct extent_request requests[DEPTH];
-	static uint8_t data[DPU_BLOCK_BYTES];
+	static uint8_t data[DPU_BLOCK_BYTES] __attribute__((aligned(DPU_BLOCK_BYTES)));
 	static const struct iovec iov = { data, sizeof(data) };
 	struct extents extents = { .count = count };
 
@@ -259,9 +261,9 @@ int main(int argc, char **argv)
 	directory = argc > 2 ? argv[2] : NULL;
 	if (directory && uring_new(256, &uring, NULL) < 0)
 		abort();
-	printf("{\"rounds\":[");
+	printf("{");
 	requests(5, count);
-	printf("],\"recovery\":[");
+	printf(",\"recovery\":[");
 	if (argc > 3) {
 		recovery(UINT64_C(1) << 20, true);
 		printf(",");
