@@ -36,9 +36,30 @@ struct daemon {
 
 /* ---- start ---- */
 
-static void wait_for_workers(void *ctx, void (*done)(void *arg), void *arg)
+/* A transaction that waits for the services, then for the workers. */
+struct barrier {
+	struct workers *workers;
+	void (*done)(void *arg);
+	void *arg;
+};
+
+static void services_settled(void *arg)
 {
-	workers_barrier(((struct daemon *)ctx)->dpu.workers, done, arg);
+	struct barrier *barrier = arg;
+
+	workers_barrier(barrier->workers, barrier->done, barrier->arg);
+	free(barrier);
+}
+
+static void wait_for_all(void *ctx, void (*done)(void *arg), void *arg)
+{
+	struct daemon *daemon = ctx;
+	struct barrier *barrier = malloc(sizeof(*barrier));
+
+	if (!barrier)
+		abort(); /* what services have noted must be done */
+	*barrier = (struct barrier){ daemon->dpu.workers, done, arg };
+	loader_settle(daemon->loader, services_settled, barrier);
 }
 
 static int start_model(struct daemon *daemon, struct dpu_error *err)
@@ -46,7 +67,7 @@ static int start_model(struct daemon *daemon, struct dpu_error *err)
 	struct dpu *dpu = &daemon->dpu;
 	const struct model_options options = { .store_path = daemon->instance.store_path,
 					       .loop = dpu->loop,
-					       .barrier = wait_for_workers,
+					       .barrier = wait_for_all,
 					       .barrier_ctx = daemon };
 	int rc = model_new(&options, &dpu->model, err);
 	if (!rc)

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The services that this dpud is made of: a new one is one line here. */
 #include "daemon/daemon.h"
+#include "service/block/block.h"
 #include "service/eswitch/eswitch.h"
 #include "service/vswitch/vswitch.h"
 
 static const struct service *const services[] = {
 	&vswitch_service,
 	&eswitch_service,
+	&block_service,
 	NULL,
 };
 

@@ -112,6 +112,40 @@ void loader_stop(struct loader *loader, void (*done)(void *arg), void *arg)
 	stop_next(loader);
 }
 
+/* ---- the end of a transaction ---- */
+
+struct settling {
+	unsigned left;
+	void (*done)(void *arg);
+	void *arg;
+};
+
+static void settled(void *arg)
+{
+	struct settling *settling = arg;
+
+	if (--settling->left > 0)
+		return;
+	settling->done(settling->arg);
+	free(settling);
+}
+
+void loader_settle(struct loader *loader, void (*done)(void *arg), void *arg)
+{
+	struct settling *settling = malloc(sizeof(*settling));
+
+	if (!settling)
+		abort(); /* what services have noted must be done */
+	*settling = (struct settling){ .left = 1, .done = done, .arg = arg };
+	for (unsigned i = 0; i < loader->inited; i++) {
+		if (!loader->order[i]->settle)
+			continue;
+		settling->left++;
+		loader->order[i]->settle(loader->state[i], settled, settling);
+	}
+	settled(settling);
+}
+
 void loader_fini(struct loader *loader)
 {
 	while (loader->inited > 0) {

@@ -22,6 +22,8 @@ int loader_describe(struct loader *loader, struct model *model, struct dpu_error
 int loader_start(struct loader *loader, struct dpu_error *err);
 /* Stops what was started, one after the other, then calls done(arg) (maybe before it returns). */
 void loader_stop(struct loader *loader, void (*done)(void *arg), void *arg);
+/* A transaction was committed: done(arg) once all services have settled it, maybe before the return. */
+void loader_settle(struct loader *loader, void (*done)(void *arg), void *arg);
 void loader_fini(struct loader *loader);
 void loader_free(struct loader *loader);
 

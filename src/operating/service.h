@@ -43,6 +43,10 @@ struct service {
 	/* Quiesce: take sources from workers, then done(arg). [model_free() takes objects out of force here.] */
 	void (*stop)(void *state, void (*done)(void *arg), void *arg);
 	void (*fini)(void *state);
+	/* A transaction was committed, its objects are in force: done(arg) once what it asks for has been carried out
+	 * or has failed, maybe before the return. The transaction is answered when all services have said so. NULL:
+	 * apply() has done everything. */
+	void (*settle)(void *state, void (*done)(void *arg), void *arg);
 	/* More Prometheus text (malloc'd), beside what the model derives from the tables; may be NULL. */
 	char *(*metrics)(void *state);
 };

@@ -39,8 +39,9 @@ struct block_user {
 struct block_attachment *block_attach(struct block *block, const struct object *object, const struct block_user *user);
 /* Answers device(NULL): the device that came last is no more touched. */
 void block_released(struct block_attachment *attachment);
-/* Calls device(NULL) if a device is there that was not asked back yet. Once it is released, done(arg) runs, maybe before
- * the return, and attachment is no more. May be called in apply() or remove(), when the object is on its way out, too. */
+/* Calls device(NULL) if a device is there that was not asked back yet. Once it is released, done(arg) runs, maybe
+ * before the return, and attachment is no more. May be called in apply() or remove(), when the object is on its way
+ * out, too. */
 void block_detach(struct block_attachment *attachment, void (*done)(void *arg), void *arg);
 
 /* Why an object has no device at the moment, as a sentence for people; NULL: it has one. Valid until the next call. */
@@ -63,20 +64,28 @@ struct block_backing {
 	 * or stay, then requests are handed over. NULL: it never moves. */
 	void (*wanted)(struct block_backing *backing, struct worker *worker);
 	/* the block service's */
+	bool trying;
 	struct dpu_block_device *device; /* NULL: there is none */
 	struct worker *worker;
 	char why_not[BLOCK_WHY_BYTES];
 	TAILQ_HEAD(, block_attachment) attachments;
 	struct block_views *views; /* the worker's side */
 	bool going;                /* users are being asked to go */
+	bool leaving_worker;       /* … they have */
 	void (*down)(void *arg);
 	void *down_arg;
 };
 
 /* name is copied. Without a device at first, for the reason why_not. */
 void block_backing_init(struct block_backing *backing, struct block *block, const char *name, const char *why_not);
+/* Whether somebody has its device, or is about to. */
+bool block_backing_used(const struct block_backing *backing);
+unsigned block_backing_users(const struct block_backing *backing);
 /* Down, and without attachments. */
 void block_backing_fini(struct block_backing *backing);
+/* Without a device: why, and whether one may be there any moment, so that transactions which need it wait for that.
+ * False at first. */
+void block_backing_wait(struct block_backing *backing, const char *why_not, bool trying);
 /* The device is there; it belongs to `worker`, where something polls it if it needs that. From now on its `changed` is
  * the block service's. */
 void block_backing_up(struct block_backing *backing, struct dpu_block_device *device, struct worker *worker);

@@ -114,6 +114,10 @@ struct store_volume_info {
 /* Of the next volume or snapshot with an id above `after`; false when there is none. The name lives until the next
  * call of the store. */
 bool store_next(struct store *store, uint64_t after, struct store_volume_info *ret);
+/* All, in no order, each at a constant price: cursor begins as 0. */
+bool store_iterate(struct store *store, uint32_t *cursor, struct store_volume_info *ret);
+/* Of a device of store_device(). */
+void store_info(const struct dpu_block_device *device, struct store_volume_info *ret);
 
 struct store_stats {
 	uint64_t blocks, free_blocks; /* of data */

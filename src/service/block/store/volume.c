@@ -145,18 +145,11 @@ struct dpu_block_device *store_device(struct store *store, uint64_t id)
 	return volume && !(volume->entry->flags & ENTRY_DELETING) ? &volume->device : NULL;
 }
 
-bool store_next(struct store *store, uint64_t after, struct store_volume_info *ret)
+void store_info(const struct dpu_block_device *device, struct store_volume_info *ret)
 {
-	struct store_volume *next = NULL;
+	const struct store_volume *volume = (const struct store_volume *)device;
+	const struct volume_entry *entry = volume->entry;
 
-	for (uint32_t slot = 0; slot < store->slots; slot++) {
-		struct store_volume *volume = store->volume[slot];
-		if (volume && volume->entry->id > after && (!next || volume->entry->id < next->entry->id))
-			next = volume;
-	}
-	if (!next)
-		return false;
-	const struct volume_entry *entry = next->entry;
 	*ret = (struct store_volume_info){
 		.id = entry->id,
 		.origin = entry->origin,
@@ -167,9 +160,34 @@ bool store_next(struct store *store, uint64_t after, struct store_volume_info *r
 		.snapshot = entry->flags & ENTRY_SNAPSHOT,
 		.deleting = entry->flags & ENTRY_DELETING,
 		.quarantined = entry->flags & ENTRY_QUARANTINED,
-		.reads = next->reads,
-		.writes = next->writes,
-		.integrity_errors = next->integrity_errors,
+		.reads = volume->reads,
+		.writes = volume->writes,
+		.integrity_errors = volume->integrity_errors,
 	};
-	return true;
+}
+
+bool store_iterate(struct store *store, uint32_t *cursor, struct store_volume_info *ret)
+{
+	while (*cursor < store->slots) {
+		const struct store_volume *volume = store->volume[(*cursor)++];
+		if (!volume)
+			continue;
+		store_info(&volume->device, ret);
+		return true;
+	}
+	return false;
+}
+
+bool store_next(struct store *store, uint64_t after, struct store_volume_info *ret)
+{
+	const struct store_volume *next = NULL;
+
+	for (uint32_t slot = 0; slot < store->slots; slot++) {
+		const struct store_volume *volume = store->volume[slot];
+		if (volume && volume->entry->id > after && (!next || volume->entry->id < next->entry->id))
+			next = volume;
+	}
+	if (next)
+		store_info(&next->device, ret);
+	return next;
 }

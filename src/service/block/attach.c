@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Backings and who uses them. Each attachment has a view of its own: a device that passes requests on and has its own
+ * `changed`, because several front ends may use one volume.
+ *
+ * An attachment goes IDLE → ADDING (its view is on the way to the worker) → UP (the user has the device) → ASKED (the
+ * user has been asked to give it back) → REMOVING (the view is on the way back) → IDLE. */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "service/block/block_priv.h"
+
+enum attachment_state { IDLE, ADDING, UP, ASKED, REMOVING };
+
+struct view {
+	struct dpu_block_device device; /* first */
+	struct dpu_block_device *below;
+	struct block_views *views;
+	LIST_ENTRY(view) link;
+};
+
+/* The worker's. */
+struct block_views {
+	LIST_HEAD(, view) list;
+	struct dpu_block_device *device;
+	struct block_backing *backing;
+};
+
+struct block_attachment {
+	struct block_backing *backing;
+	struct block_user user;
+	enum attachment_state state;
+	struct view *view;
+	bool ending;
+	void (*done)(void *arg);
+	void *arg;
+	TAILQ_ENTRY(block_attachment) link;
+};
+
+/* ---- views, in the worker ---- */
+
+static void view_submit(struct dpu_block_device *device, struct dpu_block_request *request)
+{
+	struct dpu_block_device *below = ((struct view *)device)->below;
+
+	below->ops->submit(below, request);
+}
+
+/* It has nothing of its own; who closes has waited for what it has submitted. */
+static void view_close(struct dpu_block_device *device, void (*done)(void *arg), void *arg)
+{
+	(void)device;
+	done(arg);
+}
+
+static const struct dpu_block_ops view_ops = { .submit = view_submit, .close = view_close };
+
+static void view_measure(struct view *view)
+{
+	view->device.bytes = view->below->bytes;
+	view->device.features = view->below->features;
+}
+
+static void views_changed(void *ctx)
+{
+	struct block_views *views = ctx;
+	struct view *view;
+
+	LIST_FOREACH(view, &views->list, link)
+	{
+		view_measure(view);
+		if (view->device.changed)
+			view->device.changed(view->device.changed_ctx);
+	}
+}
+
+static void views_install(void *arg, struct worker *worker)
+{
+	struct block_views *views = arg;
+
+	(void)worker;
+	views->device->changed_ctx = views;
+	views->device->changed = views_changed;
+}
+
+static void views_uninstall(void *arg, struct worker *worker)
+{
+	struct block_views *views = arg;
+
+	(void)worker;
+	views->device->changed = NULL;
+}
+
+static void view_add(void *arg, struct worker *worker)
+{
+	struct block_attachment *attachment = arg;
+	struct view *view = attachment->view;
+
+	(void)worker;
+	view->device = *view->below;
+	view->device.ops = &view_ops;
+	view->device.changed = NULL;
+	LIST_INSERT_HEAD(&view->views->list, view, link);
+}
+
+static void view_remove(void *arg, struct worker *worker)
+{
+	struct block_attachment *attachment = arg;
+
+	(void)worker;
+	LIST_REMOVE(attachment->view, link);
+}
+
+/* ---- attachments ---- */
+
+static void backing_down_check(struct block_backing *backing);
+
+static bool must_go(const struct block_attachment *attachment)
+{
+	return attachment->ending || attachment->backing->going || !attachment->backing->device;
+}
+
+static void attachment_next(struct block_attachment *attachment);
+
+static void attachment_end(struct block_attachment *attachment)
+{
+	struct block_backing *backing = attachment->backing;
+	void (*done)(void *arg) = attachment->done;
+	void *arg = attachment->arg;
+
+	TAILQ_REMOVE(&backing->attachments, attachment, link);
+	free(attachment);
+	backing_down_check(backing);
+	if (done)
+		done(arg);
+}
+
+static void view_removed(void *arg)
+{
+	struct block_attachment *attachment = arg;
+
+	free(attachment->view);
+	attachment->view = NULL;
+	attachment->state = IDLE;
+	attachment_next(attachment);
+}
+
+static void view_take_back(struct block_attachment *attachment)
+{
+	attachment->state = REMOVING;
+	block_call(attachment->backing->worker, view_remove, attachment, view_removed);
+}
+
+static void view_added(void *arg)
+{
+	struct block_attachment *attachment = arg;
+
+	if (must_go(attachment)) {
+		view_take_back(attachment);
+		return;
+	}
+	attachment->state = UP;
+	attachment->user.device(attachment->user.ctx, &attachment->view->device, attachment->backing->worker);
+}
+
+static void view_give(struct block_attachment *attachment)
+{
+	struct block_backing *backing = attachment->backing;
+	struct view *view = block_alloc(sizeof(*view));
+
+	view->below = backing->device;
+	view->views = backing->views;
+	attachment->view = view;
+	attachment->state = ADDING;
+	block_call(backing->worker, view_add, attachment, view_added);
+}
+
+/* One step further. May free it. */
+static void attachment_next(struct block_attachment *attachment)
+{
+	bool go = must_go(attachment);
+
+	if (attachment->state == UP && go) {
+		attachment->state = ASKED;
+		attachment->user.device(attachment->user.ctx, NULL, NULL);
+	} else if (attachment->state == IDLE && attachment->ending) {
+		attachment_end(attachment);
+	} else if (attachment->state == IDLE && go) {
+		backing_down_check(attachment->backing);
+	} else if (attachment->state == IDLE) {
+		view_give(attachment);
+	}
+}
+
+static void attachment_begin(void *arg)
+{
+	attachment_next(arg);
+}
+
+struct block_attachment *block_attach(struct block *block, const struct object *object, const struct block_user *user)
+{
+	struct block_backing *backing = object->runtime;
+	struct block_attachment *attachment = block_alloc(sizeof(*attachment));
+
+	(void)block;
+	attachment->backing = backing;
+	attachment->user = *user;
+	TAILQ_INSERT_TAIL(&backing->attachments, attachment, link);
+	if (user->worker && backing->wanted)
+		backing->wanted(backing, user->worker);
+	/* view_give() goes through the worker, so that the user is not called before it has the attachment. */
+	if (!must_go(attachment))
+		attachment_begin(attachment);
+	return attachment;
+}
+
+void block_released(struct block_attachment *attachment)
+{
+	assert(attachment->state == ASKED);
+	view_take_back(attachment);
+}
+
+void block_detach(struct block_attachment *attachment, void (*done)(void *arg), void *arg)
+{
+	assert(!attachment->ending);
+	attachment->ending = true;
+	attachment->done = done;
+	attachment->arg = arg;
+	attachment_next(attachment);
+}
+
+/* ---- backings ---- */
+
+bool block_backing_used(const struct block_backing *backing)
+{
+	const struct block_attachment *attachment;
+
+	TAILQ_FOREACH(attachment, &backing->attachments, link)
+	{
+		if (attachment->state != IDLE)
+			return true;
+	}
+	return false;
+}
+
+unsigned block_backing_users(const struct block_backing *backing)
+{
+	const struct block_attachment *attachment;
+	unsigned count = 0;
+
+	TAILQ_FOREACH(attachment, &backing->attachments, link)
+	count++;
+	return count;
+}
+
+void block_backing_init(struct block_backing *backing, struct block *block, const char *name, const char *why_not)
+{
+	backing->block = block;
+	backing->name = block_text(name);
+	snprintf(backing->why_not, sizeof(backing->why_not), "%s", why_not);
+	TAILQ_INIT(&backing->attachments);
+	backing->views = block_alloc(sizeof(*backing->views));
+	backing->views->backing = backing;
+}
+
+void block_backing_fini(struct block_backing *backing)
+{
+	assert(!backing->device && TAILQ_EMPTY(&backing->attachments));
+	free(backing->views);
+	free(backing->name);
+}
+
+void block_backing_wait(struct block_backing *backing, const char *why_not, bool trying)
+{
+	struct pool *pool, *next;
+	bool news = backing->trying && !trying;
+
+	if (why_not != backing->why_not)
+		snprintf(backing->why_not, sizeof(backing->why_not), "%s", why_not);
+	backing->trying = trying;
+	for (pool = news ? TAILQ_FIRST(&backing->block->pools) : NULL; pool; pool = next) {
+		next = TAILQ_NEXT(pool, link);
+		pool_step(pool); /* it may have waited for this one */
+	}
+}
+
+void block_backing_up(struct block_backing *backing, struct dpu_block_device *device, struct worker *worker)
+{
+	struct block_attachment *attachment;
+
+	assert(!backing->device && !backing->going);
+	backing->trying = false;
+	backing->device = backing->views->device = device;
+	backing->worker = worker;
+	block_call(worker, views_install, backing->views, NULL);
+	TAILQ_FOREACH(attachment, &backing->attachments, link)
+	attachment_next(attachment); /* ends none: who is ending and idle has ended */
+}
+
+static void backing_is_down(void *arg)
+{
+	struct block_backing *backing = ((struct block_views *)arg)->backing;
+
+	backing->device = NULL;
+	backing->worker = NULL;
+	backing->going = false;
+	if (backing->down)
+		backing->down(backing->down_arg);
+}
+
+static void backing_down_check(struct block_backing *backing)
+{
+	const struct block_attachment *attachment;
+
+	if (!backing->going || backing->leaving_worker)
+		return;
+	TAILQ_FOREACH(attachment, &backing->attachments, link)
+	{
+		if (attachment->state != IDLE)
+			return;
+	}
+	backing->leaving_worker = true;
+	block_call(backing->worker, views_uninstall, backing->views, backing_is_down);
+}
+
+/* Whoever is asked may do as it likes to the list. */
+static bool ask_one(struct block_backing *backing)
+{
+	struct block_attachment *attachment;
+
+	TAILQ_FOREACH(attachment, &backing->attachments, link)
+	{
+		if (attachment->state != UP)
+			continue;
+		attachment_next(attachment);
+		return true;
+	}
+	return false;
+}
+
+void block_backing_down(struct block_backing *backing, const char *why_not, void (*done)(void *arg), void *arg)
+{
+	assert(!backing->going);
+	snprintf(backing->why_not, sizeof(backing->why_not), "%s", why_not);
+	if (!backing->device) {
+		if (done)
+			done(arg);
+		return;
+	}
+	backing->going = true;
+	backing->leaving_worker = false;
+	backing->down = done;
+	backing->down_arg = arg;
+	while (ask_one(backing))
+		;
+	backing_down_check(backing);
+}
+
+const char *block_why_not(const struct object *object)
+{
+	const struct block_backing *backing = object->runtime;
+
+	return backing->device && !backing->going ? NULL : backing->why_not;
+}
+
+struct exclusive {
+	const struct object *user, *other;
+};
+
+static int is_other(void *arg, struct object *object)
+{
+	struct exclusive *question = arg;
+
+	if (uuid_equal(&object->uuid, &question->user->uuid))
+		return 0;
+	question->other = object;
+	return 1;
+}
+
+int block_check_exclusive(struct block *block, const struct object *object, const struct object *user,
+			  const char *field, struct dpu_error *err)
+{
+	struct exclusive question = { .user = user };
+	char path[OBJECT_PATH_TEXT];
+
+	model_each_referrer(block->dpu->model, object, NULL, is_other, &question);
+	if (!question.other)
+		return 0;
+	return error_set(err, DPU_E_IN_USE, field, "%s is used by %s, and only one may write to it", object->name,
+			 object_path(question.other, path, sizeof(path)));
+}

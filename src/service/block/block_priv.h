@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The block service from inside. Control thread, but for what says that it is the worker's. */
+#pragma once
+
+#include <limits.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include "base/netaddr.h"
+#include "operating/helpers.h"
+#include "operating/uring.h"
+#include "service/block/block.h"
+#include "service/block/objects.h"
+#include "service/block/store/store.h"
+
+enum { WORKER_ANY = UINT16_MAX };
+#define BLOCK_VOLUME_MAX_BYTES (UINT64_C(128) << 40)
+
+/* ---- notes: from any thread to control, without memory of their own ---- */
+
+struct note {
+	struct note *next;
+	void (*fn)(struct note *note); /* in the control thread */
+};
+
+void note_send(struct block *block, struct note *note);
+int notes_init(struct block *block);
+void notes_fini(struct block *block);
+
+/* ---- subjects: objects in force, and those on their way out ---- */
+
+/* What an object has as its runtime. It outlives the object until what it stands for is gone. */
+struct subject {
+	struct block *block;
+	struct object *object; /* the version in force; NULL: on its way out */
+	const struct object_class *class;
+	struct uuid uuid;
+	char name[OBJECT_PATH_TEXT]; /* of the version that was last in force, as a path */
+	/* Its transaction is durable: make it so. Then subject_settled(), also if it cannot be done now. */
+	void (*settle)(struct subject *subject);
+	void (*free)(struct subject *subject); /* was made by a transaction that came to nothing */
+	TAILQ_ENTRY(subject) noted_link, work_link;
+	uint64_t ticket; /* 0: nobody waits for it */
+	bool noted;      /* by the transaction that is being applied */
+	bool fresh;      /* created by it */
+	bool leaving;    /* its object was deleted */
+	bool committed;  /* … for good */
+};
+TAILQ_HEAD(subject_list, subject);
+
+void subject_init(struct subject *subject, struct block *block, struct object *object);
+/* In apply(): the version in force, to be settled. */
+void subject_apply(struct subject *subject, struct object *new);
+/* In remove(): whether it is to be taken down; else (undone, or the end) it was freed. */
+void subject_remove(struct subject *subject);
+/* In apply(NULL, object): one whose deletion is being undone; NULL: the object is new. */
+struct subject *subject_undelete(struct block *block, struct object *object);
+void subject_settled(struct subject *subject);
+/* It is no more; before its memory is freed. */
+void subject_fini(struct subject *subject);
+/* service.settle */
+void block_settle(void *state, void (*done)(void *arg), void *arg);
+/* A notice about it: to the log and to who has subscribed. */
+void subject_notice(const struct subject *subject, const char *notice, const char *sentence);
+
+/* ---- the service ---- */
+
+struct block_ring {
+	struct uring *uring;
+	struct worker *worker;
+};
+
+struct pool;
+struct medium;
+struct volume;
+
+struct block {
+	struct dpu *dpu;
+	struct helpers *helpers;
+	unsigned workers;
+	struct block_ring *rings; /* by worker */
+	_Atomic(struct note *) notes;
+	int note_fd;
+	struct loop_fd *note_watch;
+	struct subject_list noted, work; /* work: by ticket */
+	uint64_t ticket;
+	TAILQ_HEAD(, settler) settlers;
+	bool settle_posted;
+	TAILQ_HEAD(, medium) media;
+	TAILQ_HEAD(, pool) pools;
+	bool started, stopping, ended; /* ended: all is closed, objects are only freed */
+	unsigned closing;              /* rings under way */
+	void (*stopped)(void *arg);
+	void *stopped_arg;
+};
+
+void *block_alloc(size_t bytes); /* zeroed; running out is fatal */
+char *block_text(const char *text);
+void block_call(struct worker *worker, void (*fn)(void *arg, struct worker *worker), void *arg,
+		void (*done)(void *arg));
+/* A medium or a pool has closed: whether that was the last. */
+void block_stop_check(struct block *block);
+/* The io_uring of a worker's media, made when it is first needed. */
+int block_uring(struct block *block, struct worker *worker, struct uring **ret, struct dpu_error *err);
+
+/* ---- media ---- */
+
+struct medium {
+	struct block_backing backing; /* first */
+	struct subject subject;
+	TAILQ_ENTRY(medium) link;
+	struct worker *worker, *wanted;  /* where it is, and is to be; wanted NULL: it does not matter */
+	struct dpu_block_device *device; /* NULL: closed */
+	enum block_state state;
+	bool busy;                   /* a helper opens it, or it is being closed */
+	bool creating;               /* the file may be made */
+	struct worker_source source; /* the worker's: polls memory, publishes */
+	struct loop_timer *retry;
+	struct note closed;
+	_Atomic uint64_t errors; /* published */
+	uint64_t bytes;
+	bool direct;
+};
+
+struct medium *medium_of(const struct object *object);
+int medium_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err);
+void medium_remove(void *ctx, struct object *object);
+void medium_step(struct medium *medium);
+bool medium_closed(const struct medium *medium);
+
+/* ---- pools ---- */
+
+/* A medium as the pool has it. */
+struct pool_medium {
+	struct pool *pool;
+	struct uuid uuid;
+	struct block_backing *backing;
+	struct block_attachment *attachment;
+	struct dpu_block_device *device;
+	char name[OBJECT_NAME_MAX + 1];
+	bool asked;   /* to be given back */
+	bool leaving; /* it is being detached from */
+	bool in_use;  /* the store has it */
+	bool refused; /* … did not take it */
+};
+
+enum { POOL_REPORTS = 16 };
+
+struct pool_report {
+	struct note note;
+	struct pool *pool;
+	struct store_report report;
+	char medium[256], why[128];
+	atomic_bool busy;
+};
+
+struct pool {
+	struct subject subject;
+	TAILQ_ENTRY(pool) link;
+	struct worker *worker;
+	enum block_state state;
+	char why[BLOCK_WHY_BYTES];
+	bool format;  /* to be formatted at the next opening */
+	bool erase;   /* … even if the media hold a pool */
+	bool reopen;  /* to be closed first */
+	bool refused; /* its opening failed: not tried again before something changes */
+	bool busy;    /* on the way from one state to another, or a command is under way: an event will follow */
+	bool ready;   /* the store takes commands */
+	struct pool_medium *media[STORE_MAX_MEDIA];
+	unsigned media_count, detaching;
+	struct store *store;
+	struct worker_source source; /* the worker's */
+	struct super_io *super_io;
+	struct pool_medium *growing;
+	/* the command that is under way, and what it gave */
+	struct store_command command;
+	struct note command_note;
+	struct volume *command_volume; /* NULL: it is of the pool itself */
+	struct dpu_block_device *command_device;
+	uint64_t command_bytes, command_created_s;
+	void (*then)(struct pool *pool);
+	unsigned downs; /* volumes whose users are being asked back */
+	TAILQ_HEAD(volume_list, volume) volumes;
+	struct volume_list todo;         /* volumes that are not as their objects say, oldest wish first */
+	struct found *unclaimed, *found; /* found: what an opened pool has, from the worker */
+	unsigned unclaimed_count, found_count;
+	LIST_HEAD(, volume) live; /* the worker's: of these it publishes */
+	struct pool_report reports[POOL_REPORTS];
+	_Atomic uint64_t reports_lost;
+	pthread_mutex_t published_lock; /* the worker only tries */
+	struct store_stats published;
+	uint64_t published_ns; /* the worker's */
+	bool unpublished;      /* the worker's */
+	/* notices of damage, limited */
+	uint64_t notices_since_ns;
+	unsigned notices, notices_left_out;
+};
+
+struct pool *pool_of(const struct object *object);
+int pool_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err);
+void pool_remove(void *ctx, struct object *object);
+void pool_step(struct pool *pool);
+bool pool_closed(const struct pool *pool);
+
+/* pool_media.c */
+void pool_media_update(struct pool *pool); /* attaches to what the object names */
+/* All are there; else which is not, and whether that may change at any moment. */
+bool pool_media_ready(struct pool *pool, char *why, size_t why_bytes, bool *ret_soon);
+bool pool_media_asked(const struct pool *pool); /* one must be given back */
+void pool_media_release(struct pool *pool);
+/* False when it has none (any more); else pool_step() will be called. */
+bool pool_media_detach(struct pool *pool);
+
+/* pool_super.c: superblocks of the media, looked at or erased; then(pool) in control, which frees pool->super_io */
+struct super_io {
+	struct pool *pool;
+	struct note note;
+	void (*then)(struct pool *pool);
+	unsigned left;
+	bool failed;
+	uint8_t *blocks;
+	struct super_request {
+		struct dpu_block_request request;
+		struct iovec iov;
+		struct super_io *io;
+	} requests[2 * STORE_MAX_MEDIA];
+};
+void pool_supers_read(struct pool *pool, void (*then)(struct pool *pool));
+void pool_supers_erase(struct pool *pool, void (*then)(struct pool *pool));
+bool pool_super_there(const struct super_io *io, unsigned medium);
+void pool_supers_free(struct pool *pool);
+
+/* pool_worker.c: the worker's side, and commands there and back */
+struct found {
+	uint64_t id, bytes, created_s;
+	bool snapshot, quarantined;
+	char name[STORE_NAME_BYTES];
+	struct dpu_block_device *device;
+};
+int pool_serve(struct pool *pool, struct dpu_error *err); /* a store on its media, without the command that opens it */
+void pool_serve_end(struct pool *pool, void (*then)(struct pool *pool));
+/* pool->command has op and arguments; then(pool) runs in control when it is done. */
+void pool_command(struct pool *pool, struct volume *volume, void (*then)(struct pool *pool));
+void pool_live_add(struct volume *volume);
+void pool_tail_remove(const struct pool *pool);
+void pool_stats(struct pool *pool, struct store_stats *ret);
+
+/* pool_report.c */
+void pool_reports_init(struct pool *pool);
+void pool_report(void *ctx, const struct store_report *report); /* the worker's */
+
+/* pool_reconcile.c: what an opened pool has against what the model wants of it */
+void pool_reconcile(struct pool *pool);
+
+/* ---- volumes and snapshots ---- */
+
+struct volume {
+	struct block_backing backing; /* first */
+	struct subject subject;
+	struct pool *pool;
+	TAILQ_ENTRY(volume) link, todo_link;
+	LIST_ENTRY(volume) live_link; /* the worker's */
+	bool live;                    /* the worker's */
+	bool snapshot, todo;
+	bool downing; /* its users are being asked back */
+	uint64_t id;  /* in the store; 0: it is not there */
+	uint64_t bytes, created_s;
+	enum block_state state;
+	char why[BLOCK_WHY_BYTES]; /* of a command that failed */
+	char key[UUID_TEXT];       /* its name in the store */
+	struct dpu_block_device *device;
+	_Atomic uint64_t reads, writes, integrity_errors; /* published */
+};
+
+struct volume *volume_of(const struct object *object);
+int volume_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err);
+void volume_remove(void *ctx, struct object *object);
+void volume_set(struct volume *volume, enum block_state state, const char *why);
+void volume_todo(struct volume *volume); /* it is not as its object says */
+void volumes_go(struct pool *pool);      /* the oldest of these is dealt with */
+/* Nobody needs to wait for what cannot be done now. */
+void volumes_stuck(struct pool *pool);
+/* The pool closes: asks back all devices, then then(pool). */
+void volumes_down(struct pool *pool, const char *why, void (*then)(struct pool *pool));
+void volumes_forget(struct pool *pool); /* … it is closed */
+void volume_quarantined(struct volume *volume, const char *why);
+struct volume *volume_source(const struct volume *volume); /* NULL: it is no copy */
+const char *volume_why(const struct volume *volume);

@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Tests of the block service: objects in a model, on real workers and files on a tmpfs. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "service/block/block_rig.h"
+
+enum { MIB = 1 << 20, BLOCK = DPU_BLOCK_BYTES };
+
+static void fill(uint8_t *data, unsigned version)
+{
+	for (unsigned i = 0; i < BLOCK; i++)
+		data[i] = (uint8_t)(version * 31 + i / 7);
+}
+
+static void write_version(struct block_rig_user *user, uint64_t block, unsigned version)
+{
+	uint8_t data[BLOCK];
+
+	fill(data, version);
+	assert_int_equal(block_rig_io(user, DPU_BLOCK_WRITE, block * BLOCK, data, BLOCK, DPU_BLOCK_FUA), DPU_BLOCK_OK);
+}
+
+static void expect_version(struct block_rig_user *user, uint64_t block, unsigned version)
+{
+	uint8_t data[BLOCK], expected[BLOCK] = { 0 };
+
+	if (version)
+		fill(expected, version);
+	assert_int_equal(block_rig_io(user, DPU_BLOCK_READ, block * BLOCK, data, BLOCK, 0), DPU_BLOCK_OK);
+	assert_memory_equal(data, expected, BLOCK);
+}
+
+#define FIELD_IS(rig_, class_, name_, field_, value_)                                                                  \
+	assert_string_equal(block_rig_field(rig_, class_, name_, field_), value_)
+
+static void pool_make(struct block_rig *rig)
+{
+	block_rig_apply(rig,
+			"{'tenants': [{'name': 'blue'}], 'media': [{'name': 'm', 'path': '%s/m', 'size': 67108864}],"
+			" 'pools': [{'name': 'p', 'media': ['m']}],"
+			" 'volumes': [{'name': 'v', 'tenant': 'blue', 'pool': 'p', 'size': 16777216}]}",
+			rig->dir);
+	FIELD_IS(rig, "volume", "v", "state", "ready");
+}
+
+static int setup(void **state)
+{
+	struct block_rig *rig = malloc(sizeof(*rig));
+
+	block_rig_new(rig, 2, NULL);
+	*state = rig;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	block_rig_free(*state);
+	free(*state);
+	return 0;
+}
+
+/* ---- transactions ---- */
+
+static void document(void **state)
+{
+	struct block_rig *rig = *state;
+
+	block_rig_apply(
+		rig,
+		"{'tenants': [{'name': 'blue'}], 'media': [{'name': 'm', 'path': '%s/m', 'size': 67108864},"
+		" {'name': 'r', 'kind': 'ram', 'size': 33554432}], 'pools': [{'name': 'p', 'media': ['m', 'r']}],"
+		" 'volumes': [{'name': 'v', 'tenant': 'blue', 'pool': 'p', 'size': 16777216},"
+		" {'name': 'c', 'tenant': 'blue', 'pool': 'p', 'from_snapshot': 's'},"
+		" {'name': 'd', 'tenant': 'blue', 'pool': 'p', 'from_volume': 'c', 'size': 33554432}],"
+		" 'snapshots': [{'name': 's', 'tenant': 'blue', 'volume': 'v'}]}",
+		rig->dir);
+	FIELD_IS(rig, "medium", "m", "state", "ready");
+	FIELD_IS(rig, "medium", "m", "used_by", "pool/p");
+	FIELD_IS(rig, "pool", "p", "state", "ready");
+	FIELD_IS(rig, "pool", "p", "volumes", "3");
+	FIELD_IS(rig, "pool", "p", "snapshots", "1");
+	FIELD_IS(rig, "volume", "v", "state", "ready");
+	FIELD_IS(rig, "volume", "c", "size", "16777216");
+	FIELD_IS(rig, "volume", "d", "state", "ready");
+	FIELD_IS(rig, "snapshot", "s", "state", "ready");
+	FIELD_IS(rig, "snapshot", "s", "bytes", "16777216");
+	block_rig_delete(rig, "pool", "p", true, NULL);
+	assert_null(block_rig_find(rig, "volume", "v"));
+	FIELD_IS(rig, "medium", "m", "used_by", "");
+	/* Their place is free again: nothing refuses the next pool. */
+	block_rig_change(rig, CHANGE_CREATE, "pool", "q", "{'media': ['m', 'r']}", NULL);
+	FIELD_IS(rig, "pool", "q", "state", "ready");
+	FIELD_IS(rig, "pool", "q", "unclaimed", "0");
+}
+
+static void refusals(void **state)
+{
+	static const struct {
+		enum change_op op;
+		const char *class_name, *key, *fields, *path;
+	} cases[] = {
+		{ CHANGE_CREATE, "volume", "blue/w", "{'pool': 'p'}", "volume/blue/w.size" },
+		{ CHANGE_CREATE, "volume", "blue/w", "{'pool': 'p', 'size': 1000}", "volume/blue/w.size" },
+		{ CHANGE_CREATE, "volume", "blue/w", "{'pool': 'p', 'size': 140737488355840}", "volume/blue/w.size" },
+		{ CHANGE_CREATE, "volume", "blue/w", "{'pool': 'p', 'from_volume': 'v', 'size': 4096}",
+		  "volume/blue/w.size" },
+		{ CHANGE_CREATE, "volume", "blue/w", "{'pool': 'q', 'from_volume': 'v'}", "volume/blue/w.from_volume" },
+		{ CHANGE_UPDATE, "volume", "blue/v", "{'size': 4096}", "volume/blue/v.size" },
+		{ CHANGE_UPDATE, "volume", "blue/x", "{'from_snapshot': 's'}", "volume/blue/x.from_snapshot" },
+		{ CHANGE_CREATE, "pool", "r", "{'media': ['m']}", "pool/r.media" },
+		{ CHANGE_UPDATE, "pool", "p", "{'media': ['free']}", "pool/p.media" },
+		{ CHANGE_CREATE, "pool", "r", "{'media': ['free'], 'worker': 2}", "pool/r.worker" },
+		{ CHANGE_CREATE, "medium", "n", "{}", "medium/n.path" },
+		{ CHANGE_CREATE, "medium", "n", "{'path': 'relative'}", "medium/n.path" },
+		{ CHANGE_CREATE, "medium", "n", "{'kind': 'ram'}", "medium/n.size" },
+		{ CHANGE_CREATE, "medium", "n", "{'kind': 'ram', 'size': 1000}", "medium/n.size" },
+		{ CHANGE_CREATE, "medium", "n", "{'kind': 'ram', 'size': 4096, 'path': '/x'}", "medium/n.path" },
+	};
+	struct block_rig *rig = *state;
+	struct dpu_error err;
+
+	pool_make(rig);
+	block_rig_apply(rig,
+			"{'media': [{'name': 'free', 'kind': 'ram', 'size': 33554432},"
+			" {'name': 'o', 'kind': 'ram', 'size': 33554432}], 'pools': [{'name': 'q', 'media': ['o']}],"
+			" 'volumes': [{'name': 'x', 'tenant': 'blue', 'pool': 'p', 'size': 4096}],"
+			" 'snapshots': [{'name': 's', 'tenant': 'blue', 'volume': 'v'}]}");
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		if (block_rig_change(rig, cases[i].op, cases[i].class_name, cases[i].key, cases[i].fields, &err) == 0)
+			fail_msg("case %u was accepted", i);
+		if (strcmp(err.path, cases[i].path) != 0)
+			fail_msg("case %u: %s: %s", i, err.path, err.message);
+	}
+	assert_int_not_equal(block_rig_delete(rig, "pool", "p", false, &err), 0);
+	assert_int_not_equal(block_rig_delete(rig, "medium", "m", true, &err), 0);
+	assert_int_not_equal(block_rig_delete(rig, "volume", "blue/v", false, &err), 0);
+}
+
+/* ---- data ---- */
+
+static void copies(void **state)
+{
+	struct block_rig *rig = *state;
+	struct block_rig_user v, s, c;
+
+	pool_make(rig);
+	block_rig_attach(&v, rig, "volume", "v", NULL);
+	WAIT_FOR(&rig->base, v.device);
+	write_version(&v, 5, 1);
+	block_rig_change(rig, CHANGE_CREATE, "snapshot", "blue/s", "{'volume': 'v'}", NULL);
+	write_version(&v, 5, 2);
+	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/c", "{'pool': 'p', 'from_snapshot': 's'}", NULL);
+	block_rig_attach(&s, rig, "snapshot", "s", NULL);
+	block_rig_attach(&c, rig, "volume", "c", NULL);
+	WAIT_FOR(&rig->base, s.device && c.device);
+	write_version(&c, 6, 3);
+	expect_version(&v, 5, 2);
+	expect_version(&v, 6, 0);
+	expect_version(&s, 5, 1);
+	expect_version(&c, 5, 1);
+	expect_version(&c, 6, 3);
+	assert_int_equal(block_rig_io(&s, DPU_BLOCK_DISCARD, 0, NULL, BLOCK, 0), DPU_BLOCK_READ_ONLY);
+	/* Larger while in use: its user is told. */
+	block_rig_change(rig, CHANGE_UPDATE, "volume", "blue/v", "{'size': 33554432}", NULL);
+	assert_int_equal(atomic_load(&v.changes), 1);
+	write_version(&v, 8191, 4);
+	expect_version(&v, 8191, 4);
+	/* What is cut off is gone. */
+	block_rig_change(rig, CHANGE_UPDATE, "volume", "blue/v", "{'size': 16777216, 'shrinkable': true}", NULL);
+	block_rig_change(rig, CHANGE_UPDATE, "volume", "blue/v", "{'size': 33554432}", NULL);
+	expect_version(&v, 8191, 0);
+	expect_version(&v, 5, 2);
+	block_rig_detach(&v);
+	block_rig_detach(&s);
+	block_rig_detach(&c);
+	FIELD_IS(rig, "volume", "v", "attachments", "0");
+	/* Two that have let go of each other. */
+	block_rig_change(rig, CHANGE_UPDATE, "volume", "blue/c", "{'from_snapshot': null}", NULL);
+	block_rig_delete(rig, "volume", "blue/v", true, NULL);
+	block_rig_attach(&c, rig, "volume", "c", NULL);
+	WAIT_FOR(&rig->base, c.device);
+	expect_version(&c, 5, 1);
+	block_rig_detach(&c);
+}
+
+static void discard_gives_back(void **state)
+{
+	struct block_rig *rig = *state;
+	struct block_rig_user v;
+	uint8_t *data = calloc(1, MIB);
+
+	memset(data, 7, MIB);
+	pool_make(rig);
+	block_rig_attach(&v, rig, "volume", "v", NULL);
+	WAIT_FOR(&rig->base, v.device);
+	assert_int_equal(block_rig_io(&v, DPU_BLOCK_WRITE, 0, data, MIB, DPU_BLOCK_FUA), DPU_BLOCK_OK);
+	WAIT_FOR(&rig->base, atoll(block_rig_field(rig, "pool", "p", "allocated_bytes")) == MIB);
+	assert_int_equal(block_rig_io(&v, DPU_BLOCK_DISCARD, 0, NULL, MIB, DPU_BLOCK_FUA), DPU_BLOCK_OK);
+	WAIT_FOR(&rig->base, atoll(block_rig_field(rig, "pool", "p", "allocated_bytes")) == 0);
+	FIELD_IS(rig, "volume", "v", "writes", "1");
+	block_rig_detach(&v);
+	free(data);
+}
+
+/* ---- attachments ---- */
+
+/* Who is asked back has all the time it needs, and the volume goes only afterwards. */
+static void asked_back(void **state)
+{
+	struct block_rig *rig = *state;
+	struct block_rig_user v, second;
+	bool detached = false;
+
+	pool_make(rig);
+	block_rig_attach(&v, rig, "volume", "v", NULL);
+	block_rig_attach(&second, rig, "volume", "v", NULL);
+	WAIT_FOR(&rig->base, v.device && second.device);
+	FIELD_IS(rig, "volume", "v", "attachments", "2");
+	v.hold = true;
+	block_detach(v.attachment, set_flag, &detached);
+	assert_true(v.asked);
+	write_version(&v, 1, 1);
+	expect_version(&second, 1, 1);
+	run_for(&rig->base, 5 * CLOCK_NS_PER_MS);
+	assert_false(detached);
+	block_rig_release(&v);
+	WAIT_FOR(&rig->base, detached);
+	expect_version(&second, 1, 1);
+	block_rig_detach(&second);
+	/* At once, before the device could come. */
+	block_rig_attach(&v, rig, "volume", "v", NULL);
+	block_rig_detach(&v);
+	assert_int_equal(v.given, 0);
+}
+
+/* ---- restarts ---- */
+
+static void restart(void **state)
+{
+	struct block_rig *rig = *state;
+	struct block_rig_user v;
+
+	pool_make(rig);
+	block_rig_change(rig, CHANGE_CREATE, "snapshot", "blue/s", "{'volume': 'v'}", NULL);
+	block_rig_attach(&v, rig, "volume", "v", NULL);
+	WAIT_FOR(&rig->base, v.device);
+	write_version(&v, 9, 9);
+	block_rig_detach(&v);
+	block_rig_down(rig);
+	block_rig_up(rig);
+	block_rig_attach(&v, rig, "volume", "v", NULL);
+	WAIT_FOR(&rig->base, v.device);
+	expect_version(&v, 9, 9);
+	FIELD_IS(rig, "snapshot", "s", "state", "ready");
+	FIELD_IS(rig, "pool", "p", "unclaimed", "0");
+	FIELD_IS(rig, "pool", "p", "replayed_records", "0");
+	block_rig_detach(&v);
+}
+
+/* A file that is missing at the start: everything waits for it, and comes when it is there. */
+static void late_medium(void **state)
+{
+	struct block_rig *rig = *state;
+	char path[128], away[128];
+	struct block_rig_user v;
+	struct dpu_error err;
+
+	pool_make(rig);
+	block_rig_down(rig);
+	snprintf(path, sizeof(path), "%s/m", rig->dir);
+	snprintf(away, sizeof(away), "%s/away", rig->dir);
+	assert_int_equal(rename(path, away), 0);
+	block_rig_up(rig);
+	block_rig_attach(&v, rig, "volume", "v", NULL);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "medium", "m", "state"), "failed") == 0);
+	assert_non_null(strstr(block_rig_field(rig, "medium", "m", "why"), "there is no such file"));
+	FIELD_IS(rig, "pool", "p", "state", "waiting");
+	assert_non_null(strstr(block_rig_field(rig, "pool", "p", "why"), "there is no such file"));
+	FIELD_IS(rig, "volume", "v", "state", "waiting");
+	assert_non_null(block_why_not(block_rig_find(rig, "volume", "v")));
+	assert_int_not_equal(
+		block_rig_change(rig, CHANGE_CREATE, "volume", "blue/w", "{'pool': 'p', 'size': 4096}", &err), 0);
+	assert_string_equal(err.path, "volume/blue/w.pool");
+	assert_int_equal(access(path, F_OK), -1); /* it is not made anew */
+	assert_int_equal(rename(away, path), 0);
+	WAIT_FOR(&rig->base, v.device);
+	FIELD_IS(rig, "volume", "v", "state", "ready");
+	block_rig_detach(&v);
+}
+
+/* The file is held by somebody else for a while. */
+static void locked_medium(void **state)
+{
+	struct block_rig *rig = *state;
+	struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	char path[128];
+
+	pool_make(rig);
+	block_rig_down(rig);
+	snprintf(path, sizeof(path), "%s/m", rig->dir);
+	int fd = open(path, O_RDWR);
+	assert_int_equal(fcntl(fd, F_OFD_SETLK, &whole), 0);
+	block_rig_up(rig);
+	run_for(&rig->base, 200 * CLOCK_NS_PER_MS);
+	FIELD_IS(rig, "medium", "m", "state", "opening");
+	close(fd);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "volume", "v", "state"), "ready") == 0);
+}
+
+/* The model's objects are lost: the pool is not formatted over. */
+static void foreign_pool(void **state)
+{
+	struct block_rig *rig = *state;
+
+	pool_make(rig);
+	block_rig_down(rig);
+	assert_int_equal(unlink(rig->store), 0);
+	block_rig_up(rig);
+	block_rig_apply(rig,
+			"{'tenants': [{'name': 'blue'}], 'media': [{'name': 'm', 'path': '%s/m'}],"
+			" 'pools': [{'name': 'p', 'media': ['m']}]}",
+			rig->dir);
+	FIELD_IS(rig, "pool", "p", "state", "failed");
+	assert_non_null(strstr(block_rig_field(rig, "pool", "p", "why"), "holds a pool already"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(document, setup, teardown),
+		cmocka_unit_test_setup_teardown(refusals, setup, teardown),
+		cmocka_unit_test_setup_teardown(copies, setup, teardown),
+		cmocka_unit_test_setup_teardown(discard_gives_back, setup, teardown),
+		cmocka_unit_test_setup_teardown(asked_back, setup, teardown),
+		cmocka_unit_test_setup_teardown(restart, setup, teardown),
+		cmocka_unit_test_setup_teardown(late_medium, setup, teardown),
+		cmocka_unit_test_setup_teardown(locked_medium, setup, teardown),
+		cmocka_unit_test_setup_teardown(foreign_pool, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* The class "pool": media together, that thin volumes are made of. */
+#include <stdlib.h>
+#include "service/block/block_priv.h"
+#include "service/block/store/store_format.h"
+
+static const struct field pool_fields[] = {
+	FIELD(struct pool_object, media, .flags = FIELD_F_REQUIRED, .min = 1, .max = STORE_MAX_MEDIA,
+	      .target = "medium",
+	      .doc = "What it is put on; more can be added, none taken away. Creating the pool formats them."),
+	FIELD(struct pool_object, worker, .flags = FIELD_F_IMMUTABLE | FIELD_F_GENERATED, .max = WORKER_ANY,
+	      .def = "65535", .doc = "Number of the worker that serves it; by default the one with fewest pools."),
+	FIELD(struct pool_object, cache_mb, .unit = "mebibytes", .flags = FIELD_F_IMMUTABLE, .def = "64", .min = 4,
+	      .max = 65536, .doc = "Memory for maps of its volumes."),
+	FIELD_ENUM_ROW(struct pool_object, state, block_state_names, .flags = FIELD_F_STATE,
+		       .doc = "Whether its volumes can be used."),
+	FIELD(struct pool_object, why, .flags = FIELD_F_STATE, .doc = "Why they cannot."),
+	FIELD(struct pool_object, bytes, .unit = "bytes", .flags = FIELD_F_GAUGE, .doc = "Room for data."),
+	FIELD(struct pool_object, allocated_bytes, .unit = "bytes", .flags = FIELD_F_GAUGE,
+	      .doc = "What volumes and snapshots take of it."),
+	FIELD(struct pool_object, free_bytes, .unit = "bytes", .flags = FIELD_F_GAUGE, .doc = "What is left of it."),
+	FIELD(struct pool_object, map_pages, .unit = "pages", .flags = FIELD_F_GAUGE, .doc = "Room for maps."),
+	FIELD(struct pool_object, free_map_pages, .unit = "pages", .flags = FIELD_F_GAUGE,
+	      .doc = "What is left of it."),
+	FIELD(struct pool_object, volumes, .unit = "volumes", .flags = FIELD_F_GAUGE, .doc = "Volumes in it."),
+	FIELD(struct pool_object, snapshots, .unit = "snapshots", .flags = FIELD_F_GAUGE, .doc = "Snapshots in it."),
+	FIELD(struct pool_object, unclaimed, .unit = "volumes", .flags = FIELD_F_GAUGE,
+	      .doc = "Volumes and snapshots in it that are no objects: `pool purge` deletes them."),
+	FIELD(struct pool_object, unclaimed_names, .flags = FIELD_F_STATE, .doc = "Their UUIDs."),
+	FIELD(struct pool_object, log_bytes, .unit = "bytes", .flags = FIELD_F_GAUGE, .doc = "Size of its log."),
+	FIELD(struct pool_object, log_used_bytes, .unit = "bytes", .flags = FIELD_F_GAUGE,
+	      .doc = "What is in the log since the last checkpoint."),
+	FIELD(struct pool_object, checkpoint, .flags = FIELD_F_STATE, .doc = "Number of the last checkpoint."),
+	FIELD(struct pool_object, replayed_records, .flags = FIELD_F_STATE,
+	      .doc = "Records of the log that the last opening has recovered."),
+	FIELD(struct pool_object, dropped_records, .flags = FIELD_F_STATE,
+	      .doc = "… and those that it has left out, because their data was never flushed."),
+	FIELD(struct pool_object, integrity_errors, .unit = "blocks", .flags = FIELD_F_COUNTER,
+	      .doc = "Blocks that contradicted their CRC."),
+	FIELD(struct pool_object, flushes, .unit = "flushes", .flags = FIELD_F_COUNTER, .doc = "Flushes of its media."),
+	FIELD(struct pool_object, checkpoints, .unit = "checkpoints", .flags = FIELD_F_COUNTER,
+	      .doc = "Checkpoints that it has written."),
+	{ 0 },
+};
+
+static int count_worker(void *arg, struct object *object)
+{
+	unsigned worker = ((const struct pool_object *)object)->worker;
+
+	if (worker < WORKERS_MAX)
+		((unsigned *)arg)[worker]++;
+	return 0;
+}
+
+static int pool_complete(void *ctx, const struct object *old, struct object *new, struct dpu_error *err)
+{
+	const struct block *block = ctx;
+	struct pool_object *pool = (struct pool_object *)new;
+	unsigned pools[WORKERS_MAX] = { 0 }, best = 0;
+
+	(void)old;
+	(void)err;
+	if (pool->worker != WORKER_ANY)
+		return 0;
+	model_each(block->dpu->model, "pool", NULL, count_worker, pools);
+	for (unsigned i = 1; i < block->workers; i++)
+		if (pools[i] < pools[best])
+			best = i;
+	pool->worker = (uint16_t)best;
+	return 0;
+}
+
+static bool has(const struct pool_object *pool, const struct object *medium)
+{
+	for (size_t i = 0; i < pool->media.count; i++)
+		if (uuid_equal(&pool->media.items[i].object->uuid, &medium->uuid))
+			return true;
+	return false;
+}
+
+static int pool_validate(void *ctx, const struct object *old, const struct object *new, struct dpu_error *err)
+{
+	struct block *block = ctx;
+	const struct pool_object *pool = (const struct pool_object *)new, *before = (const struct pool_object *)old;
+
+	if (!old && !model_loading(block->dpu->model) && pool->worker >= block->workers)
+		return error_set(err, DPU_E_INVALID, "worker", "must be below %u, which is how many there are",
+				 block->workers);
+	for (size_t i = 0; before && i < before->media.count; i++)
+		if (!has(pool, before->media.items[i].object))
+			return error_set(err, DPU_E_UNSUPPORTED, "media", "%s cannot be taken out of the pool",
+					 before->media.items[i].object->name);
+	for (size_t i = 0; i < pool->media.count; i++) {
+		const struct medium_object *medium = (const struct medium_object *)pool->media.items[i].object;
+		int rc = block_check_exclusive(block, &medium->base, new, "media", err);
+
+		if (rc == 0 && medium->read_only)
+			rc = error_set(err, DPU_E_INVALID, "media", "%s is read-only", medium->base.name);
+		if (rc != 0)
+			return rc;
+	}
+	return 0;
+}
+
+static void add_text(struct string_list *list, const char *text)
+{
+	list->items = reallocarray(list->items, list->count + 1, sizeof(*list->items));
+	if (!list->items)
+		abort();
+	list->items[list->count++] = block_text(text);
+}
+
+static void pool_observe(void *ctx, const struct object *object, struct object *copy)
+{
+	enum { SHOWN = 1000 };
+	struct pool *pool = pool_of(object);
+	struct pool_object *out = (struct pool_object *)copy;
+	const struct volume *volume;
+	struct store_stats stats;
+
+	(void)ctx;
+	pool_stats(pool, &stats);
+	out->state = pool->state;
+	if (pool->why[0])
+		out->why = block_text(pool->why);
+	TAILQ_FOREACH(volume, &pool->volumes, link)
+	{
+		if (volume->snapshot)
+			out->snapshots++;
+		else
+			out->volumes++;
+	}
+	out->unclaimed = pool->unclaimed_count;
+	for (unsigned i = 0; i < pool->unclaimed_count && i < SHOWN; i++)
+		add_text(&out->unclaimed_names, pool->unclaimed[i].name);
+	out->bytes = stats.blocks * STORE_BLOCK;
+	out->free_bytes = stats.free_blocks * STORE_BLOCK;
+	out->allocated_bytes = out->bytes - out->free_bytes;
+	out->map_pages = stats.pages;
+	out->free_map_pages = stats.free_pages;
+	out->log_bytes = stats.log_bytes;
+	out->log_used_bytes = stats.log_used_bytes;
+	out->checkpoint = stats.generation;
+	out->replayed_records = stats.replayed_records;
+	out->dropped_records = stats.dropped_records;
+	out->integrity_errors = stats.integrity_errors;
+	out->flushes = stats.flushes;
+	out->checkpoints = stats.checkpoints;
+}
+
+const struct object_class pool_class = {
+	.name = "pool",
+	.plural = "pools",
+	.doc = "Media together, of which thin volumes are made: each block with a CRC, crash-safe.",
+	.flags = CLASS_F_GLOBAL,
+	.size = sizeof(struct pool_object),
+	.fields = pool_fields,
+	.max_objects = 256,
+	.complete = pool_complete,
+	.validate = pool_validate,
+	.apply = pool_apply,
+	.remove = pool_remove,
+	.observe = pool_observe,
+};

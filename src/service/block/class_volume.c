@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* The classes "volume" and "snapshot": what of a pool belongs to a tenant. */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "service/block/block_priv.h"
+
+/* ---- what both are checked for ---- */
+
+/* A pool that this transaction creates has no runtime yet. */
+static int pool_check(const struct block *block, const struct object *pool, const char *field, struct dpu_error *err)
+{
+	const struct pool *runtime = pool->runtime;
+
+	if (!runtime || model_loading(block->dpu->model) || runtime->state == BLOCK_READY || runtime->subject.ticket)
+		return 0;
+	return error_set(err, DPU_E_IO, field, "%s is %s: %s", pool->name, block_state_names[runtime->state],
+			 runtime->why);
+}
+
+static int source_check(const struct block *block, const struct object *source, const char *field,
+			struct dpu_error *err)
+{
+	const struct volume *runtime = source->runtime;
+
+	if (!runtime || model_loading(block->dpu->model) || runtime->id || runtime->subject.ticket)
+		return 0;
+	return error_set(err, DPU_E_IO, field, "%s is %s: %s", source->name, block_state_names[runtime->state],
+			 runtime->backing.why_not);
+}
+
+/* ---- volumes ---- */
+
+static const struct field volume_fields[] = {
+	FIELD(struct volume_object, pool, .flags = FIELD_F_REQUIRED | FIELD_F_IMMUTABLE | FIELD_F_PARENT,
+	      .target = "pool", .doc = "The pool that it is made of."),
+	FIELD(struct volume_object, size, .unit = "bytes", .flags = FIELD_F_GENERATED, .max = FIELD_U64_MAX,
+	      .doc = "How large it is, a multiple of 512; a copy is by default as large as its source. It takes only "
+		     "the "
+		     "space that was written."),
+	FIELD(struct volume_object, from_snapshot, .target = "snapshot",
+	      .doc = "The snapshot that it begins as a copy of, in no time. Once it is there the two are independent: "
+		     "set this to nothing to delete the snapshot."),
+	FIELD(struct volume_object, from_volume, .target = "volume",
+	      .doc = "The same of a volume, as it is when the copy is made."),
+	FIELD(struct volume_object, shrinkable, .def = "false",
+	      .doc = "Whether size may be made smaller, which cuts off data."),
+	FIELD_ENUM_ROW(struct volume_object, state, block_state_names, .flags = FIELD_F_STATE,
+		       .doc = "Whether it can be used."),
+	FIELD(struct volume_object, why, .flags = FIELD_F_STATE, .doc = "Why it cannot."),
+	FIELD(struct volume_object, attachments, .flags = FIELD_F_GAUGE, .unit = "attachments",
+	      .doc = "Disks and namespaces that use it."),
+	FIELD(struct volume_object, reads, .flags = FIELD_F_COUNTER, .unit = "requests", .doc = "Reads of it."),
+	FIELD(struct volume_object, writes, .flags = FIELD_F_COUNTER, .unit = "requests", .doc = "Writes to it."),
+	FIELD(struct volume_object, integrity_errors, .flags = FIELD_F_COUNTER, .unit = "blocks",
+	      .doc = "Blocks of it that contradicted their CRC."),
+	{ 0 },
+};
+
+static uint64_t source_bytes(const struct object *source)
+{
+	if (source->class == &volume_class)
+		return ((const struct volume_object *)source)->size;
+	const struct volume *runtime = source->runtime;
+	const struct object *volume = ((const struct snapshot_object *)source)->volume.object;
+
+	/* A snapshot keeps the size that its volume had; one that is made now has its present size. */
+	return runtime && runtime->id ? runtime->bytes : ((const struct volume_object *)volume)->size;
+}
+
+static const struct object *source_pool(const struct object *source)
+{
+	if (source->class == &snapshot_class)
+		source = ((const struct snapshot_object *)source)->volume.object;
+	return ((const struct volume_object *)source)->pool.object;
+}
+
+static int volume_complete(void *ctx, const struct object *old, struct object *new, struct dpu_error *err)
+{
+	struct volume_object *volume = (struct volume_object *)new;
+	const struct object *source =
+		volume->from_snapshot.object ? volume->from_snapshot.object : volume->from_volume.object;
+
+	(void)ctx;
+	(void)old;
+	(void)err;
+	if (volume->size == 0 && source)
+		volume->size = source_bytes(source);
+	return 0;
+}
+
+static int source_validate(const struct block *block, const struct volume_object *volume, struct dpu_error *err)
+{
+	const struct object *snapshot = volume->from_snapshot.object, *other = volume->from_volume.object;
+	const struct object *source = snapshot ? snapshot : other;
+	const char *field = snapshot ? "from_snapshot" : "from_volume";
+
+	if (snapshot && other)
+		return error_set(err, DPU_E_INVALID, field, "goes without from_volume: it is a copy of one");
+	if (!source)
+		return 0;
+	if (!uuid_equal(&source_pool(source)->uuid, &volume->pool.object->uuid))
+		return error_set(err, DPU_E_INVALID, field, "is in pool %s; a copy is in the same pool",
+				 source_pool(source)->name);
+	if (volume->size < source_bytes(source))
+		return error_set(err, DPU_E_INVALID, "size", "must be at least the source's, %llu",
+				 (unsigned long long)source_bytes(source));
+	return source_check(block, source, field, err);
+}
+
+static bool same(const struct ref *a, const struct ref *b)
+{
+	return a->object && b->object && uuid_equal(&a->object->uuid, &b->object->uuid);
+}
+
+static int change_validate(const struct volume_object *before, const struct volume_object *volume,
+			   struct dpu_error *err)
+{
+	const char *field = NULL;
+
+	if (volume->from_snapshot.object && !same(&volume->from_snapshot, &before->from_snapshot))
+		field = "from_snapshot";
+	if (volume->from_volume.object && !same(&volume->from_volume, &before->from_volume))
+		field = "from_volume";
+	if (field)
+		return error_set(err, DPU_E_INVALID, field, "is fixed after creation, but can be set to nothing");
+	if (volume->size < before->size && !volume->shrinkable)
+		return error_set(err, DPU_E_DENIED, "size",
+				 "would cut off what is behind %llu bytes: set shrinkable to true if that is meant",
+				 (unsigned long long)volume->size);
+	return 0;
+}
+
+static int volume_validate(void *ctx, const struct object *old, const struct object *new, struct dpu_error *err)
+{
+	const struct block *block = ctx;
+	const struct volume_object *volume = (const struct volume_object *)new;
+	int rc = 0;
+
+	if (volume->size == 0)
+		return error_set(err, DPU_E_INVALID, "size", "must be given unless the volume is a copy");
+	if (volume->size % DPU_BLOCK_SECTOR || volume->size > BLOCK_VOLUME_MAX_BYTES)
+		return error_set(err, DPU_E_INVALID, "size", "must be a multiple of %d, at most %llu", DPU_BLOCK_SECTOR,
+				 (unsigned long long)BLOCK_VOLUME_MAX_BYTES);
+	if (old)
+		return change_validate((const struct volume_object *)old, volume, err);
+	rc = pool_check(block, volume->pool.object, "pool", err);
+	return rc ? rc : source_validate(block, volume, err);
+}
+
+static void volume_observe(void *ctx, const struct object *object, struct object *copy)
+{
+	struct volume *volume = volume_of(object);
+	struct volume_object *out = (struct volume_object *)copy;
+
+	(void)ctx;
+	out->state = volume->state;
+	if (volume->state != BLOCK_READY)
+		out->why = block_text(volume_why(volume));
+	out->attachments = block_backing_users(&volume->backing);
+	out->reads = atomic_load_explicit(&volume->reads, memory_order_relaxed);
+	out->writes = atomic_load_explicit(&volume->writes, memory_order_relaxed);
+	out->integrity_errors = atomic_load_explicit(&volume->integrity_errors, memory_order_relaxed);
+}
+
+const struct object_class volume_class = {
+	.name = "volume",
+	.plural = "volumes",
+	.doc = "A thin volume of a tenant: what a disk or an NVMe namespace shows.",
+	.size = sizeof(struct volume_object),
+	.fields = volume_fields,
+	.complete = volume_complete,
+	.validate = volume_validate,
+	.apply = volume_apply,
+	.remove = volume_remove,
+	.observe = volume_observe,
+};
+
+/* ---- snapshots ---- */
+
+static const struct field snapshot_fields[] = {
+	FIELD(struct snapshot_object, volume, .flags = FIELD_F_REQUIRED | FIELD_F_IMMUTABLE | FIELD_F_PARENT,
+	      .target = "volume", .doc = "The volume that it is of, as it is when the snapshot is made."),
+	FIELD_ENUM_ROW(struct snapshot_object, state, block_state_names, .flags = FIELD_F_STATE,
+		       .doc = "Whether it can be used."),
+	FIELD(struct snapshot_object, why, .flags = FIELD_F_STATE, .doc = "Why it cannot."),
+	FIELD(struct snapshot_object, created, .flags = FIELD_F_STATE, .doc = "When it was made."),
+	FIELD(struct snapshot_object, bytes, .unit = "bytes", .flags = FIELD_F_GAUGE, .doc = "How large it is."),
+	FIELD(struct snapshot_object, attachments, .flags = FIELD_F_GAUGE, .unit = "attachments",
+	      .doc = "Disks and namespaces that use it."),
+	FIELD(struct snapshot_object, reads, .flags = FIELD_F_COUNTER, .unit = "requests", .doc = "Reads of it."),
+	FIELD(struct snapshot_object, integrity_errors, .flags = FIELD_F_COUNTER, .unit = "blocks",
+	      .doc = "Blocks of it that contradicted their CRC."),
+	{ 0 },
+};
+
+static int snapshot_validate(void *ctx, const struct object *old, const struct object *new, struct dpu_error *err)
+{
+	const struct block *block = ctx;
+	const struct object *volume = ((const struct snapshot_object *)new)->volume.object;
+	int rc;
+
+	if (old)
+		return 0;
+	rc = pool_check(block, ((const struct volume_object *)volume)->pool.object, "volume", err);
+	return rc ? rc : source_check(block, volume, "volume", err);
+}
+
+static void snapshot_observe(void *ctx, const struct object *object, struct object *copy)
+{
+	struct volume *volume = volume_of(object);
+	struct snapshot_object *out = (struct snapshot_object *)copy;
+	time_t created = (time_t)volume->created_s;
+	struct tm when;
+	char text[32];
+
+	(void)ctx;
+	out->state = volume->state;
+	if (volume->state != BLOCK_READY)
+		out->why = block_text(volume_why(volume));
+	if (volume->created_s && gmtime_r(&created, &when) &&
+	    strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &when) > 0)
+		out->created = block_text(text);
+	out->bytes = volume->bytes;
+	out->attachments = block_backing_users(&volume->backing);
+	out->reads = atomic_load_explicit(&volume->reads, memory_order_relaxed);
+	out->integrity_errors = atomic_load_explicit(&volume->integrity_errors, memory_order_relaxed);
+}
+
+const struct object_class snapshot_class = {
+	.name = "snapshot",
+	.plural = "snapshots",
+	.doc = "A volume as it was at an instant, to be read and copied.",
+	.size = sizeof(struct snapshot_object),
+	.fields = snapshot_fields,
+	.validate = snapshot_validate,
+	.apply = volume_apply,
+	.remove = volume_remove,
+	.observe = snapshot_observe,
+};

@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Media in force: opened and locked by a helper thread, tried again while that fails, on the worker of the pool that
+ * wants them, closed when they go. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "device/block/ram.h"
+#include "operating/medium_file.h"
+#include "service/block/block_priv.h"
+
+static const uint64_t RETRY_LOCKED_NS = 50 * CLOCK_NS_PER_MS; /* a predecessor's last I/O */
+static const uint64_t RETRY_NS = CLOCK_NS_PER_S;
+
+/* What the helper thread gets and gives. */
+struct medium_job {
+	struct medium *medium;
+	char *path;
+	uint64_t make_bytes; /* 0: it must be there */
+	struct medium_file_options options;
+	struct dpu_block_device *device;
+	struct dpu_error error;
+	int rc;
+};
+
+struct medium *medium_of(const struct object *object)
+{
+	return object->runtime;
+}
+
+bool medium_closed(const struct medium *medium)
+{
+	return !medium->device && !medium->busy;
+}
+
+static struct medium *of_subject(struct subject *subject)
+{
+	return (struct medium *)((uint8_t *)subject - offsetof(struct medium, subject));
+}
+
+static void state_set(struct medium *medium, enum block_state state, const char *why)
+{
+	medium->state = state;
+	if (!medium->backing.device)
+		block_backing_wait(&medium->backing, why, medium->backing.trying);
+}
+
+/* ---- the worker's side ---- */
+
+static unsigned source_poll(struct worker_source *source, struct worker *worker)
+{
+	struct medium *medium = (struct medium *)((uint8_t *)source - offsetof(struct medium, source));
+
+	(void)worker;
+	return medium->device->ops->poll(medium->device);
+}
+
+static uint64_t source_tick(struct worker_source *source, struct worker *worker, uint64_t now_ns)
+{
+	struct medium *medium = (struct medium *)((uint8_t *)source - offsetof(struct medium, source));
+	struct medium_file_stats stats;
+
+	(void)worker;
+	(void)now_ns;
+	medium_file_stats(medium->device, &stats);
+	atomic_store_explicit(&medium->errors, stats.errors, memory_order_relaxed);
+	return UINT64_MAX;
+}
+
+static void device_closed(void *arg)
+{
+	struct medium *medium = arg;
+
+	note_send(medium->subject.block, &medium->closed);
+}
+
+static void device_close(void *arg, struct worker *worker)
+{
+	struct medium *medium = arg;
+
+	(void)worker;
+	medium->device->ops->close(medium->device, device_closed, medium);
+}
+
+/* ---- closing ---- */
+
+static void medium_free(struct medium *medium)
+{
+	struct block *block = medium->subject.block;
+
+	TAILQ_REMOVE(&block->media, medium, link);
+	subject_fini(&medium->subject);
+	block_backing_fini(&medium->backing);
+	if (medium->retry)
+		loop_timer_remove(medium->retry);
+	free(medium);
+	block_stop_check(block);
+}
+
+static void closed(struct note *note)
+{
+	struct medium *medium = (struct medium *)((uint8_t *)note - offsetof(struct medium, closed));
+
+	medium->device = NULL;
+	medium->busy = false;
+	state_set(medium, BLOCK_WAITING, "the medium is closed");
+	medium_step(medium);
+}
+
+static void source_removed(void *arg)
+{
+	struct medium *medium = arg;
+
+	block_call(medium->worker, device_close, medium, NULL);
+}
+
+static void unused(void *arg)
+{
+	struct medium *medium = arg;
+
+	worker_remove_source(medium->worker, &medium->source, source_removed, medium);
+}
+
+static void medium_close(struct medium *medium, const char *why)
+{
+	medium->busy = true;
+	medium->state = BLOCK_CLOSING;
+	block_backing_down(&medium->backing, why, unused, medium);
+}
+
+/* ---- opening ---- */
+
+static void retry(void *arg)
+{
+	struct medium *medium = arg;
+
+	loop_timer_remove(medium->retry);
+	medium->retry = NULL;
+	medium_step(medium);
+}
+
+static void retry_later(struct medium *medium, uint64_t delay_ns)
+{
+	if (!medium->retry &&
+	    loop_timer_add(medium->subject.block->dpu->loop, delay_ns, 0, retry, medium, &medium->retry) != 0)
+		abort(); /* out of memory */
+}
+
+/* Said when it is new. */
+static void opening_failed(struct medium *medium, const struct dpu_error *err)
+{
+	char why[BLOCK_WHY_BYTES];
+	bool locked = err->code == DPU_E_IN_USE;
+
+	snprintf(why, sizeof(why), "%.100s: %.150s", err->path, err->message);
+	if (strcmp(why, medium->backing.why_not) != 0 && !locked)
+		subject_notice(&medium->subject, "medium-failed", why);
+	medium->state = locked ? BLOCK_OPENING : BLOCK_FAILED;
+	block_backing_wait(&medium->backing, why, false);
+	retry_later(medium, locked ? RETRY_LOCKED_NS : RETRY_NS);
+}
+
+static int device_use(struct medium *medium, struct dpu_block_device *device, struct dpu_error *err)
+{
+	bool ram = device->ops->poll != NULL;
+
+	medium->device = device;
+	medium->bytes = device->bytes;
+	medium->source = (struct worker_source){
+		.poll = ram ? source_poll : NULL, .tick = ram ? NULL : source_tick, .fd = -1, .name = "medium"
+	};
+	if (worker_add_source(medium->worker, &medium->source) != 0)
+		return error_set(err, DPU_E_LIMIT, medium->backing.name, "no memory to serve it");
+	medium->direct = !ram && medium_file_direct(device);
+	medium->state = BLOCK_READY;
+	log_info("block", "medium opened", "object=%s bytes=%llu worker=%u", medium->subject.name,
+		 (unsigned long long)device->bytes, worker_index(medium->worker));
+	block_backing_up(&medium->backing, device, medium->worker);
+	return 0;
+}
+
+/* In a helper thread. A file is made in one step or not at all: what is there is never touched. */
+static int file_make(const char *path, uint64_t bytes, struct dpu_error *err)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	int rc = 0;
+
+	if (fd < 0)
+		return errno == EEXIST ? 0 : error_set(err, DPU_E_IO, path, "it cannot be made: %s", strerror(errno));
+	if (ftruncate(fd, (off_t)bytes) < 0 || fsync(fd) < 0) {
+		rc = error_set(err, DPU_E_IO, path, "it cannot be made with %llu bytes: %s", (unsigned long long)bytes,
+			       strerror(errno));
+		unlink(path);
+	}
+	close(fd);
+	return rc;
+}
+
+static void job_run(void *arg)
+{
+	struct medium_job *job = arg;
+
+	if (job->make_bytes)
+		job->rc = file_make(job->path, job->make_bytes, &job->error);
+	if (job->rc == 0)
+		job->rc = medium_file_open(&job->options, &job->device, &job->error);
+}
+
+static void job_done(void *arg)
+{
+	struct medium_job *job = arg;
+	struct medium *medium = job->medium;
+
+	medium->busy = false;
+	medium->creating = false;
+	if (job->rc == 0)
+		job->rc = device_use(medium, job->device, &job->error);
+	if (job->rc != 0)
+		opening_failed(medium, &job->error);
+	free(job->path);
+	free(job);
+	medium_step(medium);
+}
+
+static void open_file(struct medium *medium, const struct medium_object *object)
+{
+	struct block *block = medium->subject.block;
+	struct medium_job *job = block_alloc(sizeof(*job));
+	struct dpu_error err = { 0 };
+
+	job->medium = medium;
+	job->path = block_text(object->path);
+	job->make_bytes = medium->creating ? object->size : 0;
+	job->options = (struct medium_file_options){ .path = job->path,
+						     .read_only = object->read_only,
+						     .cached = object->cached };
+	if (block_uring(block, medium->worker, &job->options.uring, &err) != 0) {
+		opening_failed(medium, &err);
+		free(job->path);
+		free(job);
+		medium_step(medium);
+		return;
+	}
+	medium->busy = true;
+	if (helpers_run(block->helpers, job_run, job_done, job) != 0)
+		abort(); /* out of memory */
+}
+
+static void open_ram(struct medium *medium, const struct medium_object *object)
+{
+	struct dpu_block_device *device;
+	struct dpu_error err = { 0 };
+	int rc = block_ram_new(medium->backing.name, object->size, DPU_BLOCK_SECTOR, &device);
+
+	if (rc < 0)
+		rc = error_set(&err, DPU_E_LIMIT, "size", "%llu bytes of memory are not to be had",
+			       (unsigned long long)object->size);
+	else
+		rc = device_use(medium, device, &err);
+	if (rc < 0)
+		opening_failed(medium, &err);
+	medium_step(medium);
+}
+
+static void medium_open(struct medium *medium)
+{
+	const struct medium_object *object = (const struct medium_object *)medium->subject.object;
+
+	if (medium->wanted)
+		medium->worker = medium->wanted;
+	if (medium->state != BLOCK_FAILED)
+		state_set(medium, BLOCK_OPENING, "the medium is being opened");
+	if (object->kind == MEDIUM_RAM)
+		open_ram(medium, object);
+	else
+		open_file(medium, object);
+}
+
+/* ---- what is to be done ---- */
+
+void medium_step(struct medium *medium)
+{
+	struct block *block = medium->subject.block;
+	bool moves = medium->wanted && medium->wanted != medium->worker;
+
+	if (!medium->backing.trying && !medium->subject.committed)
+		subject_settled(&medium->subject);
+	if (medium->busy || !block->started)
+		return;
+	if (medium->device && (medium->subject.committed || block->stopping || moves))
+		medium_close(medium, block->stopping ? "the DPU stops"
+				     : moves         ? "the medium moves to another worker"
+						     : "the medium was deleted");
+	else if (medium->subject.committed && !medium->device)
+		medium_free(medium);
+	else if (block->stopping)
+		block_stop_check(block);
+	else if (!medium->device && !medium->retry)
+		medium_open(medium);
+}
+
+static void medium_settle(struct subject *subject)
+{
+	struct medium *medium = of_subject(subject);
+
+	if (medium->retry) /* it was changed, or somebody waits: at once */
+		loop_timer_remove(medium->retry);
+	medium->retry = NULL;
+	medium_step(medium);
+}
+
+static void subject_free(struct subject *subject)
+{
+	medium_free(of_subject(subject));
+}
+
+/* A medium of memory would lose what is in it, and who is there already stays. */
+static void medium_wanted(struct block_backing *backing, struct worker *worker)
+{
+	struct medium *medium = (struct medium *)backing;
+	const struct medium_object *object = (const struct medium_object *)medium->subject.object;
+
+	if (medium->device && (object->kind == MEDIUM_RAM || block_backing_used(backing)))
+		return;
+	medium->wanted = worker;
+	medium_step(medium);
+}
+
+static struct medium *medium_new(struct block *block, struct object *object)
+{
+	struct medium *medium = block_alloc(sizeof(*medium));
+
+	block_backing_init(&medium->backing, block, object->name, "the medium was not opened yet");
+	medium->backing.wanted = medium_wanted;
+	subject_init(&medium->subject, block, object);
+	medium->subject.settle = medium_settle;
+	medium->subject.free = subject_free;
+	block_backing_wait(&medium->backing, "the medium was not opened yet", true);
+	medium->closed.fn = closed;
+	medium->worker = workers_get(block->dpu->workers, object->slot % block->workers);
+	medium->creating = !model_loading(block->dpu->model);
+	TAILQ_INSERT_TAIL(&block->media, medium, link);
+	return medium;
+}
+
+int medium_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err)
+{
+	struct subject *subject = old ? NULL : subject_undelete(ctx, new);
+	struct medium *medium = old ? medium_of(new) : subject ? of_subject(subject) : medium_new(ctx, new);
+
+	(void)err;
+	new->runtime = medium;
+	subject_apply(&medium->subject, new);
+	return 0;
+}
+
+void medium_remove(void *ctx, struct object *object)
+{
+	struct medium *medium = medium_of(object);
+
+	(void)ctx;
+	object->runtime = NULL;
+	subject_remove(&medium->subject);
+}

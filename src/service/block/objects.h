@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The objects of block storage as users declare them; field tables in class_*.c. */
+#pragma once
+
+#include "model/model.h"
+
+enum medium_kind { MEDIUM_FILE, MEDIUM_RAM };
+
+/* Of media, pools, volumes and snapshots, as people see it. */
+enum block_state {
+	BLOCK_WAITING, /* for what it stands on */
+	BLOCK_OPENING, /* medium: opened and locked; pool: formatted or recovered */
+	BLOCK_READY,
+	BLOCK_READ_ONLY,   /* pool: a medium fails writes */
+	BLOCK_QUARANTINED, /* volume: its map is damaged */
+	BLOCK_FAILED,
+	BLOCK_CLOSING,
+};
+extern const char *const block_state_names[];
+
+struct medium_object {
+	struct object base;
+	uint8_t kind; /* enum medium_kind */
+	char *path;
+	uint64_t size;
+	bool read_only, cached;
+	/* observed */
+	uint8_t state; /* enum block_state */
+	char *why, *used_by;
+	uint64_t bytes, errors;
+	uint16_t served_by;
+	bool direct;
+};
+
+struct pool_object {
+	struct object base;
+	struct ref_list media;
+	uint16_t worker;
+	uint32_t cache_mb;
+	/* observed */
+	uint8_t state; /* enum block_state */
+	char *why;
+	uint64_t bytes, free_bytes, allocated_bytes, map_pages, free_map_pages, log_bytes, log_used_bytes, checkpoint;
+	uint64_t replayed_records, dropped_records, integrity_errors, flushes, checkpoints;
+	uint32_t volumes, snapshots, unclaimed;
+	struct string_list unclaimed_names;
+};
+
+struct volume_object {
+	struct object base;
+	struct ref pool, from_snapshot, from_volume;
+	uint64_t size;
+	bool shrinkable;
+	/* observed */
+	uint8_t state; /* enum block_state */
+	char *why;
+	uint32_t attachments;
+	uint64_t reads, writes, integrity_errors;
+};
+
+struct snapshot_object {
+	struct object base;
+	struct ref volume;
+	/* observed */
+	uint8_t state; /* enum block_state */
+	char *why, *created;
+	uint32_t attachments;
+	uint64_t bytes, reads, integrity_errors;
+};
+
+extern const struct object_class medium_class, pool_class, volume_class, snapshot_class;

@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Pools in force: opened when their media are there, formatted when they are new, closed when a medium is asked back or
+ * the DPU stops. One step after the other; each ends in pool_step(), which finds the next. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/log.h"
+#include "service/block/block_priv.h"
+
+struct pool *pool_of(const struct object *object)
+{
+	return object->runtime;
+}
+
+static struct pool *of_subject(struct subject *subject)
+{
+	return (struct pool *)((uint8_t *)subject - offsetof(struct pool, subject));
+}
+
+bool pool_closed(const struct pool *pool)
+{
+	return !pool->store && !pool->busy;
+}
+
+static void state_set(struct pool *pool, enum block_state state, const char *why)
+{
+	pool->state = state;
+	snprintf(pool->why, sizeof(pool->why), "%s", why);
+}
+
+/* ---- opening ---- */
+
+static void open_failed(struct pool *pool)
+{
+	pool->refused = true;
+	pool_step(pool);
+}
+
+static void opening_fails(struct pool *pool, const char *why)
+{
+	state_set(pool, BLOCK_FAILED, why);
+	subject_notice(&pool->subject, "pool-failed", why);
+}
+
+static void opened(struct pool *pool)
+{
+	struct store_stats stats;
+
+	if (pool->command.error.code != DPU_OK) {
+		char why[BLOCK_WHY_BYTES];
+		snprintf(why, sizeof(why), "%.250s", pool->command.error.message);
+		opening_fails(pool, why);
+		pool_serve_end(pool, open_failed);
+		return;
+	}
+	pool->format = pool->erase = false;
+	pool->ready = true;
+	state_set(pool, BLOCK_READY, "");
+	pool_stats(pool, &stats);
+	log_info("block", "pool opened", "object=%s worker=%u generation=%llu replayed=%llu dropped=%llu",
+		 pool->subject.name, worker_index(pool->worker), (unsigned long long)stats.generation,
+		 (unsigned long long)stats.replayed_records, (unsigned long long)stats.dropped_records);
+	pool_reconcile(pool);
+	pool_step(pool);
+}
+
+static void open_with(struct pool *pool, enum store_op op)
+{
+	struct dpu_error err = { 0 };
+	char why[BLOCK_WHY_BYTES];
+
+	if (pool_serve(pool, &err) != 0) {
+		snprintf(why, sizeof(why), "%.100s: %.150s", err.path, err.message);
+		opening_fails(pool, why);
+		open_failed(pool);
+		return;
+	}
+	memset(&pool->command, 0, sizeof(pool->command));
+	pool->command.op = op;
+	pool_command(pool, NULL, opened);
+}
+
+/* A new pool takes no medium that has one already; an old one leaves out media that were added and are blank still. */
+static void supers_known(struct pool *pool)
+{
+	const struct super_io *io = pool->super_io;
+	struct pool_medium *taken = NULL;
+	char why[BLOCK_WHY_BYTES];
+	bool failed = io->failed, any = false;
+
+	for (unsigned i = 0; i < pool->media_count; i++) {
+		struct pool_medium *medium = pool->media[i];
+		bool there = pool_super_there(io, i);
+		any |= there;
+		medium->in_use = pool->format || there;
+		if (there && !taken)
+			taken = medium;
+	}
+	pool_supers_free(pool);
+	pool->busy = false;
+	if (failed) {
+		opening_fails(pool, "the superblocks of its media cannot be read");
+		open_failed(pool);
+	} else if (pool->format && taken && !pool->erase) {
+		snprintf(why, sizeof(why),
+			 "medium %.60s holds a pool already: `pool adopt` takes it over, `pool format` erases it",
+			 taken->name);
+		opening_fails(pool, why);
+		open_failed(pool);
+	} else {
+		if (!any) /* a pool that has lost its superblocks says so itself */
+			for (unsigned i = 0; i < pool->media_count; i++)
+				pool->media[i]->in_use = true;
+		open_with(pool, pool->format ? STORE_FORMAT : STORE_OPEN);
+	}
+}
+
+static void pool_open(struct pool *pool)
+{
+	state_set(pool, BLOCK_OPENING, pool->format ? "the pool is being formatted" : "the pool is being recovered");
+	pool_supers_read(pool, supers_known);
+}
+
+/* ---- closing ---- */
+
+static void pool_free(struct pool *pool)
+{
+	struct block *block = pool->subject.block;
+
+	TAILQ_REMOVE(&block->pools, pool, link);
+	subject_fini(&pool->subject);
+	pthread_mutex_destroy(&pool->published_lock);
+	free(pool->unclaimed);
+	free(pool->found);
+	free(pool);
+	block_stop_check(block);
+}
+
+static void ended(struct pool *pool)
+{
+	if (pool->super_io) { /* erased */
+		pool_supers_free(pool);
+		pool->busy = false;
+		pool_tail_remove(pool);
+	}
+	for (unsigned i = 0; i < pool->media_count; i++)
+		pool->media[i]->in_use = false;
+	volumes_forget(pool);
+	state_set(pool, BLOCK_WAITING, "the pool is closed");
+	pool_step(pool);
+}
+
+static void served(struct pool *pool)
+{
+	if (pool->subject.committed)
+		pool_supers_erase(pool, ended);
+	else
+		ended(pool);
+}
+
+static void close_store(struct pool *pool)
+{
+	if (pool->command.error.code != DPU_OK)
+		log_warn("block", "a pool did not close properly", "object=%s why=\"%s\"", pool->subject.name,
+			 pool->command.error.message);
+	pool_serve_end(pool, served);
+}
+
+static void volumes_are_down(struct pool *pool)
+{
+	memset(&pool->command, 0, sizeof(pool->command));
+	pool->command.op = STORE_CLOSE;
+	pool_command(pool, NULL, close_store);
+}
+
+static void pool_close(struct pool *pool)
+{
+	pool->ready = false;
+	pool->busy = true;
+	state_set(pool, BLOCK_CLOSING, "the pool is being closed");
+	volumes_down(pool, "the pool is closed", volumes_are_down);
+}
+
+/* ---- what is to be done ---- */
+
+static bool wants_open(const struct pool *pool)
+{
+	const struct block *block = pool->subject.block;
+
+	return block->started && !block->stopping && !pool->subject.leaving && !pool->reopen && !pool_media_asked(pool);
+}
+
+static void grown(struct pool *pool)
+{
+	const char *why = pool->command.error.message;
+
+	if (pool->command.error.code != DPU_OK) {
+		pool->growing->refused = true;
+		snprintf(pool->why, sizeof(pool->why), "medium %.60s cannot be added: %.150s", pool->growing->name,
+			 why);
+		subject_notice(&pool->subject, "pool-not-grown", pool->why);
+	} else {
+		pool->growing->in_use = true;
+		log_info("block", "pool grown", "object=%s medium=%s", pool->subject.name, pool->growing->name);
+	}
+	pool_step(pool);
+}
+
+static bool grow(struct pool *pool)
+{
+	for (unsigned i = 0; i < pool->media_count; i++) {
+		struct pool_medium *medium = pool->media[i];
+		if (medium->in_use || medium->refused || !medium->device || medium->asked)
+			continue;
+		pool->growing = medium;
+		memset(&pool->command, 0, sizeof(pool->command));
+		pool->command.op = STORE_GROW;
+		pool->command.medium = medium->device;
+		pool_command(pool, NULL, grown);
+		return true;
+	}
+	return false;
+}
+
+/* Closed, and not to be opened. */
+static void rest(struct pool *pool)
+{
+	bool leaving = pool->subject.leaving, held = false;
+
+	pool_media_release(pool);
+	if (!leaving && !pool->subject.block->stopping)
+		subject_settled(&pool->subject);
+	volumes_stuck(pool);
+	if (leaving && TAILQ_EMPTY(&pool->volumes)) {
+		pool->busy = true;
+		held = pool_media_detach(pool);
+		pool->busy = false;
+		if (!held)
+			pool_free(pool);
+	} else if (pool->subject.block->stopping) {
+		block_stop_check(pool->subject.block);
+	} else if (pool->reopen) {
+		pool->reopen = false;
+		pool_step(pool);
+	}
+}
+
+static void wait_for_media(struct pool *pool)
+{
+	bool soon = false;
+
+	if (pool_media_ready(pool, pool->why, sizeof(pool->why), &soon)) {
+		pool_open(pool);
+		return;
+	}
+	pool->state = BLOCK_WAITING;
+	if (soon)
+		return;
+	subject_settled(&pool->subject);
+	volumes_stuck(pool);
+}
+
+void pool_step(struct pool *pool)
+{
+	if (pool->busy || (!pool->subject.block->started && !pool->subject.leaving))
+		return;
+	if (!wants_open(pool)) {
+		if (pool->store)
+			pool_close(pool);
+		else
+			rest(pool);
+	} else if (pool->ready) {
+		if (grow(pool))
+			return;
+		subject_settled(&pool->subject);
+		volumes_go(pool);
+	} else if (pool->refused) {
+		subject_settled(&pool->subject);
+		volumes_stuck(pool);
+	} else {
+		wait_for_media(pool);
+	}
+}
+
+static void pool_settle(struct subject *subject)
+{
+	struct pool *pool = of_subject(subject);
+
+	pool->refused = false; /* something has changed */
+	for (unsigned i = 0; i < pool->media_count; i++)
+		pool->media[i]->refused = false;
+	pool_step(pool);
+}
+
+static void subject_free(struct subject *subject)
+{
+	pool_step(of_subject(subject)); /* it is leaving */
+}
+
+static struct pool *pool_new(struct block *block, struct object *object)
+{
+	const struct pool_object *config = (const struct pool_object *)object;
+	struct pool *pool = block_alloc(sizeof(*pool));
+
+	subject_init(&pool->subject, block, object);
+	pool->subject.settle = pool_settle;
+	pool->subject.free = subject_free;
+	pool->worker = workers_get(block->dpu->workers, config->worker % block->workers);
+	pool->format = !model_loading(block->dpu->model);
+	state_set(pool, BLOCK_WAITING, "the pool was not opened yet");
+	TAILQ_INIT(&pool->volumes);
+	TAILQ_INIT(&pool->todo);
+	pthread_mutex_init(&pool->published_lock, NULL);
+	pool_reports_init(pool);
+	TAILQ_INSERT_TAIL(&block->pools, pool, link);
+	return pool;
+}
+
+int pool_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err)
+{
+	struct subject *subject = old ? NULL : subject_undelete(ctx, new);
+	struct pool *pool = old ? pool_of(new) : subject ? of_subject(subject) : pool_new(ctx, new);
+
+	(void)err;
+	new->runtime = pool;
+	subject_apply(&pool->subject, new);
+	pool_media_update(pool);
+	return 0;
+}
+
+void pool_remove(void *ctx, struct object *object)
+{
+	struct pool *pool = pool_of(object);
+
+	(void)ctx;
+	object->runtime = NULL;
+	subject_remove(&pool->subject);
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* What an opened pool has against what the model wants of it. What the model wants and the pool has not was never
+ * answered: it is made. What the pool has and the model does not know is unclaimed: shown, and left alone. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/log.h"
+#include "service/block/block_priv.h"
+
+static int compare(const void *a, const void *b)
+{
+	return strcmp(((const struct found *)a)->name, ((const struct found *)b)->name);
+}
+
+static void adopt(struct volume *volume, const struct found *found)
+{
+	volume->id = found->id;
+	volume->bytes = found->bytes;
+	volume->created_s = found->created_s;
+	volume->device = found->device;
+	if (found->quarantined)
+		volume_quarantined(volume, "its map is damaged");
+	else if (volume->state == BLOCK_QUARANTINED)
+		volume->state = BLOCK_WAITING;
+}
+
+static struct found *look_up(struct pool *pool, const struct volume *volume)
+{
+	struct found key = { 0 }, *found;
+
+	snprintf(key.name, sizeof(key.name), "%s", volume->key);
+	found = pool->found_count ? bsearch(&key, pool->found, pool->found_count, sizeof(*found), compare) : NULL;
+	return found && found->snapshot == volume->snapshot ? found : NULL;
+}
+
+static void keep_unclaimed(struct pool *pool)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < pool->found_count; i++)
+		if (pool->found[i].id)
+			pool->found[kept++] = pool->found[i];
+	free(pool->unclaimed);
+	pool->unclaimed = pool->found;
+	pool->unclaimed_count = kept;
+	pool->found = NULL;
+	pool->found_count = 0;
+	if (kept > 0)
+		log_warn("block", "a pool has volumes that are no objects", "object=%s volumes=%u", pool->subject.name,
+			 kept);
+}
+
+void pool_reconcile(struct pool *pool)
+{
+	struct volume *volume;
+	unsigned missing = 0;
+
+	if (pool->found_count)
+		qsort(pool->found, pool->found_count, sizeof(*pool->found), compare);
+	TAILQ_FOREACH(volume, &pool->volumes, link)
+	{
+		struct found *found = look_up(pool, volume);
+		if (found) {
+			adopt(volume, found);
+			found->id = 0; /* claimed */
+		} else if (!volume->todo) {
+			missing++;
+		}
+		volume_todo(volume);
+	}
+	if (missing > 0)
+		log_warn("block", "volumes are made that the pool does not have", "object=%s volumes=%u",
+			 pool->subject.name, missing);
+	keep_unclaimed(pool);
+}

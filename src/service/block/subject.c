@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Between the model's transactions and what they ask for: apply() and remove() only note their objects; once the
+ * transaction is durable, what was noted is made so, and the transaction is answered when all of it has been tried.
+ *
+ * A transaction that is undone leaves nothing: what it created is freed, what it deleted is found again. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/log.h"
+#include "service/block/block_priv.h"
+
+/* A transaction that waits for what was begun up to its ticket. */
+struct settler {
+	uint64_t ticket;
+	void (*done)(void *arg);
+	void *arg;
+	TAILQ_ENTRY(settler) link;
+};
+
+static void note(struct subject *subject)
+{
+	if (subject->noted)
+		return;
+	subject->noted = true;
+	TAILQ_INSERT_TAIL(&subject->block->noted, subject, noted_link);
+}
+
+static void unnote(struct subject *subject)
+{
+	if (!subject->noted)
+		return;
+	subject->noted = false;
+	TAILQ_REMOVE(&subject->block->noted, subject, noted_link);
+}
+
+void subject_init(struct subject *subject, struct block *block, struct object *object)
+{
+	subject->block = block;
+	subject->class = object->class;
+	subject->uuid = object->uuid;
+	subject->fresh = true;
+}
+
+void subject_apply(struct subject *subject, struct object *new)
+{
+	subject->object = new;
+	subject->leaving = false;
+	object_path(new, subject->name, sizeof(subject->name));
+	note(subject);
+}
+
+void subject_remove(struct subject *subject)
+{
+	subject->object = NULL;
+	subject->leaving = true;
+	if (subject->block->ended || subject->fresh) {
+		unnote(subject);
+		subject->free(subject);
+		return;
+	}
+	note(subject);
+}
+
+struct subject *subject_undelete(struct block *block, struct object *object)
+{
+	struct subject *subject;
+
+	TAILQ_FOREACH(subject, &block->noted, noted_link)
+	{
+		if (subject->leaving && subject->class == object->class && uuid_equal(&subject->uuid, &object->uuid))
+			return subject;
+	}
+	return NULL;
+}
+
+void subject_fini(struct subject *subject)
+{
+	unnote(subject);
+	subject_settled(subject);
+}
+
+/* ---- waiting ---- */
+
+static void settlers_answer(void *arg)
+{
+	struct block *block = arg;
+
+	block->settle_posted = false;
+	for (;;) {
+		struct settler *settler = TAILQ_FIRST(&block->settlers);
+		const struct subject *oldest = TAILQ_FIRST(&block->work);
+		if (!settler || (oldest && oldest->ticket <= settler->ticket))
+			return;
+		TAILQ_REMOVE(&block->settlers, settler, link);
+		settler->done(settler->arg);
+		free(settler);
+	}
+}
+
+/* Not at once: an answer may begin the next transaction. */
+static void settlers_check(struct block *block)
+{
+	if (block->settle_posted || TAILQ_EMPTY(&block->settlers))
+		return;
+	block->settle_posted = true;
+	if (loop_post(block->dpu->loop, settlers_answer, block) != 0)
+		abort(); /* out of memory */
+}
+
+void subject_settled(struct subject *subject)
+{
+	if (!subject->ticket)
+		return;
+	subject->ticket = 0;
+	TAILQ_REMOVE(&subject->block->work, subject, work_link);
+	settlers_check(subject->block);
+}
+
+void block_settle(void *state, void (*done)(void *arg), void *arg)
+{
+	struct block *block = state;
+	struct subject_list noted = TAILQ_HEAD_INITIALIZER(noted);
+	struct settler *settler = block_alloc(sizeof(*settler));
+	struct subject *subject;
+
+	/* All have their tickets before the first begins: what it needs may be among the others. */
+	TAILQ_CONCAT(&noted, &block->noted, noted_link);
+	TAILQ_FOREACH(subject, &noted, noted_link)
+	{
+		if (subject->ticket)
+			continue;
+		subject->ticket = ++block->ticket;
+		TAILQ_INSERT_TAIL(&block->work, subject, work_link);
+	}
+	*settler = (struct settler){ .ticket = block->ticket, .done = done, .arg = arg };
+	TAILQ_INSERT_TAIL(&block->settlers, settler, link);
+	while ((subject = TAILQ_FIRST(&noted))) {
+		TAILQ_REMOVE(&noted, subject, noted_link);
+		subject->noted = subject->fresh = false;
+		subject->committed = subject->leaving;
+		subject->settle(subject);
+	}
+	settlers_check(block);
+}
+
+/* ---- notices ---- */
+
+void subject_notice(const struct subject *subject, const char *notice, const char *sentence)
+{
+	log_warn("block", notice, "object=%s why=\"%s\"", subject->name, sentence);
+	if (subject->object)
+		model_notice(subject->block->dpu->model, subject->object, notice, json_pack("{s:s}", "why", sentence));
+}

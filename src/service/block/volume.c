@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Volumes and snapshots in force. What is not as its object says waits in the pool's list; the store gets a command for
+ * the first of them, and the next when that is done. So commands come in the order of the transactions, referred-to
+ * first within one. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/log.h"
+#include "service/block/block_priv.h"
+
+struct volume *volume_of(const struct object *object)
+{
+	return object->runtime;
+}
+
+static struct volume *of_subject(struct subject *subject)
+{
+	return (struct volume *)((uint8_t *)subject - offsetof(struct volume, subject));
+}
+
+void volume_set(struct volume *volume, enum block_state state, const char *why)
+{
+	volume->state = state;
+	snprintf(volume->backing.why_not, sizeof(volume->backing.why_not), "%s", why);
+}
+
+const char *volume_why(const struct volume *volume)
+{
+	return volume->why[0] ? volume->why : volume->backing.why_not;
+}
+
+void volume_todo(struct volume *volume)
+{
+	if (volume->todo)
+		return;
+	volume->todo = true;
+	TAILQ_INSERT_TAIL(&volume->pool->todo, volume, todo_link);
+}
+
+static void todo_end(struct volume *volume)
+{
+	if (volume->todo)
+		TAILQ_REMOVE(&volume->pool->todo, volume, todo_link);
+	volume->todo = false;
+	subject_settled(&volume->subject);
+}
+
+static void volume_free(struct volume *volume)
+{
+	todo_end(volume);
+	TAILQ_REMOVE(&volume->pool->volumes, volume, link);
+	subject_fini(&volume->subject);
+	block_backing_fini(&volume->backing);
+	free(volume);
+}
+
+/* ---- its users are asked back ---- */
+
+static void volume_down(void *arg)
+{
+	struct volume *volume = arg;
+	struct pool *pool = volume->pool;
+
+	volume->downing = false;
+	if (pool->downs > 0 && --pool->downs == 0)
+		pool->then(pool);
+	else if (pool->downs == 0)
+		pool_step(pool);
+}
+
+static void down_begin(struct volume *volume, const char *why)
+{
+	if (volume->downing)
+		return;
+	volume->downing = true;
+	block_backing_down(&volume->backing, why, volume_down, volume);
+}
+
+void volumes_down(struct pool *pool, const char *why, void (*then)(struct pool *pool))
+{
+	struct volume *volume;
+
+	pool->then = then;
+	pool->downs = 1;
+	TAILQ_FOREACH(volume, &pool->volumes, link)
+	{
+		if (volume->state == BLOCK_READY)
+			volume->state = BLOCK_WAITING;
+		if (!volume->backing.device)
+			continue;
+		pool->downs++;
+		down_begin(volume, why);
+	}
+	if (--pool->downs == 0)
+		then(pool);
+}
+
+void volumes_forget(struct pool *pool)
+{
+	struct volume *volume;
+
+	TAILQ_FOREACH(volume, &pool->volumes, link)
+	{
+		volume->id = 0;
+		volume->device = NULL;
+	}
+}
+
+void volume_quarantined(struct volume *volume, const char *why)
+{
+	if (volume->state == BLOCK_QUARANTINED)
+		return;
+	volume->state = BLOCK_QUARANTINED;
+	subject_notice(&volume->subject, "volume-quarantined", why);
+	if (volume->backing.device)
+		down_begin(volume, why);
+	else
+		volume_set(volume, BLOCK_QUARANTINED, why);
+}
+
+/* ---- commands ---- */
+
+static void failed(struct volume *volume, const char *why)
+{
+	char sentence[BLOCK_WHY_BYTES];
+
+	snprintf(sentence, sizeof(sentence), "%.250s", why);
+	if (volume->backing.device) /* it is there, but not as it is to be */
+		volume->state = BLOCK_FAILED;
+	else
+		volume_set(volume, BLOCK_FAILED, sentence);
+	snprintf(volume->why, sizeof(volume->why), "%s", sentence);
+	subject_notice(&volume->subject, volume->snapshot ? "snapshot-failed" : "volume-failed", sentence);
+	todo_end(volume);
+}
+
+static struct store_command *command_new(struct volume *volume, enum store_op op)
+{
+	struct store_command *command = &volume->pool->command;
+
+	memset(command, 0, sizeof(*command));
+	command->op = op;
+	command->name = volume->key;
+	command->volume = volume->id;
+	return command;
+}
+
+static void deleted(struct pool *pool)
+{
+	struct volume *volume = pool->command_volume;
+	const struct dpu_error *error = &pool->command.error;
+
+	if (error->code != DPU_OK)
+		log_warn("block", "a volume could not be deleted from its pool", "object=%s uuid=%s why=\"%s\"",
+			 volume->subject.name, volume->key, error->message);
+	volume_free(volume);
+	pool_step(pool);
+}
+
+static void made(struct pool *pool)
+{
+	struct volume *volume = pool->command_volume;
+
+	if (pool->command.error.code != DPU_OK) {
+		failed(volume, pool->command.error.message);
+	} else {
+		volume->id = pool->command.ret_volume;
+		volume->device = pool->command_device;
+		volume->bytes = pool->command_bytes;
+		volume->created_s = pool->command_created_s;
+	}
+	pool_step(pool);
+}
+
+static void resized(struct pool *pool)
+{
+	struct volume *volume = pool->command_volume;
+
+	if (pool->command.error.code != DPU_OK)
+		failed(volume, pool->command.error.message);
+	else
+		volume->bytes = pool->command.bytes;
+	pool_step(pool);
+}
+
+struct volume *volume_source(const struct volume *volume)
+{
+	const struct object *object = volume->subject.object;
+
+	if (volume->snapshot)
+		return volume_of(((const struct snapshot_object *)object)->volume.object);
+	const struct volume_object *config = (const struct volume_object *)object;
+	const struct object *source =
+		config->from_snapshot.object ? config->from_snapshot.object : config->from_volume.object;
+	return source ? volume_of(source) : NULL;
+}
+
+static uint64_t wanted_bytes(const struct volume *volume)
+{
+	return volume->snapshot ? volume->bytes : ((const struct volume_object *)volume->subject.object)->size;
+}
+
+/* False: wait for the command. */
+static bool make(struct volume *volume)
+{
+	struct volume *source = volume_source(volume);
+	struct store_command *command;
+	char why[BLOCK_WHY_BYTES];
+
+	if (source && !source->id && source->todo && !source->subject.leaving) {
+		/* After a restart: first what it is a copy of. */
+		TAILQ_REMOVE(&volume->pool->todo, source, todo_link);
+		TAILQ_INSERT_HEAD(&volume->pool->todo, source, todo_link);
+		return true;
+	}
+	if (source && !source->id) {
+		snprintf(why, sizeof(why), "%.200s, which it is a copy of, is not there", source->subject.name);
+		failed(volume, why);
+		return true;
+	}
+	command = command_new(volume, volume->snapshot ? STORE_SNAPSHOT : source ? STORE_CLONE : STORE_CREATE);
+	command->volume = source ? source->id : 0;
+	command->bytes = wanted_bytes(volume);
+	pool_command(volume->pool, volume, made);
+	return false;
+}
+
+static bool unmake(struct volume *volume)
+{
+	if (volume->backing.device) {
+		down_begin(volume, "the volume was deleted");
+		return false;
+	}
+	if (!volume->id || volume->pool->subject.leaving) {
+		volume_free(volume);
+		return true;
+	}
+	command_new(volume, STORE_DELETE);
+	pool_command(volume->pool, volume, deleted);
+	return false;
+}
+
+static void finished(struct volume *volume)
+{
+	if (volume->state != BLOCK_QUARANTINED) {
+		volume->state = BLOCK_READY;
+		volume->why[0] = '\0';
+		pool_live_add(volume);
+		if (!volume->backing.device)
+			block_backing_up(&volume->backing, volume->device, volume->pool->worker);
+	}
+	todo_end(volume);
+}
+
+/* False: an event will follow. */
+static bool step(struct volume *volume)
+{
+	if (volume->downing)
+		return false;
+	if (volume->subject.leaving)
+		return unmake(volume);
+	if (!volume->id)
+		return make(volume);
+	if (volume->bytes != wanted_bytes(volume) && volume->state != BLOCK_QUARANTINED) {
+		command_new(volume, STORE_RESIZE)->bytes = wanted_bytes(volume);
+		pool_command(volume->pool, volume, resized);
+		return false;
+	}
+	finished(volume);
+	return true;
+}
+
+void volumes_go(struct pool *pool)
+{
+	while (!pool->busy && !TAILQ_EMPTY(&pool->todo))
+		if (!step(TAILQ_FIRST(&pool->todo)))
+			return;
+}
+
+/* Those that go with their pool need no command; others that go stay until it opens. */
+void volumes_stuck(struct pool *pool)
+{
+	struct volume *volume, *next;
+
+	for (volume = TAILQ_FIRST(&pool->todo); volume; volume = next) {
+		next = TAILQ_NEXT(volume, todo_link);
+		if (volume->subject.leaving && pool->subject.leaving)
+			volume_free(volume);
+		else
+			subject_settled(&volume->subject);
+	}
+}
+
+/* ---- as a subject ---- */
+
+static void volume_settle(struct subject *subject)
+{
+	struct volume *volume = of_subject(subject);
+
+	volume_todo(volume);
+	pool_step(volume->pool);
+}
+
+static void subject_free(struct subject *subject)
+{
+	volume_free(of_subject(subject));
+}
+
+static struct volume *volume_new(struct block *block, struct object *object, bool snapshot)
+{
+	struct volume *volume = block_alloc(sizeof(*volume));
+
+	block_backing_init(&volume->backing, block, object->name, "the pool is not open");
+	subject_init(&volume->subject, block, object);
+	volume->subject.settle = volume_settle;
+	volume->subject.free = subject_free;
+	volume->snapshot = snapshot;
+	uuid_format(&object->uuid, volume->key);
+	volume->pool = snapshot ? volume_of(((struct snapshot_object *)object)->volume.object)->pool
+				: pool_of(((struct volume_object *)object)->pool.object);
+	TAILQ_INSERT_TAIL(&volume->pool->volumes, volume, link);
+	return volume;
+}
+
+int volume_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err)
+{
+	struct subject *subject = old ? NULL : subject_undelete(ctx, new);
+	struct volume *volume = old       ? volume_of(new)
+				: subject ? of_subject(subject)
+					  : volume_new(ctx, new, new->class == &snapshot_class);
+
+	(void)err;
+	new->runtime = volume;
+	subject_apply(&volume->subject, new);
+	return 0;
+}
+
+void volume_remove(void *ctx, struct object *object)
+{
+	struct volume *volume = volume_of(object);
+
+	(void)ctx;
+	object->runtime = NULL;
+	subject_remove(&volume->subject);
+}
