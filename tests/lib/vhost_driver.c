@@ -72,7 +72,7 @@ uint32_t frontend_queue_base(const struct frontend_queue *queue)
 	return queue->packed ? 0x80008000 : 0;
 }
 
-static uint64_t indirect_table(struct frontend_queue *queue, const struct frontend_buffer *buffers, unsigned count)
+uint64_t frontend_table(struct frontend_queue *queue, const struct frontend_buffer *buffers, unsigned count)
 {
 	uint64_t offset = frontend_alloc(queue->frontend, count * 16, 16);
 
@@ -113,10 +113,11 @@ static int offer_split(struct frontend_queue *queue, const struct frontend_buffe
 static int offer_packed(struct frontend_queue *queue, const struct frontend_buffer *buffers, unsigned count,
 			uint16_t extra)
 {
-	uint16_t id = 0, head = queue->at, head_flags = 0;
+	uint16_t id = queue->likely_id, head = queue->at, head_flags = 0;
 
 	while (queue->slots[id])
-		id++;
+		id = (uint16_t)((id + 1) % queue->size);
+	queue->likely_id = (uint16_t)((id + 1) % queue->size);
 	for (unsigned i = 0; i < count; i++) {
 		struct packed_desc *desc = &packed_descs(queue)[queue->at];
 		uint16_t flags = extra | (buffers[i].writable ? F_WRITE : 0) | (i + 1 < count ? F_NEXT : 0) |
@@ -147,12 +148,21 @@ int frontend_offer(struct frontend_queue *queue, const struct frontend_buffer *b
 	if (queue->free_count < (indirect ? 1 : count))
 		return -1;
 	if (indirect) {
-		table.offset = indirect_table(queue, buffers, count);
+		table.offset = frontend_table(queue, buffers, count);
 		buffers = &table;
 		count = 1;
 		extra = F_INDIRECT;
 	}
 	return queue->packed ? offer_packed(queue, buffers, count, extra) : offer_split(queue, buffers, count, extra);
+}
+
+int frontend_offer_table(struct frontend_queue *queue, uint64_t table, unsigned count)
+{
+	struct frontend_buffer buffer = { .offset = table, .length = count * 16 };
+
+	if (queue->free_count == 0)
+		return -1;
+	return queue->packed ? offer_packed(queue, &buffer, 1, F_INDIRECT) : offer_split(queue, &buffer, 1, F_INDIRECT);
 }
 
 static bool take_split(struct frontend_queue *queue, uint16_t *ret_id, uint32_t *ret_length)

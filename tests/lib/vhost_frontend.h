@@ -31,7 +31,7 @@ struct frontend_queue {
 	uint16_t avail_idx, used_seen, free_head, free_count;
 	uint16_t next[FRONTEND_MAX_SIZE];
 	/* packed */
-	uint16_t at, used_at;
+	uint16_t at, used_at, likely_id;
 	bool wrap, used_wrap;
 	/* both */
 	uint16_t slots[FRONTEND_MAX_SIZE]; /* of the chain with this id; 0 = not offered */
@@ -97,6 +97,10 @@ uint32_t frontend_queue_stop(struct frontend_queue *queue);       /* GET_VRING_B
 /* Makes a chain available: as ring descriptors or through an indirect table. Returns its id, -1 when the ring is
  * full. */
 int frontend_offer(struct frontend_queue *queue, const struct frontend_buffer *buffers, unsigned count, bool indirect);
+/* The same through an indirect table of `count` descriptors that is there already. */
+int frontend_offer_table(struct frontend_queue *queue, uint64_t table, unsigned count);
+/* The table; returns where it is. */
+uint64_t frontend_table(struct frontend_queue *queue, const struct frontend_buffer *buffers, unsigned count);
 /* Takes one used element; false if there is none. */
 bool frontend_take(struct frontend_queue *queue, uint16_t *ret_id, uint32_t *ret_length);
 void frontend_kick(struct frontend_queue *queue);

@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Load for a vhost-user-blk back end, or a test of one that dies; prints one line of JSON.
+ *
+ * vhost_blk_load SOCKET [listen] [packed] [chained] [no-event-index] [write|mixed] [queues=1] [depth=32] [bytes=4096]
+ *                [span=BYTES] [seconds=5] [warm_up=1] [idle]
+ *   depth requests are under way in each queue, all the time; offsets are random within span (all by default).
+ *   idle: nothing is; for what an idle disk costs.
+ * vhost_blk_load SOCKET survive [kill=PIDFILE] [kills=5] …
+ *   reads, writes and flushes with an in-flight region; kills the process named in the file again and again and goes on
+ *   with its successor. Fails when a request is lost or completed twice, or data is not what was written last. */
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/cycles.h"
+#include "base/histogram.h"
+#include "tests/lib/blk_client.h"
+
+enum { LOST_AFTER_S = 20, ROUND_LOOKS = 4096 };
+
+static struct {
+	struct blk_client_options client;
+	bool survive, idle;
+	unsigned write_percent;
+	uint64_t span;
+	double seconds, warm_up;
+	const char *pid_file;
+	unsigned kills;
+} want = { .client = { .queues = 1, .depth = 32, .bytes = 4096, .event_index = true },
+	   .seconds = 5,
+	   .warm_up = 1,
+	   .kills = 5 };
+
+static struct blk_client client;
+static uint64_t blocks, random_state = 88172645463325252;
+static uint64_t completed, submitted, errors;
+static struct histogram latency;
+
+static uint64_t random_next(void)
+{
+	random_state ^= random_state << 13;
+	random_state ^= random_state >> 7;
+	random_state ^= random_state << 17;
+	return random_state;
+}
+
+static void fail(const char *fmt, uint64_t a, uint64_t b)
+{
+	fprintf(stderr, "vhost_blk_load: ");
+	fprintf(stderr, fmt, a, b);
+	fputc('\n', stderr);
+	exit(1);
+}
+
+static unsigned requests_count(void)
+{
+	return want.client.queues * want.client.depth;
+}
+
+/* ---- load ---- */
+
+static void load_offer(struct blk_request *request)
+{
+	bool write = want.write_percent > 0 && random_next() % 100 < want.write_percent;
+
+	blk_client_offer(&client, request, write ? BLK_WRITE : BLK_READ, random_next() % blocks * want.client.bytes);
+}
+
+/* The time of a request is that from before it is offered to when we have found it done. */
+static void load_round(uint64_t scale, bool measure)
+{
+	for (unsigned queue = 0; queue < want.client.queues; queue++) {
+		struct blk_request *request;
+
+		for (unsigned n = 0; n < want.client.depth && (request = blk_client_take(&client, queue)); n++) {
+			if (measure)
+				histogram_add(&latency, cycles_ns(cycles_now() - request->began, scale));
+			if (blk_client_status(&client, request) != 0)
+				errors++;
+			completed++;
+			load_offer(request);
+		}
+		blk_client_kick(&client, queue);
+	}
+}
+
+static void load_until(uint64_t end_ns, uint64_t scale, bool measure)
+{
+	for (unsigned round = 1; round % 64 || clock_ns() < end_ns; round++) {
+		load_round(scale, measure);
+		if (round % ROUND_LOOKS == 0 && blk_client_lost(&client))
+			fail("the back end has hung up after %" PRIu64 " requests", completed, 0);
+	}
+}
+
+static void load(void)
+{
+	uint64_t scale = cycles_scale(), from;
+
+	if (want.idle) {
+		usleep((useconds_t)(want.seconds * 1e6));
+		return;
+	}
+	for (unsigned i = 0; i < requests_count(); i++)
+		load_offer(&client.requests[i]);
+	load_until(clock_ns() + (uint64_t)(want.warm_up * 1e9), scale, false);
+	completed = errors = 0;
+	from = clock_ns();
+	load_until(from + (uint64_t)(want.seconds * 1e9), scale, true);
+	double seconds = (double)(clock_ns() - from) / 1e9;
+	uint64_t count = histogram_count(&latency);
+
+	printf("{\"iops\": %.0f, \"requests\": %" PRIu64 ", \"errors\": %" PRIu64
+	       ", \"seconds\": %.3f, \"queues\": %u, \"depth\": %u, \"bytes\": %u, \"latency_ns\": {\"mean\": %" PRIu64,
+	       (double)completed / seconds, completed, errors, seconds, want.client.queues, want.client.depth,
+	       want.client.bytes, count ? latency.sum_ns / count : 0);
+	printf(", \"p50\": %" PRIu64 ", \"p90\": %" PRIu64 ", \"p99\": %" PRIu64 ", \"p999\": %" PRIu64
+	       ", \"max\": %" PRIu64 "}}\n",
+	       histogram_quantile(&latency, 500000), histogram_quantile(&latency, 900000),
+	       histogram_quantile(&latency, 990000), histogram_quantile(&latency, 999000),
+	       histogram_quantile(&latency, 1000000));
+}
+
+/* ---- a back end that dies ---- */
+
+/* Each request has its own blocks, so that it knows what they hold: 0 = never written, UNKNOWN = a write failed. */
+enum { UNKNOWN = UINT32_MAX };
+static uint32_t *holds;
+static uint32_t stamp;
+
+static void pattern(uint64_t *words, uint64_t block, uint32_t number)
+{
+	for (unsigned i = 0; i < want.client.bytes / 8; i++)
+		words[i] = number ? (block << 40) ^ ((uint64_t)number << 8) ^ i * UINT64_C(0x9e3779b97f4a7c15) : 0;
+}
+
+static void survive_offer(struct blk_request *request)
+{
+	uint64_t own = (uint64_t)(request - client.requests);
+	uint64_t block = own + random_next() % (blocks / requests_count()) * requests_count();
+	unsigned dice = (unsigned)(random_next() % 100);
+	uint8_t op = dice < 50 ? BLK_WRITE : dice < 97 ? BLK_READ : BLK_FLUSH;
+
+	request->user[0] = block;
+	if (op == BLK_WRITE) {
+		request->user[1] = ++stamp;
+		pattern(blk_client_data(&client, request), block, stamp);
+	} else {
+		memset(blk_client_data(&client, request), 0xee, want.client.bytes);
+	}
+	submitted++;
+	blk_client_offer(&client, request, op, op == BLK_FLUSH ? 0 : block * want.client.bytes);
+}
+
+static void survive_check(struct blk_request *request)
+{
+	static uint64_t expected[(1 << 20) / 8];
+	uint64_t block = request->user[0];
+	uint8_t status = blk_client_status(&client, request);
+
+	completed++;
+	if (status != 0) {
+		errors++;
+		if (request->op == BLK_WRITE)
+			holds[block] = UNKNOWN;
+	} else if (request->op == BLK_WRITE) {
+		holds[block] = (uint32_t)request->user[1];
+	} else if (request->op == BLK_READ && holds[block] != UNKNOWN) {
+		pattern(expected, block, holds[block]);
+		if (memcmp(expected, blk_client_data(&client, request), want.client.bytes) != 0)
+			fail("block %" PRIu64 " does not hold what was written last, by write %" PRIu64, block,
+			     holds[block]);
+	}
+}
+
+static bool kill_it(void)
+{
+	FILE *file = want.pid_file ? fopen(want.pid_file, "r") : NULL;
+	int pid = 0;
+	bool done = file && fscanf(file, "%d", &pid) == 1 && pid > 1 && kill(pid, SIGKILL) == 0;
+
+	if (file)
+		fclose(file);
+	return done;
+}
+
+/* Takes what is done until nothing is under way or the back end is gone; true in the first case. */
+static bool survive_round(bool more, uint64_t *last_ns)
+{
+	unsigned busy = 0;
+
+	for (unsigned queue = 0; queue < want.client.queues; queue++) {
+		struct blk_request *request;
+		while ((request = blk_client_take(&client, queue))) {
+			survive_check(request);
+			*last_ns = clock_ns();
+			if (more)
+				survive_offer(request);
+		}
+		blk_client_kick(&client, queue);
+	}
+	for (unsigned i = 0; i < requests_count(); i++)
+		busy += client.requests[i].busy;
+	if (busy > 0 && clock_ns() - *last_ns > LOST_AFTER_S * CLOCK_NS_PER_S)
+		fail("%" PRIu64 " requests are lost of %" PRIu64, busy, submitted);
+	return busy == 0;
+}
+
+static void survive(void)
+{
+	uint64_t last = clock_ns(), end = last + (uint64_t)(want.seconds * 1e9), next_kill = last + CLOCK_NS_PER_S / 5;
+	unsigned killed = 0;
+	bool more = true;
+
+	holds = calloc(blocks, sizeof(*holds));
+	if (!holds)
+		fail("no memory for %" PRIu64 " blocks", blocks, 0);
+	for (unsigned i = 0; i < requests_count(); i++)
+		survive_offer(&client.requests[i]);
+	for (;;) {
+		if (survive_round(more, &last) && !more)
+			break;
+		uint64_t now = clock_ns();
+		if (now > next_kill && killed < want.kills && kill_it()) {
+			killed++;
+			next_kill = now + CLOCK_NS_PER_S / 20 + random_next() % (CLOCK_NS_PER_S / 2);
+		}
+		if (blk_client_lost(&client)) {
+			blk_client_reconnect(&client);
+			next_kill = clock_ns() + random_next() % (CLOCK_NS_PER_S / 4);
+			last = clock_ns();
+		}
+		more = now < end || (want.pid_file && killed < want.kills);
+	}
+	printf("{\"submitted\": %" PRIu64 ", \"completed\": %" PRIu64 ", \"errors\": %" PRIu64
+	       ", \"kills\": %u, \"connections\": %u}\n",
+	       submitted, completed, errors, killed, client.connections);
+	if (completed != submitted)
+		fail("%" PRIu64 " completions of %" PRIu64 " requests", completed, submitted);
+	free(holds);
+}
+
+/* ---- arguments ---- */
+
+static bool flag(const char *text)
+{
+	const struct {
+		const char *name;
+		bool *value;
+		bool to;
+	} flags[] = {
+		{ "listen", &want.client.listen, true },
+		{ "packed", &want.client.packed, true },
+		{ "chained", &want.client.chained, true },
+		{ "no-event-index", &want.client.event_index, false },
+		{ "idle", &want.idle, true },
+		{ "survive", &want.survive, true },
+	};
+
+	for (unsigned i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
+		if (strcmp(text, flags[i].name) == 0) {
+			*flags[i].value = flags[i].to;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool argument(const char *text)
+{
+	const char *value = strchr(text, '=');
+
+	if (strcmp(text, "write") == 0 || strcmp(text, "mixed") == 0) {
+		want.write_percent = text[0] == 'w' ? 100 : 30;
+		return true;
+	}
+	if (!value)
+		return flag(text);
+	value++;
+	double number = strtod(value, NULL);
+	if (strncmp(text, "queues=", 7) == 0)
+		want.client.queues = (unsigned)number;
+	else if (strncmp(text, "depth=", 6) == 0)
+		want.client.depth = (unsigned)number;
+	else if (strncmp(text, "bytes=", 6) == 0)
+		want.client.bytes = (unsigned)number;
+	else if (strncmp(text, "span=", 5) == 0)
+		want.span = (uint64_t)number;
+	else if (strncmp(text, "seconds=", 8) == 0)
+		want.seconds = number;
+	else if (strncmp(text, "warm_up=", 8) == 0)
+		want.warm_up = number;
+	else if (strncmp(text, "kills=", 6) == 0)
+		want.kills = (unsigned)number;
+	else if (strncmp(text, "kill=", 5) == 0)
+		want.pid_file = value;
+	else
+		return false;
+	return true;
+}
+
+int main(int argc, char **argv)
+{
+	for (int i = 2; i < argc; i++)
+		if (!argument(argv[i]))
+			fail("argument %" PRIu64 " is not known; see the head of the source", (uint64_t)i, 0);
+	if (argc < 2 || want.client.bytes % 512 || want.client.bytes == 0 || want.client.bytes > 1 << 20)
+		fail("SOCKET first; bytes is a multiple of 512, at most %" PRIu64, 1 << 20, 0);
+	want.client.path = argv[1];
+	want.client.inflight = want.survive;
+	signal(SIGPIPE, SIG_IGN);
+	blk_client_open(&client, &want.client);
+	blocks = (want.span && want.span < client.capacity ? want.span : client.capacity) / want.client.bytes;
+	if (blocks < requests_count())
+		fail("the disk has %" PRIu64 " blocks, which is less than %" PRIu64 " requests", blocks,
+		     requests_count());
+	if (want.survive)
+		survive();
+	else
+		load();
+	blk_client_close(&client);
+	return 0;
+}
