@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "service/block/block_priv.h"
+#include "service/block/handoff/block_handoff.h"
 
 enum attachment_state { IDLE, ADDING, UP, ASKED, REMOVING };
 
@@ -31,6 +32,7 @@ struct block_attachment {
 	struct block_user user;
 	enum attachment_state state;
 	struct view *view;
+	struct block_handoff *handoff; /* NULL: the user is where the device is */
 	bool ending;
 	void (*done)(void *arg);
 	void *arg;
@@ -101,6 +103,8 @@ static void view_add(void *arg, struct worker *worker)
 	view->device.ops = &view_ops;
 	view->device.changed = NULL;
 	LIST_INSERT_HEAD(&view->views->list, view, link);
+	if (attachment->handoff)
+		block_handoff_bind(attachment->handoff, &view->device);
 }
 
 static void view_remove(void *arg, struct worker *worker)
@@ -145,33 +149,52 @@ static void view_removed(void *arg)
 	attachment_next(attachment);
 }
 
+static void handoff_gone(void *arg)
+{
+	struct block_attachment *attachment = arg;
+
+	attachment->handoff = NULL;
+	block_call(attachment->backing->worker, view_remove, attachment, view_removed);
+}
+
 static void view_take_back(struct block_attachment *attachment)
 {
 	attachment->state = REMOVING;
-	block_call(attachment->backing->worker, view_remove, attachment, view_removed);
+	if (attachment->handoff)
+		block_handoff_free(attachment->handoff, handoff_gone, attachment);
+	else
+		handoff_gone(attachment);
 }
 
 static void view_added(void *arg)
 {
 	struct block_attachment *attachment = arg;
+	const struct block_user *user = &attachment->user;
 
 	if (must_go(attachment)) {
 		view_take_back(attachment);
 		return;
 	}
 	attachment->state = UP;
-	attachment->user.device(attachment->user.ctx, &attachment->view->device, attachment->backing->worker);
+	if (attachment->handoff)
+		user->device(user->ctx, block_handoff_device(attachment->handoff), user->worker);
+	else
+		user->device(user->ctx, &attachment->view->device, attachment->backing->worker);
 }
 
 static void view_give(struct block_attachment *attachment)
 {
 	struct block_backing *backing = attachment->backing;
+	const struct block_user *user = &attachment->user;
 	struct view *view = block_alloc(sizeof(*view));
 
 	view->below = backing->device;
 	view->views = backing->views;
 	attachment->view = view;
 	attachment->state = ADDING;
+	if (user->worker && user->worker != backing->worker &&
+	    block_handoff_new(backing->worker, user->worker, &attachment->handoff) != 0)
+		abort(); /* out of memory */
 	block_call(backing->worker, view_add, attachment, view_added);
 }
 

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Tests of the hand-over between workers: every request comes back once with its data, whoever sleeps. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "device/block/ram.h"
+#include "service/block/block_rig.h"
+#include "service/block/handoff/block_handoff.h"
+
+enum { BLOCKS = 1024, BLOCK = DPU_BLOCK_BYTES };
+
+/* The device there, polled by a source of its own. */
+struct there {
+	struct worker_source source;
+	struct dpu_block_device *ram;
+};
+
+static unsigned there_poll(struct worker_source *source, struct worker *worker)
+{
+	struct dpu_block_device *ram = ((struct there *)source)->ram;
+
+	(void)worker;
+	return ram->ops->poll(ram);
+}
+
+/* A load here: `depth` requests under way until `left` are used up; each writes its number and reads it back. */
+struct load {
+	struct dpu_block_device *device;
+	atomic_uint left, finished, wrong;
+	unsigned depth;
+	uint64_t number;
+	struct job {
+		struct dpu_block_request request;
+		struct iovec iov;
+		struct load *load;
+		uint64_t number;
+		uint64_t data[BLOCK / 8];
+	} * jobs;
+};
+
+static void job_next(struct job *job);
+
+static void job_done(struct dpu_block_request *request)
+{
+	struct job *job = (struct job *)request;
+	struct load *load = job->load;
+
+	if (request->status != DPU_BLOCK_OK)
+		atomic_fetch_add(&load->wrong, 1);
+	if (request->op == DPU_BLOCK_WRITE && request->status == DPU_BLOCK_OK) {
+		memset(job->data, 0, BLOCK);
+		request->op = DPU_BLOCK_READ;
+		load->device->ops->submit(load->device, request);
+		return;
+	}
+	if (request->op == DPU_BLOCK_READ && job->data[17] != job->number)
+		atomic_fetch_add(&load->wrong, 1);
+	job_next(job);
+}
+
+static void job_next(struct job *job)
+{
+	struct load *load = job->load;
+
+	if (atomic_load(&load->left) == 0) {
+		atomic_fetch_add(&load->finished, 1);
+		return;
+	}
+	atomic_fetch_sub(&load->left, 1);
+	job->number = ++load->number;
+	job->data[17] = job->number;
+	job->iov = (struct iovec){ job->data, BLOCK };
+	job->request = (struct dpu_block_request){ .op = DPU_BLOCK_WRITE,
+						   .segments = 1,
+						   .offset = (uint64_t)(job - load->jobs) % BLOCKS * BLOCK,
+						   .length = BLOCK,
+						   .iov = &job->iov,
+						   .done = job_done };
+	load->device->ops->submit(load->device, &job->request);
+}
+
+static void load_begin(void *arg, struct worker *worker)
+{
+	struct load *load = arg;
+
+	(void)worker;
+	for (unsigned i = 0; i < load->depth; i++)
+		job_next(&load->jobs[i]);
+}
+
+static void load_run(struct rig *rig, struct worker *worker, struct load *load, unsigned depth, unsigned count)
+{
+	load->jobs = calloc(depth, sizeof(*load->jobs));
+	load->depth = depth;
+	atomic_store(&load->left, count);
+	atomic_store(&load->finished, 0);
+	for (unsigned i = 0; i < depth; i++)
+		load->jobs[i].load = load;
+	assert_int_equal(worker_call(worker, load_begin, load, NULL), 0);
+	WAIT_FOR(rig, atomic_load(&load->finished) == depth);
+	assert_int_equal(atomic_load(&load->wrong), 0);
+	free(load->jobs);
+}
+
+struct binding {
+	struct block_handoff *handoff;
+	struct dpu_block_device *below;
+	atomic_bool bound;
+};
+
+static void bind_there(void *arg, struct worker *worker)
+{
+	struct binding *binding = arg;
+
+	(void)worker;
+	block_handoff_bind(binding->handoff, binding->below);
+	atomic_store(&binding->bound, true);
+}
+
+static void run_with(enum worker_policy policy)
+{
+	struct there there = { .source = { .poll = there_poll, .fd = -1, .name = "ram" } };
+	atomic_bool freed = false, removed = false, closed = false;
+	struct load load = { 0 };
+	struct binding binding = { 0 };
+	struct rig rig;
+
+	rig_up(&rig, 2, policy);
+	assert_int_equal(block_ram_new("ram", BLOCKS * BLOCK, 512, &there.ram), 0);
+	assert_int_equal(worker_add_source(workers_get(rig.workers, 0), &there.source), 0);
+	assert_int_equal(block_handoff_new(workers_get(rig.workers, 0), workers_get(rig.workers, 1), &binding.handoff),
+			 0);
+	binding.below = there.ram;
+	assert_int_equal(worker_call(workers_get(rig.workers, 0), bind_there, &binding, NULL), 0);
+	WAIT_FOR(&rig, atomic_load(&binding.bound));
+	load.device = block_handoff_device(binding.handoff);
+	assert_int_equal(load.device->bytes, BLOCKS * BLOCK);
+	/* Fewer than there are slots, exactly as many, many more; one at a time, with both asleep in between. */
+	load_run(&rig, workers_get(rig.workers, 1), &load, 32, 5000);
+	load_run(&rig, workers_get(rig.workers, 1), &load, BLOCK_HANDOFF_DEPTH, 5000);
+	load_run(&rig, workers_get(rig.workers, 1), &load, BLOCKS, 10000);
+	for (unsigned i = 0; i < 50; i++) {
+		load_run(&rig, workers_get(rig.workers, 1), &load, 1, 1);
+		run_for(&rig, CLOCK_NS_PER_MS);
+	}
+	block_handoff_free(binding.handoff, set_flag, &freed);
+	WAIT_FOR(&rig, freed);
+	worker_remove_source(workers_get(rig.workers, 0), &there.source, set_flag, &removed);
+	WAIT_FOR(&rig, removed);
+	there.ram->ops->close(there.ram, set_flag, &closed);
+	rig_down(&rig);
+}
+
+static void crosses(void **state)
+{
+	run_with(WORKER_BALANCED);
+}
+
+static void crosses_asleep(void **state)
+{
+	run_with(WORKER_POWER_SAVE);
+}
+
+static void crosses_awake(void **state)
+{
+	run_with(WORKER_LATENCY);
+}
+
+/* A volume for users on both workers: same data, both are told of a new size, both are asked back when it goes. */
+static void volume(void **state)
+{
+	struct block_rig_user near, far;
+	uint8_t data[BLOCK], got[BLOCK];
+	struct block_rig rig;
+
+	block_rig_new(&rig, 2, NULL);
+	block_rig_apply(&rig,
+			"{'tenants': [{'name': 'blue'}], 'media': [{'name': 'm', 'kind': 'ram', 'size': 67108864}],"
+			" 'pools': [{'name': 'p', 'media': ['m'], 'worker': 1}],"
+			" 'volumes': [{'name': 'v', 'tenant': 'blue', 'pool': 'p', 'size': 1048576}]}");
+	block_rig_attach(&near, &rig, "volume", "v", NULL);
+	block_rig_attach(&far, &rig, "volume", "v", workers_get(rig.base.workers, 0));
+	WAIT_FOR(&rig.base, near.device && far.device);
+	assert_ptr_equal(near.worker, workers_get(rig.base.workers, 1));
+	assert_ptr_equal(far.worker, workers_get(rig.base.workers, 0));
+	memset(data, 0x5a, sizeof(data));
+	assert_int_equal(block_rig_io(&far, DPU_BLOCK_WRITE, BLOCK, data, BLOCK, DPU_BLOCK_FUA), DPU_BLOCK_OK);
+	assert_int_equal(block_rig_io(&near, DPU_BLOCK_READ, BLOCK, got, BLOCK, 0), DPU_BLOCK_OK);
+	assert_memory_equal(data, got, BLOCK);
+	assert_int_equal(block_rig_io(&far, DPU_BLOCK_READ, 1048576, got, BLOCK, 0), DPU_BLOCK_RANGE);
+	block_rig_change(&rig, CHANGE_UPDATE, "volume", "blue/v", "{'size': 2097152}", NULL);
+	WAIT_FOR(&rig.base, atomic_load(&near.changes) == 1 && atomic_load(&far.changes) == 1);
+	assert_int_equal(block_rig_io(&far, DPU_BLOCK_READ, 1048576, got, BLOCK, 0), DPU_BLOCK_OK);
+	block_rig_detach(&far);
+	block_rig_detach(&near);
+	block_rig_free(&rig);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(crosses),
+		cmocka_unit_test(crosses_asleep),
+		cmocka_unit_test(crosses_awake),
+		cmocka_unit_test(volume),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
