@@ -248,7 +248,7 @@ struct nvme_ana_group {
 	uint8_t state; /* enum nvme_ana_state */
 	uint8_t reserved[15];
 	uint32_t nsid[];
-};
+} __attribute__((packed, aligned(4))); /* they follow one another */
 
 /* 5.16.1.23: discovery log: header and entries of 1024 bytes each. */
 struct nvme_log_discovery {

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Controllers: their queues, keep-alive, and what they remember of errors. */
+#include <stdlib.h>
+#include <string.h>
+#include "device/nvme/nvme_target_priv.h"
+
+static void notify(const struct nvme_controller *controller, const struct nvme_queue *queue,
+		   enum nvme_target_event event, enum nvme_target_reason reason)
+{
+	const struct nvme_subsystem *subsystem = controller->subsystem;
+	struct nvme_target_notice notice = {
+		.event = event,
+		.reason = reason,
+		.cntlid = controller->cntlid,
+		.qid = queue ? queue->qid : 0,
+		.entries = queue ? (uint16_t)(queue->sqsize + 1) : 0,
+		.digests = queue ? queue->digests : 0,
+		.port = controller->port,
+		.kato_ms = controller->kato_ms,
+		.hostnqn = controller->hostnqn,
+		.hostid = controller->hostid,
+	};
+
+	if (subsystem->ops && subsystem->ops->notice)
+		subsystem->ops->notice(subsystem->ctx, &notice);
+}
+
+struct nvme_controller *nvme_controller_find(struct nvme_subsystem *subsystem, uint16_t cntlid)
+{
+	struct nvme_controller *controller;
+
+	TAILQ_FOREACH(controller, &subsystem->controllers, link)
+	if (controller->cntlid == cntlid && !controller->ended)
+		return controller;
+	return NULL;
+}
+
+/* The next number that is free: a number is not reused soon. */
+static uint16_t cntlid_pick(struct nvme_subsystem *subsystem)
+{
+	struct nvme_controller *controller;
+	bool taken;
+
+	do {
+		subsystem->last_cntlid = subsystem->last_cntlid == NVME_CNTLID_MAX ? 1 : subsystem->last_cntlid + 1;
+		taken = false;
+		TAILQ_FOREACH(controller, &subsystem->controllers, link)
+		taken |= controller->cntlid == subsystem->last_cntlid;
+	} while (taken);
+	return subsystem->last_cntlid;
+}
+
+struct nvme_controller *nvme_controller_new(struct nvme_subsystem *subsystem, const struct nvme_connect_data *data,
+					    uint16_t port)
+{
+	if (subsystem->controller_count >= subsystem->max_controllers)
+		return NULL;
+	struct nvme_controller *controller = calloc(1, sizeof(*controller));
+	if (!controller)
+		return NULL;
+	controller->subsystem = subsystem;
+	controller->cntlid = cntlid_pick(subsystem);
+	controller->port = port;
+	controller->queues = subsystem->max_queues;
+	memcpy(controller->hostnqn, data->hostnqn, sizeof(controller->hostnqn));
+	memcpy(controller->hostid, data->hostid, sizeof(controller->hostid));
+	TAILQ_INIT(&controller->list);
+	TAILQ_INIT(&controller->aers);
+	TAILQ_INSERT_TAIL(&subsystem->controllers, controller, link);
+	subsystem->controller_count++;
+	return controller;
+}
+
+void nvme_controller_add_queue(struct nvme_controller *controller, struct nvme_queue *queue,
+			       const struct nvme_connect_sqe *sqe)
+{
+	queue->controller = controller;
+	queue->qid = sqe->qid;
+	queue->sqsize = sqe->sqsize;
+	TAILQ_INSERT_TAIL(&controller->list, queue, link);
+	controller->subsystem->queue_count++;
+	controller->active = true;
+	if (queue->qid == 0) {
+		controller->admin = queue;
+		notify(controller, queue, NVME_TARGET_CONTROLLER_UP, NVME_REASON_NONE);
+	} else {
+		notify(controller, queue, NVME_TARGET_QUEUE_UP, NVME_REASON_NONE);
+	}
+}
+
+/* Once all its queues are gone. */
+static void controller_free(struct nvme_controller *controller)
+{
+	struct nvme_subsystem *subsystem = controller->subsystem;
+
+	notify(controller, NULL, NVME_TARGET_CONTROLLER_DOWN, controller->reason);
+	TAILQ_REMOVE(&subsystem->controllers, controller, link);
+	subsystem->controller_count--;
+	free(controller);
+}
+
+void nvme_controller_remove_queue(struct nvme_queue *queue)
+{
+	struct nvme_controller *controller = queue->controller;
+
+	TAILQ_REMOVE(&controller->list, queue, link);
+	controller->subsystem->queue_count--;
+	if (queue->qid > 0)
+		notify(controller, queue, NVME_TARGET_QUEUE_DOWN, queue->reason);
+	else
+		controller->admin = NULL;
+	/* Commands that are still in a device know their controller by the queue. */
+	queue->controller = NULL;
+	if (queue->qid == 0) /* 3.3: a controller ends with its admin queue */
+		nvme_controller_end(controller, queue->reason);
+	if (TAILQ_EMPTY(&controller->list))
+		controller_free(controller);
+}
+
+void nvme_controller_end_io(struct nvme_controller *controller)
+{
+	struct nvme_queue *queue, *next;
+
+	for (queue = TAILQ_FIRST(&controller->list); queue; queue = next) {
+		next = TAILQ_NEXT(queue, link);
+		if (queue->qid > 0)
+			nvme_queue_close(queue, false, NVME_REASON_HOST);
+	}
+}
+
+void nvme_controller_end(struct nvme_controller *controller, enum nvme_target_reason reason)
+{
+	struct nvme_queue *queue, *next;
+
+	if (controller->ended)
+		return;
+	controller->ended = true;
+	if (controller->reason == NVME_REASON_NONE)
+		controller->reason = reason;
+	for (queue = TAILQ_FIRST(&controller->list); queue; queue = next) {
+		next = TAILQ_NEXT(queue, link);
+		nvme_queue_close(queue, false, reason);
+	}
+}
+
+/* 5.16.1.2: newest first when it is read. Data path: a few stores, only for failures. */
+void nvme_controller_error(struct nvme_command *command, uint16_t status)
+{
+	struct nvme_controller *controller = command->queue->controller;
+
+	if (!controller)
+		return;
+	struct nvme_log_error *error = &controller->errors[controller->error_count % ERROR_ENTRIES];
+
+	*error = (struct nvme_log_error){
+		.count = ++controller->error_count,
+		.sqid = command->queue->qid,
+		.cid = command->sqe.cid,
+		.status = (uint16_t)(status << 1),
+		.location = 0xffff,
+		.lba = command->queue->qid ? (command->sqe.cdw10 | (uint64_t)command->sqe.cdw11 << 32) : 0,
+		.nsid = command->sqe.opcode == NVME_FABRICS ? 0 : command->sqe.nsid,
+		.trtype = NVME_TRTYPE_TCP,
+	};
+	if ((status & NVME_STATUS_MASK) >> 8 == 2)
+		controller->media_errors++;
+}
+
+/* 5.19: with traffic (CTRATT.TBKAS): any command counts, looked at once in a while. */
+uint64_t nvme_subsystem_tick(struct nvme_subsystem *subsystem, uint64_t now_ns)
+{
+	struct nvme_controller *controller, *next;
+	uint64_t soonest = UINT64_MAX;
+
+	subsystem->now_ns = now_ns;
+	for (controller = TAILQ_FIRST(&subsystem->controllers); controller; controller = next) {
+		uint64_t timeout = (uint64_t)controller->kato_ms * 1000000;
+
+		next = TAILQ_NEXT(controller, link);
+		if (controller->active || !controller->watched || timeout == 0) {
+			controller->alive_ns = now_ns;
+			controller->active = false;
+			controller->watched = timeout > 0;
+		} else if (now_ns - controller->alive_ns > timeout && !controller->ended) {
+			nvme_controller_end(controller, NVME_REASON_KEEP_ALIVE);
+			continue;
+		}
+		if (timeout > 0 && timeout / 4 < soonest)
+			soonest = timeout / 4;
+	}
+	return soonest;
+}

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Set and Get Features (NVM Express Base 5.27, 5.15). Nothing is saved: hosts set what they want after each connect. */
+#include <string.h>
+#include "device/nvme/nvme_target_priv.h"
+
+enum { CHANGEABLE = 1 << 0, OF_NAMESPACE = 1 << 1, WITH_DISCOVERY = 1 << 2 };
+
+static const struct {
+	uint8_t id, flags;
+} features[] = {
+	{ NVME_FEATURE_ARBITRATION, CHANGEABLE },
+	{ NVME_FEATURE_POWER, CHANGEABLE },
+	{ NVME_FEATURE_TEMPERATURE, CHANGEABLE },
+	{ NVME_FEATURE_ERROR_RECOVERY, CHANGEABLE },
+	{ NVME_FEATURE_WRITE_CACHE, CHANGEABLE },
+	{ NVME_FEATURE_QUEUES, CHANGEABLE },
+	{ NVME_FEATURE_WRITE_ATOMICITY, CHANGEABLE },
+	{ NVME_FEATURE_ASYNC_EVENTS, CHANGEABLE | WITH_DISCOVERY },
+	{ NVME_FEATURE_KEEP_ALIVE, CHANGEABLE | WITH_DISCOVERY },
+	{ NVME_FEATURE_HOST_BEHAVIOR, CHANGEABLE },
+	{ NVME_FEATURE_HOST_ID, 0 },
+	{ NVME_FEATURE_RESERVATION_MASK, CHANGEABLE | OF_NAMESPACE },
+	{ NVME_FEATURE_RESERVATION_PERSISTENCE, CHANGEABLE | OF_NAMESPACE },
+};
+
+static int feature_index(uint8_t id)
+{
+	for (unsigned i = 0; i < sizeof(features) / sizeof(features[0]); i++)
+		if (features[i].id == id)
+			return (int)i;
+	return -1;
+}
+
+bool nvme_feature_known(uint8_t id)
+{
+	return feature_index(id) >= 0;
+}
+
+static uint32_t queues_value(const struct nvme_controller *controller)
+{
+	return (controller->queues - 1u) * 0x10001u; /* submission and completion queues, zero based */
+}
+
+/* ---- namespaces' ---- */
+
+static uint16_t mask_set(struct nvme_controller *controller, uint32_t nsid, uint32_t value)
+{
+	struct nvme_namespace *ns = nvme_namespace_find(controller->subsystem, nsid);
+
+	if (nsid == NVME_NSID_ALL) {
+		for (uint32_t i = 1; i <= controller->subsystem->highest_nsid; i++)
+			if ((ns = nvme_namespace_find(controller->subsystem, i)) != NULL)
+				ns->reservation_mask = value & 0x0e;
+		return NVME_OK;
+	}
+	if (!ns)
+		return NVME_INVALID_NAMESPACE | NVME_DNR;
+	ns->reservation_mask = value & 0x0e;
+	return NVME_OK;
+}
+
+static void persistence_saved(void *arg, int error)
+{
+	struct nvme_command *command = arg;
+
+	nvme_namespace_leave(command);
+	nvme_command_answer(command, error ? NVME_INTERNAL_ERROR : NVME_OK, 0);
+}
+
+static void persistence_run(struct nvme_command *command)
+{
+	struct nvme_namespace *ns = command->ns;
+	const struct nvme_subsystem_ops *ops = ns->subsystem->ops;
+	uint8_t image[RESERVATION_IMAGE_BYTES_MAX];
+
+	ns->reservations.persist = command->sqe.cdw11 & 1;
+	if (!ops || !ops->persist) {
+		persistence_saved(command, 0);
+		return;
+	}
+	size_t bytes = reservation_save(&ns->reservations, image);
+
+	ops->persist(ns->subsystem->ctx, ns, image, bytes, persistence_saved, command);
+}
+
+/* 5.27.1.26: durable like the reservations themselves. */
+static void persistence_set(struct nvme_command *command)
+{
+	command->ns = nvme_namespace_find(command->queue->controller->subsystem, command->sqe.nsid);
+	if (!command->ns)
+		nvme_command_fail(command, NVME_INVALID_NAMESPACE | NVME_DNR);
+	else
+		nvme_namespace_enter(command, true, persistence_run);
+}
+
+/* ---- Set ---- */
+
+static uint16_t value_set(struct nvme_controller *controller, const struct nvme_sqe *sqe, uint8_t id)
+{
+	uint32_t value = sqe->cdw11;
+
+	switch (id) {
+	case NVME_FEATURE_POWER:
+		return value & 0x1f ? NVME_INVALID_FIELD | NVME_DNR : NVME_OK; /* one state */
+	case NVME_FEATURE_QUEUES:
+		if (controller->io_created)
+			return NVME_SEQUENCE_ERROR | NVME_DNR;
+		if ((value & 0xffff) == 0xffff || value >> 16 == 0xffff)
+			return NVME_INVALID_FIELD | NVME_DNR;
+		uint32_t wanted = (value & 0xffff) < value >> 16 ? value & 0xffff : value >> 16;
+		uint16_t most = controller->subsystem->max_queues;
+		controller->queues = wanted + 1 < most ? (uint16_t)(wanted + 1) : most;
+		return NVME_OK;
+	case NVME_FEATURE_ASYNC_EVENTS:
+		controller->event_mask = value;
+		return NVME_OK;
+	case NVME_FEATURE_KEEP_ALIVE:
+		controller->kato_ms = value;
+		return NVME_OK;
+	case NVME_FEATURE_RESERVATION_MASK:
+		return mask_set(controller, sqe->nsid, value);
+	case NVME_FEATURE_WRITE_CACHE: /* always on: what a device does, its flushes and FUA are for */
+		return value & 1 ? NVME_OK : NVME_FEATURE_NOT_CHANGEABLE | NVME_DNR;
+	default: /* tolerated, and read back */
+		controller->features[feature_index(id)] = value;
+		return NVME_OK;
+	}
+}
+
+static void behavior_collected(struct nvme_command *command)
+{
+	struct nvme_controller *controller = command->queue->controller;
+
+	memcpy(controller->host_behavior, command->buffer->data, sizeof(controller->host_behavior));
+	nvme_command_answer(command, NVME_OK, 0);
+}
+
+static uint16_t feature_check(const struct nvme_controller *controller, uint8_t id)
+{
+	int index = feature_index(id);
+
+	if (index < 0 || (controller->subsystem->discovery && !(features[index].flags & WITH_DISCOVERY)))
+		return NVME_INVALID_FIELD | NVME_DNR;
+	return NVME_OK;
+}
+
+void nvme_set_features(struct nvme_command *command)
+{
+	struct nvme_controller *controller = command->queue->controller;
+	const struct nvme_sqe *sqe = &command->sqe;
+	uint8_t id = (uint8_t)sqe->cdw10;
+	uint16_t status = feature_check(controller, id);
+
+	if (!status && (sqe->cdw10 >> 31))
+		status = NVME_FEATURE_NOT_SAVEABLE | NVME_DNR;
+	else if (!status && !(features[feature_index(id)].flags & CHANGEABLE))
+		status = id == NVME_FEATURE_HOST_ID ? NVME_SEQUENCE_ERROR | NVME_DNR /* 5.27.1.25: set by Connect */
+						    : NVME_FEATURE_NOT_CHANGEABLE | NVME_DNR;
+	else if (!status && sqe->nsid != 0 && sqe->nsid != NVME_NSID_ALL &&
+		 !(features[feature_index(id)].flags & OF_NAMESPACE))
+		status = NVME_FEATURE_NOT_NAMESPACE | NVME_DNR;
+	if (status) {
+		nvme_command_fail(command, status);
+		return;
+	}
+	if (id == NVME_FEATURE_HOST_BEHAVIOR) {
+		nvme_command_collect(command, sizeof(controller->host_behavior), behavior_collected);
+		return;
+	}
+	if (id == NVME_FEATURE_RESERVATION_PERSISTENCE) {
+		persistence_set(command);
+		return;
+	}
+	status = value_set(controller, sqe, id);
+	if (!status && id == NVME_FEATURE_QUEUES)
+		command->result = queues_value(controller);
+	nvme_command_answer(command, status, 0);
+	if (!status && id == NVME_FEATURE_ASYNC_EVENTS)
+		nvme_event_send(controller);
+}
+
+/* ---- Get ---- */
+
+static uint16_t value_get(const struct nvme_controller *controller, uint32_t nsid, uint8_t id, bool initial,
+			  uint32_t *ret)
+{
+	const struct nvme_namespace *ns;
+
+	switch (id) {
+	case NVME_FEATURE_QUEUES:
+		*ret = queues_value(controller);
+		return NVME_OK;
+	case NVME_FEATURE_ASYNC_EVENTS:
+		*ret = initial ? 0 : controller->event_mask;
+		return NVME_OK;
+	case NVME_FEATURE_KEEP_ALIVE:
+		*ret = initial ? 0 : controller->kato_ms;
+		return NVME_OK;
+	case NVME_FEATURE_WRITE_CACHE:
+		*ret = 1;
+		return NVME_OK;
+	case NVME_FEATURE_RESERVATION_MASK:
+	case NVME_FEATURE_RESERVATION_PERSISTENCE:
+		ns = nvme_namespace_find(controller->subsystem, nsid);
+		if (!ns)
+			return NVME_INVALID_NAMESPACE | NVME_DNR;
+		*ret = id == NVME_FEATURE_RESERVATION_MASK ? ns->reservation_mask : ns->reservations.persist;
+		return NVME_OK;
+	default:
+		*ret = initial ? 0 : controller->features[feature_index(id)];
+		return NVME_OK;
+	}
+}
+
+static void data_buffered(struct nvme_command *command)
+{
+	const struct nvme_controller *controller = command->queue->controller;
+
+	if ((uint8_t)command->sqe.cdw10 == NVME_FEATURE_HOST_ID)
+		memcpy(command->buffer->data, controller->hostid, sizeof(controller->hostid));
+	else
+		memcpy(command->buffer->data, controller->host_behavior, sizeof(controller->host_behavior));
+	nvme_command_answer(command, NVME_OK, command->length);
+}
+
+void nvme_get_features(struct nvme_command *command)
+{
+	struct nvme_controller *controller = command->queue->controller;
+	const struct nvme_sqe *sqe = &command->sqe;
+	uint8_t id = (uint8_t)sqe->cdw10;
+	unsigned select = sqe->cdw10 >> 8 & 7;
+	uint16_t status = feature_check(controller, id);
+	uint32_t value = 0;
+
+	if (!status && select > NVME_SELECT_CAPABILITIES)
+		status = NVME_INVALID_FIELD | NVME_DNR;
+	if (!status && select == NVME_SELECT_CAPABILITIES) {
+		uint8_t flags = features[feature_index(id)].flags;
+
+		command->result = (flags & CHANGEABLE ? 4u : 0u) | (flags & OF_NAMESPACE ? 2u : 0u);
+		nvme_command_answer(command, NVME_OK, 0);
+		return;
+	}
+	if (!status && (id == NVME_FEATURE_HOST_ID || id == NVME_FEATURE_HOST_BEHAVIOR)) {
+		/* EXHID: the identifier has 128 bits over fabrics. */
+		if (id == NVME_FEATURE_HOST_ID && !(sqe->cdw11 & 1)) {
+			nvme_command_fail(command, NVME_INVALID_FIELD | NVME_DNR);
+			return;
+		}
+		command->length =
+			id == NVME_FEATURE_HOST_ID ? sizeof(controller->hostid) : sizeof(controller->host_behavior);
+		if (nvme_command_has_room(command, command->length))
+			nvme_command_buffer(command, command->length, data_buffered);
+		return;
+	}
+	if (!status)
+		status = value_get(controller, sqe->nsid, id, select == NVME_SELECT_DEFAULT, &value);
+	command->result = status ? 0 : value;
+	nvme_command_answer(command, status, 0);
+}

@@ -1,0 +1,458 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* A queue's life, its commands, and what it sends. */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "device/nvme/nvme_target_priv.h"
+#include "engine/crc32c/crc32c.h"
+
+#define container_of(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
+
+static const uint8_t zeroes[128];
+
+int nvme_queue_new(const struct nvme_transport_ops *ops, void *ctx, struct nvme_queue **ret)
+{
+	struct nvme_queue *queue = calloc(1, sizeof(*queue));
+
+	if (!queue)
+		return -ENOMEM;
+	queue->chunks = calloc(1, sizeof(*queue->chunks));
+	if (!queue->chunks) {
+		free(queue);
+		return -ENOMEM;
+	}
+	queue->chunk_max = 1;
+	queue->ops = ops;
+	queue->ctx = ctx;
+	queue->receive.need = sizeof(struct nvme_tcp_header);
+	TAILQ_INIT(&queue->free);
+	TAILQ_INIT(&queue->active);
+	*ret = queue;
+	return 0;
+}
+
+void nvme_queue_move(struct nvme_queue *queue, const struct nvme_transport_ops *ops, void *ctx)
+{
+	queue->ops = ops;
+	queue->ctx = ctx;
+}
+
+void nvme_queue_free(struct nvme_queue *queue)
+{
+	assert(queue->sends == 0 && TAILQ_EMPTY(&queue->active));
+	for (unsigned i = 0; i < queue->chunk_count; i++)
+		free(queue->chunks[i]);
+	free(queue->chunks);
+	free(queue->connect_data);
+	free(queue);
+}
+
+/* ---- commands ---- */
+
+static bool chunk_add(struct nvme_queue *queue)
+{
+	if (queue->chunk_count == queue->chunk_max)
+		return false;
+	struct nvme_command *chunk = calloc(COMMAND_CHUNK, sizeof(*chunk));
+	if (!chunk)
+		return false;
+	for (unsigned i = 0; i < COMMAND_CHUNK; i++) {
+		chunk[i].index = (uint16_t)(queue->chunk_count * COMMAND_CHUNK + i);
+		chunk[i].queue = queue;
+		TAILQ_INSERT_TAIL(&queue->free, &chunk[i], link);
+	}
+	queue->chunks[queue->chunk_count++] = chunk;
+	return true;
+}
+
+struct nvme_command *nvme_command_new(struct nvme_queue *queue)
+{
+	if (TAILQ_EMPTY(&queue->free) && !chunk_add(queue))
+		return NULL;
+	struct nvme_command *command = TAILQ_FIRST(&queue->free);
+
+	TAILQ_REMOVE(&queue->free, command, link);
+	TAILQ_INSERT_TAIL(&queue->active, command, link);
+	command->buffer = command->ranges = NULL;
+	command->ns = NULL;
+	command->partner = NULL;
+	command->result = command->offset = 0;
+	command->length = command->in_capsule = command->received = 0;
+	command->entered = command->ns_waiting = command->bad_digest = command->has_crc = false;
+	return command;
+}
+
+struct nvme_command *nvme_command_find(struct nvme_queue *queue, uint16_t index)
+{
+	if (index / COMMAND_CHUNK >= queue->chunk_count)
+		return NULL;
+	return &queue->chunks[index / COMMAND_CHUNK][index % COMMAND_CHUNK];
+}
+
+static void command_free(struct nvme_command *command)
+{
+	struct nvme_queue *queue = command->queue;
+	struct nvme_buffer *buffer = command->buffer, *ranges = command->ranges;
+
+	command->state = COMMAND_FREE;
+	command->buffer = command->ranges = NULL;
+	TAILQ_REMOVE(&queue->active, command, link);
+	TAILQ_INSERT_HEAD(&queue->free, command, link); /* warm */
+	if (buffer)
+		nvme_buffer_put(buffer);
+	if (ranges)
+		nvme_buffer_put(ranges);
+	if (queue->receive.state == RECEIVE_BLOCKED)
+		nvme_queue_unblock(queue);
+	nvme_queue_settle(queue);
+}
+
+void nvme_command_drop(struct nvme_command *command)
+{
+	nvme_buffer_wait_cancel(&command->waiter);
+	nvme_namespace_forget(command);
+	nvme_fused_forget(command);
+	if (command->state == COMMAND_OUTSTANDING)
+		nvme_event_forget(command);
+	if (command->state != COMMAND_ANSWERED)
+		command->queue->outstanding--;
+	command->state = COMMAND_ANSWERED;
+	if (command->sends == 0)
+		command_free(command);
+}
+
+/* ---- answers ---- */
+
+static void send_returned(struct nvme_command *command)
+{
+	command->queue->sends--;
+	command->sends--;
+	if (command->sends == 0 && command->state == COMMAND_ANSWERED)
+		command_free(command);
+	else
+		nvme_queue_settle(command->queue);
+}
+
+static void answer_done(struct nvme_send *send, int error)
+{
+	send_returned(container_of(send, struct nvme_command, answer));
+}
+
+static void r2t_done(struct nvme_send *send, int error)
+{
+	send_returned(container_of(send, struct nvme_command, r2t));
+}
+
+static void command_send(struct nvme_command *command, struct nvme_send *send, const struct iovec *iov,
+			 unsigned segments, void (*done)(struct nvme_send *send, int error))
+{
+	struct nvme_queue *queue = command->queue;
+
+	send->iov = iov;
+	send->segments = segments;
+	send->done = done;
+	command->sends++;
+	queue->sends++;
+	queue->ops->send(queue->ctx, send);
+}
+
+/* The digest goes right behind the header. Returns the bytes of both. */
+static size_t header_seal(const struct nvme_queue *queue, struct nvme_tcp_header *header, uint32_t *digest)
+{
+	if (!(queue->digests & NVME_TCP_DGST_HEADER))
+		return header->hlen;
+	header->flags |= NVME_TCP_HDGSTF;
+	*digest = crc32c(0, header, header->hlen);
+	return header->hlen + sizeof(*digest);
+}
+
+static unsigned header_end(const struct nvme_queue *queue, unsigned hlen)
+{
+	return hlen + (queue->digests & NVME_TCP_DGST_HEADER ? NVME_TCP_DIGEST_BYTES : 0u);
+}
+
+/* Of the first bytes of the command's buffer; made of the CRCs of the blocks where these are known. */
+static uint32_t data_digest(const struct nvme_command *command, uint32_t bytes)
+{
+	const struct nvme_buffer *buffer = command->buffer;
+
+	if (!command->has_crc || bytes % CRC32C_BLOCK_BYTES)
+		return crc32c(0, buffer->data, bytes);
+	uint32_t crc = buffer->crc[0];
+
+	for (uint32_t i = 1; i < bytes / CRC32C_BLOCK_BYTES; i++)
+		crc = crc32c_append_block(crc, buffer->crc[i]);
+	return crc;
+}
+
+/* C2HData (3.6.2.8), all of it in one PDU. */
+static unsigned data_build(struct nvme_command *command, uint32_t bytes, bool success, struct iovec *iov)
+{
+	struct nvme_queue *queue = command->queue;
+	struct nvme_tcp_data *pdu = &command->data_pdu.header;
+	unsigned end = header_end(queue, sizeof(*pdu)), segments = 0;
+	unsigned pdo = (end + queue->data_align - 1) / queue->data_align * queue->data_align;
+	bool digest = queue->digests & NVME_TCP_DGST_DATA;
+
+	*pdu = (struct nvme_tcp_data){
+		.header = { .type = NVME_TCP_C2H_DATA,
+			    .flags = (uint8_t)(NVME_TCP_LAST_PDU | (success ? NVME_TCP_SUCCESS : 0) |
+					       (digest ? NVME_TCP_DDGSTF : 0)),
+			    .hlen = sizeof(*pdu),
+			    .pdo = (uint8_t)pdo,
+			    .plen = pdo + bytes + (digest ? NVME_TCP_DIGEST_BYTES : 0u) },
+		.cccid = command->sqe.cid,
+		.datal = bytes,
+	};
+	iov[segments++] =
+		(struct iovec){ &command->data_pdu, header_seal(queue, &pdu->header, &command->data_pdu.digest) };
+	if (pdo > end)
+		iov[segments++] = (struct iovec){ (void *)zeroes, pdo - end };
+	iov[segments++] = (struct iovec){ command->buffer->data, bytes };
+	if (digest) {
+		command->data_digest = data_digest(command, bytes);
+		iov[segments++] = (struct iovec){ &command->data_digest, sizeof(command->data_digest) };
+	}
+	return segments;
+}
+
+static unsigned response_build(struct nvme_command *command, uint16_t status, struct iovec *iov)
+{
+	struct nvme_queue *queue = command->queue;
+	struct nvme_tcp_capsule_resp *pdu = &command->response_pdu.header;
+
+	*pdu = (struct nvme_tcp_capsule_resp){
+		.header = { .type = NVME_TCP_CAPSULE_RESP,
+			    .hlen = sizeof(*pdu),
+			    .plen = header_end(queue, sizeof(*pdu)) },
+		.cqe = { .result = command->result,
+			 .sqhd = queue->no_flow_control ? 0xffff : queue->sqhd,
+			 .cid = command->sqe.cid,
+			 .status = (uint16_t)(status << 1) },
+	};
+	iov[0] = (struct iovec){ &command->response_pdu,
+				 header_seal(queue, &pdu->header, &command->response_pdu.digest) };
+	return 1;
+}
+
+void nvme_command_answer(struct nvme_command *command, uint16_t status, uint32_t data)
+{
+	struct nvme_queue *queue = command->queue;
+	/* 3.3.2.1: only when there is nothing else to say. */
+	bool success = data > 0 && queue->no_flow_control && command->result == 0;
+	unsigned segments = 0;
+
+	assert(command->state != COMMAND_FREE && command->state != COMMAND_ANSWERED);
+	command->state = COMMAND_ANSWERED;
+	queue->outstanding--;
+	if (command->partner)
+		nvme_fused_broken(command);
+	if (queue->state > QUEUE_CONNECTED) {
+		if (command->sends == 0)
+			command_free(command);
+		return;
+	}
+	if (status)
+		nvme_controller_error(command, status);
+	if (data > 0)
+		segments = data_build(command, data, success, command->iov);
+	if (!success)
+		segments += response_build(command, status, command->iov + segments);
+	command_send(command, &command->answer, command->iov, segments, answer_done);
+}
+
+/* ---- data of a command ---- */
+
+static void buffer_ready(struct nvme_waiter *waiter, struct nvme_buffer *buffer)
+{
+	struct nvme_command *command = container_of(waiter, struct nvme_command, waiter);
+
+	command->buffer = buffer;
+	command->ready(command);
+}
+
+void nvme_command_buffer(struct nvme_command *command, uint32_t bytes, void (*ready)(struct nvme_command *command))
+{
+	struct nvme_queue *queue = command->queue;
+	struct nvme_account *account = queue->controller->subsystem->account;
+
+	if (command->buffer) /* in-capsule data that nobody asked for */
+		nvme_buffer_put(command->buffer);
+	command->in_capsule = 0;
+	command->has_crc = false;
+	command->buffer = nvme_buffer_get(account, bytes, queue->qid == 0);
+	if (command->buffer) {
+		ready(command);
+		return;
+	}
+	command->state = COMMAND_WAITING;
+	command->ready = ready;
+	command->waiter.ready = buffer_ready;
+	nvme_buffer_wait(account, &command->waiter, bytes, queue->qid == 0);
+}
+
+static void r2t_send(struct nvme_command *command)
+{
+	struct nvme_queue *queue = command->queue;
+	struct nvme_tcp_r2t *pdu = &command->r2t_pdu.header;
+
+	*pdu = (struct nvme_tcp_r2t){
+		.header = { .type = NVME_TCP_R2T, .hlen = sizeof(*pdu), .plen = header_end(queue, sizeof(*pdu)) },
+		.cccid = command->sqe.cid,
+		.ttag = command->index,
+		.r2tl = command->length,
+	};
+	command->state = COMMAND_RECEIVING;
+	command->received = 0;
+	command->r2t_iov =
+		(struct iovec){ &command->r2t_pdu, header_seal(queue, &pdu->header, &command->r2t_pdu.digest) };
+	command_send(command, &command->r2t, &command->r2t_iov, 1, r2t_done);
+}
+
+static uint16_t sgl_check(const struct nvme_command *command, uint32_t bytes, bool to_controller)
+{
+	const struct nvme_sgl *sgl = &command->sqe.sgl;
+
+	if ((command->sqe.flags & NVME_PSDT_MASK) != NVME_PSDT_SGL)
+		return NVME_INVALID_FIELD | NVME_DNR;
+	if (sgl->type == NVME_SGL_IN_CAPSULE && to_controller) {
+		if (sgl->address != 0)
+			return NVME_SGL_OFFSET_INVALID | NVME_DNR;
+		return sgl->length < bytes || command->in_capsule < bytes ? NVME_SGL_LENGTH_INVALID | NVME_DNR
+									  : NVME_OK;
+	}
+	if (sgl->type != NVME_SGL_TRANSPORT_DATA)
+		return NVME_SGL_TYPE_INVALID | NVME_DNR;
+	return sgl->length < bytes ? NVME_SGL_LENGTH_INVALID | NVME_DNR : NVME_OK;
+}
+
+bool nvme_command_has_room(struct nvme_command *command, uint32_t bytes)
+{
+	uint16_t status = sgl_check(command, bytes, false);
+
+	if (status)
+		nvme_command_fail(command, status);
+	return status == NVME_OK;
+}
+
+void nvme_command_collect(struct nvme_command *command, uint32_t bytes, void (*execute)(struct nvme_command *command))
+{
+	uint16_t status = sgl_check(command, bytes, true);
+
+	command->length = bytes;
+	command->execute = execute;
+	if (status) {
+		nvme_command_fail(command, status);
+		return;
+	}
+	if (command->sqe.sgl.type == NVME_SGL_IN_CAPSULE) {
+		execute(command);
+		return;
+	}
+	nvme_command_buffer(command, bytes, r2t_send);
+}
+
+void nvme_command_start(struct nvme_command *command)
+{
+	if (command->bad_digest)
+		nvme_command_fail(command, NVME_TRANSIENT_TRANSPORT);
+	else if (command->sqe.opcode == NVME_FABRICS)
+		nvme_fabrics_start(command);
+	else if (command->queue->state != QUEUE_CONNECTED)
+		nvme_command_fail(command, NVME_SEQUENCE_ERROR | NVME_DNR);
+	else if (command->queue->qid == 0)
+		nvme_admin_start(command);
+	else
+		nvme_io_start(command);
+}
+
+/* ---- the end ---- */
+
+/* What is not in a device is forgotten. */
+static void commands_drop(struct nvme_queue *queue)
+{
+	struct nvme_command *command, *next;
+
+	for (command = TAILQ_FIRST(&queue->active); command; command = next) {
+		next = TAILQ_NEXT(command, link);
+		if (command->state == COMMAND_EXECUTING || command->state == COMMAND_ANSWERED)
+			continue;
+		nvme_command_drop(command);
+		next = TAILQ_FIRST(&queue->active); /* a partner may have gone, too */
+	}
+	nvme_buffer_wait_cancel(&queue->waiter);
+	if (queue->early)
+		nvme_buffer_put(queue->early);
+	queue->early = NULL;
+	queue->receive.command = NULL;
+}
+
+static void term_done(struct nvme_send *send, int error)
+{
+	struct nvme_queue *queue = container_of(send, struct nvme_queue, term_send);
+
+	queue->sends--;
+	if (queue->state == QUEUE_TERMINATED)
+		nvme_queue_close(queue, true, NVME_REASON_PROTOCOL);
+	else
+		nvme_queue_settle(queue);
+}
+
+void nvme_queue_terminate(struct nvme_queue *queue, enum nvme_tcp_fes fes, uint32_t fei)
+{
+	const struct nvme_receive *receive = &queue->receive;
+	struct nvme_tcp_term_req *pdu = &queue->term.header;
+	uint32_t quoted = receive->have < NVME_TCP_TERM_DATA_MAX ? receive->have : NVME_TCP_TERM_DATA_MAX;
+
+	*pdu = (struct nvme_tcp_term_req){
+		.header = { .type = NVME_TCP_C2H_TERM_REQ, .hlen = sizeof(*pdu), .plen = sizeof(*pdu) + quoted },
+		.fes = (uint16_t)fes,
+		.fei = { (uint16_t)fei, (uint16_t)(fei >> 16) },
+	};
+	memcpy(queue->term.data, receive->header.bytes, quoted);
+	queue->state = QUEUE_TERMINATED;
+	queue->reason = NVME_REASON_PROTOCOL;
+	commands_drop(queue);
+	queue->term_iov = (struct iovec){ pdu, pdu->header.plen };
+	queue->term_send = (struct nvme_send){ .iov = &queue->term_iov, .segments = 1, .done = term_done };
+	queue->sends++;
+	queue->ops->send(queue->ctx, &queue->term_send);
+}
+
+void nvme_queue_close(struct nvme_queue *queue, bool graceful, enum nvme_target_reason reason)
+{
+	if (queue->state >= QUEUE_CLOSING)
+		return;
+	if (queue->reason == NVME_REASON_NONE)
+		queue->reason = reason;
+	queue->state = QUEUE_CLOSING;
+	commands_drop(queue);
+	queue->close_called = true;
+	queue->ops->close(queue->ctx, graceful);
+}
+
+void nvme_queue_end(struct nvme_queue *queue)
+{
+	nvme_queue_close(queue, false, NVME_REASON_CONTROL);
+}
+
+void nvme_queue_closed(struct nvme_queue *queue)
+{
+	if (queue->reason == NVME_REASON_NONE)
+		queue->reason = NVME_REASON_CLOSED;
+	queue->state = QUEUE_CLOSING;
+	commands_drop(queue);
+	if (queue->controller)
+		nvme_controller_remove_queue(queue);
+	queue->state = QUEUE_CLOSED;
+	nvme_queue_settle(queue);
+}
+
+void nvme_queue_settle(struct nvme_queue *queue)
+{
+	if (queue->state != QUEUE_CLOSED || queue->idle_called || queue->sends > 0 || !TAILQ_EMPTY(&queue->active))
+		return;
+	queue->idle_called = true;
+	queue->ops->idle(queue->ctx);
+}

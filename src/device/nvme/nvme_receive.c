@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Bytes of a connection become PDUs, and PDUs commands and their data. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include "device/nvme/nvme_target_priv.h"
+#include "engine/crc32c/crc32c.h"
+
+static size_t least(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
+static void receive_next(struct nvme_queue *queue)
+{
+	struct nvme_receive *receive = &queue->receive;
+
+	receive->state = RECEIVE_COMMON;
+	receive->have = 0;
+	receive->need = sizeof(receive->header.common);
+	receive->command = NULL;
+}
+
+/* ---- check sums ---- */
+
+/* The present block's part of this PDU is over: into the PDU's CRC, and the block's. `end`: the place in the command.
+ */
+static void segment_close(struct nvme_receive *receive, uint32_t end)
+{
+	struct nvme_command *command = receive->command;
+	uint32_t bytes = receive->segment_bytes;
+
+	if (receive->crc_bytes == 0)
+		receive->crc = receive->segment;
+	else if (bytes == CRC32C_BLOCK_BYTES)
+		receive->crc = crc32c_append_block(receive->crc, receive->segment);
+	else
+		receive->crc = crc32c_combine(receive->crc, receive->segment, bytes);
+	receive->crc_bytes += bytes;
+	if ((end - bytes) % CRC32C_BLOCK_BYTES)
+		command->block_crc = crc32c_combine(command->block_crc, receive->segment, bytes);
+	else
+		command->block_crc = receive->segment;
+	if (end % CRC32C_BLOCK_BYTES == 0)
+		command->buffer->crc[end / CRC32C_BLOCK_BYTES - 1] = command->block_crc;
+	receive->segment = receive->segment_bytes = 0;
+}
+
+/* Data at `offset` of its command: each byte is summed up once, for the digest of the PDU and the CRC of its block. */
+static void blocks_sum(struct nvme_receive *receive, const uint8_t *bytes, uint32_t count, uint32_t offset)
+{
+	while (count > 0) {
+		uint32_t part = (uint32_t)least(count, CRC32C_BLOCK_BYTES - offset % CRC32C_BLOCK_BYTES);
+
+		receive->segment = crc32c(receive->segment, bytes, part);
+		receive->segment_bytes += part;
+		bytes += part;
+		count -= part;
+		offset += part;
+		receive->left -= part;
+		if (offset % CRC32C_BLOCK_BYTES == 0 || receive->left == 0)
+			segment_close(receive, offset);
+	}
+}
+
+/* ---- handshake ---- */
+
+static void icresp_done(struct nvme_send *send, int error)
+{
+	struct nvme_queue *queue = (struct nvme_queue *)((char *)send - offsetof(struct nvme_queue, icresp_send));
+
+	queue->sends--;
+	nvme_queue_settle(queue);
+}
+
+static void icreq_take(struct nvme_queue *queue)
+{
+	const struct nvme_tcp_icreq *icreq = &queue->receive.header.icreq;
+
+	queue->digests = icreq->dgst & (NVME_TCP_DGST_HEADER | NVME_TCP_DGST_DATA);
+	queue->data_align = (uint16_t)((icreq->hpda + 1) * 4);
+	queue->icresp = (struct nvme_tcp_icresp){
+		.header = { .type = NVME_TCP_ICRESP,
+			    .hlen = sizeof(struct nvme_tcp_icresp),
+			    .plen = sizeof(struct nvme_tcp_icresp) },
+		.dgst = queue->digests,
+		.maxh2cdata = NVME_TARGET_MAXH2CDATA,
+	};
+	queue->icresp_iov = (struct iovec){ &queue->icresp, sizeof(struct nvme_tcp_icresp) };
+	queue->icresp_send = (struct nvme_send){ .iov = &queue->icresp_iov, .segments = 1, .done = icresp_done };
+	queue->state = QUEUE_READY;
+	receive_next(queue);
+	queue->sends++;
+	queue->ops->send(queue->ctx, &queue->icresp_send);
+}
+
+/* ---- data ---- */
+
+static void data_begin(struct nvme_queue *queue, struct nvme_command *command, uint8_t *to)
+{
+	struct nvme_receive *receive = &queue->receive;
+
+	receive->command = command;
+	receive->to = to;
+	receive->left = nvme_pdu_data_bytes(queue, &receive->header.common);
+	receive->pad = receive->header.common.pdo - receive->need;
+	receive->crc = receive->crc_bytes = receive->segment = receive->segment_bytes = 0;
+	receive->state = receive->pad ? RECEIVE_PAD : RECEIVE_DATA;
+}
+
+/* A digest that does not match fails the command, not the connection (3.3.1.1). */
+static void data_done(struct nvme_queue *queue)
+{
+	struct nvme_receive *receive = &queue->receive;
+	struct nvme_command *command = receive->command;
+
+	if ((queue->digests & NVME_TCP_DGST_DATA) && receive->digest != receive->crc)
+		command->bad_digest = true;
+	receive_next(queue);
+	if (command->in_capsule > 0)
+		nvme_command_start(command);
+	else if (command->received < command->length)
+		return;
+	else if (command->bad_digest)
+		nvme_command_fail(command, NVME_TRANSIENT_TRANSPORT);
+	else
+		command->execute(command);
+}
+
+static size_t data_take(struct nvme_queue *queue, const uint8_t *bytes, size_t count)
+{
+	struct nvme_receive *receive = &queue->receive;
+	struct nvme_command *command = receive->command;
+	uint32_t n = (uint32_t)least(count, receive->left);
+
+	memcpy(receive->to, bytes, n);
+	if (!(queue->digests & NVME_TCP_DGST_DATA)) {
+		receive->left -= n;
+	} else if (command->buffer) {
+		blocks_sum(receive, receive->to, n, command->received);
+		command->has_crc = true;
+	} else {
+		receive->crc = crc32c(receive->crc, receive->to, n);
+		receive->left -= n;
+	}
+	receive->to += n;
+	command->received += n;
+	if (receive->left > 0)
+		return n;
+	if (queue->digests & NVME_TCP_DGST_DATA) {
+		receive->state = RECEIVE_DIGEST;
+		receive->have = 0;
+		receive->digest = 0;
+	} else {
+		data_done(queue);
+	}
+	return n;
+}
+
+static size_t digest_take(struct nvme_queue *queue, const uint8_t *bytes, size_t count)
+{
+	struct nvme_receive *receive = &queue->receive;
+	size_t n = least(count, NVME_TCP_DIGEST_BYTES - receive->have);
+
+	memcpy((uint8_t *)&receive->digest + receive->have, bytes, n);
+	receive->have += (uint32_t)n;
+	if (receive->have == NVME_TCP_DIGEST_BYTES)
+		data_done(queue);
+	return n;
+}
+
+/* ---- capsules ---- */
+
+static void early_ready(struct nvme_waiter *waiter, struct nvme_buffer *buffer)
+{
+	struct nvme_queue *queue = (struct nvme_queue *)((char *)waiter - offsetof(struct nvme_queue, waiter));
+
+	queue->early = buffer;
+	nvme_queue_unblock(queue);
+}
+
+/* Where in-capsule data goes; NULL: nowhere yet, or the connection is over. */
+static uint8_t *capsule_room(struct nvme_queue *queue, uint32_t bytes)
+{
+	if (queue->state != QUEUE_CONNECTED) {
+		if (!queue->connect_data)
+			queue->connect_data = calloc(1, sizeof(*queue->connect_data));
+		if (!queue->connect_data)
+			nvme_queue_close(queue, false, NVME_REASON_CONTROL);
+		return (uint8_t *)queue->connect_data;
+	}
+	struct nvme_account *account = queue->controller->subsystem->account;
+
+	if (!queue->early)
+		queue->early = nvme_buffer_get(account, bytes, queue->qid == 0);
+	if (queue->early)
+		return queue->early->data;
+	queue->receive.state = RECEIVE_BLOCKED;
+	if (!queue->waiter.waiting) {
+		queue->waiter.ready = early_ready;
+		nvme_buffer_wait(account, &queue->waiter, bytes, queue->qid == 0);
+	}
+	return NULL;
+}
+
+static void capsule_begin(struct nvme_queue *queue)
+{
+	struct nvme_receive *receive = &queue->receive;
+	uint32_t data = nvme_pdu_data_bytes(queue, &receive->header.common);
+	uint8_t *to = NULL;
+
+	if (queue->state == QUEUE_CONNECTED && queue->outstanding > queue->sqsize) {
+		nvme_queue_terminate(queue, NVME_TCP_FES_SEQUENCE, 0);
+		return;
+	}
+	if (data > 0 && !(to = capsule_room(queue, data)))
+		return;
+	struct nvme_command *command = nvme_command_new(queue);
+	if (!command) {
+		receive->state = RECEIVE_BLOCKED; /* until one is free */
+		return;
+	}
+	memcpy(&command->sqe, &receive->header.capsule.sqe, sizeof(command->sqe));
+	command->state = COMMAND_RECEIVING;
+	command->in_capsule = data;
+	if (!queue->no_flow_control && queue->state == QUEUE_CONNECTED)
+		queue->sqhd = queue->sqhd == queue->sqsize ? 0 : queue->sqhd + 1;
+	queue->outstanding++;
+	if (data == 0) {
+		receive_next(queue);
+		nvme_command_start(command);
+		return;
+	}
+	command->buffer = queue->early;
+	queue->early = NULL;
+	data_begin(queue, command, to);
+}
+
+void nvme_queue_unblock(struct nvme_queue *queue)
+{
+	if (queue->receive.state != RECEIVE_BLOCKED || queue->state > QUEUE_CONNECTED ||
+	    queue->state == QUEUE_CONNECTING)
+		return;
+	capsule_begin(queue);
+	if (queue->receive.state != RECEIVE_BLOCKED && !queue->in_input)
+		queue->ops->resume(queue->ctx);
+}
+
+/* ---- headers ---- */
+
+static bool header_digest_matches(struct nvme_queue *queue)
+{
+	struct nvme_receive *receive = &queue->receive;
+	uint32_t hlen = receive->header.common.hlen, digest;
+
+	if (receive->need == hlen)
+		return true;
+	memcpy(&digest, receive->header.bytes + hlen, sizeof(digest));
+	if (digest == crc32c(0, receive->header.bytes, hlen))
+		return true;
+	nvme_queue_terminate(queue, NVME_TCP_FES_HEADER_DIGEST, digest);
+	return false;
+}
+
+static void common_done(struct nvme_queue *queue)
+{
+	struct nvme_receive *receive = &queue->receive;
+	const struct nvme_tcp_header *header = &receive->header.common;
+	uint32_t fei;
+	enum nvme_tcp_fes fes = nvme_pdu_check_common(queue, &fei);
+
+	if (fes) {
+		nvme_queue_terminate(queue, fes, fei);
+		return;
+	}
+	if (header->type == NVME_TCP_H2C_TERM_REQ) { /* the host has seen an error of ours: it expects the end */
+		nvme_queue_close(queue, false, NVME_REASON_PROTOCOL);
+		return;
+	}
+	bool digest = header->type != NVME_TCP_ICREQ && (queue->digests & NVME_TCP_DGST_HEADER);
+
+	receive->need = header->hlen + (digest ? NVME_TCP_DIGEST_BYTES : 0u);
+	receive->state = RECEIVE_HEADER;
+}
+
+static void header_done(struct nvme_queue *queue)
+{
+	struct nvme_receive *receive = &queue->receive;
+	uint32_t fei;
+
+	if (!header_digest_matches(queue))
+		return;
+	enum nvme_tcp_fes fes = nvme_pdu_check(queue, &fei);
+	if (fes) {
+		nvme_queue_terminate(queue, fes, fei);
+		return;
+	}
+	if (receive->header.common.type == NVME_TCP_ICREQ) {
+		icreq_take(queue);
+	} else if (receive->header.common.type == NVME_TCP_CAPSULE_CMD) {
+		capsule_begin(queue);
+	} else {
+		struct nvme_command *command = nvme_command_find(queue, receive->header.data.ttag);
+
+		data_begin(queue, command, command->buffer->data + command->received);
+	}
+}
+
+static size_t header_take(struct nvme_queue *queue, const uint8_t *bytes, size_t count)
+{
+	struct nvme_receive *receive = &queue->receive;
+	size_t n = least(count, receive->need - receive->have);
+
+	memcpy(receive->header.bytes + receive->have, bytes, n);
+	receive->have += (uint32_t)n;
+	if (receive->have < receive->need)
+		return n;
+	if (receive->state == RECEIVE_COMMON)
+		common_done(queue);
+	else
+		header_done(queue);
+	return n;
+}
+
+static size_t pad_take(struct nvme_queue *queue, size_t count)
+{
+	struct nvme_receive *receive = &queue->receive;
+	size_t n = least(count, receive->pad);
+
+	receive->pad -= (uint32_t)n;
+	if (receive->pad == 0)
+		receive->state = RECEIVE_DATA;
+	return n;
+}
+
+size_t nvme_queue_input(struct nvme_queue *queue, const uint8_t *bytes, size_t count)
+{
+	size_t used = 0;
+
+	queue->in_input = true;
+	while (used < count && queue->state != QUEUE_CONNECTING) {
+		if (queue->state > QUEUE_CONNECTED) {
+			used = count; /* nobody reads it any more */
+			break;
+		}
+		switch (queue->receive.state) {
+		case RECEIVE_COMMON:
+		case RECEIVE_HEADER:
+			used += header_take(queue, bytes + used, count - used);
+			break;
+		case RECEIVE_PAD:
+			used += pad_take(queue, count - used);
+			break;
+		case RECEIVE_DATA:
+			used += data_take(queue, bytes + used, count - used);
+			break;
+		case RECEIVE_DIGEST:
+			used += digest_take(queue, bytes + used, count - used);
+			break;
+		case RECEIVE_BLOCKED:
+			queue->in_input = false;
+			return used;
+		}
+	}
+	queue->in_input = false;
+	return used;
+}

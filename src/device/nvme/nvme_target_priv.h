@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The inside of the target: queues, commands, controllers, subsystems, namespaces. */
+#pragma once
+
+#include <sys/queue.h>
+#include "device/nvme/nvme_reservation.h"
+#include "device/nvme/nvme_target.h"
+#include "device/nvme/nvme_tcp.h"
+
+enum {
+	COMMAND_CHUNK = 8,
+	ERROR_ENTRIES = 16,
+	RESERVATION_NOTICES = 16,
+	CHANGED_NAMESPACES_MAX = 1024,
+	NVME_COPY_RANGES_MAX = 128,
+	NVME_COPY_BLOCKS_MAX = 1 << 16,
+	NVME_ATOMIC_WRITE_UNIT = 0x014, /* generic status: Atomic Write Unit Exceeded */
+};
+
+/* ---- commands ---- */
+
+enum command_state {
+	COMMAND_FREE,
+	COMMAND_RECEIVING,   /* its data is coming */
+	COMMAND_WAITING,     /* for a buffer, a namespace, its fused partner; can be aborted */
+	COMMAND_EXECUTING,   /* in a device or with the persistence */
+	COMMAND_OUTSTANDING, /* an asynchronous event request */
+	COMMAND_ANSWERED,    /* its sends are under way */
+};
+
+struct nvme_command {
+	struct dpu_block_request request; /* first */
+	struct nvme_queue *queue;
+	TAILQ_ENTRY(nvme_command) link;    /* of its queue: free or active */
+	TAILQ_ENTRY(nvme_command) ns_link; /* of those who wait for their namespace */
+	struct nvme_waiter waiter;
+	struct nvme_sqe sqe;
+	struct nvme_namespace *ns;
+	struct nvme_buffer *buffer;
+	struct nvme_buffer *ranges;                    /* of DSM and Copy */
+	struct nvme_command *partner;                  /* of a fused pair, both ways */
+	void (*execute)(struct nvme_command *command); /* when data and namespace are there */
+	uint64_t result;
+	uint64_t offset; /* in the device */
+	uint32_t length; /* of its data, bytes */
+	uint32_t in_capsule, received;
+	uint32_t block_crc; /* of the block that is being received, as far as earlier PDUs go */
+	uint16_t index;
+	uint8_t state, sends; /* sends under way */
+	bool entered, ns_waiting, alone, bad_digest;
+	bool collected;                              /* one of a pair: its data is there */
+	uint16_t early_status;                       /* … what is wrong with it */
+	bool has_crc;                                /* buffer->crc holds the CRCs of its data */
+	void (*ready)(struct nvme_command *command); /* the buffer is there */
+	void (*run)(struct nvme_command *command);   /* it has entered its namespace */
+	/* commands of several steps */
+	uint32_t step, steps;
+	uint64_t step_done;
+	/* what is sent */
+	struct nvme_send answer, r2t;
+	struct iovec iov[6], r2t_iov, data_iov;
+	struct {
+		struct nvme_tcp_data header;
+		uint32_t digest;
+	} data_pdu;
+	struct {
+		struct nvme_tcp_capsule_resp header;
+		uint32_t digest;
+	} response_pdu;
+	struct {
+		struct nvme_tcp_r2t header;
+		uint32_t digest;
+	} r2t_pdu;
+	uint32_t data_digest;
+};
+
+TAILQ_HEAD(nvme_commands, nvme_command);
+
+/* ---- queues ---- */
+
+enum queue_state {
+	QUEUE_NEW,        /* waits for ICReq */
+	QUEUE_READY,      /* … Connect */
+	QUEUE_CONNECTING, /* … the answer to it */
+	QUEUE_CONNECTED,
+	QUEUE_TERMINATED, /* C2HTermReq is sent: input is thrown away */
+	QUEUE_CLOSING,
+	QUEUE_CLOSED,
+};
+
+enum receive_state {
+	RECEIVE_COMMON,  /* the first 8 bytes */
+	RECEIVE_HEADER,  /* the rest and its digest */
+	RECEIVE_BLOCKED, /* the header is whole, but there is no command or buffer for it yet */
+	RECEIVE_PAD,
+	RECEIVE_DATA,
+	RECEIVE_DIGEST,
+};
+
+struct nvme_receive {
+	enum receive_state state;
+	uint32_t have, need;
+	union {
+		uint8_t bytes[NVME_TCP_HEADER_BYTES_MAX + NVME_TCP_DIGEST_BYTES];
+		struct nvme_tcp_header common;
+		struct nvme_tcp_icreq icreq;
+		struct nvme_tcp_capsule_cmd capsule;
+		struct nvme_tcp_data data;
+	} header;
+	struct nvme_command *command;    /* whose data it is; NULL = nobody's */
+	uint8_t *to;                     /* where it goes */
+	uint32_t pad, left;              /* bytes to come */
+	uint32_t crc, crc_bytes;         /* of the PDU's data so far */
+	uint32_t segment, segment_bytes; /* of the present block's, not yet in crc */
+	uint32_t digest;
+};
+
+struct nvme_queue {
+	const struct nvme_transport_ops *ops;
+	void *ctx;
+	enum queue_state state;
+	enum nvme_target_reason reason;
+	uint8_t digests;
+	uint16_t data_align; /* of C2HData, bytes */
+	uint16_t qid, sqsize, sqhd;
+	bool no_flow_control, close_called, in_input, idle_called;
+	struct nvme_controller *controller;
+	TAILQ_ENTRY(nvme_queue) link; /* of its controller */
+	struct nvme_receive receive;
+	struct nvme_command *fused_first; /* waits for its second */
+	struct nvme_commands free, active;
+	struct nvme_command **chunks; /* by index / COMMAND_CHUNK */
+	uint16_t chunk_count, chunk_max, outstanding;
+	unsigned sends;
+	struct nvme_connect_data *connect_data;
+	struct nvme_command *connect_command;
+	struct nvme_waiter waiter; /* of RECEIVE_BLOCKED */
+	struct nvme_buffer *early; /* … that it got */
+	/* handshake and termination */
+	struct nvme_send icresp_send, term_send;
+	struct iovec icresp_iov, term_iov;
+	struct nvme_tcp_icresp icresp;
+	struct {
+		struct nvme_tcp_term_req header;
+		uint8_t data[NVME_TCP_TERM_DATA_MAX];
+	} term;
+};
+
+/* ---- subsystems ---- */
+
+struct nvme_host {
+	char nqn[NVME_NQN_BYTES];
+};
+
+struct nvme_port {
+	uint16_t id;
+	uint8_t state[NVME_TARGET_ANA_GROUPS];
+};
+
+struct nvme_subsystem {
+	char nqn[NVME_NQN_BYTES];
+	char serial[20], model[40], firmware[8]; /* padded with spaces */
+	bool discovery, refuse, any_host;
+	uint16_t max_queues, max_entries, max_controllers;
+	struct nvme_account *account;
+	const struct nvme_subsystem_ops *ops;
+	void *ctx;
+	struct nvme_host *hosts;
+	unsigned host_count;
+	TAILQ_HEAD(, nvme_controller) controllers;
+	unsigned controller_count, queue_count;
+	uint16_t last_cntlid;
+	struct nvme_namespace *namespaces[NVME_TARGET_NAMESPACES_MAX]; /* by NSID - 1 */
+	uint32_t highest_nsid;
+	struct nvme_port ports[NVME_TARGET_PORTS_MAX];
+	unsigned port_count;
+	uint64_t ana_changes;
+	uint64_t now_ns;
+	const struct nvme_discovery_record *records;
+	unsigned record_count;
+	uint64_t generation;
+};
+
+struct nvme_controller {
+	struct nvme_subsystem *subsystem;
+	TAILQ_ENTRY(nvme_controller) link;
+	uint16_t cntlid, port, queues; /* granted */
+	char hostnqn[NVME_NQN_BYTES];
+	uint8_t hostid[16];
+	TAILQ_HEAD(, nvme_queue) list; /* its queues, the admin queue first */
+	struct nvme_queue *admin;      /* NULL once it is gone */
+	bool ended, io_created, active, watched;
+	enum nvme_target_reason reason;
+	uint32_t cc, csts;
+	uint32_t kato_ms;
+	uint64_t alive_ns; /* as of the last tick that found it active */
+	/* events */
+	struct nvme_commands aers;
+	unsigned aer_count;
+	uint32_t event_mask;
+	uint32_t pending; /* enum nvme_event_bit: to be told */
+	uint32_t told;    /* … and told, until the log is read */
+	bool reservation_pending, reservation_told;
+	uint32_t changed[CHANGED_NAMESPACES_MAX];
+	unsigned changed_count;
+	bool changed_overflow;
+	struct nvme_log_reservation notices[RESERVATION_NOTICES];
+	unsigned notice_first, notice_count;
+	uint64_t notice_total;
+	struct nvme_log_error errors[ERROR_ENTRIES];
+	uint64_t error_count;
+	uint32_t features[16]; /* those that are only read back, by their place in the table */
+	uint8_t host_behavior[512];
+	uint64_t started_ns;
+	uint64_t reads, writes, read_bytes, write_bytes, media_errors;
+};
+
+struct nvme_namespace {
+	struct nvme_subsystem *subsystem;
+	struct dpu_block_device *device; /* NULL: going or not there */
+	uint32_t nsid, ana_group;
+	uint8_t uuid[16];
+	uint8_t shift; /* log2 of the logical block; 0 until the first device came */
+	uint32_t wanted_block_bytes;
+	uint64_t blocks;
+	unsigned busy;  /* commands that have entered */
+	bool exclusive; /* one command has it alone */
+	struct nvme_commands waiting;
+	bool removing;
+	void (*released)(void *arg);
+	void *released_arg;
+	void (*removed)(void *arg);
+	void *removed_arg;
+	struct nvme_reservations reservations;
+	uint32_t reservation_mask; /* feature 82: notices that are not wanted */
+	void *ctx;
+	struct nvme_namespace_stats stats;
+};
+
+/* ---- nvme_queue.c, nvme_pdu.c, nvme_receive.c ---- */
+
+/* The answer, with `data` bytes of the command's buffer before it (status is 0 then). */
+void nvme_command_answer(struct nvme_command *command, uint16_t status, uint32_t data);
+static inline void nvme_command_fail(struct nvme_command *command, uint16_t status)
+{
+	nvme_command_answer(command, status, 0);
+}
+struct nvme_command *nvme_command_new(struct nvme_queue *queue);
+struct nvme_command *nvme_command_find(struct nvme_queue *queue, uint16_t index);
+/* Forgets it without an answer; not while it executes. */
+void nvme_command_drop(struct nvme_command *command);
+/* A buffer of `bytes`, now or later, then ready(command); the command is WAITING meanwhile. */
+void nvme_command_buffer(struct nvme_command *command, uint32_t bytes, void (*ready)(struct nvme_command *command));
+/* The data that the host has for the command, then execute(command). Checks the SGL. */
+void nvme_command_collect(struct nvme_command *command, uint32_t bytes, void (*execute)(struct nvme_command *command));
+/* For commands that give `bytes`: whether the host has room; fails the command if not. */
+bool nvme_command_has_room(struct nvme_command *command, uint32_t bytes);
+void nvme_queue_terminate(struct nvme_queue *queue, enum nvme_tcp_fes fes, uint32_t fei);
+void nvme_queue_close(struct nvme_queue *queue, bool graceful, enum nvme_target_reason reason);
+/* When all is back: `idle`. */
+void nvme_queue_settle(struct nvme_queue *queue);
+void nvme_queue_unblock(struct nvme_queue *queue);
+
+/* Checks of a header; 0, or the error and its offset. */
+enum nvme_tcp_fes nvme_pdu_check_common(const struct nvme_queue *queue, uint32_t *ret_fei);
+enum nvme_tcp_fes nvme_pdu_check(const struct nvme_queue *queue, uint32_t *ret_fei);
+uint32_t nvme_pdu_data_bytes(const struct nvme_queue *queue, const struct nvme_tcp_header *header);
+
+/* ---- dispatch ---- */
+
+void nvme_command_start(struct nvme_command *command); /* its in-capsule data is there */
+void nvme_fabrics_start(struct nvme_command *command);
+void nvme_admin_start(struct nvme_command *command);
+void nvme_io_start(struct nvme_command *command);
+/* For I/O commands: status of namespace, path and reservation; sets command->ns. */
+uint16_t nvme_io_check(struct nvme_command *command);
+bool nvme_io_still(struct nvme_command *command);
+bool nvme_io_range(const struct nvme_namespace *ns, uint64_t lba, uint64_t blocks, uint64_t *ret_offset);
+uint32_t nvme_io_effects(uint8_t opcode);
+bool nvme_feature_known(uint8_t id);
+void nvme_identify(struct nvme_command *command);
+void nvme_log_page(struct nvme_command *command);
+void nvme_set_features(struct nvme_command *command);
+void nvme_get_features(struct nvme_command *command);
+void nvme_reservation_start(struct nvme_command *command);
+void nvme_ranges_start(struct nvme_command *command); /* DSM, Copy, Write Zeroes */
+void nvme_fused_start(struct nvme_command *command, uint16_t status);
+void nvme_fused_broken(struct nvme_command *command); /* one of a pair has failed on its own: the other does */
+void nvme_fused_forget(struct nvme_command *command); /* one of a pair is dropped */
+
+/* ---- controllers and events ---- */
+
+/* NULL: there are too many, or no memory. */
+struct nvme_controller *nvme_controller_new(struct nvme_subsystem *subsystem, const struct nvme_connect_data *data,
+					    uint16_t port);
+struct nvme_controller *nvme_controller_find(struct nvme_subsystem *subsystem, uint16_t cntlid);
+void nvme_controller_add_queue(struct nvme_controller *controller, struct nvme_queue *queue,
+			       const struct nvme_connect_sqe *sqe);
+/* The queue's connection is over. */
+void nvme_controller_remove_queue(struct nvme_queue *queue);
+void nvme_controller_end(struct nvme_controller *controller, enum nvme_target_reason reason);
+void nvme_controller_end_io(struct nvme_controller *controller); /* reset */
+bool nvme_subsystem_allows(const struct nvme_subsystem *subsystem, const char *hostnqn);
+const struct nvme_port *nvme_controller_port(const struct nvme_controller *controller);
+uint8_t nvme_controller_ana(const struct nvme_controller *controller, const struct nvme_namespace *ns);
+void nvme_controller_error(struct nvme_command *command, uint16_t status);
+void nvme_event_forget(struct nvme_command *command); /* a request is answered or dropped by somebody else */
+void nvme_event_raise(struct nvme_controller *controller, uint32_t bit);
+void nvme_event_raise_all(struct nvme_subsystem *subsystem, uint32_t bit);
+void nvme_event_namespace(struct nvme_namespace *ns);
+void nvme_event_reservation(struct nvme_controller *controller, uint32_t nsid, uint8_t type);
+/* Answers event requests with what is pending. */
+void nvme_event_send(struct nvme_controller *controller);
+void nvme_event_read(struct nvme_controller *controller, uint32_t bit); /* its log was read */
+
+/* ---- namespaces ---- */
+
+/* NULL: no such active namespace. */
+struct nvme_namespace *nvme_namespace_find(const struct nvme_subsystem *subsystem, uint32_t nsid);
+/* The command enters its namespace, at once or when it may: then run(command). alone: when all others are out, and
+ * nobody comes in until it leaves. */
+void nvme_namespace_enter(struct nvme_command *command, bool alone, void (*run)(struct nvme_command *command));
+void nvme_namespace_leave(struct nvme_command *command);
+void nvme_namespace_forget(struct nvme_command *command); /* waits no more */
+uint16_t nvme_status_of(enum dpu_block_status status, bool read);
+void nvme_namespace_count(struct nvme_namespace *ns, enum dpu_block_op op, uint64_t bytes,
+			  enum dpu_block_status status);
+
+static inline void nvme_count(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+/* Submits the command's request (op, flags, offset, length; its data is the buffer's first bytes) to its namespace;
+ * done(command, status) later. Fills in CRCs where the device keeps them. */
+void nvme_command_submit(struct nvme_command *command, enum dpu_block_op op, uint8_t flags, uint64_t offset,
+			 uint64_t length, void (*done)(struct dpu_block_request *request));
