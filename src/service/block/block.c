@@ -81,6 +81,8 @@ static int block_init(struct dpu *dpu, void **ret_state, struct dpu_error *err)
 	block->dpu = dpu;
 	block->workers = workers_count(dpu->workers);
 	block->rings = block_alloc(block->workers * sizeof(*block->rings));
+	block->schedulers = block_alloc(block->workers * sizeof(*block->schedulers));
+	LIST_INIT(&block->shares);
 	TAILQ_INIT(&block->noted);
 	TAILQ_INIT(&block->work);
 	TAILQ_INIT(&block->settlers);
@@ -88,6 +90,7 @@ static int block_init(struct dpu *dpu, void **ret_state, struct dpu_error *err)
 	TAILQ_INIT(&block->pools);
 	if (notes_init(block) != 0 || helpers_new(dpu->loop, HELPERS, &block->helpers) != 0) {
 		notes_fini(block);
+		free(block->schedulers);
 		free(block->rings);
 		free(block);
 		return error_set(err, DPU_E_LIMIT, NULL, "no thread or descriptor for block storage");
@@ -121,6 +124,7 @@ static void ring_removed(void *arg)
 	for (unsigned i = 0; i < block->workers; i++)
 		uring_free(block->rings[i].uring);
 	memset(block->rings, 0, block->workers * sizeof(*block->rings));
+	block_schedulers_free(block);
 	block->ended = true;
 	block->stopped(block->stopped_arg);
 }
@@ -135,6 +139,7 @@ static void rings_close(struct block *block)
 		block->closing++;
 		worker_remove_source(ring->worker, uring_source(ring->uring), ring_removed, block);
 	}
+	block->closing += block_schedulers_close(block, ring_removed);
 	ring_removed(block);
 }
 
@@ -180,12 +185,13 @@ static void block_fini(void *state)
 
 	helpers_free(block->helpers);
 	notes_fini(block);
+	free(block->schedulers);
 	free(block->rings);
 	free(block);
 }
 
-static const struct object_class *const classes[] = { &medium_class, &pool_class, &volume_class, &snapshot_class,
-						      NULL };
+static const struct object_class *const classes[] = { &medium_class, &pool_class,     &qos_policy_class,
+						      &volume_class, &snapshot_class, NULL };
 static const char *const requires[] = { "vswitch", NULL };
 
 const struct service block_service = {
@@ -196,5 +202,6 @@ const struct service block_service = {
 	.start = block_start,
 	.stop = block_stop,
 	.settle = block_settle,
+	.metrics = block_metrics,
 	.fini = block_fini,
 };

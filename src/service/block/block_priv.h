@@ -10,6 +10,7 @@
 #include "operating/uring.h"
 #include "service/block/block.h"
 #include "service/block/objects.h"
+#include "service/block/qos/qos.h"
 #include "service/block/store/store.h"
 
 enum { WORKER_ANY = UINT16_MAX };
@@ -69,6 +70,22 @@ struct block_ring {
 	struct worker *worker;
 };
 
+/* Of the volumes of a worker; made when the first is there. */
+struct block_scheduler {
+	struct qos_scheduler *qos;
+	struct worker *worker;
+	struct worker_source source;
+};
+
+/* A tenant that has volumes in use. */
+struct block_share {
+	struct uuid tenant;
+	struct qos_tenant *qos;
+	struct qos_policy policy; /* in force */
+	unsigned volumes;
+	LIST_ENTRY(block_share) link;
+};
+
 struct pool;
 struct medium;
 struct volume;
@@ -77,7 +94,10 @@ struct block {
 	struct dpu *dpu;
 	struct helpers *helpers;
 	unsigned workers;
-	struct block_ring *rings; /* by worker */
+	struct block_ring *rings;           /* by worker */
+	struct block_scheduler *schedulers; /* … */
+	LIST_HEAD(, block_share) shares;
+	bool policies_changed; /* by the transaction that is being applied */
 	_Atomic(struct note *) notes;
 	int note_fd;
 	struct loop_fd *note_watch;
@@ -268,6 +288,9 @@ struct volume {
 	char why[BLOCK_WHY_BYTES]; /* of a command that failed */
 	char key[UUID_TEXT];       /* its name in the store */
 	struct dpu_block_device *device;
+	struct dpu_block_device *filter; /* on it, for quality of service; NULL: nobody uses it */
+	struct block_share *share;
+	struct qos_policy policy;                         /* in force */
 	_Atomic uint64_t reads, writes, integrity_errors; /* published */
 };
 
@@ -285,3 +308,25 @@ void volumes_forget(struct pool *pool); /* … it is closed */
 void volume_quarantined(struct volume *volume, const char *why);
 struct volume *volume_source(const struct volume *volume); /* NULL: it is no copy */
 const char *volume_why(const struct volume *volume);
+
+/* ---- volume_qos.c: quality of service, and where the time goes ---- */
+
+/* Its device goes into use: puts the filter on it. Before the users' views. */
+void volume_filter_up(struct volume *volume);
+/* Its users are being asked back: they need not wait for caps. */
+void volume_filter_drain(struct volume *volume);
+/* Nobody uses it any more. */
+void volume_filter_down(struct volume *volume);
+/* Its policy, and its tenant's, as the model has them now. */
+void volume_qos_update(struct volume *volume);
+/* The same for all volumes, when a policy has changed. */
+void block_qos_update(struct block *block);
+/* Returns how often done(block) will run. */
+unsigned block_schedulers_close(struct block *block, void (*done)(void *arg));
+void block_schedulers_free(struct block *block);
+
+/* latency.c */
+char *block_metrics(void *state);
+json_t *volume_latency_json(const struct volume *volume);
+int volume_slowest_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
+			 struct dpu_error *err);

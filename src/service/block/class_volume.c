@@ -43,6 +43,8 @@ static const struct field volume_fields[] = {
 		     "set this to nothing to delete the snapshot."),
 	FIELD(struct volume_object, from_volume, .target = "volume",
 	      .doc = "The same of a volume, as it is when the copy is made."),
+	FIELD(struct volume_object, qos, .target = "qos_policy",
+	      .doc = "What it is guaranteed and may use, beside what its tenant is and may."),
 	FIELD(struct volume_object, shrinkable, .def = "false",
 	      .doc = "Whether size may be made smaller, which cuts off data."),
 	FIELD_ENUM_ROW(struct volume_object, state, block_state_names, .flags = FIELD_F_STATE,
@@ -54,6 +56,14 @@ static const struct field volume_fields[] = {
 	FIELD(struct volume_object, writes, .flags = FIELD_F_COUNTER, .unit = "requests", .doc = "Writes to it."),
 	FIELD(struct volume_object, integrity_errors, .flags = FIELD_F_COUNTER, .unit = "blocks",
 	      .doc = "Blocks of it that contradicted their CRC."),
+	FIELD(struct volume_object, read_p50_us, .flags = FIELD_F_STATE, .unit = "microseconds",
+	      .doc = "Half of its reads took no longer; `volume latency` says more."),
+	FIELD(struct volume_object, read_p99_us, .flags = FIELD_F_STATE, .unit = "microseconds",
+	      .doc = "99 of 100 reads took no longer."),
+	FIELD(struct volume_object, write_p50_us, .flags = FIELD_F_STATE, .unit = "microseconds",
+	      .doc = "Half of its writes took no longer."),
+	FIELD(struct volume_object, write_p99_us, .flags = FIELD_F_STATE, .unit = "microseconds",
+	      .doc = "99 of 100 writes took no longer."),
 	{ 0 },
 };
 
@@ -137,6 +147,11 @@ static int volume_validate(void *ctx, const struct object *old, const struct obj
 	const struct volume_object *volume = (const struct volume_object *)new;
 	int rc = 0;
 
+	const struct qos_policy_object *qos = (const struct qos_policy_object *)volume->qos.object;
+
+	if (qos && qos->scope != QOS_OF_VOLUME)
+		return error_set(err, DPU_E_INVALID, "qos", "%s is for the tenant as a whole, and needs no reference",
+				 qos->base.name);
 	if (volume->size == 0)
 		return error_set(err, DPU_E_INVALID, "size", "must be given unless the volume is a copy");
 	if (volume->size % DPU_BLOCK_SECTOR || volume->size > BLOCK_VOLUME_MAX_BYTES)
@@ -146,6 +161,13 @@ static int volume_validate(void *ctx, const struct object *old, const struct obj
 		return change_validate((const struct volume_object *)old, volume, err);
 	rc = pool_check(block, volume->pool.object, "pool", err);
 	return rc ? rc : source_validate(block, volume, err);
+}
+
+static uint64_t quantile_us(const struct volume *volume, enum qos_class class, uint32_t millionths)
+{
+	if (!volume->filter)
+		return 0;
+	return histogram_quantile(&qos_latency(volume->filter)->of[class][QOS_STAGE_WHOLE], millionths) / 1000;
 }
 
 static void volume_observe(void *ctx, const struct object *object, struct object *copy)
@@ -161,7 +183,36 @@ static void volume_observe(void *ctx, const struct object *object, struct object
 	out->reads = atomic_load_explicit(&volume->reads, memory_order_relaxed);
 	out->writes = atomic_load_explicit(&volume->writes, memory_order_relaxed);
 	out->integrity_errors = atomic_load_explicit(&volume->integrity_errors, memory_order_relaxed);
+	out->read_p50_us = quantile_us(volume, QOS_READS, 500000);
+	out->read_p99_us = quantile_us(volume, QOS_READS, 990000);
+	out->write_p50_us = quantile_us(volume, QOS_WRITES, 500000);
+	out->write_p99_us = quantile_us(volume, QOS_WRITES, 990000);
 }
+
+static int latency_run(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err)
+{
+	(void)ctx;
+	(void)args;
+	(void)err;
+	*ret_result = volume_latency_json(volume_of(object));
+	return 0;
+}
+
+static const struct action volume_actions[] = {
+	{ .name = "latency",
+	  .doc = "Shows how long its requests took since it came into use, stage by stage: waiting for their turn, in "
+		 "the "
+		 "volume's own code, at the medium, and whole.",
+	  .read_only = true,
+	  .per_object = true,
+	  .run = latency_run },
+	{ .name = "slowest",
+	  .doc = "Shows the slowest requests of about the last minute, and where their time went.",
+	  .read_only = true,
+	  .per_object = true,
+	  .start = volume_slowest_start },
+	{ 0 },
+};
 
 const struct object_class volume_class = {
 	.name = "volume",
@@ -169,6 +220,7 @@ const struct object_class volume_class = {
 	.doc = "A thin volume of a tenant: what a disk or an NVMe namespace shows.",
 	.size = sizeof(struct volume_object),
 	.fields = volume_fields,
+	.actions = volume_actions,
 	.complete = volume_complete,
 	.validate = volume_validate,
 	.apply = volume_apply,

@@ -46,9 +46,20 @@ struct pool_object {
 	struct string_list unclaimed_names;
 };
 
+enum qos_scope { QOS_OF_VOLUME, QOS_OF_TENANT };
+
+struct qos_policy_object {
+	struct object base;
+	uint8_t scope; /* enum qos_scope */
+	uint64_t guarantee_iops, guarantee_bandwidth, cap_iops, cap_bandwidth;
+	uint32_t burst_ms, weight;
+	/* observed */
+	uint32_t volumes;
+};
+
 struct volume_object {
 	struct object base;
-	struct ref pool, from_snapshot, from_volume;
+	struct ref pool, from_snapshot, from_volume, qos;
 	uint64_t size;
 	bool shrinkable;
 	/* observed */
@@ -56,6 +67,7 @@ struct volume_object {
 	char *why;
 	uint32_t attachments;
 	uint64_t reads, writes, integrity_errors;
+	uint64_t read_p50_us, read_p99_us, write_p50_us, write_p99_us;
 };
 
 struct snapshot_object {
@@ -68,4 +80,4 @@ struct snapshot_object {
 	uint64_t bytes, reads, integrity_errors;
 };
 
-extern const struct object_class medium_class, pool_class, volume_class, snapshot_class;
+extern const struct object_class medium_class, pool_class, qos_policy_class, volume_class, snapshot_class;

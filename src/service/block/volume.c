@@ -62,6 +62,7 @@ static void volume_down(void *arg)
 	struct pool *pool = volume->pool;
 
 	volume->downing = false;
+	volume_filter_down(volume);
 	if (pool->downs > 0 && --pool->downs == 0)
 		pool->then(pool);
 	else if (pool->downs == 0)
@@ -73,6 +74,7 @@ static void down_begin(struct volume *volume, const char *why)
 	if (volume->downing)
 		return;
 	volume->downing = true;
+	volume_filter_drain(volume);
 	block_backing_down(&volume->backing, why, volume_down, volume);
 }
 
@@ -246,8 +248,11 @@ static void finished(struct volume *volume)
 		volume->state = BLOCK_READY;
 		volume->why[0] = '\0';
 		pool_live_add(volume);
-		if (!volume->backing.device)
-			block_backing_up(&volume->backing, volume->device, volume->pool->worker);
+		volume_qos_update(volume);
+		if (!volume->backing.device) {
+			volume_filter_up(volume);
+			block_backing_up(&volume->backing, volume->filter, volume->pool->worker);
+		}
 	}
 	todo_end(volume);
 }

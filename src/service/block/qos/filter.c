@@ -64,6 +64,8 @@ static uint64_t account(struct qos_volume *volume, const struct qos_io *io, uint
 	return below;
 }
 
+static void drain(struct qos_volume *volume);
+
 static void sent_done(struct dpu_block_request *below)
 {
 	struct qos_io *io = (struct qos_io *)below;
@@ -82,6 +84,8 @@ static void sent_done(struct dpu_block_request *below)
 	io->next = scheduler->free_io;
 	scheduler->free_io = io;
 	dpu_block_complete(above, status);
+	if (volume->draining && volume->queue.first)
+		drain(volume);
 	if (volume->closing && volume->under_way == 0)
 		closed(volume);
 }
@@ -140,13 +144,37 @@ static void filter_submit(struct dpu_block_device *device, struct dpu_block_requ
 
 	volume->stats.requests++;
 	assert(!volume->closing);
-	if (!scheduler->guards && !volume->node.capped && !volume->group->node.capped && !volume->queue.first &&
-	    scheduler->free_io) {
+	if (volume->draining && !volume->queue.first && scheduler->free_io) {
+		volume_send(volume, request, cycles, cycles);
+	} else if (!scheduler->guards && !volume->node.capped && !volume->group->node.capped && !volume->queue.first &&
+		   scheduler->free_io) {
 		volume->stats.passed++;
 		volume_send(volume, request, cycles, cycles);
 	} else {
 		line_up(volume, request, cycles);
 	}
+}
+
+static void drain(struct qos_volume *volume)
+{
+	struct qos_scheduler *scheduler = volume->scheduler;
+
+	while (volume->queue.first && scheduler->free_io) {
+		struct dpu_block_request *request = block_queue_take(&volume->queue);
+		volume->queued--;
+		volume_send(volume, request, request->scratch[0], qos_cycles(scheduler));
+	}
+	volume_place(volume, qos_now(scheduler));
+}
+
+void qos_drain(struct dpu_block_device *device)
+{
+	struct qos_volume *volume = (struct qos_volume *)device;
+
+	/* What finds no io goes when one comes back. */
+	qos_set(device, &(struct qos_policy){ 0 });
+	volume->draining = true;
+	drain(volume);
 }
 
 static void filter_close(struct dpu_block_device *device, void (*done)(void *arg), void *arg)
@@ -191,21 +219,13 @@ static void below_changed(void *ctx)
 		volume->device.changed(volume->device.changed_ctx);
 }
 
-int qos_open(struct qos_scheduler *scheduler, struct qos_tenant *tenant, struct dpu_block_device *below,
-	     struct dpu_block_device **ret)
+int qos_new(struct dpu_block_device *below, struct dpu_block_device **ret)
 {
-	struct qos_group *group = group_get(scheduler, tenant);
-	struct qos_volume *volume = group ? calloc(1, sizeof(*volume)) : NULL;
+	struct qos_volume *volume = calloc(1, sizeof(*volume));
 
-	if (!volume || set_reserve(&group->volumes) < 0) {
-		free(volume);
-		if (group)
-			group_put(scheduler, group);
+	if (!volume)
 		return -ENOMEM;
-	}
 	volume->device.ops = &filter_ops;
-	volume->scheduler = scheduler;
-	volume->group = group;
 	volume->below = below;
 	block_queue_init(&volume->queue);
 	node_init(&volume->node, volume->cap, volume->guarantee, false);
@@ -213,6 +233,38 @@ int qos_open(struct qos_scheduler *scheduler, struct qos_tenant *tenant, struct 
 	below->changed = below_changed;
 	below->changed_ctx = volume;
 	*ret = &volume->device;
+	return 0;
+}
+
+int qos_join(struct dpu_block_device *device, struct qos_scheduler *scheduler, struct qos_tenant *tenant)
+{
+	struct qos_volume *volume = (struct qos_volume *)device;
+	struct qos_group *group = group_get(scheduler, tenant);
+
+	if (!group)
+		return -ENOMEM;
+	if (set_reserve(&group->volumes) < 0) {
+		group_put(scheduler, group);
+		return -ENOMEM;
+	}
+	volume->scheduler = scheduler;
+	volume->group = group;
+	return 0;
+}
+
+int qos_open(struct qos_scheduler *scheduler, struct qos_tenant *tenant, struct dpu_block_device *below,
+	     struct dpu_block_device **ret)
+{
+	struct dpu_block_device *device;
+
+	if (qos_new(below, &device) < 0)
+		return -ENOMEM;
+	if (qos_join(device, scheduler, tenant) < 0) {
+		below->changed = NULL;
+		free(device);
+		return -ENOMEM;
+	}
+	*ret = device;
 	return 0;
 }
 

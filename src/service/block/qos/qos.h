@@ -47,7 +47,8 @@ struct qos_policy {
 /* -ENOMEM. Freed when its last volume has gone, too. */
 int qos_tenant_new(struct qos_tenant **ret);
 void qos_tenant_unref(struct qos_tenant *tenant);
-/* In force at once for what is taken from now on. Schedulers see it at their next poll. */
+/* Rates are in force at once. That there is a cap, a guarantee or a weight where there was none, each scheduler sees
+ * with qos_scheduler_sync(), or within a millisecond if it is polled anyway. */
 void qos_tenant_set(struct qos_tenant *tenant, const struct qos_policy *policy);
 
 /* ---- a worker's scheduler ---- */
@@ -63,16 +64,24 @@ int qos_scheduler_new(const struct qos_scheduler_options *options, struct qos_sc
 void qos_scheduler_free(struct qos_scheduler *scheduler);
 /* Every round: gives the media what may go. Returns how much. */
 unsigned qos_scheduler_poll(struct qos_scheduler *scheduler);
+/* Looks at the policies of all tenants. */
+void qos_scheduler_sync(struct qos_scheduler *scheduler);
 /* When it has to be polled though nothing completes: ns of its clock, UINT64_MAX never. */
 uint64_t qos_scheduler_due_ns(const struct qos_scheduler *scheduler);
 
 /* ---- volumes ---- */
 
-/* The filter on `below`, whose `changed` it sets. -ENOMEM. Closing it answers what waits with DPU_BLOCK_GONE, waits for
- * what is under way, and leaves `below` alone. */
+/* The filter on `below`. qos_new: any thread, while nobody uses `below`, whose `changed` it sets; then qos_join before
+ * the first request. qos_open: both. -ENOMEM, and from qos_join nothing has happened. Closing it answers what waits
+ * with DPU_BLOCK_GONE, waits for what is under way, and leaves `below` alone. */
+int qos_new(struct dpu_block_device *below, struct dpu_block_device **ret);
+int qos_join(struct dpu_block_device *device, struct qos_scheduler *scheduler, struct qos_tenant *tenant);
 int qos_open(struct qos_scheduler *scheduler, struct qos_tenant *tenant, struct dpu_block_device *below,
 	     struct dpu_block_device **ret);
 void qos_set(struct dpu_block_device *device, const struct qos_policy *policy);
+/* The volume is to go, and its users wait for what they have submitted: what waits goes down now, whatever the caps
+ * say, and so does what still comes. */
+void qos_drain(struct dpu_block_device *device);
 
 /* ---- where the time goes ---- */
 

@@ -74,7 +74,7 @@ struct qos_volume {
 	struct qos_bucket cap[QOS_UNITS], guarantee[QOS_UNITS];
 	uint64_t queued, under_way;
 	struct qos_stats stats;
-	bool closing;
+	bool closing, draining;
 	void (*close_done)(void *arg);
 	void *close_arg;
 	uint64_t slow_floor_ns, slow_since_ns;

@@ -395,6 +395,26 @@ static void test_close(void **state)
 	qos_tenant_unref(tenant);
 }
 
+/* The volume is to go: nobody waits for caps. */
+static void test_drain(void **state)
+{
+	struct sim *sim = sim_new(1, MS, 0);
+	struct qos_policy policy = { .cap = 1, .burst_ns = 1 };
+	struct qos_tenant *tenant = sim_tenant(&policy);
+	struct sim_volume *volume = sim_volume(&sim->scheduler[0], tenant, &policy);
+
+	volume->ios.rate = 0;
+	sim_load(volume, 100, 4096, 0);
+	sim_run(sim, 10 * MS);
+	assert_int_equal(volume->arrived, 1);
+	qos_drain(volume->device);
+	assert_int_equal(volume->arrived, 101);
+	sim_run(sim, S);
+	assert_true(volume->arrived > 900);
+	sim_free(sim);
+	qos_tenant_unref(tenant);
+}
+
 /* The slowest ones are found, with where their time went, and forgotten after a minute. */
 static void test_slowest(void **state)
 {
@@ -431,7 +451,7 @@ int main(void)
 		cmocka_unit_test(test_no_guarantee),   cmocka_unit_test(test_guarantees),
 		cmocka_unit_test(test_overcommitted),  cmocka_unit_test(test_change),
 		cmocka_unit_test(test_other_requests), cmocka_unit_test(test_close),
-		cmocka_unit_test(test_slowest),
+		cmocka_unit_test(test_drain),          cmocka_unit_test(test_slowest),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -340,6 +340,11 @@ static void keep_house(struct qos_scheduler *scheduler, uint64_t now_ns)
 	}
 }
 
+void qos_scheduler_sync(struct qos_scheduler *scheduler)
+{
+	keep_house(scheduler, qos_now(scheduler));
+}
+
 unsigned qos_scheduler_poll(struct qos_scheduler *scheduler)
 {
 	uint64_t now = qos_now(scheduler);

@@ -4,14 +4,14 @@
  *
  * As congestion control by delay does it: with `size` requests under way that take `mean` each, where `base` would do
  * on an idle medium, size × (1 - base / mean) of them are standing in line there. The window grows while less than an
- * eighth of it stands in line, and shrinks when more than a quarter and one do. Requests differ, so base and mean are
+ * eighth of it stands in line, and shrinks when more than a third and one do. Requests differ, so base and mean are
  * kept by direction and size. The base is looked for again every two seconds, with half of the window for one interval:
  * media change, and what was once measured in a quiet moment may never be reached again. */
 #include "service/block/qos/qos_priv.h"
 
 #include "base/clock.h"
 
-enum { SMALLEST = 2, LARGEST = 512, FIRST = 16, INTERVAL = 64 };
+enum { SMALLEST = 1, LARGEST = 512, FIRST = 16, INTERVAL = 64 };
 static const uint64_t PROBE_NS = 2 * CLOCK_NS_PER_S;
 
 void window_init(struct qos_window *window)
@@ -30,6 +30,16 @@ static struct qos_window_class *class_of(struct qos_window *window, const struct
 	return &window->of[(request->op == DPU_BLOCK_WRITE) * QOS_SIZES + size];
 }
 
+/* One quick interval proves little: the base follows by an eighth. */
+static void base_note(struct qos_window_class *class, uint64_t mean, bool anew)
+{
+	if (anew || class->base == 0)
+		class->base = mean;
+	else if (mean < class->base)
+		class->base -= (class->base - mean) / 8;
+	class->base = class->base ? class->base : 1;
+}
+
 /* Sixteenths of requests that stand in line; takes the sums out. */
 static uint64_t line(struct qos_window *window, bool new_base)
 {
@@ -41,8 +51,8 @@ static uint64_t line(struct qos_window *window, bool new_base)
 			continue;
 		uint64_t mean = class->sum / class->count;
 		/* A few of a kind say little about what is possible. */
-		if (class->count >= INTERVAL / 8 && (new_base || class->base == 0 || mean < class->base))
-			class->base = mean ? mean : 1;
+		if (class->count >= INTERVAL / 8)
+			base_note(class, mean, new_base);
 		if (class->base) {
 			expected += class->base * class->count;
 			taken += class->sum;
@@ -62,9 +72,9 @@ static void adapt(struct qos_window *window, uint64_t now_ns)
 	if (probing) {
 		window->size = window->probed_size;
 		window->probe_ns = now_ns + PROBE_NS;
-	} else if (standing > 16 + 16 * size / 4) {
+	} else if (standing > 16 + 16 * size / 3) {
 		window->size -= window->size / 8 + 1;
-	} else if (standing < 16 * size / 8 && full) {
+	} else if (standing < 16 * size / 5 && full) {
 		window->size += window->size / 8 + 1;
 	}
 	window->size = window->size < SMALLEST ? SMALLEST : window->size > LARGEST ? LARGEST : window->size;

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Quality of service of volumes in use: a scheduler on each worker that has some, the share of each tenant, and the
+ * filter between a volume's device and the views of its users. */
+#include <stdlib.h>
+#include <string.h>
+#include "base/clock.h"
+#include "service/block/block_priv.h"
+
+/* ---- schedulers, in the worker ---- */
+
+static struct block_scheduler *of_source(struct worker_source *source)
+{
+	return (struct block_scheduler *)((uint8_t *)source - offsetof(struct block_scheduler, source));
+}
+
+static uint64_t now_ns(void *ctx)
+{
+	return worker_now_ns(((struct block_scheduler *)ctx)->worker);
+}
+
+static unsigned source_poll(struct worker_source *source, struct worker *worker)
+{
+	(void)worker;
+	return qos_scheduler_poll(of_source(source)->qos);
+}
+
+static uint64_t source_tick(struct worker_source *source, struct worker *worker, uint64_t now)
+{
+	uint64_t due = qos_scheduler_due_ns(of_source(source)->qos);
+
+	(void)worker;
+	return due == UINT64_MAX ? due : due > now ? due - now : 0;
+}
+
+static void scheduler_sync(void *arg, struct worker *worker)
+{
+	(void)worker;
+	qos_scheduler_sync(arg);
+}
+
+/* ---- … and in control ---- */
+
+static struct block_scheduler *scheduler_of(struct block *block, struct worker *worker)
+{
+	struct block_scheduler *scheduler = &block->schedulers[worker_index(worker)];
+	struct qos_scheduler_options options = { .now_ns = now_ns, .ctx = scheduler };
+
+	if (scheduler->qos)
+		return scheduler;
+	scheduler->worker = worker;
+	scheduler->source = (struct worker_source){ .poll = source_poll, .tick = source_tick, .fd = -1, .name = "qos" };
+	if (qos_scheduler_new(&options, &scheduler->qos) != 0 || worker_add_source(worker, &scheduler->source) != 0)
+		abort(); /* out of memory */
+	return scheduler;
+}
+
+unsigned block_schedulers_close(struct block *block, void (*done)(void *arg))
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < block->workers; i++) {
+		struct block_scheduler *scheduler = &block->schedulers[i];
+		if (!scheduler->qos)
+			continue;
+		count++;
+		worker_remove_source(scheduler->worker, &scheduler->source, done, block);
+	}
+	return count;
+}
+
+void block_schedulers_free(struct block *block)
+{
+	for (unsigned i = 0; i < block->workers; i++) {
+		qos_scheduler_free(block->schedulers[i].qos);
+		block->schedulers[i].qos = NULL;
+	}
+}
+
+/* ---- policies ---- */
+
+static struct qos_policy policy_of(const struct qos_policy_object *object)
+{
+	if (!object)
+		return (struct qos_policy){ 0 };
+	return (struct qos_policy){
+		.guarantee = object->guarantee_iops,
+		.guarantee_bytes = object->guarantee_bandwidth,
+		.cap = object->cap_iops,
+		.cap_bytes = object->cap_bandwidth,
+		.burst_ns = object->burst_ms * CLOCK_NS_PER_MS,
+		.weight = object->weight,
+	};
+}
+
+static bool same(const struct qos_policy *a, const struct qos_policy *b)
+{
+	return a->guarantee == b->guarantee && a->guarantee_bytes == b->guarantee_bytes && a->cap == b->cap &&
+	       a->cap_bytes == b->cap_bytes && a->burst_ns == b->burst_ns && a->weight == b->weight;
+}
+
+static int find_of_tenant(void *arg, struct object *object)
+{
+	if (((const struct qos_policy_object *)object)->scope != QOS_OF_TENANT)
+		return 0;
+	*(const struct qos_policy_object **)arg = (const struct qos_policy_object *)object;
+	return 1;
+}
+
+static void share_update(struct block *block, struct block_share *share)
+{
+	const struct object *tenant = model_find_uuid(block->dpu->model, &share->tenant);
+	const struct qos_policy_object *object = NULL;
+
+	if (tenant)
+		model_each(block->dpu->model, "qos_policy", tenant, find_of_tenant, &object);
+	struct qos_policy policy = policy_of(object);
+	if (same(&policy, &share->policy))
+		return;
+	share->policy = policy;
+	qos_tenant_set(share->qos, &policy);
+	for (unsigned i = 0; i < block->workers; i++)
+		if (block->schedulers[i].qos)
+			block_call(block->schedulers[i].worker, scheduler_sync, block->schedulers[i].qos, NULL);
+}
+
+static struct block_share *share_get(struct block *block, const struct object *tenant)
+{
+	struct block_share *share;
+
+	LIST_FOREACH(share, &block->shares, link)
+	{
+		if (uuid_equal(&share->tenant, &tenant->uuid)) {
+			share->volumes++;
+			return share;
+		}
+	}
+	share = block_alloc(sizeof(*share));
+	share->tenant = tenant->uuid;
+	share->volumes = 1;
+	if (qos_tenant_new(&share->qos) != 0)
+		abort(); /* out of memory */
+	LIST_INSERT_HEAD(&block->shares, share, link);
+	share_update(block, share);
+	return share;
+}
+
+static void share_put(struct block_share *share)
+{
+	if (--share->volumes > 0)
+		return;
+	LIST_REMOVE(share, link);
+	qos_tenant_unref(share->qos);
+	free(share);
+}
+
+/* ---- filters ---- */
+
+/* On the way to the worker. */
+struct filter_call {
+	struct dpu_block_device *filter;
+	struct qos_scheduler *scheduler;
+	struct qos_tenant *tenant;
+	struct qos_policy policy;
+};
+
+static void filter_join(void *arg, struct worker *worker)
+{
+	struct filter_call *call = arg;
+
+	(void)worker;
+	if (qos_join(call->filter, call->scheduler, call->tenant) != 0)
+		abort(); /* out of memory */
+	qos_set(call->filter, &call->policy);
+}
+
+static void filter_set(void *arg, struct worker *worker)
+{
+	struct filter_call *call = arg;
+
+	(void)worker;
+	qos_set(call->filter, &call->policy);
+}
+
+static void filter_close(void *arg, struct worker *worker)
+{
+	struct dpu_block_device *filter = arg;
+
+	(void)worker;
+	filter->ops->close(filter, NULL, NULL);
+}
+
+void volume_qos_update(struct volume *volume)
+{
+	const struct object *object = volume->subject.object;
+	const struct qos_policy_object *policy = NULL;
+
+	if (!object)
+		return;
+	if (!volume->snapshot)
+		policy = (const struct qos_policy_object *)((const struct volume_object *)object)->qos.object;
+	struct qos_policy wanted = policy_of(policy);
+	if (same(&wanted, &volume->policy))
+		return;
+	volume->policy = wanted;
+	if (!volume->filter)
+		return;
+	struct filter_call *call = block_alloc(sizeof(*call));
+	*call = (struct filter_call){ .filter = volume->filter, .policy = wanted };
+	block_call(volume->pool->worker, filter_set, call, free);
+}
+
+void volume_filter_up(struct volume *volume)
+{
+	struct block *block = volume->subject.block;
+	struct filter_call *call = block_alloc(sizeof(*call));
+
+	volume->share = share_get(block, volume->subject.object->tenant);
+	if (qos_new(volume->device, &volume->filter) != 0)
+		abort(); /* out of memory */
+	*call = (struct filter_call){
+		.filter = volume->filter,
+		.scheduler = scheduler_of(block, volume->pool->worker)->qos,
+		.tenant = volume->share->qos,
+		.policy = volume->policy,
+	};
+	block_call(volume->pool->worker, filter_join, call, free);
+}
+
+static void filter_drain(void *arg, struct worker *worker)
+{
+	(void)worker;
+	qos_drain(arg);
+}
+
+void volume_filter_drain(struct volume *volume)
+{
+	if (volume->filter)
+		block_call(volume->pool->worker, filter_drain, volume->filter, NULL);
+}
+
+/* What the worker is told now, it does before any command that takes the device away. Nothing is outstanding, so the
+ * filter is no more when it has been told. */
+void volume_filter_down(struct volume *volume)
+{
+	struct dpu_block_device *filter = volume->filter;
+
+	if (!filter)
+		return;
+	volume->filter = NULL;
+	block_call(volume->pool->worker, filter_close, filter, NULL);
+	share_put(volume->share);
+	volume->share = NULL;
+}
+
+void block_qos_update(struct block *block)
+{
+	struct block_share *share;
+	struct volume *volume;
+	struct pool *pool;
+
+	LIST_FOREACH(share, &block->shares, link)
+	share_update(block, share);
+	TAILQ_FOREACH(pool, &block->pools, link)
+	{
+		TAILQ_FOREACH(volume, &pool->volumes, link)
+		volume_qos_update(volume);
+	}
+}
