@@ -101,6 +101,7 @@ static void view_add(void *arg, struct worker *worker)
 	(void)worker;
 	view->device = *view->below;
 	view->device.ops = &view_ops;
+	view->device.name = attachment->backing->name;
 	view->device.changed = NULL;
 	LIST_INSERT_HEAD(&view->views->list, view, link);
 	if (attachment->handoff)

@@ -107,6 +107,7 @@ struct block {
 	bool settle_posted;
 	TAILQ_HEAD(, medium) media;
 	TAILQ_HEAD(, pool) pools;
+	TAILQ_HEAD(, tombstone) tombstones;
 	bool started, stopping, ended; /* ended: all is closed, objects are only freed */
 	unsigned closing;              /* rings under way */
 	void (*stopped)(void *arg);
@@ -173,6 +174,18 @@ struct pool_report {
 	atomic_bool busy;
 };
 
+enum scrub_state { SCRUB_NEVER, SCRUB_RUNNING, SCRUB_DONE, SCRUB_CANCELLED, SCRUB_FAILED };
+extern const char *const scrub_state_names[];
+
+struct pool_scrub {
+	struct store_command command;
+	struct note note;
+	enum scrub_state state;
+	struct action_reply *reply;                /* who waits for the end */
+	bool submitted;                            /* the worker's: the store has the command */
+	_Atomic uint64_t progress, total, damaged; /* published */
+};
+
 struct pool {
 	struct subject subject;
 	TAILQ_ENTRY(pool) link;
@@ -208,8 +221,14 @@ struct pool {
 	_Atomic uint64_t reports_lost;
 	pthread_mutex_t published_lock; /* the worker only tries */
 	struct store_stats published;
-	uint64_t published_ns; /* the worker's */
-	bool unpublished;      /* the worker's */
+	uint64_t published_ns;      /* the worker's */
+	bool unpublished;           /* the worker's */
+	struct action_reply *reply; /* who waits until it is ready or cannot be */
+	struct action_reply *purge_reply;
+	struct dpu_error purge_error;
+	struct found *purging;
+	unsigned purges;
+	struct pool_scrub scrub;
 	/* notices of damage, limited */
 	uint64_t notices_since_ns;
 	unsigned notices, notices_left_out;
@@ -253,6 +272,7 @@ void pool_supers_free(struct pool *pool);
 struct found {
 	uint64_t id, bytes, created_s;
 	bool snapshot, quarantined;
+	bool purge; /* unclaimed: to be deleted */
 	char name[STORE_NAME_BYTES];
 	struct dpu_block_device *device;
 };
@@ -267,6 +287,35 @@ void pool_stats(struct pool *pool, struct store_stats *ret);
 /* pool_report.c */
 void pool_reports_init(struct pool *pool);
 void pool_report(void *ctx, const struct store_report *report); /* the worker's */
+
+/* pool_unclaimed.c */
+void pool_keep_unclaimed(struct pool *pool);
+struct found *pool_unclaimed_find(const struct pool *pool, const char *name); /* NULL: there is none */
+bool pool_purge(struct pool *pool); /* whether there is one to be deleted: a command is under way */
+void pool_purge_end(struct pool *pool);
+struct pool_purge_args {
+	char *uuid;
+};
+extern const struct field pool_purge_fields[];
+int pool_purge_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
+		     struct dpu_error *err);
+
+/* pool_scrub.c */
+bool pool_scrub_running(const struct pool *pool);
+void pool_scrub_end(struct pool *pool);     /* asks for it */
+void pool_scrub_publish(struct pool *pool); /* the worker's */
+unsigned pool_scrub_percent(const struct pool *pool);
+struct pool_scrub_args {
+	bool wait;
+};
+extern const struct field pool_scrub_fields[];
+int pool_scrub_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
+		     struct dpu_error *err);
+int pool_scrub_cancel(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err);
+
+/* pool_action.c */
+extern const struct action pool_actions[];
+void pool_answer(struct pool *pool); /* it is ready, or cannot be now */
 
 /* pool_reconcile.c: what an opened pool has against what the model wants of it */
 void pool_reconcile(struct pool *pool);
@@ -290,11 +339,13 @@ struct volume {
 	struct dpu_block_device *device;
 	struct dpu_block_device *filter; /* on it, for quality of service; NULL: nobody uses it */
 	struct block_share *share;
-	struct qos_policy policy;                         /* in force */
-	_Atomic uint64_t reads, writes, integrity_errors; /* published */
+	struct qos_policy policy;                                          /* in force */
+	struct tombstone *tombstone;                                       /* its deletion, noted in a file */
+	_Atomic uint64_t reads, writes, integrity_errors, allocated_bytes; /* published */
 };
 
 struct volume *volume_of(const struct object *object);
+struct volume *volume_of_subject(const struct subject *subject); /* NULL: it is something else */
 int volume_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err);
 void volume_remove(void *ctx, struct object *object);
 void volume_set(struct volume *volume, enum block_state state, const char *why);
@@ -330,3 +381,12 @@ char *block_metrics(void *state);
 json_t *volume_latency_json(const struct volume *volume);
 int volume_slowest_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
 			 struct dpu_error *err);
+/* ---- tombstone.c: deletions that a pool has not carried out yet ---- */
+
+void tombstones_load(struct block *block);
+void tombstones_free(struct block *block);
+void tombstones_write(void *ctx); /* object_class.commit */
+void tombstone_drop(struct volume *volume);
+void tombstones_drop_pool(struct block *block, const struct uuid *pool);
+bool tombstone_is(struct block *block, const char *name);
+void tombstone_done(struct block *block, const char *name);

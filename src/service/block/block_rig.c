@@ -89,6 +89,8 @@ void block_rig_up(struct block_rig *rig)
 	};
 	assert_int_equal(model_new(&options, &dpu->model, &err), 0);
 	assert_int_equal(model_add_class(dpu->model, &tenant_class, NULL, &err), 0);
+	if (rig->extra)
+		assert_int_equal(model_add_class(dpu->model, rig->extra, NULL, &err), 0);
 	for (unsigned i = 0; rig->services[i]; i++) {
 		dpu->services[i] = rig->services[i];
 		if (rig->services[i]->init(dpu, &dpu->service_state[i], &err) != 0)

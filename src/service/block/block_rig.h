@@ -9,6 +9,7 @@
 struct block_rig {
 	struct rig base;
 	struct dpu dpu;
+	const struct object_class *extra;      /* one more class, or NULL */
 	const struct service *const *services; /* NULL-terminated: block and others, in order of start */
 	char dir[64];                          /* of its own, on a tmpfs */
 	char store[96], state_dir[96];         /* in it */

@@ -4,7 +4,9 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include "service/block/block_rig.h"
 
@@ -311,12 +313,21 @@ static void locked_medium(void **state)
 	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "volume", "v", "state"), "ready") == 0);
 }
 
-/* The model's objects are lost: the pool is not formatted over. */
+/* The model's objects are lost: the pool is not formatted over, but taken over, and its volumes copied or purged. */
 static void foreign_pool(void **state)
 {
 	struct block_rig *rig = *state;
+	struct block_rig_user v;
+	char fields[128], uuid[64];
+	struct dpu_error err;
 
 	pool_make(rig);
+	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/w", "{'pool': 'p', 'size': 4096}", NULL);
+	block_rig_attach(&v, rig, "volume", "v", NULL);
+	WAIT_FOR(&rig->base, v.device);
+	write_version(&v, 3, 7);
+	block_rig_detach(&v);
+	snprintf(uuid, sizeof(uuid), "%s", block_rig_field(rig, "volume", "v", "uuid"));
 	block_rig_down(rig);
 	assert_int_equal(unlink(rig->store), 0);
 	block_rig_up(rig);
@@ -326,6 +337,226 @@ static void foreign_pool(void **state)
 			rig->dir);
 	FIELD_IS(rig, "pool", "p", "state", "failed");
 	assert_non_null(strstr(block_rig_field(rig, "pool", "p", "why"), "holds a pool already"));
+	json_decref(block_rig_action(rig, "pool", "adopt", "p", NULL, NULL));
+	FIELD_IS(rig, "pool", "p", "state", "ready");
+	FIELD_IS(rig, "pool", "p", "unclaimed", "2");
+	snprintf(fields, sizeof(fields), "{'pool': 'p', 'from_unclaimed': '%s'}", uuid);
+	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/n", fields, NULL);
+	FIELD_IS(rig, "volume", "n", "size", "16777216");
+	block_rig_attach(&v, rig, "volume", "n", NULL);
+	WAIT_FOR(&rig->base, v.device);
+	json_decref(block_rig_action(rig, "pool", "purge", "p", json_pack("{s:s}", "uuid", uuid), NULL));
+	FIELD_IS(rig, "pool", "p", "unclaimed", "1");
+	assert_null(block_rig_action(rig, "pool", "purge", "p", json_pack("{s:s}", "uuid", uuid), &err));
+	assert_int_equal(err.code, DPU_E_NOT_FOUND);
+	json_decref(block_rig_action(rig, "pool", "purge", "p", NULL, NULL));
+	FIELD_IS(rig, "pool", "p", "unclaimed", "0");
+	expect_version(&v, 3, 7);
+	/* Closed and opened again under its user. */
+	json_decref(block_rig_action(rig, "pool", "open", "p", NULL, NULL));
+	WAIT_FOR(&rig->base, v.device);
+	assert_int_equal(v.given, 2);
+	expect_version(&v, 3, 7);
+	block_rig_detach(&v);
+	assert_null(block_rig_action(rig, "pool", "format", "p", NULL, &err));
+	assert_int_equal(err.code, DPU_E_IN_USE);
+	block_rig_delete(rig, "volume", "blue/n", false, NULL);
+	json_decref(block_rig_action(rig, "pool", "format", "p", NULL, NULL));
+	FIELD_IS(rig, "pool", "p", "checkpoint", "1");
+}
+
+/* Deleted while its pool cannot be opened, and dpud ends before it can: gone all the same. */
+static void deleted_in_absence(void **state)
+{
+	struct block_rig *rig = *state;
+	char path[128], away[128];
+
+	pool_make(rig);
+	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/w", "{'pool': 'p', 'size': 4096}", NULL);
+	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/x", "{'pool': 'p', 'size': 4096}", NULL);
+	block_rig_down(rig);
+	snprintf(path, sizeof(path), "%s/m", rig->dir);
+	snprintf(away, sizeof(away), "%s/away", rig->dir);
+	assert_int_equal(rename(path, away), 0);
+	block_rig_up(rig);
+	block_rig_delete(rig, "volume", "blue/w", false, NULL);
+	block_rig_down(rig);
+	block_rig_up(rig);
+	block_rig_delete(rig, "volume", "blue/x", false, NULL);
+	assert_int_equal(rename(away, path), 0);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "state"), "ready") == 0);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "unclaimed"), "0") == 0);
+	block_rig_down(rig);
+	snprintf(path, sizeof(path), "%s/block-deleted", rig->dir);
+	assert_int_equal(access(path, F_OK), 0);
+	FILE *file = fopen(path, "re");
+	assert_int_equal(fgetc(file), EOF);
+	fclose(file);
+	block_rig_up(rig);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "state"), "ready") == 0);
+	FIELD_IS(rig, "pool", "p", "unclaimed", "0");
+	FIELD_IS(rig, "volume", "v", "state", "ready");
+}
+
+/* ---- transactions that come to nothing ---- */
+
+struct bomb {
+	struct object base;
+	struct ref volume;
+};
+
+static const struct field bomb_fields[] = {
+	FIELD(struct bomb, volume, .target = "volume", .doc = "What it is applied after."),
+	{ 0 },
+};
+
+static int bomb_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err)
+{
+	return error_set(err, DPU_E_IO, "volume", "bang");
+}
+
+static const struct object_class bomb_class = {
+	.name = "bomb",
+	.plural = "bombs",
+	.doc = "Fails when it is applied.",
+	.size = sizeof(struct bomb),
+	.fields = bomb_fields,
+	.apply = bomb_apply,
+};
+
+static void add(struct txn *txn, enum change_op op, const char *class_name, const char *key, const char *fields)
+{
+	struct dpu_error err = { 0 };
+	json_t *json = fields ? json_loads(fields, 0, NULL) : NULL;
+
+	if (txn_add(txn, op, class_name, NULL, key, json, 0, false, &err) != 0)
+		fail_msg("%s: %s", err.path, err.message);
+	json_decref(json);
+}
+
+static void fails(void *arg, int status, const struct dpu_error *err, json_t *diff)
+{
+	assert_string_equal(err->message, "bang");
+	*(bool *)arg = true;
+}
+
+static void undone(void **state)
+{
+	struct block_rig *rig = *state;
+	struct block_rig_user v;
+	char medium[128];
+	struct txn *txn;
+	bool failed = false;
+
+	block_rig_down(rig);
+	rig->extra = &bomb_class;
+	block_rig_up(rig);
+	pool_make(rig);
+	block_rig_change(rig, CHANGE_CREATE, "snapshot", "blue/s", "{'volume': 'v'}", NULL);
+	block_rig_attach(&v, rig, "volume", "v", NULL);
+	WAIT_FOR(&rig->base, v.device);
+	snprintf(medium, sizeof(medium), "{\"path\": \"%s/new\", \"size\": 67108864}", rig->dir);
+	assert_int_equal(txn_new(rig->dpu.model, &txn), 0);
+	add(txn, CHANGE_DELETE, "snapshot", "blue/s", NULL);
+	add(txn, CHANGE_UPDATE, "volume", "blue/v", "{\"size\": 33554432, \"name\": \"u\"}");
+	add(txn, CHANGE_CREATE, "medium", "n", medium);
+	add(txn, CHANGE_CREATE, "pool", "q", "{\"media\": [\"n\"]}");
+	add(txn, CHANGE_CREATE, "volume", "blue/w", "{\"pool\": \"q\", \"size\": 4096}");
+	add(txn, CHANGE_CREATE, "bomb", "blue/b", "{\"volume\": \"w\"}");
+	txn_commit(txn, fails, &failed);
+	txn_free(txn);
+	assert_true(failed);
+	run_for(&rig->base, 10 * CLOCK_NS_PER_MS);
+	snprintf(medium, sizeof(medium), "%s/new", rig->dir);
+	assert_int_equal(access(medium, F_OK), -1);
+	FIELD_IS(rig, "snapshot", "s", "state", "ready");
+	FIELD_IS(rig, "pool", "p", "snapshots", "1");
+	FIELD_IS(rig, "volume", "v", "size", "16777216");
+	assert_int_equal(atomic_load(&v.changes), 0);
+	/* What comes next is not disturbed by it. */
+	block_rig_change(rig, CHANGE_UPDATE, "volume", "blue/v", "{'size': 33554432}", NULL);
+	assert_int_equal(v.device->bytes, 33554432);
+	block_rig_delete(rig, "snapshot", "blue/s", false, NULL);
+	FIELD_IS(rig, "pool", "p", "snapshots", "0");
+	block_rig_detach(&v);
+}
+
+/* ---- damage ---- */
+
+static void scrub(void **state)
+{
+	struct block_rig *rig = *state;
+	struct block_rig_user v;
+	uint8_t data[BLOCK], found[BLOCK];
+	char path[128];
+	json_t *result;
+
+	pool_make(rig);
+	block_rig_attach(&v, rig, "volume", "v", NULL);
+	WAIT_FOR(&rig->base, v.device);
+	write_version(&v, 3, 7);
+	write_version(&v, 4, 8);
+	block_rig_detach(&v);
+	result = block_rig_action(rig, "pool", "scrub", "p", json_pack("{s:b}", "wait", 1), NULL);
+	assert_int_equal(json_integer_value(json_object_get(result, "damaged")), 0);
+	json_decref(result);
+	FIELD_IS(rig, "pool", "p", "scrub_state", "done");
+	FIELD_IS(rig, "pool", "p", "scrub_progress", "100");
+	/* One bit of one block on the medium. */
+	block_rig_down(rig);
+	snprintf(path, sizeof(path), "%s/m", rig->dir);
+	int fd = open(path, O_RDWR);
+	off_t at = 0;
+	fill(data, 7);
+	while (pread(fd, found, BLOCK, at) == BLOCK && memcmp(found, data, BLOCK) != 0)
+		at += BLOCK;
+	found[100] ^= 1;
+	assert_int_equal(pwrite(fd, found, BLOCK, at), BLOCK);
+	close(fd);
+	block_rig_up(rig);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "state"), "ready") == 0);
+	result = block_rig_action(rig, "pool", "scrub", "p", json_pack("{s:b}", "wait", 1), NULL);
+	assert_int_equal(json_integer_value(json_object_get(result, "damaged")), 1);
+	json_decref(result);
+	FIELD_IS(rig, "pool", "p", "scrub_damaged", "1");
+	block_rig_attach(&v, rig, "volume", "v", NULL);
+	WAIT_FOR(&rig->base, v.device);
+	assert_int_equal(block_rig_io(&v, DPU_BLOCK_READ, 3 * BLOCK, data, BLOCK, 0), DPU_BLOCK_INTEGRITY);
+	expect_version(&v, 4, 8);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "volume", "v", "integrity_errors"), "1") == 0);
+	block_rig_detach(&v);
+}
+
+/* A medium that takes no writes any more (here: a limit of file sizes): the pool is read-only, and well after
+ * it was opened again. */
+static void failing_medium(void **state)
+{
+	struct block_rig *rig = *state;
+	struct rlimit before, low;
+	struct block_rig_user v;
+	uint8_t data[BLOCK] = { 1 };
+
+	pool_make(rig);
+	block_rig_attach(&v, rig, "volume", "v", NULL);
+	WAIT_FOR(&rig->base, v.device);
+	write_version(&v, 3, 7);
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	low = (struct rlimit){ 4096, before.rlim_max };
+	assert_int_equal(block_rig_io(&v, DPU_BLOCK_WRITE, 0, data, BLOCK, 0), DPU_BLOCK_OK);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &low), 0);
+	assert_int_equal(block_rig_io(&v, DPU_BLOCK_FLUSH, 0, NULL, 0, 0), DPU_BLOCK_IO_ERROR);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "state"), "read-only") == 0);
+	assert_non_null(strstr(block_rig_field(rig, "pool", "p", "why"), "medium m"));
+	expect_version(&v, 3, 7);
+	assert_int_not_equal(block_rig_io(&v, DPU_BLOCK_WRITE, 0, data, BLOCK, 0), DPU_BLOCK_OK);
+	json_decref(block_rig_action(rig, "pool", "open", "p", NULL, NULL));
+	WAIT_FOR(&rig->base, v.device);
+	expect_version(&v, 3, 7);
+	write_version(&v, 3, 8);
+	FIELD_IS(rig, "pool", "p", "state", "ready");
+	block_rig_detach(&v);
 }
 
 int main(void)
@@ -340,6 +571,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(late_medium, setup, teardown),
 		cmocka_unit_test_setup_teardown(locked_medium, setup, teardown),
 		cmocka_unit_test_setup_teardown(foreign_pool, setup, teardown),
+		cmocka_unit_test_setup_teardown(deleted_in_absence, setup, teardown),
+		cmocka_unit_test_setup_teardown(undone, setup, teardown),
+		cmocka_unit_test_setup_teardown(scrub, setup, teardown),
+		cmocka_unit_test_setup_teardown(failing_medium, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

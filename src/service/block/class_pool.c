@@ -27,6 +27,11 @@ static const struct field pool_fields[] = {
 	FIELD(struct pool_object, unclaimed, .unit = "volumes", .flags = FIELD_F_GAUGE,
 	      .doc = "Volumes and snapshots in it that are no objects: `pool purge` deletes them."),
 	FIELD(struct pool_object, unclaimed_names, .flags = FIELD_F_STATE, .doc = "Their UUIDs."),
+	FIELD_ENUM_ROW(struct pool_object, scrub_state, scrub_state_names, .flags = FIELD_F_STATE,
+		       .doc = "How the last scrub since the start of dpud went."),
+	FIELD(struct pool_object, scrub_progress, .unit = "percent", .flags = FIELD_F_GAUGE, .doc = "How far it got."),
+	FIELD(struct pool_object, scrub_damaged, .flags = FIELD_F_STATE,
+	      .doc = "Pages and blocks that it found damaged."),
 	FIELD(struct pool_object, log_bytes, .unit = "bytes", .flags = FIELD_F_GAUGE, .doc = "Size of its log."),
 	FIELD(struct pool_object, log_used_bytes, .unit = "bytes", .flags = FIELD_F_GAUGE,
 	      .doc = "What is in the log since the last checkpoint."),
@@ -133,6 +138,9 @@ static void pool_observe(void *ctx, const struct object *object, struct object *
 	out->unclaimed = pool->unclaimed_count;
 	for (unsigned i = 0; i < pool->unclaimed_count && i < SHOWN; i++)
 		add_text(&out->unclaimed_names, pool->unclaimed[i].name);
+	out->scrub_state = pool->scrub.state;
+	out->scrub_progress = (uint8_t)pool_scrub_percent(pool);
+	out->scrub_damaged = atomic_load_explicit(&pool->scrub.damaged, memory_order_relaxed);
 	out->bytes = stats.blocks * STORE_BLOCK;
 	out->free_bytes = stats.free_blocks * STORE_BLOCK;
 	out->allocated_bytes = out->bytes - out->free_bytes;
@@ -155,10 +163,12 @@ const struct object_class pool_class = {
 	.flags = CLASS_F_GLOBAL,
 	.size = sizeof(struct pool_object),
 	.fields = pool_fields,
+	.actions = pool_actions,
 	.max_objects = 256,
 	.complete = pool_complete,
 	.validate = pool_validate,
 	.apply = pool_apply,
 	.remove = pool_remove,
+	.commit = tombstones_write,
 	.observe = pool_observe,
 };

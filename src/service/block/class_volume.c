@@ -45,6 +45,8 @@ static const struct field volume_fields[] = {
 	      .doc = "The same of a volume, as it is when the copy is made."),
 	FIELD(struct volume_object, qos, .target = "qos_policy",
 	      .doc = "What it is guaranteed and may use, beside what its tenant is and may."),
+	FIELD(struct volume_object, from_unclaimed, .max = UUID_TEXT - 1,
+	      .doc = "The same of a volume or snapshot in the pool that is no object, by its UUID."),
 	FIELD(struct volume_object, shrinkable, .def = "false",
 	      .doc = "Whether size may be made smaller, which cuts off data."),
 	FIELD_ENUM_ROW(struct volume_object, state, block_state_names, .flags = FIELD_F_STATE,
@@ -52,6 +54,8 @@ static const struct field volume_fields[] = {
 	FIELD(struct volume_object, why, .flags = FIELD_F_STATE, .doc = "Why it cannot."),
 	FIELD(struct volume_object, attachments, .flags = FIELD_F_GAUGE, .unit = "attachments",
 	      .doc = "Disks and namespaces that use it."),
+	FIELD(struct volume_object, allocated_bytes, .flags = FIELD_F_GAUGE, .unit = "bytes",
+	      .doc = "What it takes of the pool, shared with its copies or not."),
 	FIELD(struct volume_object, reads, .flags = FIELD_F_COUNTER, .unit = "requests", .doc = "Reads of it."),
 	FIELD(struct volume_object, writes, .flags = FIELD_F_COUNTER, .unit = "requests", .doc = "Writes to it."),
 	FIELD(struct volume_object, integrity_errors, .flags = FIELD_F_COUNTER, .unit = "blocks",
@@ -91,11 +95,33 @@ static int volume_complete(void *ctx, const struct object *old, struct object *n
 	const struct object *source =
 		volume->from_snapshot.object ? volume->from_snapshot.object : volume->from_volume.object;
 
+	const struct pool *pool = volume->pool.object->runtime;
+	const struct found *found =
+		volume->from_unclaimed && pool ? pool_unclaimed_find(pool, volume->from_unclaimed) : NULL;
+
 	(void)ctx;
 	(void)old;
 	(void)err;
 	if (volume->size == 0 && source)
 		volume->size = source_bytes(source);
+	else if (volume->size == 0 && found)
+		volume->size = found->bytes;
+	return 0;
+}
+
+static int unclaimed_validate(const struct block *block, const struct volume_object *volume, struct dpu_error *err)
+{
+	const struct pool *pool = volume->pool.object->runtime;
+	const struct found *found = pool ? pool_unclaimed_find(pool, volume->from_unclaimed) : NULL;
+
+	if (model_loading(block->dpu->model))
+		return 0;
+	if (!found)
+		return error_set(err, DPU_E_NOT_FOUND, "from_unclaimed", "is not in pool %s: see its unclaimed_names",
+				 volume->pool.object->name);
+	if (volume->size < found->bytes)
+		return error_set(err, DPU_E_INVALID, "size", "must be at least the source's, %llu",
+				 (unsigned long long)found->bytes);
 	return 0;
 }
 
@@ -105,8 +131,11 @@ static int source_validate(const struct block *block, const struct volume_object
 	const struct object *source = snapshot ? snapshot : other;
 	const char *field = snapshot ? "from_snapshot" : "from_volume";
 
-	if (snapshot && other)
-		return error_set(err, DPU_E_INVALID, field, "goes without from_volume: it is a copy of one");
+	if ((snapshot != NULL) + (other != NULL) + (volume->from_unclaimed != NULL) > 1)
+		return error_set(err, DPU_E_INVALID, volume->from_unclaimed ? "from_unclaimed" : field,
+				 "goes alone: it is a copy of one");
+	if (volume->from_unclaimed)
+		return unclaimed_validate(block, volume, err);
 	if (!source)
 		return 0;
 	if (!uuid_equal(&source_pool(source)->uuid, &volume->pool.object->uuid))
@@ -132,6 +161,9 @@ static int change_validate(const struct volume_object *before, const struct volu
 		field = "from_snapshot";
 	if (volume->from_volume.object && !same(&volume->from_volume, &before->from_volume))
 		field = "from_volume";
+	if (volume->from_unclaimed &&
+	    (!before->from_unclaimed || strcmp(volume->from_unclaimed, before->from_unclaimed) != 0))
+		field = "from_unclaimed";
 	if (field)
 		return error_set(err, DPU_E_INVALID, field, "is fixed after creation, but can be set to nothing");
 	if (volume->size < before->size && !volume->shrinkable)
@@ -180,6 +212,7 @@ static void volume_observe(void *ctx, const struct object *object, struct object
 	if (volume->state != BLOCK_READY)
 		out->why = block_text(volume_why(volume));
 	out->attachments = block_backing_users(&volume->backing);
+	out->allocated_bytes = atomic_load_explicit(&volume->allocated_bytes, memory_order_relaxed);
 	out->reads = atomic_load_explicit(&volume->reads, memory_order_relaxed);
 	out->writes = atomic_load_explicit(&volume->writes, memory_order_relaxed);
 	out->integrity_errors = atomic_load_explicit(&volume->integrity_errors, memory_order_relaxed);
@@ -225,6 +258,7 @@ const struct object_class volume_class = {
 	.validate = volume_validate,
 	.apply = volume_apply,
 	.remove = volume_remove,
+	.commit = tombstones_write,
 	.observe = volume_observe,
 };
 
@@ -240,6 +274,8 @@ static const struct field snapshot_fields[] = {
 	FIELD(struct snapshot_object, bytes, .unit = "bytes", .flags = FIELD_F_GAUGE, .doc = "How large it is."),
 	FIELD(struct snapshot_object, attachments, .flags = FIELD_F_GAUGE, .unit = "attachments",
 	      .doc = "Disks and namespaces that use it."),
+	FIELD(struct snapshot_object, allocated_bytes, .flags = FIELD_F_GAUGE, .unit = "bytes",
+	      .doc = "What it takes of the pool, shared with its volume or not."),
 	FIELD(struct snapshot_object, reads, .flags = FIELD_F_COUNTER, .unit = "requests", .doc = "Reads of it."),
 	FIELD(struct snapshot_object, integrity_errors, .flags = FIELD_F_COUNTER, .unit = "blocks",
 	      .doc = "Blocks of it that contradicted their CRC."),
@@ -275,6 +311,7 @@ static void snapshot_observe(void *ctx, const struct object *object, struct obje
 		out->created = block_text(text);
 	out->bytes = volume->bytes;
 	out->attachments = block_backing_users(&volume->backing);
+	out->allocated_bytes = atomic_load_explicit(&volume->allocated_bytes, memory_order_relaxed);
 	out->reads = atomic_load_explicit(&volume->reads, memory_order_relaxed);
 	out->integrity_errors = atomic_load_explicit(&volume->integrity_errors, memory_order_relaxed);
 }
@@ -288,5 +325,6 @@ const struct object_class snapshot_class = {
 	.validate = snapshot_validate,
 	.apply = volume_apply,
 	.remove = volume_remove,
+	.commit = tombstones_write,
 	.observe = snapshot_observe,
 };

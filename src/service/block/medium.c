@@ -328,7 +328,8 @@ static void medium_wanted(struct block_backing *backing, struct worker *worker)
 	if (medium->device && (object->kind == MEDIUM_RAM || block_backing_used(backing)))
 		return;
 	medium->wanted = worker;
-	medium_step(medium);
+	if (medium->device) /* else not before the transaction is durable */
+		medium_step(medium);
 }
 
 static struct medium *medium_new(struct block *block, struct object *object)

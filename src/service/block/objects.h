@@ -44,6 +44,8 @@ struct pool_object {
 	uint64_t replayed_records, dropped_records, integrity_errors, flushes, checkpoints;
 	uint32_t volumes, snapshots, unclaimed;
 	struct string_list unclaimed_names;
+	uint8_t scrub_state, scrub_progress;
+	uint64_t scrub_damaged;
 };
 
 enum qos_scope { QOS_OF_VOLUME, QOS_OF_TENANT };
@@ -60,14 +62,15 @@ struct qos_policy_object {
 struct volume_object {
 	struct object base;
 	struct ref pool, from_snapshot, from_volume, qos;
+	char *from_unclaimed;
 	uint64_t size;
 	bool shrinkable;
 	/* observed */
 	uint8_t state; /* enum block_state */
 	char *why;
 	uint32_t attachments;
-	uint64_t reads, writes, integrity_errors;
 	uint64_t read_p50_us, read_p99_us, write_p50_us, write_p99_us;
+	uint64_t allocated_bytes, reads, writes, integrity_errors;
 };
 
 struct snapshot_object {
@@ -77,7 +80,7 @@ struct snapshot_object {
 	uint8_t state; /* enum block_state */
 	char *why, *created;
 	uint32_t attachments;
-	uint64_t bytes, reads, integrity_errors;
+	uint64_t bytes, allocated_bytes, reads, integrity_errors;
 };
 
 extern const struct object_class medium_class, pool_class, qos_policy_class, volume_class, snapshot_class;

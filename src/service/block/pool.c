@@ -142,6 +142,7 @@ static void ended(struct pool *pool)
 		pool_supers_free(pool);
 		pool->busy = false;
 		pool_tail_remove(pool);
+		tombstones_drop_pool(pool->subject.block, &pool->subject.uuid);
 	}
 	for (unsigned i = 0; i < pool->media_count; i++)
 		pool->media[i]->in_use = false;
@@ -176,6 +177,7 @@ static void volumes_are_down(struct pool *pool)
 static void pool_close(struct pool *pool)
 {
 	pool->ready = false;
+	pool_purge_end(pool);
 	pool->busy = true;
 	state_set(pool, BLOCK_CLOSING, "the pool is being closed");
 	volumes_down(pool, "the pool is closed", volumes_are_down);
@@ -228,7 +230,9 @@ static void rest(struct pool *pool)
 	bool leaving = pool->subject.leaving, held = false;
 
 	pool_media_release(pool);
-	if (!leaving && !pool->subject.block->stopping)
+	if (leaving || pool->subject.block->stopping)
+		pool_answer(pool);
+	else
 		subject_settled(&pool->subject);
 	volumes_stuck(pool);
 	if (leaving && TAILQ_EMPTY(&pool->volumes)) {
@@ -256,6 +260,7 @@ static void wait_for_media(struct pool *pool)
 	pool->state = BLOCK_WAITING;
 	if (soon)
 		return;
+	pool_answer(pool);
 	subject_settled(&pool->subject);
 	volumes_stuck(pool);
 }
@@ -265,16 +270,20 @@ void pool_step(struct pool *pool)
 	if (pool->busy || (!pool->subject.block->started && !pool->subject.leaving))
 		return;
 	if (!wants_open(pool)) {
-		if (pool->store)
+		if (pool->store && pool_scrub_running(pool))
+			pool_scrub_end(pool); /* its end is a step */
+		else if (pool->store)
 			pool_close(pool);
 		else
 			rest(pool);
 	} else if (pool->ready) {
-		if (grow(pool))
+		if (grow(pool) || pool_purge(pool))
 			return;
+		pool_answer(pool);
 		subject_settled(&pool->subject);
 		volumes_go(pool);
 	} else if (pool->refused) {
+		pool_answer(pool);
 		subject_settled(&pool->subject);
 		volumes_stuck(pool);
 	} else {

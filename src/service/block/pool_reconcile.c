@@ -33,23 +33,6 @@ static struct found *look_up(struct pool *pool, const struct volume *volume)
 	return found && found->snapshot == volume->snapshot ? found : NULL;
 }
 
-static void keep_unclaimed(struct pool *pool)
-{
-	unsigned kept = 0;
-
-	for (unsigned i = 0; i < pool->found_count; i++)
-		if (pool->found[i].id)
-			pool->found[kept++] = pool->found[i];
-	free(pool->unclaimed);
-	pool->unclaimed = pool->found;
-	pool->unclaimed_count = kept;
-	pool->found = NULL;
-	pool->found_count = 0;
-	if (kept > 0)
-		log_warn("block", "a pool has volumes that are no objects", "object=%s volumes=%u", pool->subject.name,
-			 kept);
-}
-
 void pool_reconcile(struct pool *pool)
 {
 	struct volume *volume;
@@ -71,5 +54,5 @@ void pool_reconcile(struct pool *pool)
 	if (missing > 0)
 		log_warn("block", "volumes are made that the pool does not have", "object=%s volumes=%u",
 			 pool->subject.name, missing);
-	keep_unclaimed(pool);
+	pool_keep_unclaimed(pool);
 }

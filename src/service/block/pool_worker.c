@@ -40,8 +40,10 @@ static void publish(struct pool *pool)
 		store_info(volume->device, &info);
 		atomic_store_explicit(&volume->reads, info.reads, memory_order_relaxed);
 		atomic_store_explicit(&volume->writes, info.writes, memory_order_relaxed);
+		atomic_store_explicit(&volume->allocated_bytes, info.allocated_bytes, memory_order_relaxed);
 		atomic_store_explicit(&volume->integrity_errors, info.integrity_errors, memory_order_relaxed);
 	}
+	pool_scrub_publish(pool);
 	pool->unpublished = false;
 }
 

@@ -18,6 +18,13 @@ static struct volume *of_subject(struct subject *subject)
 	return (struct volume *)((uint8_t *)subject - offsetof(struct volume, subject));
 }
 
+static void volume_settle(struct subject *subject);
+
+struct volume *volume_of_subject(const struct subject *subject)
+{
+	return subject->settle == volume_settle ? of_subject((struct subject *)subject) : NULL;
+}
+
 void volume_set(struct volume *volume, enum block_state state, const char *why)
 {
 	volume->state = state;
@@ -155,6 +162,8 @@ static void deleted(struct pool *pool)
 	if (error->code != DPU_OK)
 		log_warn("block", "a volume could not be deleted from its pool", "object=%s uuid=%s why=\"%s\"",
 			 volume->subject.name, volume->key, error->message);
+	if (error->code == DPU_OK || error->code == DPU_E_NOT_FOUND)
+		tombstone_drop(volume);
 	volume_free(volume);
 	pool_step(pool);
 }
@@ -202,12 +211,26 @@ static uint64_t wanted_bytes(const struct volume *volume)
 	return volume->snapshot ? volume->bytes : ((const struct volume_object *)volume->subject.object)->size;
 }
 
+/* False: it names one that is not there. */
+static bool unclaimed_source(const struct volume *volume, uint64_t *ret_id)
+{
+	const struct volume_object *object = (const struct volume_object *)volume->subject.object;
+	const struct found *found;
+
+	if (volume->snapshot || !object->from_unclaimed)
+		return true;
+	found = pool_unclaimed_find(volume->pool, object->from_unclaimed);
+	*ret_id = found ? found->id : 0;
+	return found;
+}
+
 /* False: wait for the command. */
 static bool make(struct volume *volume)
 {
 	struct volume *source = volume_source(volume);
 	struct store_command *command;
 	char why[BLOCK_WHY_BYTES];
+	uint64_t id = 0;
 
 	if (source && !source->id && source->todo && !source->subject.leaving) {
 		/* After a restart: first what it is a copy of. */
@@ -220,8 +243,14 @@ static bool make(struct volume *volume)
 		failed(volume, why);
 		return true;
 	}
-	command = command_new(volume, volume->snapshot ? STORE_SNAPSHOT : source ? STORE_CLONE : STORE_CREATE);
-	command->volume = source ? source->id : 0;
+	if (!unclaimed_source(volume, &id)) {
+		failed(volume, "the pool does not have the unclaimed volume that it is to be a copy of");
+		return true;
+	}
+	if (source)
+		id = source->id;
+	command = command_new(volume, volume->snapshot ? STORE_SNAPSHOT : id ? STORE_CLONE : STORE_CREATE);
+	command->volume = id;
 	command->bytes = wanted_bytes(volume);
 	pool_command(volume->pool, volume, made);
 	return false;
@@ -234,6 +263,7 @@ static bool unmake(struct volume *volume)
 		return false;
 	}
 	if (!volume->id || volume->pool->subject.leaving) {
+		tombstone_drop(volume);
 		volume_free(volume);
 		return true;
 	}
@@ -336,6 +366,7 @@ int volume_apply(void *ctx, struct object *old, struct object *new, struct dpu_e
 
 	(void)err;
 	new->runtime = volume;
+	tombstone_drop(volume); /* its deletion is undone */
 	subject_apply(&volume->subject, new);
 	return 0;
 }

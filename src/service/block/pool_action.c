@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Verbs of pools: formatted or taken over where creating them has refused, opened again. */
+#include <stdlib.h>
+#include "service/block/block_priv.h"
+
+/* Ready, or not to be had now. */
+void pool_answer(struct pool *pool)
+{
+	struct action_reply *reply = pool->reply;
+	struct dpu_error err = { 0 };
+
+	if (!reply)
+		return;
+	pool->reply = NULL;
+	if (pool->ready) {
+		action_answer(reply, 0, json_pack("{s:s}", "state", block_state_names[pool->state]), NULL);
+		return;
+	}
+	error_set(&err, DPU_E_IO, NULL, "the pool is %s: %s", block_state_names[pool->state], pool->why);
+	action_answer(reply, error_errno(err.code), NULL, &err);
+}
+
+static int begin(struct pool *pool, struct action_reply *reply, struct dpu_error *err)
+{
+	if (pool->reply)
+		return error_set(err, DPU_E_CONFLICT, NULL, "another action on the pool is under way");
+	pool->reply = reply;
+	pool->refused = false;
+	pool->reopen = pool->store != NULL;
+	return 0;
+}
+
+static int format_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
+			struct dpu_error *err)
+{
+	struct pool *pool = pool_of(object);
+
+	(void)ctx;
+	(void)args;
+	if (!TAILQ_EMPTY(&pool->volumes))
+		return error_set(err, DPU_E_IN_USE, NULL,
+				 "the pool has volumes: delete these first, since formatting erases them");
+	int rc = begin(pool, reply, err);
+	if (rc != 0)
+		return rc;
+	pool->format = pool->erase = true;
+	pool_step(pool);
+	return 0;
+}
+
+static int adopt_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
+		       struct dpu_error *err)
+{
+	struct pool *pool = pool_of(object);
+	int rc = begin(pool, reply, err);
+
+	(void)ctx;
+	(void)args;
+	if (rc != 0)
+		return rc;
+	pool->format = pool->erase = false;
+	pool_step(pool);
+	return 0;
+}
+
+static int open_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
+		      struct dpu_error *err)
+{
+	struct pool *pool = pool_of(object);
+	int rc = begin(pool, reply, err);
+
+	(void)ctx;
+	(void)args;
+	if (rc == 0)
+		pool_step(pool);
+	return rc;
+}
+
+const struct action pool_actions[] = {
+	{ .name = "format",
+	  .doc = "Makes an empty pool of the media, whatever they hold. Creating a pool does so by itself on media "
+		 "that "
+		 "hold no pool.",
+	  .example = "dpuctl pool format p0",
+	  .per_object = true,
+	  .start = format_start },
+	{ .name = "adopt",
+	  .doc = "Takes over the pool that the media hold already; its volumes are unclaimed then, and can be the "
+		 "source of new ones (volume create … from_unclaimed=UUID).",
+	  .example = "dpuctl pool adopt p0",
+	  .per_object = true,
+	  .start = adopt_start },
+	{ .name = "open",
+	  .doc = "Closes the pool and opens it again, after a medium has failed and is well again. Disks wait "
+		 "meanwhile.",
+	  .example = "dpuctl pool open p0",
+	  .per_object = true,
+	  .start = open_start },
+	{ .name = "purge",
+	  .doc = "Deletes volumes and snapshots in the pool that are no objects, and what they hold.",
+	  .example = "dpuctl pool purge p0 uuid=0a6bb2c5-7d0f-4b6e-8f5b-3a1f1f6f7a10",
+	  .args = pool_purge_fields,
+	  .args_size = sizeof(struct pool_purge_args),
+	  .per_object = true,
+	  .start = pool_purge_start },
+	{ .name = "scrub",
+	  .doc = "Reads every page and block in use and checks it against its CRC, beside all other work; damage is "
+		 "reported in notices. scrub_state and scrub_progress of the pool say how far it is.",
+	  .example = "dpuctl pool scrub p0 wait=true",
+	  .args = pool_scrub_fields,
+	  .args_size = sizeof(struct pool_scrub_args),
+	  .per_object = true,
+	  .start = pool_scrub_start },
+	{ .name = "scrub-cancel",
+	  .doc = "Ends a scrub that is under way.",
+	  .example = "dpuctl pool scrub-cancel p0",
+	  .per_object = true,
+	  .run = pool_scrub_cancel },
+	{ 0 },
+};

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Scrubbing a pool, beside its other commands: begun, watched, cancelled. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/log.h"
+#include "service/block/block_priv.h"
+
+const char *const scrub_state_names[] = {
+	[SCRUB_NEVER] = "never",         [SCRUB_RUNNING] = "running", [SCRUB_DONE] = "done",
+	[SCRUB_CANCELLED] = "cancelled", [SCRUB_FAILED] = "failed",   NULL,
+};
+
+/* ---- the worker's side ---- */
+
+static void publish(struct pool_scrub *scrub)
+{
+	const struct store_command *command = &scrub->command;
+
+	atomic_store_explicit(&scrub->progress, command->progress, memory_order_relaxed);
+	atomic_store_explicit(&scrub->total, command->total, memory_order_relaxed);
+	atomic_store_explicit(&scrub->damaged, command->damaged, memory_order_relaxed);
+}
+
+void pool_scrub_publish(struct pool *pool)
+{
+	if (pool->scrub.submitted)
+		publish(&pool->scrub);
+}
+
+static void scrub_done(struct store_command *command)
+{
+	struct pool *pool = command->ctx;
+
+	pool->scrub.submitted = false;
+	publish(&pool->scrub);
+	note_send(pool->subject.block, &pool->scrub.note);
+}
+
+static void submit(void *arg, struct worker *worker)
+{
+	struct pool *pool = arg;
+
+	(void)worker;
+	pool->scrub.submitted = true;
+	store_submit(pool->store, &pool->scrub.command);
+}
+
+static void cancel(void *arg, struct worker *worker)
+{
+	struct pool *pool = arg;
+
+	(void)worker;
+	pool->scrub.command.cancel = true;
+}
+
+/* ---- control ---- */
+
+static void ended(struct note *note)
+{
+	struct pool_scrub *scrub = (struct pool_scrub *)((uint8_t *)note - offsetof(struct pool_scrub, note));
+	struct pool *pool = scrub->command.ctx;
+	struct action_reply *reply = scrub->reply;
+	const struct dpu_error *error = &scrub->command.error;
+	unsigned long long damaged = atomic_load(&scrub->damaged);
+	char sentence[96];
+
+	scrub->reply = NULL;
+	scrub->state = error->code == DPU_OK           ? SCRUB_DONE
+		       : error->code == DPU_E_CONFLICT ? SCRUB_CANCELLED
+						       : SCRUB_FAILED;
+	log_info("block", "scrub ended", "object=%s state=%s damaged=%llu", pool->subject.name,
+		 scrub_state_names[scrub->state], damaged);
+	snprintf(sentence, sizeof(sentence), "%llu pages and blocks are damaged", damaged);
+	if (damaged)
+		subject_notice(&pool->subject, "scrub-found-damage", sentence);
+	if (reply && error->code != DPU_OK)
+		action_answer(reply, error_errno(error->code), NULL, error);
+	else if (reply)
+		action_answer(reply, 0, json_pack("{s:s,s:I}", "state", "done", "damaged", (json_int_t)damaged), NULL);
+	pool_step(pool);
+}
+
+bool pool_scrub_running(const struct pool *pool)
+{
+	return pool->scrub.state == SCRUB_RUNNING;
+}
+
+void pool_scrub_end(struct pool *pool)
+{
+	if (pool_scrub_running(pool))
+		block_call(pool->worker, cancel, pool, NULL);
+}
+
+unsigned pool_scrub_percent(const struct pool *pool)
+{
+	uint64_t total = atomic_load_explicit(&((struct pool *)pool)->scrub.total, memory_order_relaxed);
+	uint64_t progress = atomic_load_explicit(&((struct pool *)pool)->scrub.progress, memory_order_relaxed);
+
+	return total ? (unsigned)(progress * 100 / total) : 0;
+}
+
+/* ---- actions ---- */
+
+const struct field pool_scrub_fields[] = {
+	FIELD(struct pool_scrub_args, wait, .def = "false", .doc = "Whether to answer only when it has ended."),
+	{ 0 },
+};
+
+int pool_scrub_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
+		     struct dpu_error *err)
+{
+	const struct pool_scrub_args *scrub_args = args;
+	struct pool *pool = pool_of(object);
+	struct pool_scrub *scrub = &pool->scrub;
+
+	(void)ctx;
+	if (!pool->ready)
+		return error_set(err, DPU_E_IO, NULL, "the pool is %s: %s", block_state_names[pool->state], pool->why);
+	if (pool_scrub_running(pool))
+		return error_set(err, DPU_E_CONFLICT, NULL, "it is being scrubbed already: %u %% are done",
+				 pool_scrub_percent(pool));
+	scrub->state = SCRUB_RUNNING;
+	scrub->note.fn = ended;
+	scrub->command = (struct store_command){ .op = STORE_SCRUB, .done = scrub_done, .ctx = pool };
+	atomic_store(&scrub->progress, 0);
+	atomic_store(&scrub->damaged, 0);
+	scrub->reply = scrub_args->wait ? reply : NULL;
+	block_call(pool->worker, submit, pool, NULL);
+	if (!scrub_args->wait)
+		action_answer(reply, 0, json_pack("{s:s}", "state", "running"), NULL);
+	return 0;
+}
+
+int pool_scrub_cancel(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err)
+{
+	struct pool *pool = pool_of(object);
+
+	(void)ctx;
+	(void)args;
+	if (!pool_scrub_running(pool))
+		return error_set(err, DPU_E_CONFLICT, NULL, "it is not being scrubbed");
+	pool_scrub_end(pool);
+	*ret_result = json_pack("{s:i}", "progress", (int)pool_scrub_percent(pool));
+	return *ret_result ? 0 : error_set(err, DPU_E_LIMIT, NULL, "out of memory");
+}

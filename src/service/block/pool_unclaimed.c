@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Volumes and snapshots of a pool that are no objects: taken over as a source of new volumes, or purged. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/log.h"
+#include "service/block/block_priv.h"
+
+/* From what was found, what nobody has claimed. Deletions that a crash interrupted go on. */
+void pool_keep_unclaimed(struct pool *pool)
+{
+	unsigned kept = 0, shown = 0;
+
+	for (unsigned i = 0; i < pool->found_count; i++) {
+		struct found *found = &pool->found[i];
+		if (!found->id)
+			continue;
+		found->purge = tombstone_is(pool->subject.block, found->name);
+		shown += !found->purge;
+		pool->found[kept++] = *found;
+	}
+	free(pool->unclaimed);
+	pool->unclaimed = pool->found;
+	pool->unclaimed_count = kept;
+	pool->found = NULL;
+	pool->found_count = 0;
+	if (shown > 0)
+		log_warn("block", "a pool has volumes that are no objects", "object=%s volumes=%u", pool->subject.name,
+			 shown);
+}
+
+struct found *pool_unclaimed_find(const struct pool *pool, const char *name)
+{
+	for (unsigned i = 0; i < pool->unclaimed_count; i++)
+		if (strcmp(pool->unclaimed[i].name, name) == 0 && !pool->unclaimed[i].purge)
+			return &pool->unclaimed[i];
+	return NULL;
+}
+
+static void purged(struct pool *pool)
+{
+	struct found *last = &pool->unclaimed[pool->unclaimed_count - 1];
+	struct found *found = pool->purging;
+	const struct dpu_error *error = &pool->command.error;
+
+	if (error->code != DPU_OK && error->code != DPU_E_NOT_FOUND) {
+		log_warn("block", "a volume could not be purged", "object=%s uuid=%s why=\"%s\"", pool->subject.name,
+			 found->name, error->message);
+		found->purge = false;
+		pool->purge_error = *error;
+	} else {
+		tombstone_done(pool->subject.block, found->name);
+		pool->purges++;
+		*found = *last;
+		pool->unclaimed_count--;
+	}
+	pool_step(pool);
+}
+
+static void purge_answer(struct pool *pool)
+{
+	struct action_reply *reply = pool->purge_reply;
+
+	if (!reply)
+		return;
+	pool->purge_reply = NULL;
+	if (pool->purge_error.code != DPU_OK)
+		action_answer(reply, error_errno(pool->purge_error.code), NULL, &pool->purge_error);
+	else
+		action_answer(reply, 0, json_pack("{s:i}", "purged", (int)pool->purges), NULL);
+}
+
+bool pool_purge(struct pool *pool)
+{
+	for (unsigned i = 0; i < pool->unclaimed_count; i++) {
+		if (!pool->unclaimed[i].purge)
+			continue;
+		pool->purging = &pool->unclaimed[i];
+		memset(&pool->command, 0, sizeof(pool->command));
+		pool->command.op = STORE_DELETE;
+		pool->command.volume = pool->unclaimed[i].id;
+		pool_command(pool, NULL, purged);
+		return true;
+	}
+	purge_answer(pool);
+	return false;
+}
+
+void pool_purge_end(struct pool *pool)
+{
+	struct action_reply *reply = pool->purge_reply;
+	struct dpu_error err = { 0 };
+
+	if (!reply)
+		return;
+	pool->purge_reply = NULL;
+	error_set(&err, DPU_E_IO, NULL, "the pool was closed meanwhile");
+	action_answer(reply, error_errno(err.code), NULL, &err);
+}
+
+/* ---- the action ---- */
+
+const struct field pool_purge_fields[] = {
+	FIELD(struct pool_purge_args, uuid, .max = UUID_TEXT - 1, .doc = "Only this one, of unclaimed_names."),
+	{ 0 },
+};
+
+int pool_purge_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
+		     struct dpu_error *err)
+{
+	const struct pool_purge_args *purge = args;
+	struct pool *pool = pool_of(object);
+	struct found *one = purge->uuid ? pool_unclaimed_find(pool, purge->uuid) : NULL;
+
+	(void)ctx;
+	if (!pool->ready)
+		return error_set(err, DPU_E_IO, NULL, "the pool is %s: %s", block_state_names[pool->state], pool->why);
+	if (pool->purge_reply)
+		return error_set(err, DPU_E_CONFLICT, NULL, "it is being purged already");
+	if (purge->uuid && !one)
+		return error_set(err, DPU_E_NOT_FOUND, "uuid", "the pool has no unclaimed volume of this name");
+	for (unsigned i = 0; i < pool->unclaimed_count; i++)
+		pool->unclaimed[i].purge |= !one || one == &pool->unclaimed[i];
+	pool->purge_reply = reply;
+	pool->purges = 0;
+	pool->purge_error.code = DPU_OK;
+	pool_step(pool);
+	return 0;
+}
