@@ -57,6 +57,7 @@ int stream_group_new(const struct stream_group_options *options, struct stream_g
  */
 void stream_group_free(struct stream_group *group);
 unsigned stream_group_features(const struct stream_group *group); /* enum stream_feature: in use */
+struct uring *stream_group_uring(const struct stream_group *group);
 void stream_group_stats(const struct stream_group *group, struct stream_stats *ret);
 
 /* ---- streams ---- */

@@ -95,6 +95,11 @@ unsigned stream_group_features(const struct stream_group *group)
 	return group->features;
 }
 
+struct uring *stream_group_uring(const struct stream_group *group)
+{
+	return group->uring;
+}
+
 void stream_group_stats(const struct stream_group *group, struct stream_stats *ret)
 {
 	*ret = group->stats;

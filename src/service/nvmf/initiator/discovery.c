@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Asking a discovery controller for its log: header, entries, header again until nothing has changed meanwhile. */
+#include "service/nvmf/initiator/initiator_priv.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/clock.h"
+
+enum { ENTRIES_MAX = 4096, PIECE_ENTRIES = 4, ROUNDS_MAX = 8, TIMEOUT_MS = 10000 };
+static const uint64_t TICK_NS = 10 * CLOCK_NS_PER_MS;
+
+struct discovery {
+	struct discovery_options options;
+	struct worker_source source;
+	struct admin admin;
+	bool admin_open, told, closing;
+	uint64_t now_ns, until_ns;
+	struct nvme_log_discovery header;
+	struct nvme_discovery_entry *entries;
+	uint64_t genctr;
+	unsigned count, have, rounds;
+	void (*done)(void *ctx, const struct nvme_discovery_entry *entries, unsigned count, const char *error);
+	void *ctx;
+	void (*closed)(void *arg);
+	void *closed_arg;
+};
+
+static void header_read(struct discovery *discovery);
+
+static void finish(struct discovery *discovery, const char *error)
+{
+	if (discovery->told)
+		return;
+	discovery->told = true;
+	discovery->done(discovery->ctx, error ? NULL : discovery->entries, error ? 0 : discovery->count, error);
+	if (discovery->admin_open && !discovery->closing)
+		admin_close(&discovery->admin, !error);
+}
+
+static void on_entries(struct host_command *command, uint16_t status);
+
+static void entries_read(struct discovery *discovery)
+{
+	unsigned left = discovery->count - discovery->have, piece = left < PIECE_ENTRIES ? left : PIECE_ENTRIES;
+	uint64_t offset = (discovery->have + UINT64_C(1)) * sizeof(struct nvme_discovery_entry);
+
+	if (left == 0) { /* has anything changed meanwhile? */
+		header_read(discovery);
+		return;
+	}
+	admin_get_log(&discovery->admin, NVME_LOG_DISCOVERY, offset, &discovery->entries[discovery->have],
+		      piece * (uint32_t)sizeof(struct nvme_discovery_entry), on_entries, discovery);
+}
+
+static void on_entries(struct host_command *command, uint16_t status)
+{
+	struct discovery *discovery = command->ctx;
+
+	if (status == HOST_LOST || discovery->told)
+		return;
+	if (status != NVME_OK) {
+		finish(discovery, "the discovery log is not to be had");
+		return;
+	}
+	discovery->have += command->bytes / (unsigned)sizeof(struct nvme_discovery_entry);
+	entries_read(discovery);
+}
+
+static void on_header(struct host_command *command, uint16_t status)
+{
+	struct discovery *discovery = command->ctx;
+	const struct nvme_log_discovery *header = &discovery->header;
+	struct nvme_discovery_entry *entries;
+
+	if (status == HOST_LOST || discovery->told)
+		return;
+	if (status != NVME_OK || header->recfmt != 0) {
+		finish(discovery, status != NVME_OK ? status_text(status) : "unknown format of the discovery log");
+		return;
+	}
+	if (discovery->rounds > 0 && header->genctr == discovery->genctr && header->numrec == discovery->count) {
+		finish(discovery, NULL);
+		return;
+	}
+	if (header->numrec > ENTRIES_MAX || discovery->rounds++ == ROUNDS_MAX) {
+		finish(discovery, header->numrec > ENTRIES_MAX ? "the discovery log is too long"
+							       : "the discovery log changes all the time");
+		return;
+	}
+	discovery->genctr = header->genctr;
+	discovery->count = (unsigned)header->numrec;
+	discovery->have = 0;
+	entries = realloc(discovery->entries, (discovery->count + 1) * sizeof(*entries));
+	if (!entries) {
+		finish(discovery, "no memory for the discovery log");
+		return;
+	}
+	discovery->entries = entries;
+	memset(entries, 0, (discovery->count + 1) * sizeof(*entries));
+	entries_read(discovery);
+}
+
+static void header_read(struct discovery *discovery)
+{
+	admin_get_log(&discovery->admin, NVME_LOG_DISCOVERY, 0, &discovery->header, sizeof(discovery->header),
+		      on_header, discovery);
+}
+
+static void on_ready(void *ctx)
+{
+	header_read(ctx);
+}
+
+static void on_failed(void *ctx, const char *why)
+{
+	struct discovery *discovery = ctx;
+	bool again = discovery->told;
+
+	finish(discovery, why);
+	if (again && discovery->admin_open)
+		admin_close(&discovery->admin, false);
+}
+
+static void on_event(void *ctx, uint32_t dw0)
+{
+	/* None was asked for. */
+}
+
+static void on_closed(void *ctx)
+{
+	struct discovery *discovery = ctx;
+
+	discovery->admin_open = false;
+	if (discovery->closing && discovery->closed)
+		discovery->closed(discovery->closed_arg);
+}
+
+static uint64_t on_tick(struct worker_source *source, struct worker *worker, uint64_t now_ns)
+{
+	struct discovery *discovery = (struct discovery *)((char *)source - offsetof(struct discovery, source));
+
+	discovery->now_ns = now_ns;
+	if (discovery->admin_open)
+		admin_tick(&discovery->admin, now_ns);
+	if (!discovery->told && now_ns > discovery->until_ns)
+		finish(discovery, "the discovery controller takes too long");
+	return TICK_NS;
+}
+
+struct worker_source *discovery_source(struct discovery *discovery)
+{
+	return &discovery->source;
+}
+
+void discovery_close(struct discovery *discovery, void (*closed)(void *arg), void *arg)
+{
+	discovery->closing = discovery->told = true;
+	discovery->closed = closed;
+	discovery->closed_arg = arg;
+	if (!discovery->admin_open) {
+		if (closed)
+			closed(arg);
+		return;
+	}
+	admin_close(&discovery->admin, false);
+}
+
+void discovery_free(struct discovery *discovery)
+{
+	if (!discovery)
+		return;
+	free(discovery->entries);
+	free(discovery);
+}
+
+int discovery_start(const struct discovery_options *options,
+		    void (*done)(void *ctx, const struct nvme_discovery_entry *entries, unsigned count,
+				 const char *error),
+		    void *ctx, struct discovery **ret, struct dpu_error *err)
+{
+	static const struct admin_events events = { on_ready, on_failed, on_event, on_closed };
+	struct discovery *discovery = calloc(1, sizeof(*discovery));
+
+	if (!discovery)
+		return error_set(err, DPU_E_LIMIT, NULL, "No memory for a discovery.");
+	discovery->options = *options;
+	discovery->source = (struct worker_source){ .tick = on_tick, .fd = -1, .name = "nvmf_discovery" };
+	discovery->done = done;
+	discovery->ctx = ctx;
+	discovery->now_ns = clock_ns();
+	discovery->until_ns =
+		discovery->now_ns + (options->timeout_ms ? options->timeout_ms : TIMEOUT_MS) * CLOCK_NS_PER_MS;
+	struct admin_options admin = {
+		.streams = options->streams,
+		.address = &discovery->options.address,
+		.subnqn = NVME_DISCOVERY_NQN,
+		.hostnqn = discovery->options.hostnqn,
+		.hostid = discovery->options.hostid,
+		.now_ns = &discovery->now_ns,
+	};
+	int r = admin_open(&discovery->admin, &admin, &events, discovery);
+	if (r < 0) {
+		discovery_free(discovery);
+		return error_set(err, DPU_E_IO, "address", "Cannot connect: %s.", strerror(-r));
+	}
+	discovery->admin_open = true;
+	*ret = discovery;
+	return 0;
+}

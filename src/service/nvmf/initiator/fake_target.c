@@ -1,0 +1,603 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* The target of the initiator's tests. */
+#include "service/nvmf/initiator/fake_target.h"
+
+#include <assert.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "engine/crc32c/crc32c.h"
+
+/* A write whose data has been asked for. */
+struct pending {
+	struct nvme_sqe sqe;
+	uint8_t *data;
+	uint32_t bytes, have, asked;
+	struct pending *next;
+};
+
+struct fake_connection {
+	struct fake_target *target;
+	struct fake_port *port;
+	struct fake_connection *next;
+	struct stream *stream;
+	bool greeted, header_digest, data_digest, closing, no_flow_control;
+	int queue; /* -1: not connected */
+	uint32_t cc;
+	char subnqn[NVME_NQN_BYTES];
+	uint16_t events[16];
+	unsigned event_count;
+	struct pending *pending;
+	uint8_t *in;
+	size_t have, room;
+};
+
+struct out {
+	struct stream_send send; /* first */
+	struct iovec iov;
+	uint8_t bytes[];
+};
+
+static void on_out(struct stream_send *send, int error)
+{
+	free(send);
+}
+
+void fake_send(struct fake_connection *connection, const void *bytes, size_t count)
+{
+	struct out *out = malloc(sizeof(*out) + count);
+
+	memcpy(out->bytes, bytes, count);
+	out->iov = (struct iovec){ out->bytes, count };
+	out->send = (struct stream_send){ .iov = &out->iov, .segments = 1, .done = on_out };
+	stream_send(connection->stream, &out->send);
+}
+
+/* Header with digest, data with digest. */
+static void pdu_send(struct fake_connection *connection, struct nvme_tcp_header *header, uint8_t hlen, const void *data,
+		     uint32_t bytes)
+{
+	struct fake_target *target = connection->target;
+	uint32_t at = hlen, crc;
+	uint8_t *pdu = malloc(hlen + 256 + bytes);
+
+	header->hlen = hlen;
+	header->flags |= connection->header_digest ? NVME_TCP_HDGSTF : 0;
+	at += connection->header_digest ? 4 : 0;
+	header->pdo = bytes > 0 ? (uint8_t)at : 0;
+	header->flags |= bytes > 0 && connection->data_digest ? NVME_TCP_DDGSTF : 0;
+	header->plen = at + bytes + (bytes > 0 && connection->data_digest ? 4 : 0);
+	memcpy(pdu, header, hlen);
+	if (connection->header_digest) {
+		crc = crc32c(0, pdu, hlen) ^ (target->bad_header_digests > 0);
+		target->bad_header_digests -= target->bad_header_digests > 0;
+		memcpy(pdu + hlen, &crc, 4);
+	}
+	if (bytes > 0)
+		memcpy(pdu + at, data, bytes);
+	if (bytes > 0 && connection->data_digest) {
+		crc = crc32c(0, data, bytes) ^ (target->bad_data_digests > 0);
+		target->bad_data_digests -= target->bad_data_digests > 0;
+		memcpy(pdu + at + bytes, &crc, 4);
+	}
+	fake_send(connection, pdu, header->plen);
+	free(pdu);
+}
+
+void fake_respond(struct fake_connection *connection, uint16_t cid, uint64_t result, uint16_t status)
+{
+	struct nvme_tcp_capsule_resp pdu = { .header.type = NVME_TCP_CAPSULE_RESP };
+
+	pdu.cqe.result = result;
+	pdu.cqe.cid = cid;
+	pdu.cqe.status = (uint16_t)(status << 1);
+	pdu_send(connection, &pdu.header, sizeof(pdu), NULL, 0);
+}
+
+void fake_data(struct fake_connection *connection, const struct nvme_sqe *sqe, const void *data, uint32_t bytes)
+{
+	struct fake_target *target = connection->target;
+	bool success = target->success_flag && connection->no_flow_control;
+	uint32_t at = 0, piece = target->c2h_bytes ? target->c2h_bytes : bytes;
+
+	for (; at < bytes; at += piece) {
+		struct nvme_tcp_data pdu = { .header.type = NVME_TCP_C2H_DATA, .cccid = sqe->cid, .datao = at };
+
+		piece = piece < bytes - at ? piece : bytes - at;
+		pdu.datal = piece;
+		if (at + piece == bytes)
+			pdu.header.flags = NVME_TCP_LAST_PDU | (success ? NVME_TCP_SUCCESS : 0);
+		pdu_send(connection, &pdu.header, sizeof(pdu), (const uint8_t *)data + at, piece);
+	}
+	if (!success)
+		fake_respond(connection, sqe->cid, 0, NVME_OK);
+}
+
+unsigned fake_queue(const struct fake_connection *connection)
+{
+	return (unsigned)connection->queue;
+}
+
+unsigned fake_port_of(const struct fake_connection *connection)
+{
+	return (unsigned)(connection->port - connection->target->ports);
+}
+
+/* ---- admin ---- */
+
+static void identify(struct fake_connection *connection, const struct nvme_sqe *sqe)
+{
+	struct fake_target *target = connection->target;
+	uint8_t data[NVME_IDENTIFY_BYTES] = { 0 };
+	struct nvme_identify_controller *controller = (struct nvme_identify_controller *)data;
+	struct nvme_identify_namespace *namespace = (struct nvme_identify_namespace *)data;
+
+	switch (sqe->cdw10 & 0xff) {
+	case NVME_CNS_CONTROLLER:
+		memcpy(controller->subnqn, connection->subnqn, NVME_NQN_BYTES);
+		controller->cmic = 0xb;
+		controller->mdts = 6;
+		controller->oaes = NVME_EVENT_BIT_NAMESPACES | NVME_EVENT_BIT_ANA;
+		controller->aerl = 3;
+		controller->cntrltype = NVME_CNTRLTYPE_IO;
+		controller->nanagrpid = 2;
+		controller->anatt = 1;
+		controller->oncs = NVME_ONCS_COMPARE | NVME_ONCS_DSM | NVME_ONCS_WRITE_ZEROES;
+		controller->vwc = 1;
+		controller->sgls = 1;
+		controller->ioccsz = target->ioccsz ? target->ioccsz : 4 + 256;
+		controller->iorcsz = 1;
+		break;
+	case NVME_CNS_ACTIVE_NAMESPACES:
+		memcpy(data, &target->nsid, 4);
+		break;
+	case NVME_CNS_DESCRIPTORS:
+		if (sqe->nsid != target->nsid) {
+			fake_respond(connection, sqe->cid, 0, NVME_INVALID_NAMESPACE | NVME_DNR);
+			return;
+		}
+		data[0] = NVME_ID_UUID;
+		data[1] = 16;
+		memcpy(data + 4, target->uuid, 16);
+		break;
+	case NVME_CNS_NAMESPACE:
+		if (sqe->nsid != target->nsid)
+			break;
+		namespace->nsze = namespace->ncap = target->blocks;
+		namespace->dlfeat = 9;
+		namespace->anagrpid = 1;
+		namespace->lbaf[0].log2_bytes = (uint8_t)target->shift;
+		break;
+	default:
+		fake_respond(connection, sqe->cid, 0, NVME_INVALID_FIELD | NVME_DNR);
+		return;
+	}
+	fake_data(connection, sqe, data, sizeof(data));
+}
+
+static void log_page(struct fake_connection *connection, const struct nvme_sqe *sqe)
+{
+	struct fake_target *target = connection->target;
+	uint32_t bytes = ((sqe->cdw10 >> 16) + 1) * 4, offset = sqe->cdw12;
+	static uint8_t data[64 << 10];
+
+	memset(data, 0, sizeof(data));
+	if ((sqe->cdw10 & 0xff) == NVME_LOG_ANA) {
+		struct nvme_log_ana *log = (struct nvme_log_ana *)data;
+		struct nvme_ana_group *group = (struct nvme_ana_group *)(log + 1);
+
+		log->groups = 2;
+		group[0].id = 2;
+		group[0].state = NVME_ANA_OPTIMIZED;
+		struct nvme_ana_group second = { .id = 1, .state = (uint8_t)connection->port->ana };
+		memcpy((uint8_t *)(log + 1) + sizeof(second), &second, sizeof(second));
+	} else if ((sqe->cdw10 & 0xff) == NVME_LOG_DISCOVERY) {
+		struct nvme_log_discovery *log = (struct nvme_log_discovery *)data;
+
+		log->genctr = target->genctr;
+		log->numrec = target->entry_count;
+		memcpy(data + 1024, target->entries, sizeof(target->entries));
+	}
+	fake_data(connection, sqe, data + offset, bytes);
+}
+
+static void fabrics(struct fake_connection *connection, const struct nvme_sqe *sqe, const uint8_t *data)
+{
+	const struct nvme_connect_sqe *connect = (const struct nvme_connect_sqe *)sqe;
+	const struct nvme_property_sqe *property = (const struct nvme_property_sqe *)sqe;
+	struct fake_target *target = connection->target;
+	uint64_t value = 0;
+
+	switch (sqe->fctype) {
+	case NVME_FABRICS_CONNECT:
+		if (target->no_flow_control_refused && (connect->cattr & NVME_CATTR_NO_FLOW_CONTROL)) {
+			fake_respond(connection, sqe->cid,
+				     nvme_connect_ipo(offsetof(struct nvme_connect_sqe, cattr), false),
+				     NVME_CONNECT_INVALID_PARAMETERS | NVME_DNR);
+			return;
+		}
+		connection->no_flow_control = connect->cattr & NVME_CATTR_NO_FLOW_CONTROL;
+		connection->queue = connect->qid;
+		memcpy(connection->subnqn, ((const struct nvme_connect_data *)data)->subnqn, NVME_NQN_BYTES);
+		target->connects++;
+		if (strstr(((const struct nvme_connect_data *)data)->hostnqn, "stranger"))
+			fake_respond(connection, sqe->cid, 0, NVME_CONNECT_INVALID_HOST | NVME_DNR);
+		else
+			fake_respond(connection, sqe->cid, 7, NVME_OK);
+		return;
+	case NVME_FABRICS_PROPERTY_SET:
+		connection->cc = (uint32_t)property->value;
+		target->shutdowns += !!(connection->cc & NVME_CC_SHN_MASK);
+		break;
+	default:
+		if (property->offset == NVME_CAP)
+			value = 127 | UINT64_C(1) << NVME_CAP_TO;
+		else if (property->offset == NVME_CSTS)
+			value = (connection->cc & NVME_CC_EN) && !target->no_ready ? NVME_CSTS_RDY : 0;
+	}
+	fake_respond(connection, sqe->cid, value, NVME_OK);
+}
+
+static void admin(struct fake_connection *connection, const struct nvme_sqe *sqe)
+{
+	struct fake_target *target = connection->target;
+
+	switch (sqe->opcode) {
+	case NVME_ADMIN_IDENTIFY:
+		identify(connection, sqe);
+		break;
+	case NVME_ADMIN_GET_LOG_PAGE:
+		log_page(connection, sqe);
+		break;
+	case NVME_ADMIN_SET_FEATURES:
+		fake_respond(connection, sqe->cid,
+			     target->queues ? (target->queues - 1) * UINT32_C(0x10001) : sqe->cdw11, NVME_OK);
+		break;
+	case NVME_ADMIN_ASYNC_EVENT_REQUEST:
+		connection->events[connection->event_count++] = sqe->cid;
+		break;
+	case NVME_ADMIN_KEEP_ALIVE:
+		if (!target->no_keep_alive)
+			fake_respond(connection, sqe->cid, 0, NVME_OK);
+		break;
+	default:
+		target->aborts += sqe->opcode == NVME_ADMIN_ABORT;
+		fake_respond(connection, sqe->cid, 1, NVME_OK);
+	}
+}
+
+void fake_event(struct fake_target *target, uint32_t dw0)
+{
+	for (struct fake_connection *connection = target->connections; connection; connection = connection->next)
+		if (connection->event_count > 0)
+			fake_respond(connection, connection->events[--connection->event_count], dw0, NVME_OK);
+}
+
+/* ---- I/O ---- */
+
+static uint16_t write_run(struct fake_target *target, const struct nvme_sqe *sqe, const uint8_t *data, uint32_t bytes)
+{
+	uint64_t lba = sqe->cdw10 | (uint64_t)sqe->cdw11 << 32, count = (sqe->cdw12 & 0xffff) + 1;
+	struct nvme_dsm_range range;
+
+	if (sqe->opcode == NVME_DATASET_MANAGEMENT) {
+		memcpy(&range, data, sizeof(range));
+		lba = range.lba;
+		count = range.blocks;
+	}
+	if (lba > target->blocks || count > target->blocks - lba)
+		return NVME_LBA_RANGE | NVME_DNR;
+	uint8_t *at = target->memory + (lba << target->shift);
+	if (sqe->opcode == NVME_WRITE)
+		memcpy(at, data, bytes);
+	else if (sqe->opcode == NVME_COMPARE)
+		return memcmp(at, data, bytes) == 0 ? NVME_OK : NVME_COMPARE_FAILURE | NVME_DNR;
+	else if (sqe->opcode != NVME_FLUSH)
+		memset(at, 0, count << target->shift);
+	return NVME_OK;
+}
+
+void fake_release(struct fake_target *target, bool backwards)
+{
+	for (unsigned i = 0; i < target->held_count; i++) {
+		struct fake_held *held = &target->held[backwards ? target->held_count - 1 - i : i];
+
+		write_run(target, &held->sqe, held->data, held->bytes);
+		free(held->data);
+	}
+	target->held_count = 0;
+}
+
+static void io_run(struct fake_connection *connection, const struct nvme_sqe *sqe, const uint8_t *data, uint32_t bytes)
+{
+	struct fake_target *target = connection->target;
+
+	if (target->holds_writes && sqe->opcode != NVME_FLUSH) {
+		struct fake_held *held = &target->held[target->held_count++];
+
+		held->sqe = *sqe;
+		held->bytes = bytes;
+		held->data = malloc(bytes + 1);
+		memcpy(held->data, data, bytes);
+		return;
+	}
+	target->writes_by_port[fake_port_of(connection)]++;
+	fake_respond(connection, sqe->cid, 0, write_run(target, sqe, data, bytes));
+}
+
+static void r2t_send(struct fake_connection *connection, struct pending *pending)
+{
+	struct fake_target *target = connection->target;
+	uint32_t left = pending->bytes - pending->have;
+	struct nvme_tcp_r2t pdu = { .header.type = NVME_TCP_R2T, .cccid = pending->sqe.cid, .ttag = 0x1234 };
+
+	pdu.r2to = pending->have;
+	pdu.r2tl = target->r2t_bytes && target->r2t_bytes < left ? target->r2t_bytes : left;
+	pending->asked = pending->have + pdu.r2tl;
+	pdu_send(connection, &pdu.header, sizeof(pdu), NULL, 0);
+}
+
+static void io(struct fake_connection *connection, const struct nvme_sqe *sqe, const uint8_t *data, uint32_t bytes)
+{
+	struct fake_target *target = connection->target;
+	uint64_t lba = sqe->cdw10 | (uint64_t)sqe->cdw11 << 32, count = (sqe->cdw12 & 0xffff) + 1;
+
+	if (target->fail_count > 0) {
+		target->fail_count--;
+		fake_respond(connection, sqe->cid, 0, target->fail_status);
+	} else if (sqe->opcode == NVME_READ) {
+		target->reads_by_port[fake_port_of(connection)]++;
+		if (lba > target->blocks || count > target->blocks - lba)
+			fake_respond(connection, sqe->cid, 0, NVME_LBA_RANGE | NVME_DNR);
+		else
+			fake_data(connection, sqe, target->memory + (lba << target->shift),
+				  (uint32_t)(count << target->shift));
+	} else if (sqe->sgl.type == NVME_SGL_TRANSPORT_DATA && sqe->sgl.length > 0) {
+		struct pending *pending = calloc(1, sizeof(*pending));
+
+		pending->sqe = *sqe;
+		pending->bytes = sqe->sgl.length;
+		pending->data = malloc(pending->bytes);
+		pending->next = connection->pending;
+		connection->pending = pending;
+		r2t_send(connection, pending);
+	} else {
+		assert(bytes == sqe->sgl.length);
+		io_run(connection, sqe, data, bytes);
+	}
+}
+
+/* ---- PDUs ---- */
+
+static void h2c_data(struct fake_connection *connection, const struct nvme_tcp_data *pdu, const uint8_t *data)
+{
+	struct pending **at = &connection->pending, *pending;
+
+	while ((pending = *at) && pending->sqe.cid != pdu->cccid)
+		at = &pending->next;
+	assert(pending && pdu->ttag == 0x1234 && pdu->datao == pending->have && pdu->datal > 0);
+	assert(pdu->datal <= connection->target->maxh2cdata && pdu->datao + pdu->datal <= pending->asked);
+	assert(!(pdu->header.flags & NVME_TCP_LAST_PDU) == (pdu->datao + pdu->datal < pending->asked));
+	memcpy(pending->data + pdu->datao, data, pdu->datal);
+	pending->have += pdu->datal;
+	if (pending->have < pending->bytes) {
+		if (pending->have == pending->asked)
+			r2t_send(connection, pending);
+		return;
+	}
+	*at = pending->next;
+	io_run(connection, &pending->sqe, pending->data, pending->bytes);
+	free(pending->data);
+	free(pending);
+}
+
+static void greet(struct fake_connection *connection, const struct nvme_tcp_icreq *request)
+{
+	struct fake_target *target = connection->target;
+	struct nvme_tcp_icresp pdu = { .header.type = NVME_TCP_ICRESP, .cpda = target->cpda };
+
+	assert(request->pfv == 0 && request->maxr2t == 0);
+	pdu.dgst = target->digests == 0xff ? request->dgst : target->digests;
+	pdu.maxh2cdata = target->maxh2cdata;
+	pdu_send(connection, &pdu.header, sizeof(pdu), NULL, 0);
+	connection->header_digest = pdu.dgst & NVME_TCP_DGST_HEADER;
+	connection->data_digest = pdu.dgst & NVME_TCP_DGST_DATA;
+	connection->greeted = true;
+}
+
+static void command(struct fake_connection *connection, const struct nvme_sqe *sqe, const uint8_t *data, uint32_t bytes)
+{
+	struct fake_target *target = connection->target;
+
+	target->commands[sqe->opcode]++;
+	if (target->command && target->command(target, connection, sqe))
+		return;
+	if (target->silent)
+		return;
+	if (sqe->opcode == NVME_FABRICS)
+		fabrics(connection, sqe, data);
+	else if (connection->queue == 0)
+		admin(connection, sqe);
+	else
+		io(connection, sqe, data, bytes);
+}
+
+/* A whole PDU. Digests and places are as the host must make them. */
+static void pdu_take(struct fake_connection *connection, uint8_t *pdu)
+{
+	struct nvme_tcp_header header;
+	uint32_t crc, bytes = 0;
+
+	memcpy(&header, pdu, sizeof(header));
+	if (connection->header_digest && header.type != NVME_TCP_H2C_TERM_REQ) {
+		memcpy(&crc, pdu + header.hlen, 4);
+		assert((header.flags & NVME_TCP_HDGSTF) && crc == crc32c(0, pdu, header.hlen));
+	}
+	if (header.pdo > 0) {
+		uint32_t digest = connection->data_digest ? 4 : 0;
+
+		bytes = header.plen - header.pdo - digest;
+		assert(header.pdo % ((connection->target->cpda + 1) * 4) == 0);
+		memcpy(&crc, pdu + header.plen - digest, digest);
+		assert(digest == 0 || crc == crc32c(0, pdu + header.pdo, bytes));
+	}
+	switch (header.type) {
+	case NVME_TCP_ICREQ:
+		greet(connection, (const struct nvme_tcp_icreq *)pdu);
+		break;
+	case NVME_TCP_CAPSULE_CMD: {
+		struct nvme_tcp_capsule_cmd copy;
+
+		memcpy(&copy, pdu, sizeof(copy));
+		command(connection, &copy.sqe, pdu + header.pdo, bytes);
+		break;
+	}
+	case NVME_TCP_H2C_DATA: {
+		struct nvme_tcp_data copy;
+
+		memcpy(&copy, pdu, sizeof(copy));
+		assert(copy.datal == bytes);
+		h2c_data(connection, &copy, pdu + header.pdo);
+		break;
+	}
+	default: {
+		struct nvme_tcp_term_req copy;
+
+		assert(header.type == NVME_TCP_H2C_TERM_REQ);
+		memcpy(&copy, pdu, sizeof(copy));
+		connection->target->terminations++;
+		connection->target->fes = copy.fes;
+	}
+	}
+}
+
+static size_t on_received(void *ctx, const uint8_t *bytes, size_t count)
+{
+	struct fake_connection *connection = ctx;
+	uint32_t plen;
+	size_t at = 0;
+
+	if (connection->have + count > connection->room) {
+		connection->room = (connection->have + count) * 2;
+		connection->in = realloc(connection->in, connection->room);
+	}
+	memcpy(connection->in + connection->have, bytes, count);
+	connection->have += count;
+	while (!connection->closing && connection->have - at >= 8) {
+		memcpy(&plen, connection->in + at + 4, 4);
+		assert(plen >= 8 && plen < 2 << 20);
+		if (connection->have - at < plen)
+			break;
+		uint8_t *pdu = malloc(plen); /* aligned */
+		memcpy(pdu, connection->in + at, plen);
+		pdu_take(connection, pdu);
+		free(pdu);
+		at += plen;
+	}
+	memmove(connection->in, connection->in + at, connection->have - at);
+	connection->have -= at;
+	return count;
+}
+
+/* ---- life ---- */
+
+static void on_closed(void *ctx)
+{
+	struct fake_connection *connection = ctx, **at = &connection->target->connections;
+	struct pending *next;
+
+	while (*at != connection)
+		at = &(*at)->next;
+	*at = connection->next;
+	connection->target->open--;
+	for (struct pending *pending = connection->pending; pending; pending = next) {
+		next = pending->next;
+		free(pending->data);
+		free(pending);
+	}
+	free(connection->in);
+	free(connection);
+}
+
+static void connection_close(struct fake_connection *connection)
+{
+	if (connection->closing)
+		return;
+	connection->closing = true;
+	stream_close(connection->stream, on_closed);
+}
+
+static void on_ended(void *ctx, int error)
+{
+	connection_close(ctx);
+}
+
+static void on_accepted(void *ctx, int fd)
+{
+	static const struct stream_ops ops = { NULL, on_received, on_ended };
+	struct fake_port *port = ctx;
+	struct fake_target *target = port->target;
+
+	if (port->refuses) {
+		close(fd);
+		return;
+	}
+	struct fake_connection *connection = calloc(1, sizeof(*connection));
+	connection->target = target;
+	connection->port = port;
+	connection->queue = -1;
+	connection->next = target->connections;
+	target->connections = connection;
+	target->open++;
+	stream_adopt(target->streams, fd, NULL, &ops, connection, &connection->stream);
+}
+
+void fake_drop(struct fake_target *target, unsigned port)
+{
+	for (struct fake_connection *connection = target->connections; connection; connection = connection->next)
+		if (connection->port == &target->ports[port])
+			connection_close(connection);
+}
+
+void fake_open(struct fake_target *target, struct stream_group *streams, uint64_t bytes, unsigned shift)
+{
+	memset(target, 0, sizeof(*target));
+	target->streams = streams;
+	target->memory = calloc(1, bytes);
+	target->blocks = bytes >> shift;
+	target->shift = shift;
+	target->nsid = 3;
+	memset(target->uuid, 0x42, sizeof(target->uuid));
+	target->maxh2cdata = 128 << 10;
+	target->digests = 0xff;
+	for (unsigned i = 0; i < FAKE_PORTS; i++) {
+		struct fake_port *port = &target->ports[i];
+		socklen_t length = sizeof(port->address);
+
+		port->target = target;
+		port->ana = NVME_ANA_OPTIMIZED;
+		port->address = (struct sockaddr_in){ .sin_family = AF_INET };
+		port->address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+		int r = stream_listen(streams, (struct sockaddr *)&port->address, length, 0, on_accepted, port,
+				      &port->listener, NULL);
+		assert(r == 0);
+		getsockname(stream_listener_fd(port->listener), (struct sockaddr *)&port->address, &length);
+	}
+}
+
+void fake_close(struct fake_target *target)
+{
+	for (unsigned i = 0; i < FAKE_PORTS; i++) {
+		target->ports[i].refuses = true;
+		stream_listener_close(target->ports[i].listener, NULL);
+		fake_drop(target, i);
+	}
+}
+
+void fake_free(struct fake_target *target)
+{
+	for (unsigned i = 0; i < target->held_count; i++)
+		free(target->held[i].data);
+	free(target->memory);
+}
