@@ -130,12 +130,17 @@ static void use_volume(struct store *store, const struct store_volume_info *info
 
 static void use(struct store *store)
 {
-	struct store_command scrub = { .op = STORE_SCRUB };
+	struct store_command scrub = { .op = STORE_SCRUB }, repair = { .op = STORE_REPAIR };
 	struct store_volume_info info;
 	uint64_t ids[64];
 	unsigned count = 0;
 
 	rig_command(store, &scrub);
+	rig_command(store, &repair);
+	if (repair.error.code) {
+		repair.force = true;
+		rig_command(store, &repair);
+	}
 	for (uint64_t id = 0; count < 64 && store_next(store, id, &info); id = info.id) {
 		use_volume(store, &info);
 		ids[count++] = info.id;

@@ -24,28 +24,34 @@ int command_then(struct store_command *command, command_step step)
 
 /* ---- waiting for what was logged to be durable ---- */
 
-enum { WAITING = 1, WAITED = 2 };
+enum { WAITING = 1, WAITED, FAILED };
 
 static void waited(struct waiter *waiter, int rc)
 {
 	struct store_command *command =
 		(struct store_command *)((uint8_t *)waiter - offsetof(struct store_command, scratch));
 
-	command->scratch[2] = WAITED;
-	if (rc < 0)
-		command_error(command, DPU_E_IO, "a medium of the pool fails");
+	command->scratch[2] = rc < 0 ? FAILED : WAITED;
 }
 
-int command_waited(const struct store_command *command)
+int command_failed(struct store *store, struct store_command *command)
 {
-	if (command->scratch[2] != WAITED)
-		return -EAGAIN;
-	return command->error.code ? -EIO : 0;
+	const struct failure *failure = &store->failure;
+
+	return command_error(command, DPU_E_IO, "the pool is read-only since medium '%s' failed at offset %llu: %s",
+			     failure->medium, (unsigned long long)failure->offset, failure->why);
+}
+
+int command_waited(struct store *store, struct store_command *command)
+{
+	if (command->scratch[2] == FAILED)
+		return command_failed(store, command);
+	return command->scratch[2] == WAITED ? 0 : -EAGAIN;
 }
 
 static int wait_end(struct store *store, struct store_command *command)
 {
-	return command_waited(command);
+	return command_waited(store, command);
 }
 
 int command_flush(struct store *store, struct store_command *command)
@@ -79,7 +85,7 @@ int checkpoint_step(struct store *store, struct store_command *command)
 static int room(struct store *store, struct store_command *command, size_t bytes, struct record **ret)
 {
 	if (store->failed)
-		return command_error(command, DPU_E_IO, "the pool is read-only because a medium fails");
+		return command_failed(store, command);
 	int rc = pages_room(store);
 	if (rc < 0)
 		return rc;
@@ -290,17 +296,10 @@ int delete_step(struct store *store, struct store_command *command)
 /* ---- the list ---- */
 
 static const command_step steps[STORE_OPS] = {
-	[STORE_FORMAT] = format_step,
-	[STORE_OPEN] = open_step,
-	[STORE_CLOSE] = close_step,
-	[STORE_GROW] = grow_step,
-	[STORE_CREATE] = create_step,
-	[STORE_SNAPSHOT] = copy_step,
-	[STORE_CLONE] = copy_step,
-	[STORE_RESIZE] = resize_step,
-	[STORE_DELETE] = delete_step,
-	[STORE_SCRUB] = scrub_step,
-	[STORE_CHECKPOINT] = checkpoint_step,
+	[STORE_FORMAT] = format_step, [STORE_OPEN] = open_step,     [STORE_CLOSE] = close_step,
+	[STORE_GROW] = grow_step,     [STORE_CREATE] = create_step, [STORE_SNAPSHOT] = copy_step,
+	[STORE_CLONE] = copy_step,    [STORE_RESIZE] = resize_step, [STORE_DELETE] = delete_step,
+	[STORE_SCRUB] = scrub_step,   [STORE_REPAIR] = repair_step, [STORE_CHECKPOINT] = checkpoint_step,
 };
 
 void store_submit(struct store *store, struct store_command *command)
@@ -322,6 +321,9 @@ static int run(struct store *store, struct store_command *command)
 		return command_error(command, DPU_E_INVALID, "there is no such command");
 	if (!opens && !store->ready)
 		return command_error(command, DPU_E_CONFLICT, "the pool is not open");
+	/* What has begun goes on: it has changed what it changes. */
+	if (store->held && command->step == steps[command->op])
+		return -EAGAIN;
 	if (command->step == open_step || command->step == format_step)
 		if (store->started)
 			return command_error(command, DPU_E_CONFLICT, "the pool was opened already");

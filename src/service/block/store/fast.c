@@ -49,7 +49,7 @@ static void read_done(struct dpu_block_request *medium)
 	struct dpu_block_request *request = io->request;
 
 	if (medium->status != DPU_BLOCK_OK) {
-		io_finish(io, DPU_BLOCK_IO_ERROR);
+		io_finish(io, medium_status(io->store, medium));
 		return;
 	}
 	for (unsigned i = 0; i < io->count; i++) {
@@ -108,7 +108,7 @@ static void write_done(struct dpu_block_request *medium)
 	struct store_io *io = (struct store_io *)medium;
 
 	if (medium->status != DPU_BLOCK_OK)
-		io_finish(io, medium_status(medium));
+		io_finish(io, medium_status(io->store, medium));
 	else
 		io_run(io, write_commit); /* with others */
 }

@@ -190,7 +190,7 @@ static struct format *format_new(struct store_command *command)
 
 static int format_end(struct store *store, struct store_command *command)
 {
-	int rc = command_waited(command);
+	int rc = command_waited(store, command);
 
 	if (rc == 0)
 		pool_ready(store);
@@ -252,7 +252,7 @@ int format_step(struct store *store, struct store_command *command)
 
 static int grow_end(struct store *store, struct store_command *command)
 {
-	return command_waited(command);
+	return command_waited(store, command);
 }
 
 static int grow_memory(struct store *store, struct store_command *command)
@@ -321,7 +321,7 @@ int grow_step(struct store *store, struct store_command *command)
 
 static int close_end(struct store *store, struct store_command *command)
 {
-	int rc = command_waited(command);
+	int rc = command_waited(store, command);
 
 	if (rc == 0)
 		store->ready = false;

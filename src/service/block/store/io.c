@@ -25,13 +25,15 @@ struct store_io *io_take(struct store *store)
 	if (!io)
 		return NULL;
 	store->free_io = io->next;
+	store->busy_ios++;
 	io->old = io->place = NO_PLACE;
 	io->reader = io->placed = false;
 	return io;
 }
 
-static void io_give(struct store_io *io)
+void io_give(struct store_io *io)
 {
+	io->store->busy_ios--;
 	io->next = io->store->free_io;
 	io->store->free_io = io;
 	io->store->wake = true;
@@ -330,7 +332,7 @@ static unsigned start_requests(struct store *store)
 {
 	unsigned count = 0;
 
-	if (!store->ready)
+	if (!store->ready || store->held)
 		return 0;
 	fast_look_ahead(store);
 	for (; count < BURST && store->incoming.first && store->free_io; count++)
@@ -370,6 +372,7 @@ int ios_init(struct store *store)
 	for (unsigned i = 0; i < STORE_IOS; i++) {
 		store->io[i].store = store;
 		store->io[i].bounce = store->bounce_memory + (size_t)i * STORE_BLOCK;
+		store->busy_ios++;
 		io_give(&store->io[i]);
 	}
 	store_zero_crc = crc32c(0, store_zero_block, STORE_BLOCK);

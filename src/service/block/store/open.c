@@ -29,18 +29,33 @@ void recovery_free(struct store *store)
 	free(recovery->buffer);
 	free(recovery->roots);
 	free(recovery->skip);
+	walk_fini(&recovery->walk);
 	free(recovery);
 	store->recovery = NULL;
+}
+
+static int refuse_failure(struct store *store, struct store_command *command)
+{
+	const struct failure *failure = &store->failure;
+
+	return command_error(command, DPU_E_IO, "medium '%s', offset %llu: %s", failure->medium,
+			     (unsigned long long)failure->offset, failure->why);
+}
+
+/* What cannot be read now may be read another time, so what the log has for it must not be passed over. */
+static bool must_stop(const struct store *store, const struct store_command *command)
+{
+	return store->unread && !command->force;
 }
 
 /* ---- the end ---- */
 
 static int open_end(struct store *store, struct store_command *command)
 {
-	int rc = command_waited(command);
+	int rc = command_waited(store, command);
 
 	if (rc < 0)
-		return rc;
+		return rc == -EAGAIN ? rc : refuse_failure(store, command);
 	recovery_free(store);
 	pool_ready(store);
 	return 0;
@@ -54,19 +69,38 @@ static int open_replay(struct store *store, struct store_command *command)
 
 	if (rc == -EAGAIN)
 		return rc;
+	if (must_stop(store, command) || (rc < 0 && store->failed))
+		return refuse_failure(store, command);
 	if (rc < 0)
 		return why ? refuse(command, &store->medium[0], offset, why) : rc;
 	store->session = store->root.session + 1;
 	return command_checkpoint(store, command, open_end);
 }
 
+/* What a record changes depends on them. */
+static int open_page_counts(struct store *store, struct store_command *command)
+{
+	int rc = store->pages_lost ? repair_page_counts(store, &store->recovery->walk) : 0;
+
+	if (must_stop(store, command))
+		return refuse_failure(store, command);
+	return rc < 0 ? rc : command_then(command, open_replay);
+}
+
+static int open_recount(struct store *store, struct store_command *command)
+{
+	int rc = space_recount(store);
+
+	if (rc == 0)
+		rc = directory_load(store);
+	return rc < 0 ? rc : command_then(command, open_page_counts);
+}
+
 static int open_residents(struct store *store, struct store_command *command)
 {
 	int rc = residents_load(store);
 
-	if (rc == 0)
-		rc = directory_load(store);
-	return rc < 0 ? rc : command_then(command, open_replay);
+	return rc < 0 ? rc : command_then(command, open_recount);
 }
 
 /* ---- the root ---- */
@@ -249,6 +283,7 @@ int open_step(struct store *store, struct store_command *command)
 	if (!recovery)
 		return -ENOMEM;
 	store->recovery = recovery;
+	recovery->force = command->force;
 	recovery->buffer = blocks_new(WINDOW_BLOCKS);
 	recovery->skip = calloc(SECTION_BYTES / 8, sizeof(*recovery->skip));
 	if (!recovery->buffer || !recovery->skip)

@@ -97,6 +97,9 @@ int pages_room(struct store *store)
 {
 	if (store->used_frames + 2 * store->op_pages <= store->frame_limit)
 		return 0;
+	/* Nothing changes any more, so what is kept for changes is there for reads. */
+	if (store->failed)
+		return store->used_frames + TREE_MAX_HEIGHT < store->frame_count ? 0 : -EIO;
 	checkpoint_want(store);
 	return -EAGAIN;
 }
@@ -198,11 +201,37 @@ static void header_init(struct frame *frame, uint64_t owner)
 	header->owner = owner;
 }
 
-/* What a page of counts counted is unknown, so it is never given away. */
-static void counts_lost(struct frame *frame)
+/* What a page of counts counted is unknown, so it is never given away. That stays so: what is not counted from now on
+ * would be missing if the page could be read again later. */
+static void counts_lost(struct store *store, struct frame *frame)
 {
 	header_init(frame, 0);
 	memset(((struct page_counts *)frame->data)->count, 0xff, sizeof(((struct page_counts *)frame->data)->count));
+	page_dirty(store, frame);
+	if (frame->kind == PAGE_SPACE)
+		space_counts_lost(store, frame->page);
+}
+
+static void page_lost(struct store *store, struct frame *frame, uint64_t offset, bool unread, const char *why)
+{
+	const struct medium *medium = medium_of_page(store, frame->page);
+	enum store_damage damage = frame->kind == PAGE_DIRECTORY  ? STORE_DAMAGE_DIRECTORY
+				   : frame->kind < PAGE_DIRECTORY ? STORE_DAMAGE_COUNTS
+								  : STORE_DAMAGE_VOLUME;
+
+	store_report_damage(store, damage, 0, 0, medium->device->name, offset, why);
+	if (unread && frame->kind >= PAGE_DIRECTORY && !store->ready && !store->unread) {
+		store->unread = true;
+		store->failure = (struct failure){ medium->device->name, offset, why };
+	}
+	store->pages_lost |= frame->kind == PAGE_COUNTS;
+	if (frame->kind == PAGE_SPACE || frame->kind == PAGE_COUNTS) {
+		counts_lost(store, frame);
+		return;
+	}
+	frame->state = FRAME_BAD;
+	if (frame->kind == PAGE_SUMMARY)
+		header_init(frame, 0);
 }
 
 static void load_done(struct dpu_block_request *request)
@@ -218,17 +247,9 @@ static void load_done(struct dpu_block_request *request)
 	frame->state = FRAME_CLEAN;
 	if (!frame->resident)
 		store->used_frames--;
-	if (why) {
-		struct medium *medium = medium_of_page(store, frame->page);
-		enum store_damage damage = frame->kind == PAGE_DIRECTORY  ? STORE_DAMAGE_DIRECTORY
-					   : frame->kind < PAGE_DIRECTORY ? STORE_DAMAGE_COUNTS
-									  : STORE_DAMAGE_VOLUME;
-		store_report_damage(store, damage, 0, 0, medium->device->name, request->offset, why);
-		if (frame->kind == PAGE_SPACE || frame->kind == PAGE_COUNTS)
-			counts_lost(frame);
-		else
-			frame->state = FRAME_BAD;
-	}
+	store->stats.medium_errors += request->status != DPU_BLOCK_OK;
+	if (why)
+		page_lost(store, frame, request->offset, request->status != DPU_BLOCK_OK, why);
 	page_io_give(io);
 }
 
@@ -382,4 +403,22 @@ void page_drop(struct store *store, uint32_t page)
 	if (frame->state == FRAME_DIRTY || frame->state == FRAME_WRITING)
 		store->used_frames--;
 	frame_free(store, frame);
+}
+
+void pages_forget_bad(struct store *store)
+{
+	for (uint32_t i = 0; i < store->frame_count; i++)
+		if (store->frames[i].state == FRAME_BAD)
+			page_drop(store, store->frames[i].page);
+}
+
+void directory_give_up(struct store *store)
+{
+	for (uint32_t slot = 0; slot < store->slots; slot += DIRECTORY_ENTRIES) {
+		struct frame *frame = entry_frame(store, slot);
+		if (frame->state != FRAME_BAD)
+			continue;
+		header_init(frame, 0);
+		page_dirty(store, frame);
+	}
 }

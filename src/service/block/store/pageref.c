@@ -33,6 +33,16 @@ void pageref_add(struct store *store, uint32_t page, int delta)
 		store->page_space.free++;
 }
 
+void pageref_set(struct store *store, uint32_t page, uint32_t count)
+{
+	struct frame *frame;
+	uint32_t *at = count_at(store, page, &frame);
+
+	page_dirty(store, frame);
+	store->page_space.free += (count == 0) - (uint32_t)(*at == 0);
+	*at = count;
+}
+
 bool page_is_tree(struct store *store, uint32_t page)
 {
 	uint64_t index;

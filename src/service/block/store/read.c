@@ -43,7 +43,7 @@ static void read_done(struct dpu_block_request *request)
 	uint32_t *crcs = io_crc(io);
 
 	if (request->status != DPU_BLOCK_OK) {
-		io_finish(io, DPU_BLOCK_IO_ERROR);
+		io_finish(io, medium_status(io->store, request));
 		return;
 	}
 	for (unsigned i = 0; i < io->count; i++) {
@@ -162,7 +162,7 @@ static void compare_read(struct dpu_block_request *request)
 	struct store_io *io = (struct store_io *)request;
 
 	if (request->status != DPU_BLOCK_OK) {
-		io_finish(io, DPU_BLOCK_IO_ERROR);
+		io_finish(io, medium_status(io->store, request));
 	} else if (crc32c(0, io->bounce, STORE_BLOCK) != io->crc[0]) {
 		io_integrity(io, io->block, (uint64_t)io->place);
 		io_finish(io, DPU_BLOCK_INTEGRITY);

@@ -13,6 +13,8 @@ struct recovery {
 	uint64_t at;
 	unsigned medium;
 	const char *why; /* the first superblock is wrong */
+	struct walk walk;
+	bool force;
 	/* replay.c */
 	bool scanned;
 	uint64_t window, window_blocks; /* of the ring */

@@ -80,6 +80,13 @@ static void rewind_log(struct store *store)
 	recovery->checked = false;
 }
 
+static int log_unread(struct store *store, const char **ret_why, uint64_t *ret_offset)
+{
+	*ret_why = "the log cannot be read";
+	*ret_offset = (store->medium[0].super.log_block + store->recovery->block) * STORE_BLOCK;
+	return -EIO;
+}
+
 /* How many there are, and which are durable. */
 static int scan(struct store *store, const char **ret_why, uint64_t *ret_offset)
 {
@@ -89,6 +96,8 @@ static int scan(struct store *store, const char **ret_why, uint64_t *ret_offset)
 		rewind_log(store);
 	for (;;) {
 		int rc = find_section(store);
+		if (rc == -EIO)
+			return log_unread(store, ret_why, ret_offset);
 		if (rc < 0)
 			return rc;
 		if (rc == 1)
@@ -115,11 +124,12 @@ static void data_read(struct dpu_block_request *request)
 	struct store_io *io = (struct store_io *)request;
 	struct recovery *recovery = io->store->recovery;
 
-	if (request->status != DPU_BLOCK_OK || crc32c(0, io->bounce, STORE_BLOCK) != io->crc[0])
+	/* One that cannot be read may be there: reading it fails, rather than giving what was there before. */
+	store_count_error(io->store, request);
+	if (request->status == DPU_BLOCK_OK && crc32c(0, io->bounce, STORE_BLOCK) != io->crc[0])
 		recovery->skip[io->count - 1] |= UINT64_C(1) << io->bytes;
 	recovery->reads--;
-	io->next = io->store->free_io;
-	io->store->free_io = io;
+	io_give(io);
 }
 
 /* false: no piece is left. io->count - 1: the record; io->bytes: the block of it. */
@@ -197,6 +207,8 @@ static int apply_one(struct store *store, const struct record *record, uint64_t 
 	}
 	int rc = record_check(store, record, ret_why);
 
+	if (rc == -EBADMSG && store->unread && !store->recovery->force)
+		return -EIO; /* nothing is given up */
 	if (rc == -EBADMSG) {
 		/* The volume is lost as far as this goes; the others are not. */
 		if (*ret_why)
@@ -273,8 +285,10 @@ static int apply_next(struct store *store, unsigned *budget, const char **ret_wh
 	if (recovery->failed)
 		return -EIO;
 	rc = find_section(store);
+	if (rc == -EAGAIN)
+		return rc;
 	if (rc != 0)
-		return rc < 0 ? rc : -EIO;
+		return log_unread(store, ret_why, ret_offset);
 	if (!recovery->checked && recovery->sequence > recovery->durable)
 		rc = check_data(store, ret_why, ret_offset);
 	if (rc == 0)

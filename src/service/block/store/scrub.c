@@ -22,13 +22,6 @@ static struct scrub *scrub_of(const struct store_command *command)
 	return (struct scrub *)(uintptr_t)command->scratch[0];
 }
 
-static void io_return(struct store_io *io)
-{
-	io->next = io->store->free_io;
-	io->store->free_io = io;
-	io->store->wake = true;
-}
-
 static void damaged(struct store *store, struct scrub *scrub, enum store_damage damage, uint64_t volume, uint64_t block,
 		    const struct medium *medium, uint64_t offset, const char *why)
 {
@@ -58,7 +51,7 @@ static void block_read(struct dpu_block_request *request)
 			request->status != DPU_BLOCK_OK ? "the block cannot be read" : "the block contradicts its CRC");
 	}
 	scrub->reads--;
-	io_return(io);
+	io_give(io);
 }
 
 static bool read_blocks(struct store *store, struct scrub *scrub)
@@ -176,7 +169,7 @@ static int scrub_end(struct store *store, struct scrub *scrub)
 	struct store_command *command = scrub->command;
 
 	command->progress = scrub->page;
-	io_return(scrub->page_io);
+	io_give(scrub->page_io);
 	free(scrub);
 	return command->cancel ? command_error(command, DPU_E_CONFLICT, "cancelled") : 0;
 }
@@ -231,7 +224,7 @@ int scrub_step(struct store *store, struct store_command *command)
 		return -EAGAIN;
 	struct scrub *scrub = calloc(1, sizeof(*scrub));
 	if (!scrub) {
-		io_return(io);
+		io_give(io);
 		return -ENOMEM;
 	}
 	scrub->page_io = io;

@@ -59,7 +59,7 @@ static void summary_set(struct store *store, struct group *group, uint16_t value
 	*group->free_blocks = value;
 }
 
-/* A summary that is damaged or was never written says that all may be free; opening a group tells. */
+/* A page of summaries that was never written says that all is free. */
 void space_count(struct store *store)
 {
 	unsigned blocks;
@@ -70,10 +70,52 @@ void space_count(struct store *store)
 		const struct frame *frame = group->summary;
 		group_first(store, i, &blocks);
 		bool fresh = frame->state == FRAME_CLEAN && map_get(store->map, frame->page) == PAGE_ABSENT;
-		if (frame->state == FRAME_BAD || fresh || *group->free_blocks > blocks)
+		if (fresh)
 			*group->free_blocks = (uint16_t)blocks;
+		group->unknown = frame->state == FRAME_BAD || *group->free_blocks > blocks;
+		if (group->unknown)
+			*group->free_blocks = 0;
 		store->space.free += *group->free_blocks;
 	}
+	store->space.recount_at = 0;
+}
+
+static unsigned free_of(const struct frame *frame, unsigned blocks)
+{
+	const uint32_t *count = ((const struct page_counts *)frame->data)->count;
+	unsigned found = 0;
+
+	for (unsigned i = 0; i < blocks; i++)
+		found += count[i] == 0;
+	return found;
+}
+
+int space_recount(struct store *store)
+{
+	struct space *space = &store->space;
+
+	for (; space->recount_at < space->groups; space->recount_at++) {
+		struct group *group = &space->group[space->recount_at];
+		struct frame *frame;
+		unsigned at, blocks;
+		if (!group->unknown)
+			continue;
+		pages_begin(store);
+		uint32_t page = space_page(store, group_first(store, space->recount_at, &blocks), &at);
+		int rc = page_get(store, page, PAGE_SPACE, 0, page, &frame);
+		if (rc < 0)
+			return rc;
+		summary_set(store, group, (uint16_t)free_of(frame, blocks));
+		group->unknown = false;
+	}
+	return 0;
+}
+
+void space_counts_lost(struct store *store, uint32_t page)
+{
+	const struct medium *medium = medium_of_page(store, page);
+
+	summary_set(store, &store->space.group[medium->first_group + page - medium->super.first_page], 0);
 }
 
 /* ---- epochs ---- */
@@ -276,4 +318,23 @@ void space_add(struct store *store, uint64_t place, int delta)
 			summary_set(store, group, (uint16_t)(free_blocks + 1));
 		group->freed_epoch = store->space.epoch;
 	}
+}
+
+void space_set(struct store *store, uint64_t place, uint32_t count)
+{
+	unsigned at;
+	struct group *group = group_at(store, place, &at);
+
+	page_dirty(store, group->counts);
+	((struct page_counts *)group->counts->data)->count[at] = count;
+	if (count == 0)
+		group->freed_epoch = store->space.epoch;
+}
+
+void space_sum(struct store *store, uint32_t group)
+{
+	unsigned blocks;
+
+	group_first(store, group, &blocks);
+	summary_set(store, &store->space.group[group], (uint16_t)free_of(store->space.group[group].counts, blocks));
 }

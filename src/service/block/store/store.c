@@ -64,6 +64,7 @@ void store_free(struct store *store)
 	for (uint32_t slot = 0; slot < store->slots; slot++)
 		volume_free(store->volume[slot]);
 	free(store->volume);
+	repair_free(store);
 	recovery_free(store);
 	checkpoint_fini(store);
 	log_fini(store);
@@ -92,7 +93,7 @@ unsigned store_poll(struct store *store)
 	unsigned work = poll_media(store);
 
 	work += commands_go(store);
-	if (store->ready && store->trims)
+	if (store->ready && store->trims && !store->held)
 		work += volume_trim(store);
 	work += ios_go(store);
 	if (!store->log.tail)
@@ -120,9 +121,11 @@ void store_report_damage(struct store *store, enum store_damage damage, uint64_t
 /* What could not be written may be needed by what comes after it, so nothing does. */
 void store_fail(struct store *store, const struct medium *medium, uint64_t offset, const char *why)
 {
+	store->stats.medium_errors++;
 	if (store->failed)
 		return;
 	store->failed = true;
+	store->failure = (struct failure){ medium->device->name, offset, why };
 	store->wake = true;
 	store_report_damage(store, STORE_DAMAGE_MEDIUM, 0, 0, medium->device->name, offset, why);
 }

@@ -58,16 +58,23 @@ void store_free(struct store *store);
 unsigned store_poll(struct store *store);
 
 enum store_op {
-	STORE_FORMAT,   /* makes an empty pool of the media and opens it; log_bytes, max_volumes, max_bytes */
-	STORE_OPEN,     /* finds the pool on the media, recovers it */
-	STORE_CLOSE,    /* no request may be under way; writes a checkpoint */
-	STORE_GROW,     /* adds a medium */
-	STORE_CREATE,   /* name, bytes: a volume */
+	STORE_FORMAT, /* makes an empty pool of the media and opens it; log_bytes, max_volumes, max_bytes */
+	STORE_OPEN,   /* finds the pool on the media, recovers it. A page that recovery needs and the medium cannot read
+		       * is an error, since it may be there the next time; with force it counts as damaged, and what
+		       * the log has for its volume is lost */
+	STORE_CLOSE,  /* no request may be under way; writes a checkpoint */
+	STORE_GROW,   /* adds a medium */
+	STORE_CREATE, /* name, bytes: a volume */
 	STORE_SNAPSHOT, /* volume, name: a read-only copy of this instant */
 	STORE_CLONE,    /* volume, name: a writable copy of this instant, of a volume or snapshot */
 	STORE_RESIZE,   /* volume, bytes; what is cut off is gone */
 	STORE_DELETE,   /* volume; its space comes back in the background */
 	STORE_SCRUB,    /* checks every page and block against its CRC; progress, cancel */
+	STORE_REPAIR,   /* makes all reference counts again from the maps of the volumes; progress, cancel. Requests and
+			 * commands wait meanwhile. Volumes that are quarantined and can be read after all are there
+			 * again. While a map cannot be read nothing is given back, and the error names the volume:
+			 * delete it first. force: volumes of a directory page that is lost are given up, and those that
+			 * lack something that was acknowledged are there again, too. */
 	STORE_CHECKPOINT,
 	STORE_OPS,
 };
@@ -75,7 +82,8 @@ enum store_op {
 /* Owned by the submitter, lent from store_submit to done. A change is durable when it is done. */
 struct store_command {
 	uint8_t op;  /* enum store_op */
-	bool cancel; /* STORE_SCRUB: may be set any time; the command then ends with DPU_E_CONFLICT */
+	bool cancel; /* STORE_SCRUB, STORE_REPAIR: may be set any time; the command then ends with DPU_E_CONFLICT */
+	bool force;  /* STORE_OPEN, STORE_REPAIR */
 	uint64_t volume;
 	const char *name; /* lent until done */
 	uint64_t bytes;   /* multiple of DPU_BLOCK_SECTOR */
@@ -88,8 +96,8 @@ struct store_command {
 	/* from the store */
 	struct dpu_error error;   /* code DPU_OK: it is done */
 	uint64_t ret_volume;      /* id of what was made */
-	uint64_t progress, total; /* STORE_SCRUB */
-	uint64_t damaged;         /* STORE_SCRUB: pages and blocks */
+	uint64_t progress, total; /* STORE_SCRUB, STORE_REPAIR: pages */
+	uint64_t damaged;         /* STORE_SCRUB: pages and blocks; STORE_REPAIR: counts that were wrong */
 	/* the store's */
 	struct store_command *next;
 	int (*step)(struct store *store, struct store_command *command);
@@ -126,6 +134,7 @@ struct store_stats {
 	uint64_t generation;       /* of the last checkpoint */
 	uint64_t replayed_records; /* at the last open */
 	uint64_t dropped_records;  /* …of which not all data had reached a medium: were never flushed */
+	uint64_t medium_errors;    /* requests to media that failed */
 	uint64_t integrity_errors, page_loads, page_evictions, flushes, sections, checkpoints;
 	uint32_t cached_pages, dirty_pages;
 	bool failed; /* a medium fails writes: the pool is read-only */

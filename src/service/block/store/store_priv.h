@@ -72,7 +72,8 @@ struct store_volume {
 	uint32_t slot;
 	uint32_t active; /* requests that have not been completed */
 	bool gone;
-	uint64_t trim; /* what was cut off is freed up to here */
+	bool unreadable; /* walk.c has found a page of its map that cannot be read */
+	uint64_t trim;   /* what was cut off is freed up to here */
 	uint64_t reads, writes, integrity_errors;
 	void (*close_done)(void *arg);
 	void *close_arg;
@@ -125,6 +126,7 @@ struct group {
 	struct frame *summary; /* always in memory … */
 	uint16_t *free_blocks; /* … with this in it */
 	uint32_t busy;         /* extents that were handed out and are in no record yet */
+	bool unknown;          /* the summary is damaged */
 };
 
 struct allocator {
@@ -190,6 +192,7 @@ struct space {
 	struct group *group;
 	uint32_t groups;
 	uint64_t free; /* sum of the summaries */
+	uint32_t recount_at;
 	struct allocator allocator;
 	/* epochs: see space.c */
 	uint64_t epoch, durable_epoch, oldest_reader;
@@ -202,6 +205,12 @@ struct page_space {
 
 struct recovery; /* open.c, replay.c */
 
+struct failure { /* of a medium: the first one that was not survived */
+	const char *medium;
+	uint64_t offset;
+	const char *why;
+};
+
 struct store {
 	char *name, *tail_path;
 	void (*report)(void *ctx, const struct store_report *report);
@@ -211,6 +220,11 @@ struct store {
 	uint32_t pages; /* ids */
 	uint64_t places;
 	bool started, ready, failed, wake, growing;
+	bool held; /* requests and commands wait for a repair */
+	struct repair *repair;
+	bool pages_lost; /* a page of counts of pages */
+	bool unread;     /* while it is being opened: a page of the directory or of a tree; see `failure` */
+	uint32_t busy_ios;
 	uint32_t residents_at; /* those of the pages before are in memory */
 
 	/* page.c */
@@ -234,6 +248,7 @@ struct store {
 	struct flush flush;
 	struct checkpoint checkpoint;
 	struct store_root root; /* the durable one */
+	struct failure failure; /* if failed */
 	uint64_t next_volume, session;
 
 	struct store_volume **volume;     /* by slot */
@@ -316,6 +331,8 @@ static inline void page_dirty(struct store *store, struct frame *frame)
 struct frame *page_new(struct store *store, uint32_t page, enum page_kind kind, unsigned level, uint64_t index,
 		       uint64_t owner);
 void page_drop(struct store *store, uint32_t page);
+void pages_forget_bad(struct store *store);  /* so that they are read once more */
+void directory_give_up(struct store *store); /* its pages that are lost: empty */
 const char *page_check(struct store *store, const void *data, uint32_t page, enum page_kind kind, unsigned level,
 		       uint64_t index);
 enum page_slot map_get(const uint8_t *map, uint32_t page);
@@ -331,7 +348,9 @@ int space_add_medium(struct store *store, struct medium *medium);
 void space_fini(struct store *store);
 /* Counts have come into memory, or are not there any more (NULL). */
 void space_counts_at(struct store *store, uint32_t page, struct frame *frame);
-void space_count(struct store *store);                                                      /* sums up the summaries */
+void space_count(struct store *store);  /* sums up the summaries */
+int space_recount(struct store *store); /* what they do not say: -EAGAIN */
+void space_counts_lost(struct store *store, uint32_t page);
 int space_alloc(struct store *store, uint32_t want, int64_t *ret_place, uint32_t *ret_got); /* -EAGAIN, -ENOSPC */
 void space_release(struct store *store, uint64_t place); /* an extent is in a record, or not needed */
 int space_need(struct store *store, uint64_t place);     /* its count is in memory, and stays: -EAGAIN */
@@ -361,7 +380,12 @@ static inline void reader_end(struct store *store, uint32_t epoch)
 uint64_t epoch_close(struct store *store);
 void epoch_durable(struct store *store, uint64_t epoch);
 
+/* Without regard to what depends on it: the group's sum, its open extents. */
+void space_set(struct store *store, uint64_t place, uint32_t count);
+void space_sum(struct store *store, uint32_t group); /* its counts are in memory */
+
 uint32_t pageref_get(struct store *store, uint32_t page);
+void pageref_set(struct store *store, uint32_t page, uint32_t count);
 void pageref_add(struct store *store, uint32_t page, int delta);
 bool page_is_tree(struct store *store, uint32_t page);
 int page_pick(struct store *store, unsigned count, bool discard, uint32_t *ret); /* -ENOSPC */
@@ -393,6 +417,39 @@ void tree_write(struct store *store, struct store_volume *volume, const struct r
 int tree_plan_unmap(struct store *store, const struct volume_entry *entry, uint64_t first, uint64_t end,
 		    struct unmap_step *ret);
 void tree_unmap(struct store *store, struct volume_entry *entry, const struct record *record);
+
+/* ---- walk.c ---- */
+enum { WALK_PLACES = 16 << 20 }; /* blocks that are counted in one walk */
+
+struct walk_level {
+	uint32_t page;
+	unsigned level, next; /* child */
+	uint64_t index;
+};
+
+struct walk {
+	struct store *store;
+	uint32_t *pages;  /* references found */
+	uint32_t *blocks; /* …; NULL: leaves are not read */
+	uint64_t first_place, places;
+	uint32_t slot;
+	bool started, unreadable, done;
+	unsigned depth;
+	uint64_t visited;
+	uint32_t page; /* of repair_page_counts */
+	struct walk_level stack[TREE_MAX_HEIGHT];
+};
+
+int walk_init(struct walk *walk, struct store *store, bool blocks); /* -ENOMEM */
+void walk_fini(struct walk *walk);
+void walk_again(struct walk *walk, uint64_t first_place); /* counting blocks from there on */
+int walk_go(struct walk *walk, unsigned budget);          /* -EAGAIN: there is more */
+uint32_t walk_pages_found(const struct walk *walk, uint32_t page);
+
+/* ---- repair.c ---- */
+/* Counts of pages as the nodes say. -EAGAIN, -ENOMEM. */
+int repair_page_counts(struct store *store, struct walk *walk);
+void repair_free(struct store *store);
 
 /* ---- leaf_cache.c ---- */
 /* As tree_find; the leaf stays in memory for this operation. */
@@ -465,6 +522,7 @@ void volume_resized(struct store_volume *volume);
 void volume_gone(struct store_volume *volume);
 /* flags: ENTRY_BEHIND or 0. */
 void volume_quarantine(struct store_volume *volume, unsigned flags);
+void volume_release(struct store_volume *volume); /* … no more */
 void volume_detach(struct store *store, uint32_t slot);
 unsigned volume_trim(struct store *store);
 
@@ -473,6 +531,7 @@ int ios_init(struct store *store);
 void ios_fini(struct store *store);
 unsigned ios_go(struct store *store);
 struct store_io *io_take(struct store *store);
+void io_give(struct store_io *io);
 void io_run(struct store_io *io, void (*step)(struct store_io *io));  /* soon */
 void io_wait(struct store_io *io, void (*step)(struct store_io *io)); /* after the next event */
 void io_finish(struct store_io *io, enum dpu_block_status status);
@@ -498,8 +557,13 @@ bool fast_read(struct store *store, struct dpu_block_request *request);
 bool fast_write(struct store *store, struct dpu_block_request *request);
 void fast_look_ahead(struct store *store);         /* at requests that wait */
 void fast_look_ahead_commits(struct store *store); /* at records that are to be made */
-static inline enum dpu_block_status medium_status(const struct dpu_block_request *medium)
+static inline void store_count_error(struct store *store, const struct dpu_block_request *medium)
 {
+	store->stats.medium_errors += medium->status != DPU_BLOCK_OK;
+}
+static inline enum dpu_block_status medium_status(struct store *store, const struct dpu_block_request *medium)
+{
+	store->stats.medium_errors++;
 	return medium->status == DPU_BLOCK_NO_SPACE ? DPU_BLOCK_NO_SPACE : DPU_BLOCK_IO_ERROR;
 }
 void unmap_start(struct store_io *io);
@@ -513,10 +577,11 @@ void command_done(struct store *store, struct store_command *command);
 int command_error(struct store_command *command, enum dpu_error_code code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 typedef int (*command_step)(struct store *store, struct store_command *command);
-int command_then(struct store_command *command, command_step step);    /* goes on there: -EAGAIN */
-int command_flush(struct store *store, struct store_command *command); /* done when all is durable */
+int command_then(struct store_command *command, command_step step);     /* goes on there: -EAGAIN */
+int command_failed(struct store *store, struct store_command *command); /* the pool has: the error says how */
+int command_flush(struct store *store, struct store_command *command);  /* done when all is durable */
 int command_checkpoint(struct store *store, struct store_command *command, command_step then);
-int command_waited(const struct store_command *command); /* -EAGAIN: not yet */
+int command_waited(struct store *store, struct store_command *command); /* -EAGAIN: not yet */
 int create_step(struct store *store, struct store_command *command);
 int copy_step(struct store *store, struct store_command *command);
 int resize_step(struct store *store, struct store_command *command);
@@ -526,6 +591,7 @@ int open_step(struct store *store, struct store_command *command);
 int grow_step(struct store *store, struct store_command *command);
 int close_step(struct store *store, struct store_command *command);
 int scrub_step(struct store *store, struct store_command *command);
+int repair_step(struct store *store, struct store_command *command);
 int checkpoint_step(struct store *store, struct store_command *command);
 
 /* ---- format.c: setting up ---- */

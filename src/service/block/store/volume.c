@@ -70,6 +70,18 @@ void volume_quarantine(struct store_volume *volume, unsigned flags)
 	volume_gone(volume);
 }
 
+void volume_release(struct store_volume *volume)
+{
+	struct volume_entry *entry = volume->entry;
+
+	page_dirty(volume->store, entry_frame(volume->store, volume->slot));
+	entry->flags &= (uint8_t) ~(ENTRY_QUARANTINED | ENTRY_BEHIND);
+	volume->gone = entry->flags & ENTRY_DELETING;
+	volume->store->trims = 1;
+	if (!volume->gone && volume->device.changed)
+		volume->device.changed(volume->device.changed_ctx);
+}
+
 static uint32_t alignment(struct store *store)
 {
 	uint32_t most = 1;

@@ -110,7 +110,7 @@ static void data_written(struct dpu_block_request *request)
 	struct store_io *io = (struct store_io *)request;
 
 	if (request->status != DPU_BLOCK_OK)
-		io_finish(io, medium_status(request));
+		io_finish(io, medium_status(io->store, request));
 	else
 		io_run(io, write_commit);
 }
@@ -131,7 +131,7 @@ static void write_whole(struct store_io *io)
 	while (want > 1 && !io_slice(io, io->position, want * STORE_BLOCK, io->iov, IO_SEGMENTS))
 		want /= 2;
 	pages_begin(io->store);
-	int rc = space_alloc(io->store, want, &io->target, &got);
+	int rc = io->store->failed ? -EIO : space_alloc(io->store, want, &io->target, &got);
 	if (rc == -EAGAIN)
 		io_wait(io, write_whole);
 	else if (rc < 0)
@@ -179,7 +179,7 @@ static void old_read(struct dpu_block_request *request)
 	struct store_io *io = (struct store_io *)request;
 
 	if (request->status != DPU_BLOCK_OK) {
-		io_finish(io, DPU_BLOCK_IO_ERROR);
+		io_finish(io, medium_status(io->store, request));
 	} else if (crc32c(0, io->bounce, STORE_BLOCK) != io->crc[0]) {
 		io_integrity(io, io->block, (uint64_t)io->place);
 		io_finish(io, DPU_BLOCK_INTEGRITY);
@@ -201,7 +201,7 @@ static int find_part(struct store_io *io, struct page_leaf **ret)
 	bool hole = !*ret || !leaf_place(*ret, io->block % LEAF_BLOCKS);
 	if (hole && is_zeroing(io)) /* zeroes already */
 		return 0;
-	rc = space_alloc(io->store, 1, &io->target, &got);
+	rc = io->store->failed ? -EIO : space_alloc(io->store, 1, &io->target, &got);
 	io->placed = rc == 0;
 	return rc;
 }

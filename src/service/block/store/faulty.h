@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A medium for tests that fails: requests of some kinds, within a range, from the n-th on, so many of them. A write
+ * that fails may have written a part. What does not fail goes to the medium below. */
+#pragma once
+
+#include <dpu/block.h>
+
+struct faulty;
+
+struct faulty_plan {
+	unsigned ops;        /* a bit for each enum dpu_block_op that counts */
+	uint64_t first, end; /* bytes; requests that touch them count; 0, 0: all */
+	uint64_t skip;       /* requests that count and are carried out */
+	uint64_t fails;      /* those behind them that are not */
+	uint8_t status;
+};
+
+struct faulty *faulty_new(struct dpu_block_device *below);
+void faulty_free(struct faulty *faulty); /* not the one below */
+struct dpu_block_device *faulty_device(struct faulty *faulty);
+/* From now on; NULL: nothing fails. Starts counting. */
+void faulty_plan(struct faulty *faulty, const struct faulty_plan *plan);
+uint64_t faulty_failed(const struct faulty *faulty); /* since then */
