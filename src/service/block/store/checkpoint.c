@@ -63,6 +63,8 @@ static void begin(struct store *store)
 	struct checkpoint *checkpoint = &store->checkpoint;
 
 	log_seal(store);
+	if ((store->root.generation + 1) >> NUMBER_BITS)
+		store_fail(store, &store->medium[0], 0, "the pool has no further generation");
 	checkpoint->state = CHECKPOINT_PAGES;
 	checkpoint->wanted = false;
 	checkpoint->waiters = checkpoint->waiters_next;

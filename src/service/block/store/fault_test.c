@@ -262,8 +262,8 @@ static void sweep(unsigned op, uint8_t status, uint64_t fails, unsigned step)
 
 static void writes_fail(void **state)
 {
-	sweep(DPU_BLOCK_WRITE, DPU_BLOCK_IO_ERROR, 1, 5);
-	sweep(DPU_BLOCK_WRITE, DPU_BLOCK_IO_ERROR, ALWAYS, 5);
+	sweep(DPU_BLOCK_WRITE, DPU_BLOCK_IO_ERROR, 1, 9);
+	sweep(DPU_BLOCK_WRITE, DPU_BLOCK_IO_ERROR, ALWAYS, 9);
 }
 
 static void the_file_system_below_is_full(void **state)
@@ -344,12 +344,12 @@ static void reads_fail_at_a_start(void **state)
 {
 	unsigned refused = 0, points = 0;
 
-	for (uint64_t skip = 0; open_failing(skip, 1, &refused); skip += step_of(1))
+	for (uint64_t skip = 0; open_failing(skip, 1, &refused); skip += step_of(3))
 		points++;
-	assert_true(points > 10 && refused > 0);
-	for (uint64_t skip = 0; open_failing(skip, ALWAYS, &refused); skip += step_of(1))
+	assert_true(points > 5 && refused > 0);
+	for (uint64_t skip = 0; open_failing(skip, ALWAYS, &refused); skip += step_of(3))
 		points++;
-	assert_true(points > 20 && refused > 3);
+	assert_true(points > 10 && refused > 3);
 }
 
 static uint64_t page_at(struct world *world, uint32_t page)

@@ -162,10 +162,10 @@ int log_room(struct store *store, unsigned bytes, struct record **ret)
 {
 	struct log *log = &store->log;
 
-	if (store->failed)
-		return -EIO;
 	if (log->open && log->bytes + bytes > SECTION_BYTES)
 		log_seal(store);
+	if (store->failed)
+		return -EIO;
 	if (!log->open) {
 		if (log->sequence > log->written + TAIL_SECTIONS || ring_room(store) < 0)
 			return -EAGAIN;
@@ -210,6 +210,10 @@ void log_seal(struct store *store)
 
 	if (!section || section->records == 0 || store->failed)
 		return;
+	if ((log->sequence + 1) >> NUMBER_BITS) {
+		store_fail(store, medium, 0, "the log has no further sequence");
+		return;
+	}
 	struct section_io *io = &log->section[log->sequence % TAIL_SECTIONS];
 	uint32_t whole = (log->bytes + STORE_BLOCK - 1) / STORE_BLOCK * STORE_BLOCK;
 	section->durable = log->durable;

@@ -6,8 +6,6 @@
 #include "engine/crc32c/crc32c.h"
 #include "service/block/store/recovery.h"
 
-enum { NUMBER_BITS = 62 }; /* of sequences, generations, sessions and ids: they never get so far */
-
 static uint8_t *blocks_new(size_t blocks)
 {
 	return aligned_alloc(STORE_BLOCK, blocks * STORE_BLOCK);
@@ -118,7 +116,7 @@ static const char *root_check(struct store *store, const struct store_root *root
 		return "the root is of another pool";
 	if (root->media == 0 || root->media > STORE_MAX_MEDIA || root->log_sequence == 0 || root->generation == 0 ||
 	    root->log_block > store->medium[0].super.log_blocks - SECTION_BYTES / STORE_BLOCK ||
-	    (root->log_sequence | root->generation | root->session | root->next_volume) >> NUMBER_BITS)
+	    (root->log_sequence | root->generation | (root->session + 1) | root->next_volume) >> NUMBER_BITS)
 		return "the root contradicts itself";
 	return NULL;
 }

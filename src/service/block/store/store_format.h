@@ -29,6 +29,7 @@ enum {
 	RECORD_BLOCKS = 64,       /* at most, of one write record */
 	RECORD_PAGES = 8,         /* at most, that one record makes */
 	PLACE_BITS = 48,
+	NUMBER_BITS = 62, /* of sequences, generations, sessions and ids: only a hostile pool gets so far, and stops */
 };
 
 #define COUNT_LOST UINT32_MAX /* a count that is not known any more: never changes, never zero */
