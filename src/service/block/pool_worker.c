@@ -48,18 +48,26 @@ static void publish(struct pool *pool)
 }
 
 /* At most so often, and once more when the work has ended. */
-static uint64_t source_tick(struct worker_source *source, struct worker *worker, uint64_t now_ns)
+static uint64_t publish_at(struct pool *pool, uint64_t now_ns)
 {
-	struct pool *pool = of_source(source);
-
-	(void)worker;
 	if (!pool->unpublished)
 		return UINT64_MAX;
 	if (now_ns - pool->published_ns < PUBLISH_NS)
-		return pool->published_ns + PUBLISH_NS - now_ns;
+		return pool->published_ns + PUBLISH_NS;
 	pool->published_ns = now_ns;
 	publish(pool);
 	return UINT64_MAX;
+}
+
+static uint64_t source_tick(struct worker_source *source, struct worker *worker, uint64_t now_ns)
+{
+	struct pool *pool = of_source(source);
+	uint64_t at = publish_at(pool, now_ns), due = store_due_ns(pool->store);
+
+	(void)worker;
+	if (due < at)
+		at = due;
+	return at == UINT64_MAX ? at : at > now_ns ? at - now_ns : 0;
 }
 
 void pool_stats(struct pool *pool, struct store_stats *ret)

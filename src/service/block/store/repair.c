@@ -47,7 +47,10 @@ static int set_pages(struct store *store, struct walk *walk, uint32_t *page, uin
 		if (page_is_tree(store, *page))
 			*changed += set_page(store, walk, *page);
 	}
-	return *page < store->pages ? -EAGAIN : 0;
+	if (*page == store->pages)
+		return 0;
+	store->again = true;
+	return -EAGAIN;
 }
 
 /* ---- blocks ---- */
@@ -92,6 +95,7 @@ static int set_groups(struct store *store, struct repair *repair, uint64_t *chan
 		if (rc < 0)
 			return rc;
 	}
+	store->again = true;
 	return -EAGAIN;
 }
 

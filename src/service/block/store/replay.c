@@ -240,8 +240,10 @@ static int apply_section(struct store *store, unsigned *budget, const char **ret
 
 	while (recovery->record_at < section->bytes) {
 		const struct record *record = record_at(section, recovery->record_at);
-		if ((*budget)-- == 0)
+		if ((*budget)-- == 0) {
+			store->again = true;
 			return -EAGAIN;
+		}
 		*ret_offset = (store->medium[0].super.log_block + recovery->block) * STORE_BLOCK + recovery->record_at;
 		*ret_why = record_form(record, section->bytes - recovery->record_at);
 		int rc = *ret_why ? -EINVAL

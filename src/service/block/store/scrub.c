@@ -4,9 +4,16 @@
 #include "service/block/store/store_priv.h"
 
 #include <stdlib.h>
+#include "base/clock.h"
 #include "engine/crc32c/crc32c.h"
 
-enum { READS = 32, PAGES_PER_STEP = 1024 };
+enum {
+	READS = 16,            /* under way */
+	READS_PER_STEP = 4,    /* that are begun in one poll: so the worker has time for others */
+	PAGES_PER_STEP = 1024, /* that are passed over */
+	DEFAULT_RATE = 128 << 20,
+	MAX_CREDIT = 1 << 20,
+};
 
 struct scrub {
 	struct store_command *command;
@@ -15,6 +22,9 @@ struct scrub {
 	enum page_slot slot;
 	bool reading, loaded;
 	unsigned at, reads; /* of the leaf's blocks */
+	/* bytes that may be read now, refilled with time */
+	int64_t credit;
+	uint64_t rate, credit_ns;
 };
 
 static struct scrub *scrub_of(const struct store_command *command)
@@ -54,15 +64,40 @@ static void block_read(struct dpu_block_request *request)
 	io_give(io);
 }
 
+/* Whether anything may be read now; if not, when. */
+static bool has_credit(struct store *store, struct scrub *scrub)
+{
+	uint64_t now = clock_ns(), passed = now - scrub->credit_ns;
+
+	if (scrub->credit <= 0 && passed > 0) {
+		uint64_t most = MAX_CREDIT * CLOCK_NS_PER_S / scrub->rate;
+		scrub->credit += (int64_t)((passed < most ? passed : most) * scrub->rate / CLOCK_NS_PER_S);
+		scrub->credit_ns = now;
+	}
+	if (scrub->credit > 0)
+		return true;
+	uint64_t due = now + (uint64_t)-scrub->credit * CLOCK_NS_PER_S / scrub->rate + 1;
+	if (due < store->due_ns)
+		store->due_ns = due;
+	return false;
+}
+
 static bool read_blocks(struct store *store, struct scrub *scrub)
 {
 	const struct page_leaf *leaf = leaf_of(scrub);
+	unsigned begun = 0;
 
 	for (; scrub->at < LEAF_BLOCKS && scrub->reads < READS; scrub->at++) {
 		struct store_io *io;
 		uint64_t place = leaf_place(leaf, scrub->at);
 		if (!place)
 			continue;
+		if (begun == READS_PER_STEP) {
+			store->again = true;
+			break;
+		}
+		if (!has_credit(store, scrub))
+			break;
 		io = io_take(store);
 		if (!io)
 			break;
@@ -73,6 +108,8 @@ static bool read_blocks(struct store *store, struct scrub *scrub)
 		io->crc[0] = leaf->block[scrub->at].crc;
 		io->iov[0] = (struct iovec){ io->bounce, STORE_BLOCK };
 		scrub->reads++;
+		scrub->credit -= STORE_BLOCK;
+		begun++;
 		io_submit(io, DPU_BLOCK_READ, io->iov, 1, block_read);
 	}
 	return scrub->at == LEAF_BLOCKS && scrub->reads == 0;
@@ -210,8 +247,13 @@ static int scrub_go(struct store *store, struct store_command *command)
 	command->progress = scrub->page;
 	if (command->cancel || scrub->page >= store->pages)
 		return scrub_end(store, scrub);
-	if (!in_use(store, scrub->page))
+	if (!in_use(store, scrub->page)) {
+		store->again = true;
 		return -EAGAIN;
+	}
+	if (!has_credit(store, scrub))
+		return -EAGAIN;
+	scrub->credit -= STORE_BLOCK;
 	page_start(store, scrub);
 	return command_then(command, scrub_page);
 }
@@ -230,6 +272,8 @@ int scrub_step(struct store *store, struct store_command *command)
 	scrub->page_io = io;
 	scrub->command = command;
 	command->scratch[0] = (uint64_t)(uintptr_t)scrub;
+	scrub->rate = command->rate ? command->rate : DEFAULT_RATE;
+	scrub->credit_ns = clock_ns();
 	command->total = store->pages;
 	return command_then(command, scrub_go);
 }

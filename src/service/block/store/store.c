@@ -42,6 +42,7 @@ int store_new(const struct store_options *options, struct dpu_block_device *cons
 	store->ctx = options->ctx;
 	store->media = count;
 	store->commands_tail = &store->commands;
+	store->due_ns = UINT64_MAX;
 	store->log.fd = -1;
 	block_queue_init(&store->flush.next);
 	block_queue_init(&store->flush.now);
@@ -92,14 +93,23 @@ unsigned store_poll(struct store *store)
 {
 	unsigned work = poll_media(store);
 
+	store->again = false;
+	store->due_ns = UINT64_MAX;
 	work += commands_go(store);
 	if (store->ready && store->trims && !store->held)
 		work += volume_trim(store);
 	work += ios_go(store);
-	if (!store->log.tail)
-		return work;
-	flush_go(store);
-	return work + checkpoint_go(store);
+	if (store->log.tail) {
+		flush_go(store);
+		work += checkpoint_go(store);
+	}
+	/* Who sleeps when nothing was done must not sleep now. */
+	return work + (store->again || (store->wake && (store->waiting_io || store->commands)));
+}
+
+uint64_t store_due_ns(const struct store *store)
+{
+	return store->due_ns;
 }
 
 void store_report_damage(struct store *store, enum store_damage damage, uint64_t volume, uint64_t block,

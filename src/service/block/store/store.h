@@ -54,8 +54,11 @@ struct store_options {
 int store_new(const struct store_options *options, struct dpu_block_device *const *media, unsigned count,
 	      struct store **ret, struct dpu_error *error);
 void store_free(struct store *store);
-/* Bounded work; returns how much was done. The worker calls it every round while anything is under way. */
+/* Bounded work; returns how much was done. The worker calls it every round while anything is under way; when it returns
+ * 0, nothing more happens before a request to a medium ends, somebody submits something, or store_due_ns(). */
 unsigned store_poll(struct store *store);
+/* When it wants to be polled even if nothing happens on its media (clock_ns()); UINT64_MAX: never. */
+uint64_t store_due_ns(const struct store *store);
 
 enum store_op {
 	STORE_FORMAT, /* makes an empty pool of the media and opens it; log_bytes, max_volumes, max_bytes */
@@ -69,7 +72,7 @@ enum store_op {
 	STORE_CLONE,    /* volume, name: a writable copy of this instant, of a volume or snapshot */
 	STORE_RESIZE,   /* volume, bytes; what is cut off is gone */
 	STORE_DELETE,   /* volume; its space comes back in the background */
-	STORE_SCRUB,    /* checks every page and block against its CRC; progress, cancel */
+	STORE_SCRUB,    /* checks every page and block against its CRC, at a rate; progress, cancel */
 	STORE_REPAIR,   /* makes all reference counts again from the maps of the volumes; progress, cancel. Requests and
 			 * commands wait meanwhile. Volumes that are quarantined and can be read after all are there
 			 * again. While a map cannot be read nothing is given back, and the error names the volume:
@@ -87,6 +90,7 @@ struct store_command {
 	uint64_t volume;
 	const char *name; /* lent until done */
 	uint64_t bytes;   /* multiple of DPU_BLOCK_SECTOR */
+	uint64_t rate;    /* STORE_SCRUB: bytes that are read in a second, at most; 0: 128 MiB */
 	struct dpu_block_device *medium;
 	/* STORE_FORMAT; 0 for each: chosen by the size */
 	uint64_t log_bytes, max_bytes;

@@ -224,6 +224,7 @@ struct store {
 	struct repair *repair;
 	bool pages_lost; /* a page of counts of pages */
 	bool unread;     /* while it is being opened: a page of the directory or of a tree; see `failure` */
+	bool again;      /* something stopped because it had done enough for one poll */
 	uint32_t busy_ios;
 	uint32_t residents_at; /* those of the pages before are in memory */
 
@@ -250,6 +251,7 @@ struct store {
 	struct store_root root; /* the durable one */
 	struct failure failure; /* if failed */
 	uint64_t next_volume, session;
+	uint64_t due_ns; /* of store_due_ns() */
 
 	struct store_volume **volume;     /* by slot */
 	uint32_t slots, trims, trim_slot; /* trims: some volume may have something to trim */

@@ -6,7 +6,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROUNDS = 10000000 };
+enum { IDLE_ROUNDS = 3 };
+
+/* A worker sleeps when nothing was done, the media have nothing and nothing is due: then nothing may be waited for.
+ * (The media of tests are busy as long as they have requests.) */
+static void wait_for(struct store *store, const bool *finished, const char *what)
+{
+	unsigned idle = 0;
+
+	while (!*finished && idle < IDLE_ROUNDS)
+		idle = store_poll(store) || store_due_ns(store) != UINT64_MAX ? 0 : idle + 1;
+	if (*finished)
+		return;
+	fprintf(stderr, "a %s does not end\n", what);
+	abort();
+}
 
 static void command_finished(struct store_command *command)
 {
@@ -20,12 +34,7 @@ enum dpu_error_code rig_command(struct store *store, struct store_command *comma
 	command->done = command_finished;
 	command->ctx = &finished;
 	store_submit(store, command);
-	for (unsigned i = 0; i < ROUNDS && !finished; i++)
-		store_poll(store);
-	if (!finished) {
-		fprintf(stderr, "a command does not end\n");
-		abort();
-	}
+	wait_for(store, &finished, "command");
 	return command->error.code;
 }
 
@@ -85,12 +94,7 @@ enum dpu_block_status rig_io(struct store *store, uint64_t volume, enum dpu_bloc
 	if (!device)
 		return DPU_BLOCK_GONE;
 	device->ops->submit(device, &waited.request);
-	for (unsigned i = 0; i < ROUNDS && !waited.finished; i++)
-		store_poll(store);
-	if (!waited.finished) {
-		fprintf(stderr, "a request does not end\n");
-		abort();
-	}
+	wait_for(store, &waited.finished, "request");
 	return (enum dpu_block_status)waited.request.status;
 }
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+#include "base/clock.h"
 #include "device/block/ram.h"
 #include "engine/crc32c/crc32c.h"
 #include "service/block/store/recorder.h"
@@ -413,6 +414,11 @@ static struct store *opened_reporting(struct dpu_block_device *device)
 	return store;
 }
 
+static void scrub_done(struct store_command *command)
+{
+	*(bool *)command->ctx = true;
+}
+
 static void a_damaged_block_fails_its_read_and_is_found_by_scrub(void **state)
 {
 	struct dpu_block_device *device = ram(32 * MIB);
@@ -439,6 +445,33 @@ static void a_damaged_block_fails_its_read_and_is_found_by_scrub(void **state)
 	assert_int_equal(scrub.progress, scrub.total);
 	assert_int_equal(last_report.block, 321);
 	assert_blocks(store, volume, 0, 321, 1000);
+	finish(store, device);
+}
+
+/* Not faster than it may, a few reads in each poll, and requests go on meanwhile. */
+static void a_scrub_takes_its_time(void **state)
+{
+	struct dpu_block_device *device = ram(64 * MIB);
+	struct store *store = made(device);
+	uint64_t volume = rig_create(store, "a", 16 * MIB), begin = clock_ns();
+	struct store_command scrub = { .op = STORE_SCRUB, .rate = 20 * MIB, .done = scrub_done };
+	bool finished = false, waited = false;
+	unsigned requests = 0;
+
+	write_blocks(store, volume, 0, 1000, 1);
+	scrub.ctx = &finished;
+	store_submit(store, &scrub);
+	while (!finished) {
+		store_poll(store);
+		waited |= store_due_ns(store) != UINT64_MAX;
+		if (++requests % 100 == 0)
+			write_blocks(store, volume, requests % 1000, 1, 1);
+	}
+	assert_int_equal(scrub.error.code, DPU_OK);
+	assert_int_equal(scrub.damaged, 0);
+	assert_true(waited && requests > 1000);
+	/* 1000 blocks and some pages at 20 MiB a second. */
+	assert_in_range(clock_ns() - begin, 180 * CLOCK_NS_PER_MS, 20 * CLOCK_NS_PER_S);
 	finish(store, device);
 }
 
@@ -610,6 +643,7 @@ int main(void)
 		cmocka_unit_test(a_section_of_an_earlier_life_does_not_count),
 		cmocka_unit_test(a_small_cache_evicts_and_loads),
 		cmocka_unit_test(a_damaged_block_fails_its_read_and_is_found_by_scrub),
+		cmocka_unit_test(a_scrub_takes_its_time),
 		cmocka_unit_test(a_damaged_page_quarantines_its_volume),
 		cmocka_unit_test(a_damaged_page_of_counts_gives_nothing_away),
 		cmocka_unit_test(what_is_no_pool_is_refused),

@@ -164,5 +164,6 @@ int walk_go(struct walk *walk, unsigned budget)
 		if (rc < 0)
 			return rc;
 	}
+	walk->store->again = true;
 	return -EAGAIN;
 }
