@@ -127,6 +127,13 @@ int nvme_subsystem_port(struct nvme_subsystem *subsystem, uint16_t id, const uin
 	return 0;
 }
 
+unsigned nvme_subsystem_ports(const struct nvme_subsystem *subsystem, uint16_t ret[NVME_TARGET_PORTS_MAX])
+{
+	for (unsigned i = 0; i < subsystem->port_count; i++)
+		ret[i] = subsystem->ports[i].id;
+	return subsystem->port_count;
+}
+
 void nvme_subsystem_port_remove(struct nvme_subsystem *subsystem, uint16_t id)
 {
 	struct nvme_port *port = port_find(subsystem, id);

@@ -135,6 +135,7 @@ int nvme_subsystem_hosts(struct nvme_subsystem *subsystem, bool any, const char 
 /* A port by which hosts reach it, new or changed: state[g - 1] of ANA group g (enum nvme_ana_state). -ENOSPC */
 int nvme_subsystem_port(struct nvme_subsystem *subsystem, uint16_t port, const uint8_t state[NVME_TARGET_ANA_GROUPS]);
 void nvme_subsystem_port_remove(struct nvme_subsystem *subsystem, uint16_t port);
+unsigned nvme_subsystem_ports(const struct nvme_subsystem *subsystem, uint16_t ret[NVME_TARGET_PORTS_MAX]);
 /* Keep-alive timers; about every NVME_TARGET_KEEP_ALIVE_UNIT_MS. Returns ns until it has to be called again,
  * UINT64_MAX if there is no timer. */
 uint64_t nvme_subsystem_tick(struct nvme_subsystem *subsystem, uint64_t now_ns);
