@@ -3,13 +3,11 @@
 #include "daemon/daemon.h"
 #include "service/block/block.h"
 #include "service/eswitch/eswitch.h"
+#include "service/nvmf/nvmf.h"
 #include "service/vswitch/vswitch.h"
 
 static const struct service *const services[] = {
-	&vswitch_service,
-	&eswitch_service,
-	&block_service,
-	NULL,
+	&vswitch_service, &eswitch_service, &block_service, &nvmf_service, NULL,
 };
 
 int main(int argc, char **argv)

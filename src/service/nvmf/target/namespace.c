@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Namespaces: attached to a volume, snapshot or medium in control, shown to hosts in the home of their subsystem. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/log.h"
+#include "service/nvmf/target/target_priv.h"
+
+static struct nvmf *nvmf_for(const struct namespace *ns)
+{
+	return ns->item.target->nvmf;
+}
+
+/* ---- the device ---- */
+
+static void device_changed(void *ctx)
+{
+	nvme_namespace_resized(ctx);
+}
+
+static void give(void *arg, struct worker *worker)
+{
+	struct namespace *ns = arg;
+
+	(void)worker;
+	ns->device->changed_ctx = ns->nvme;
+	ns->device->changed = device_changed;
+	nvme_namespace_attach(ns->nvme, ns->device);
+}
+
+static void given(void *arg)
+{
+	step_end(((struct namespace *)arg)->item.target);
+}
+
+static void released_control(void *arg)
+{
+	struct namespace *ns = arg;
+
+	ns->device = NULL;
+	ns->given = false;
+	block_released(ns->attachment);
+	step_end(ns->item.target);
+}
+
+static void released_worker(void *arg)
+{
+	struct namespace *ns = arg;
+
+	nvmf_post(nvmf_for(ns), released_control, ns);
+}
+
+static void release(void *arg, struct worker *worker)
+{
+	struct namespace *ns = arg;
+
+	(void)worker;
+	ns->device->changed = NULL;
+	nvme_namespace_release(ns->nvme, released_worker, ns);
+}
+
+static void device_came(struct namespace *ns, struct dpu_block_device *device, struct worker *worker)
+{
+	ns->device = device;
+	if (!subsystem_settle(ns->subsystem, worker))
+		return;
+	ns->misplaced = worker != ns->subsystem->home;
+	target_step_soon(ns->item.target);
+}
+
+/* The block service's: a device comes or goes. */
+static void on_device(void *ctx, struct dpu_block_device *device, struct worker *worker)
+{
+	struct namespace *ns = ctx;
+
+	if (device) {
+		device_came(ns, device, worker);
+	} else if (ns->given) {
+		step_begin(ns->item.target);
+		nvmf_call(ns->subsystem->home, release, ns, NULL);
+	} else {
+		ns->device = NULL;
+		block_released(ns->attachment);
+	}
+}
+
+/* ---- attaching ---- */
+
+static const struct object *backing_of(const struct namespace_object *object)
+{
+	if (object->volume.object)
+		return object->volume.object;
+	return object->snapshot.object ? object->snapshot.object : object->medium.object;
+}
+
+static void attach(struct namespace *ns)
+{
+	const struct namespace_object *object = (const struct namespace_object *)ns->item.object;
+	struct block *block = block_of(nvmf_for(ns)->dpu);
+
+	ns->attachment =
+		block_attach(block, backing_of(object),
+			     &(struct block_user){ .device = on_device, .ctx = ns, .worker = ns->subsystem->home });
+}
+
+static void detached(void *arg)
+{
+	struct namespace *ns = arg;
+
+	ns->attachment = NULL;
+	ns->detaching = ns->misplaced = false;
+	ns->device = NULL;
+	step_end(ns->item.target);
+}
+
+static void detach(struct namespace *ns)
+{
+	ns->detaching = true;
+	step_begin(ns->item.target);
+	block_detach(ns->attachment, detached, ns);
+}
+
+/* ---- in the subsystem ---- */
+
+static void add(void *arg, struct worker *worker)
+{
+	struct namespace *ns = arg;
+
+	(void)worker;
+	int rc = nvme_namespace_add(ns->subsystem->nvme, &ns->options, &ns->nvme);
+	if (rc != 0)
+		ns->nvme = NULL;
+}
+
+static void added(void *arg)
+{
+	struct namespace *ns = arg;
+
+	ns->adding = false;
+	ns->added = ns->nvme;
+	if (!ns->nvme) {
+		ns->failed = true;
+		snprintf(ns->why, sizeof(ns->why),
+			 "the subsystem does not take it: is its file of reservations damaged?");
+	}
+	step_end(ns->item.target);
+}
+
+static void add_begin(struct namespace *ns)
+{
+	const struct namespace_object *object = (const struct namespace_object *)ns->item.object;
+	int rc = reservation_file_read(ns->item.target, &ns->item.uuid, &ns->image, &ns->image_bytes);
+
+	if (rc != 0) {
+		ns->failed = true;
+		snprintf(ns->why, sizeof(ns->why), "its file of reservations cannot be read: %s", strerror(-rc));
+		return;
+	}
+	ns->options = (struct nvme_namespace_options){
+		.nsid = object->nsid,
+		.ana_group = object->ana_group,
+		.block_bytes = object->block_size,
+		.ctx = ns,
+		.image = ns->image,
+		.image_bytes = ns->image_bytes,
+	};
+	memcpy(ns->options.uuid, &ns->item.uuid, sizeof(ns->options.uuid));
+	ns->adding = true;
+	step_begin(ns->item.target);
+	nvmf_call(ns->subsystem->home, add, ns, added);
+}
+
+static void removed_control(void *arg)
+{
+	struct namespace *ns = arg;
+
+	ns->added = ns->removing = false;
+	ns->nvme = NULL;
+	step_end(ns->item.target);
+}
+
+static void removed_worker(void *arg)
+{
+	struct namespace *ns = arg;
+
+	nvmf_post(nvmf_for(ns), removed_control, ns);
+}
+
+static void remove_begin(void *arg, struct worker *worker)
+{
+	struct namespace *ns = arg;
+
+	(void)worker;
+	nvme_namespace_remove(ns->nvme, removed_worker, ns);
+}
+
+static void take_down(struct namespace *ns)
+{
+	struct target *target = ns->item.target;
+
+	if (ns->attachment && !ns->detaching)
+		detach(ns);
+	if (ns->attachment || ns->detaching || ns->adding)
+		return;
+	if (ns->added && !ns->removing) {
+		ns->removing = true;
+		step_begin(target);
+		nvmf_call(ns->subsystem->home, remove_begin, ns, NULL);
+	}
+	if (ns->added)
+		return;
+	if (ns->subsystem) {
+		ns->subsystem->namespaces--;
+		ns->subsystem = NULL;
+		target_step_soon(target);
+	}
+	if (target->stopping)
+		return;
+	reservation_file_delete(target, &ns->item.uuid);
+	free(ns->image);
+	item_free(&target->namespaces, &ns->item);
+}
+
+void namespace_step(struct namespace *ns)
+{
+	struct target *target = ns->item.target;
+	const struct namespace_object *object = (const struct namespace_object *)ns->item.object;
+
+	if (target->stopping || !object) {
+		take_down(ns);
+		return;
+	}
+	if (!ns->subsystem) {
+		ns->subsystem = (struct subsystem *)item_find(&target->subsystems, &object->subsystem.object->uuid);
+		ns->subsystem->namespaces++;
+	}
+	if (ns->misplaced && ns->attachment && !ns->detaching)
+		detach(ns);
+	else if (!ns->attachment && !ns->detaching)
+		attach(ns);
+	if (!ns->subsystem->nvme || ns->failed)
+		return;
+	if (!ns->added && !ns->adding)
+		add_begin(ns);
+	if (ns->added && ns->device && !ns->given && !ns->misplaced && !ns->detaching) {
+		ns->given = true;
+		step_begin(target);
+		nvmf_call(ns->subsystem->home, give, ns, given);
+	}
+}

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The target from inside. Objects have items (what is wanted of them, in control); a subsystem lives in one worker, its
+ * home: that of the first device of its namespaces, or, if a host comes first, one chosen by its slot. What workers do
+ * comes to them by worker_call() in the order of control, and back by loop_post(). */
+#pragma once
+
+#include <netinet/in.h>
+#include <stdatomic.h>
+#include <sys/queue.h>
+#include "device/nvme/nvme_target.h"
+#include "operating/helpers.h"
+#include "service/block/block.h"
+#include "service/nvmf/nvmf_priv.h"
+#include "service/nvmf/target/objects.h"
+#include "service/nvmf/target/target.h"
+
+enum {
+	HANDSHAKES_MAX = 256,
+	HANDSHAKE_S = 10,
+	LISTEN_BACKLOG = 1024,
+	CONNECTIONS_MAX = 16384,
+	DRAIN_S = 5, /* after a C2HTermReq, 3.5 */
+};
+
+/* What an object in force, or on its way out, is for us. First in the struct of each kind. */
+struct item {
+	struct target *target;
+	struct object *object; /* the version in force; NULL: it is going */
+	struct uuid uuid;
+	TAILQ_ENTRY(item) link;
+};
+TAILQ_HEAD(items, item);
+
+struct subsystem;
+
+/* ---- in the workers ---- */
+
+/* A worker's part of the target. */
+struct target_group {
+	struct target *target;
+	struct nvmf_group *nvmf;
+	struct nvme_pool *pool;
+	struct worker_source source; /* keep-alive timers, connections that drain */
+	LIST_HEAD(, subsystem) subsystems;
+	LIST_HEAD(, connection) draining;
+	bool ready;
+};
+
+/* One TCP connection: first in control (the handshake), then in the home of its subsystem. */
+struct connection {
+	struct target *target;
+	struct nvme_queue *queue;
+	int fd; /* the handshake's; -1 once it is a stream's */
+	uint16_t port;
+	/* handshake */
+	struct loop_fd *watch;
+	struct loop_timer *timer;
+	TAILQ_ENTRY(connection) link;
+	uint8_t *bytes; /* read and not consumed */
+	size_t count;
+	struct item *listener;                /* NULL: gone */
+	bool over;                            /* the queue is gone: only the end of the peer's bytes is waited for */
+	bool ending, graceful;                /* the queue has asked for its end */
+	const struct nvme_connect_data *asks; /* … where it belongs; NULL: it has not */
+	/* worker */
+	struct subsystem *subsystem;
+	struct target_group *group;
+	struct stream *stream;
+	bool closing, draining;
+	LIST_ENTRY(connection) drain;
+	uint64_t deadline_ns;
+};
+
+/* ---- control's items ---- */
+
+struct seen_controller {
+	uint16_t cntlid, port, queues;
+	char hostnqn[NVME_NQN_BYTES];
+	TAILQ_ENTRY(seen_controller) link;
+};
+
+struct subsystem {
+	struct item item; /* first; of the discovery subsystem without an object */
+	char nqn[NVME_NQN_BYTES];
+	bool discovery;
+	struct worker *home; /* NULL: not yet */
+	struct target_group *group;
+	struct nvme_subsystem *nvme; /* the worker's */
+	struct nvme_account account; /* … */
+	LIST_ENTRY(subsystem) link;  /* … of its group */
+	unsigned connections;        /* … that have been adopted and are not freed */
+	bool leaving;                /* … free it when they are */
+	bool removing, taken;        /* control: the worker was told to end connections, to let go */
+	unsigned namespaces;         /* items of its own that are there */
+	TAILQ_HEAD(, seen_controller) controllers;
+	unsigned queues;
+	uint64_t refused, keep_alive_expired, protocol_errors;
+	uint8_t *config; /* that the worker has or is getting: see subsystem.c */
+	size_t config_bytes;
+};
+
+enum namespace_state { NAMESPACE_WAITING, NAMESPACE_READY, NAMESPACE_FAILED, NAMESPACE_LEAVING };
+
+struct namespace
+{
+	struct item item; /* first */
+	struct subsystem *subsystem;
+	struct block_attachment *attachment;
+	struct worker *attached_for; /* the worker that it was made for, NULL: any */
+	bool detaching, misplaced;   /* misplaced: the device is in another worker, it must be attached anew */
+	bool adding, added, removing;
+	struct nvme_namespace *nvme; /* the worker's; control looks at it while `added` */
+	struct nvme_namespace_options options;
+	struct dpu_block_device *device; /* that we have been given */
+	bool given;                      /* … and the worker, too */
+	bool failed;                     /* why says it */
+	uint8_t *image;
+	size_t image_bytes;
+	char why[160];
+};
+
+struct listener {
+	struct item item; /* first */
+	int fd;
+	struct loop_fd *watch;
+	struct loop_timer *retry;
+	struct sockaddr_storage bound;
+	uint16_t port_id;
+	char why[160];
+	uint64_t accepted, dropped;
+	unsigned handshakes;
+};
+
+struct host {
+	struct item item; /* first */
+};
+
+struct referral {
+	struct item item; /* first */
+};
+
+struct target {
+	struct nvmf *nvmf;
+	struct target_group *groups; /* by worker */
+	struct helpers *helpers;
+	struct items subsystems, namespaces, listeners, hosts, referrals;
+	struct subsystem *discovery;
+	TAILQ_HEAD(, connection) handshakes;
+	unsigned handshake_count;
+	atomic_uint connections;
+	bool started, stopping, step_posted;
+	unsigned under_way; /* of asynchronous steps of control */
+	void (*stopped)(void *arg), (*stop_done)(void *arg);
+	void *stopped_arg;
+	TAILQ_HEAD(, settler) settlers;
+	struct discovery_log *log;
+	uint64_t generation;
+	char reservation_dir[4096];
+};
+
+/* ---- items ---- */
+
+/* In apply(): the item of this object, made if there is none. */
+struct item *item_apply(struct target *target, struct items *items, size_t bytes, struct object *new);
+struct item *item_find(struct items *items, const struct uuid *uuid);
+void item_free(struct items *items, struct item *item);
+void item_remove(struct items *items, struct object *object);
+/* Brings what is nearer to what is wanted, now or from the loop. */
+void target_step(struct target *target);
+void target_step_soon(struct target *target);
+void step_begin(struct target *target);
+void step_end(struct target *target); /* and goes on with what waited for it */
+
+/* ---- subsystem.c ---- */
+
+struct subsystem *subsystem_find(struct target *target, const char *nqn);
+/* It gets a home unless it has one: `wanted`, or one by its slot. False: the worker cannot (why is logged). */
+bool subsystem_settle(struct subsystem *subsystem, struct worker *wanted);
+struct subsystem *subsystem_new_discovery(struct target *target);
+void subsystem_step(struct subsystem *subsystem);
+/* The hosts that are allowed by name: NQNs of the model's; count in *ret. The array is the caller's. */
+const char **subsystem_hosts(const struct subsystem *subsystem, unsigned *ret_count);
+bool subsystem_any_host(const struct subsystem *subsystem);
+void subsystem_connection_gone(struct subsystem *subsystem); /* in the worker */
+bool listener_serves(const struct listener *listener, const struct subsystem *subsystem);
+
+/* ---- namespace.c ---- */
+
+void namespace_step(struct namespace *ns);
+
+/* ---- listener.c, handshake.c, connection.c ---- */
+
+void listener_step(struct listener *listener);
+void listener_ana(const struct listener *listener, uint8_t ret[NVME_TARGET_ANA_GROUPS]);
+void handshake_begin(struct listener *listener, int fd);
+void handshakes_end(struct target *target, const struct item *listener); /* NULL: all */
+/* The connection goes to the home of its subsystem. */
+void connection_send_home(struct connection *connection, struct subsystem *subsystem);
+uint64_t connections_tick(struct target_group *group, uint64_t now_ns);
+extern const char *const listener_ana_names[];
+bool listener_ana_group(const char *text); /* whether it is GROUP=STATE */
+bool listener_ana_parse(const char *text, uint8_t states[NVME_TARGET_ANA_GROUPS]);
+
+/* ---- discovery.c ---- */
+
+/* The log as the objects have it; to the worker, if it differs. */
+void discovery_update(struct target *target);
+void discovery_push(struct target *target);
+void discovery_free(struct target *target);
+
+/* ---- reservation_file.c ---- */
+
+/* The image of a namespace's reservations, or NULL and 0; -errno if it is there and cannot be read. */
+int reservation_file_read(const struct target *target, const struct uuid *uuid, uint8_t **ret, size_t *ret_bytes);
+void reservation_file_delete(const struct target *target, const struct uuid *uuid);
+void reservation_persist(void *ctx, struct nvme_namespace *ns, const void *image, size_t bytes,
+			 void (*done)(void *arg, int error), void *arg);
