@@ -39,7 +39,8 @@ static bool is_usual_column(const json_t *field)
 		if (strcmp(schema_name(field), bookkeeping[i]) == 0)
 			return false;
 	}
-	return !field_has_flag(field, "secret") && !field_has_flag(field, "counter");
+	return !field_has_flag(field, "secret") && !field_has_flag(field, "counter") &&
+	       !field_has_flag(field, "detail");
 }
 
 static void add_column(const json_t **columns, size_t *count, const json_t *field)

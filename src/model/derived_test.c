@@ -147,7 +147,8 @@ static void json_schema_knows_documents(void **state)
 	json_t *required = test_json("['name', 'tenant', 'subnet']");
 	assert_true(json_equal(json_object_get(vnic, "required"), required));
 	json_decref(required);
-	json_t *mtu = test_json("{'anyOf': [{'type': 'integer', 'minimum': 68, 'maximum': 9216}, {'type': 'null'}],"
+	json_t *mtu = test_json("{'anyOf': [{'anyOf': [{'type': 'integer', 'minimum': 68, 'maximum': 9216},"
+				" {'type': 'string', 'pattern': '^[0-9]+[KMGTP](iB)?$'}]}, {'type': 'null'}],"
 				" 'description': 'Largest packet.', 'default': 1500}");
 	assert_true(json_equal(json_object_get(json_object_get(vnic, "properties"), "mtu"), mtu));
 	json_decref(mtu);

@@ -40,6 +40,7 @@ enum field_flags {
 	FIELD_F_PARENT = 1 << 7,    /* the reference is to the owner: deleting the owner with cascade deletes us */
 	FIELD_F_GENERATED = 1 << 8, /* complete() fills it in when it is not given; a document that leaves it out keeps
 				     * the value that the object has */
+	FIELD_F_DETAIL = 1 << 9,    /* of no use in a list of many objects: shown of one, or when asked for */
 };
 #define FIELD_F_READ_ONLY (FIELD_F_STATE | FIELD_F_COUNTER | FIELD_F_GAUGE)
 
@@ -76,7 +77,7 @@ struct ref_list {
 struct field {
 	const char *name; /* snake_case; also the JSON key and the command-line word */
 	const char *doc;  /* one sentence, ends with a full stop */
-	const char *unit; /* "bytes", "seconds", "packets", … or NULL */
+	const char *unit; /* "bytes", "seconds", "packets", … or NULL; "bytes…" can be written as 10K, 300M, 2GiB */
 	enum field_type type;
 	uint32_t flags;
 	size_t offset;

@@ -82,14 +82,36 @@ static int no_number(const struct field *field, const json_t *value, uint64_t li
 			 unit, kind_of(value));
 }
 
+/* Sizes come with a unit, too: "300M" and "300MiB" are 300 × 1024 × 1024 bytes. */
+static bool number_of_bytes(const struct field *field, const json_t *value, json_int_t *ret)
+{
+	static const char units[] = "KMGTP";
+	const char *text = json_is_string(value) ? json_string_value(value) : "", *unit;
+	json_int_t number;
+	char *end;
+
+	if (!field->unit || strncmp(field->unit, "bytes", 5) != 0 || text[0] < '0' || text[0] > '9')
+		return false;
+	errno = 0;
+	number = strtoll(text, &end, 10);
+	unit = *end ? strchr(units, *end) : NULL;
+	if (errno || !unit || (end[1] && strcmp(end + 1, "iB") != 0))
+		return false;
+	unsigned shift = 10 * (unsigned)(unit - units + 1);
+	if (number > (INT64_MAX >> shift))
+		return false;
+	*ret = number << shift;
+	return true;
+}
+
 static int number_from_json(const struct field *field, enum field_type type, const json_t *value, union item *ret,
 			    struct dpu_error *err)
 {
 	uint64_t limit = field_limit(field);
-
-	if (!json_is_integer(value))
-		return no_number(field, value, limit, err);
 	json_int_t number = json_integer_value(value);
+
+	if (!json_is_integer(value) && !number_of_bytes(field, value, &number))
+		return no_number(field, value, limit, err);
 	if (number < 0 || (uint64_t)number < field->min || (uint64_t)number > limit)
 		return error_set(err, DPU_E_INVALID, NULL,
 				 "%" JSON_INTEGER_FORMAT " is out of range: give %" PRIu64 " to %" PRIu64 "%s%s",

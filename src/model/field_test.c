@@ -170,6 +170,47 @@ static void accepted_and_refused(void **state)
 	field_table_clear(table, &all);
 }
 
+static void sizes(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t bytes; /* 0: refused */
+	} cases[] = {
+		{ "1K", 1024 },
+		{ "300M", 300 << 20 },
+		{ "300MiB", 300 << 20 },
+		{ "2G", UINT64_C(2) << 30 },
+		{ "1T", UINT64_C(1) << 40 },
+		{ "1PiB", UINT64_C(1) << 50 },
+		{ "1", 0 },
+		{ "1k", 0 },
+		{ "1KB", 0 },
+		{ "-1K", 0 },
+		{ "K", 0 },
+		{ " 1K", 0 },
+		{ "1KiBs", 0 },
+		{ "1.5G", 0 },
+		{ "10000P", 0 },
+		{ "99999999999999999999K", 0 },
+		{ "1E", 0 },
+	};
+	struct {
+		uint64_t size, count;
+	} value = { 0 }, zero = { 0 };
+	const struct field size = { .name = "size", .type = FIELD_U64, .unit = "bytes" };
+	const struct field count = { .name = "count", .type = FIELD_U64, .unit = "packets", .offset = 8 };
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct dpu_error err = { 0 };
+		json_t *json = json_string(cases[i].text);
+		int status = field_from_json(&size, json, &value, &zero, &nowhere, &err);
+		if (cases[i].bytes ? status != 0 || value.size != cases[i].bytes : status == 0)
+			fail_msg("%s: %llu, %s", cases[i].text, (unsigned long long)value.size, err.message);
+		assert_int_not_equal(field_from_json(&count, json, &value, &zero, &nowhere, &err), 0);
+		json_decref(json);
+	}
+}
+
 static void failure_keeps_value(void **state)
 {
 	struct all all = { 0 };
@@ -280,6 +321,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(defaults),
 		cmocka_unit_test(accepted_and_refused),
+		cmocka_unit_test(sizes),
 		cmocka_unit_test(failure_keeps_value),
 		cmocka_unit_test(quotes_whole_characters),
 		cmocka_unit_test(copies_and_compares),

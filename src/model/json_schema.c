@@ -64,6 +64,14 @@ static json_t *or_null(json_t *schema)
 	return json_pack("{s:[o, {s:s}]}", "anyOf", schema, "type", "null");
 }
 
+/* "300M" beside a number; see field.h. */
+static json_t *or_size(const struct field *field, json_t *schema)
+{
+	if (!field->unit || strncmp(field->unit, "bytes", 5) != 0)
+		return schema;
+	return json_pack("{s:[o, o]}", "anyOf", schema, text_schema("^[0-9]+[KMGTP](iB)?$"));
+}
+
 static json_t *row_schema(const struct field *field, const void *defaults)
 {
 	json_t *json;
@@ -73,7 +81,7 @@ static json_t *row_schema(const struct field *field, const void *defaults)
 				 scalar_schema(field, field_item_type(field->type)), "uniqueItems", 1, "minItems",
 				 (json_int_t)field->min, "maxItems", (json_int_t)field_limit(field));
 	} else {
-		json = scalar_schema(field, field->type);
+		json = or_size(field, scalar_schema(field, field->type));
 	}
 	if (!(field->flags & FIELD_F_REQUIRED))
 		json = or_null(json);

@@ -11,11 +11,11 @@
 
 struct tenant_object {
 	struct object base;
-	uint32_t max_objects;
+	uint64_t max_volume_bytes;
 };
 
 static const struct field tenant_fields[] = {
-	FIELD(struct tenant_object, max_objects, .doc = "Objects that it may own."),
+	FIELD(struct tenant_object, max_volume_bytes, .unit = "bytes", .doc = "What its volumes may take together."),
 	{ 0 },
 };
 

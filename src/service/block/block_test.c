@@ -112,6 +112,8 @@ static void refusals(void **state)
 		  "volume/blue/w.size" },
 		{ CHANGE_CREATE, "volume", "blue/w", "{'pool': 'q', 'from_volume': 'v'}", "volume/blue/w.from_volume" },
 		{ CHANGE_UPDATE, "volume", "blue/v", "{'size': 4096}", "volume/blue/v.size" },
+		{ CHANGE_CREATE, "volume", "blue/w", "{'pool': 'p', 'size': '40M'}", "volume/blue/w.size" },
+		{ CHANGE_UPDATE, "volume", "blue/v", "{'size': '49M'}", "volume/blue/v.size" },
 		{ CHANGE_UPDATE, "volume", "blue/x", "{'from_snapshot': 's'}", "volume/blue/x.from_snapshot" },
 		{ CHANGE_CREATE, "pool", "r", "{'media': ['m']}", "pool/r.media" },
 		{ CHANGE_UPDATE, "pool", "p", "{'media': ['free']}", "pool/p.media" },
@@ -126,6 +128,7 @@ static void refusals(void **state)
 	struct dpu_error err;
 
 	pool_make(rig);
+	block_rig_change(rig, CHANGE_UPDATE, "tenant", "blue", "{'max_volume_bytes': '48M'}", NULL);
 	block_rig_apply(rig,
 			"{'media': [{'name': 'free', 'kind': 'ram', 'size': 33554432},"
 			" {'name': 'o', 'kind': 'ram', 'size': 33554432}], 'pools': [{'name': 'q', 'media': ['o']}],"

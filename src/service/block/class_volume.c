@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include "model/field_codec.h"
 #include "service/block/block_priv.h"
 
 /* ---- what both are checked for ---- */
@@ -173,6 +174,29 @@ static int change_validate(const struct volume_object *before, const struct volu
 	return 0;
 }
 
+static int add_size(void *arg, struct object *object)
+{
+	*(uint64_t *)arg += ((const struct volume_object *)object)->size;
+	return 0;
+}
+
+/* The tenant's class says how much, if it does. */
+static int quota_check(const struct block *block, const struct volume_object *volume, struct dpu_error *err)
+{
+	const struct object *tenant = volume->base.tenant;
+	const struct field *quota = field_find(tenant->class->fields, "max_volume_bytes");
+	uint64_t limit = quota ? field_number(quota, tenant) : 0, sum = 0;
+
+	if (limit == 0 || model_loading(block->dpu->model))
+		return 0;
+	model_each(block->dpu->model, "volume", tenant, add_size, &sum);
+	if (sum <= limit)
+		return 0;
+	return error_set(err, DPU_E_LIMIT, "size",
+			 "would bring the volumes of tenant %s to %llu bytes, and max_volume_bytes is %llu",
+			 tenant->name, (unsigned long long)sum, (unsigned long long)limit);
+}
+
 static int volume_validate(void *ctx, const struct object *old, const struct object *new, struct dpu_error *err)
 {
 	const struct block *block = ctx;
@@ -189,8 +213,12 @@ static int volume_validate(void *ctx, const struct object *old, const struct obj
 	if (volume->size % DPU_BLOCK_SECTOR || volume->size > BLOCK_VOLUME_MAX_BYTES)
 		return error_set(err, DPU_E_INVALID, "size", "must be a multiple of %d, at most %llu", DPU_BLOCK_SECTOR,
 				 (unsigned long long)BLOCK_VOLUME_MAX_BYTES);
-	if (old)
-		return change_validate((const struct volume_object *)old, volume, err);
+	if (!old || volume->size > ((const struct volume_object *)old)->size)
+		rc = quota_check(block, volume, err);
+	if (rc == 0 && old)
+		rc = change_validate((const struct volume_object *)old, volume, err);
+	if (rc != 0 || old)
+		return rc;
 	rc = pool_check(block, volume->pool.object, "pool", err);
 	return rc ? rc : source_validate(block, volume, err);
 }

@@ -13,6 +13,8 @@ static const struct field tenant_fields[] = {
 		     "what goes beyond is refused, and what is left bounds the sessions; 0 means no limit."),
 	FIELD(struct tenant, max_objects, .unit = "objects", .max = UINT32_MAX, .def = "0",
 	      .doc = "Objects of all classes that the tenant may own; 0 means no limit."),
+	FIELD(struct tenant, max_volume_bytes, .unit = "bytes", .max = FIELD_U64_MAX, .def = "0",
+	      .doc = "What all volumes of the tenant may be large together, written or not; 0 means no limit."),
 	FIELD(struct tenant, sessions, .flags = FIELD_F_GAUGE, .unit = "sessions",
 	      .doc = "Sessions that the tenant holds now."),
 	FIELD(struct tenant, memory_bytes, .flags = FIELD_F_GAUGE, .unit = "bytes",

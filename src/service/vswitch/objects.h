@@ -15,6 +15,7 @@ struct traffic_counters {
 struct tenant {
 	struct object base;
 	uint32_t max_sessions, max_session_rate, max_memory_mb, max_objects;
+	uint64_t max_volume_bytes;
 	/* observed */
 	uint64_t sessions, vnics;
 	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes, drops, memory_bytes;
