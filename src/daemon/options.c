@@ -130,6 +130,12 @@ const struct option_row option_rows[] = {
 	{ "core-dumps", 0, NULL, FLAG(core_dumps),
 	  .doc = "Allow a core file when dpud crashes. It may hold tenants' packets, so there is none by default." },
 
+	{ .doc = "Extension" },
+	{ "module-dir", 0, "DIR", TEXT(module_dir), .check = check_path, .def = "/usr/lib/softdpu/block",
+	  .doc = "Where modules of block devices are loaded from. It, and what is in it, must be writable by root or "
+		 "the "
+		 "user of dpud alone." },
+
 	{ .doc = "Print and exit" },
 	{ "schema", 0, NULL, PRINT(PRINT_SCHEMA),
 	  .doc = "Every object class, field and action, as JSON; what dpuctl reads." },

@@ -19,6 +19,7 @@ struct dpu {
 	const char *run_dir;     /* sockets, pid file: /run/softdpu/INSTANCE */
 	const char *state_dir;   /* tmpfs: sessions, in-flight regions; equals run_dir where that is on tmpfs */
 	const char *store_dir;   /* persistent: /var/lib/softdpu/INSTANCE */
+	const char *module_dir;  /* out-of-tree modules are loaded from here and nowhere else */
 	const char *capture_dir; /* packet captures are written here and nowhere else; NULL = none are allowed */
 	struct loop *loop;
 	struct model *model;

@@ -9,7 +9,7 @@ DESTDIR=$root meson install -C "$lab_build" --no-rebuild >"$LAB_DIR/install.log"
 find "$root" -type f -printf '/%P\n' | sed 's|^/usr/local||; s|^/usr||' | sort >"$LAB_DIR/files"
 for file in /sbin/dpud /bin/dpuctl /share/man/man8/dpud.8 /share/man/man1/dpuctl.1 /share/man/man5/dpu-vnic.5 \
 	/share/softdpu/schema.json /share/softdpu/net.schema.json /share/doc/softdpu/reference.md \
-	/share/bash-completion/completions/dpuctl /lib/systemd/system/dpud@.service; do
+	/share/bash-completion/completions/dpuctl /lib/systemd/system/dpud@.service /include/dpu/block.h /include/dpu/block_module.h; do
 	grep -qx "$file" "$LAB_DIR/files" || lab_fail "$file is not installed: $(cat "$LAB_DIR/files")"
 done
 # The driver is in a folder of its own: DPDK's applications load it when they are told to.

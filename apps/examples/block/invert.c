@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* An example of a filter: what is stored below is the complement of what is written. It shows how a filter submits requests
- * of its own with buffers of its own: a write must not change the data of who submitted it. */
+/* An example of a filter: what is stored below is the complement of what is written. It shows how a filter submits
+ * requests of its own with buffers of its own: a write must not change the data of who submitted it. */
 #include <dpu/block_module.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -115,7 +115,7 @@ static int invert_open(const struct dpu_block_open *open, struct dpu_block_devic
 	invert->device.name = open->name;
 	invert->device.changed = NULL;
 	/* Discarded blocks would not read as zeroes, and the CRCs of what is below are of other data. */
-	invert->device.features &= (uint32_t)~(DPU_BLOCK_F_DISCARD | DPU_BLOCK_F_ZERO_DISCARD | DPU_BLOCK_F_CRC);
+	invert->device.features &= (uint32_t) ~(DPU_BLOCK_F_DISCARD | DPU_BLOCK_F_ZERO_DISCARD | DPU_BLOCK_F_CRC);
 	invert->below = open->below;
 	*ret = &invert->device;
 	return 0;

@@ -140,6 +140,11 @@ struct medium {
 	_Atomic uint64_t errors; /* published */
 	uint64_t bytes;
 	bool direct;
+	enum medium_kind kind; /* of the device */
+	/* what the guard of a module has found, from the worker */
+	struct note complaint;
+	char complaint_text[512];
+	atomic_bool complaining;
 };
 
 struct medium *medium_of(const struct object *object);
@@ -147,6 +152,12 @@ int medium_apply(void *ctx, struct object *old, struct object *new, struct dpu_e
 void medium_remove(void *ctx, struct object *object);
 void medium_step(struct medium *medium);
 bool medium_closed(const struct medium *medium);
+/* It was opened (rc 0) in a helper thread, or not. */
+void medium_opened(struct medium *medium, struct dpu_block_device *device, int rc, struct dpu_error *err);
+
+/* medium_module.c: media that out-of-tree modules bring */
+void medium_module_open(struct medium *medium, const struct medium_object *object);
+void medium_module_source(struct medium *medium);
 
 /* ---- pools ---- */
 

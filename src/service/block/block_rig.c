@@ -81,6 +81,7 @@ void block_rig_up(struct block_rig *rig)
 			     .run_dir = rig->dir,
 			     .state_dir = rig->state_dir,
 			     .store_dir = rig->dir,
+			     .module_dir = rig->dir,
 			     .loop = rig->base.loop,
 			     .workers = rig->base.workers,
 			     .max_sessions = workers };

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include "service/block/block_priv.h"
 
-static const char *const kinds[] = { [MEDIUM_FILE] = "file", [MEDIUM_RAM] = "ram", NULL };
+static const char *const kinds[] = { [MEDIUM_FILE] = "file", [MEDIUM_RAM] = "ram", [MEDIUM_MODULE] = "module", NULL };
 
 static bool is_absolute(const char *text)
 {
@@ -11,8 +11,10 @@ static bool is_absolute(const char *text)
 }
 
 static const struct field medium_fields[] = {
-	FIELD_ENUM_ROW(struct medium_object, kind, kinds, .flags = FIELD_F_IMMUTABLE, .def = "file",
-		       .doc = "A file or block device, or memory that is empty after each start."),
+	FIELD_ENUM_ROW(
+		struct medium_object, kind, kinds, .flags = FIELD_F_IMMUTABLE, .def = "file",
+		.doc = "A file or block device, memory that is empty after each start, or what an out-of-tree module "
+		       "brings."),
 	FIELD(struct medium_object, path, .flags = FIELD_F_IMMUTABLE | FIELD_F_UNIQUE, .max = 4000,
 	      .check = is_absolute, .check_doc = "must be an absolute path",
 	      .doc = "Of kind file: the file or block device."),
@@ -20,6 +22,10 @@ static const struct field medium_fields[] = {
 	      .doc = "Of kind ram: how much, a multiple of 4096; of kind file: a file that is not there is made with "
 		     "so "
 		     "many."),
+	FIELD(struct medium_object, module, .flags = FIELD_F_IMMUTABLE, .max = 64,
+	      .doc = "Of kind module: its name, a file NAME.so in the folder that dpud's option --module-dir names."),
+	FIELD(struct medium_object, arguments, .flags = FIELD_F_IMMUTABLE, .max = 4000,
+	      .doc = "Of kind module: what the module is told; what it means is the module's choice."),
 	FIELD(struct medium_object, read_only, .flags = FIELD_F_IMMUTABLE, .def = "false",
 	      .doc = "Whether it is only read; pools need to write."),
 	FIELD(struct medium_object, cached, .flags = FIELD_F_IMMUTABLE, .def = "false",
@@ -46,6 +52,11 @@ static int medium_validate(void *ctx, const struct object *old, const struct obj
 	(void)old;
 	if (medium->size % DPU_BLOCK_BYTES)
 		return error_set(err, DPU_E_INVALID, "size", "must be a multiple of %d", DPU_BLOCK_BYTES);
+	if (medium->kind == MEDIUM_MODULE && !medium->module)
+		return error_set(err, DPU_E_INVALID, "module", "must be given for a module");
+	if (medium->kind != MEDIUM_MODULE && (medium->module || medium->arguments))
+		return error_set(err, DPU_E_INVALID, medium->module ? "module" : "arguments",
+				 "goes with kind module only");
 	if (medium->kind == MEDIUM_FILE)
 		return medium->path ? 0 : error_set(err, DPU_E_INVALID, "path", "must be given for a file");
 	if (medium->path)
@@ -53,6 +64,8 @@ static int medium_validate(void *ctx, const struct object *old, const struct obj
 	if (medium->cached || medium->read_only)
 		return error_set(err, DPU_E_INVALID, medium->cached ? "cached" : "read_only",
 				 "goes with kind file only");
+	if (medium->kind == MEDIUM_MODULE)
+		return medium->size ? error_set(err, DPU_E_INVALID, "size", "is the module's to say") : 0;
 	return medium->size ? 0 : error_set(err, DPU_E_INVALID, "size", "must be given for memory");
 }
 

@@ -167,16 +167,18 @@ static void opening_failed(struct medium *medium, const struct dpu_error *err)
 
 static int device_use(struct medium *medium, struct dpu_block_device *device, struct dpu_error *err)
 {
-	bool ram = device->ops->poll != NULL;
-
 	medium->device = device;
 	medium->bytes = device->bytes;
-	medium->source = (struct worker_source){
-		.poll = ram ? source_poll : NULL, .tick = ram ? NULL : source_tick, .fd = -1, .name = "medium"
-	};
+	medium->source = (struct worker_source){ .fd = -1, .name = "medium" };
+	if (medium->kind == MEDIUM_MODULE)
+		medium_module_source(medium);
+	else if (medium->kind == MEDIUM_RAM)
+		medium->source.poll = source_poll;
+	else
+		medium->source.tick = source_tick;
 	if (worker_add_source(medium->worker, &medium->source) != 0)
 		return error_set(err, DPU_E_LIMIT, medium->backing.name, "no memory to serve it");
-	medium->direct = !ram && medium_file_direct(device);
+	medium->direct = medium->kind == MEDIUM_FILE && medium_file_direct(device);
 	medium->state = BLOCK_READY;
 	log_info("block", "medium opened", "object=%s bytes=%llu worker=%u", medium->subject.name,
 		 (unsigned long long)device->bytes, worker_index(medium->worker));
@@ -211,20 +213,24 @@ static void job_run(void *arg)
 		job->rc = medium_file_open(&job->options, &job->device, &job->error);
 }
 
+void medium_opened(struct medium *medium, struct dpu_block_device *device, int rc, struct dpu_error *err)
+{
+	medium->busy = false;
+	medium->creating = false;
+	if (rc == 0)
+		rc = device_use(medium, device, err);
+	if (rc != 0)
+		opening_failed(medium, err);
+	medium_step(medium);
+}
+
 static void job_done(void *arg)
 {
 	struct medium_job *job = arg;
-	struct medium *medium = job->medium;
 
-	medium->busy = false;
-	medium->creating = false;
-	if (job->rc == 0)
-		job->rc = device_use(medium, job->device, &job->error);
-	if (job->rc != 0)
-		opening_failed(medium, &job->error);
+	medium_opened(job->medium, job->device, job->rc, &job->error);
 	free(job->path);
 	free(job);
-	medium_step(medium);
 }
 
 static void open_file(struct medium *medium, const struct medium_object *object)
@@ -275,8 +281,11 @@ static void medium_open(struct medium *medium)
 		medium->worker = medium->wanted;
 	if (medium->state != BLOCK_FAILED)
 		state_set(medium, BLOCK_OPENING, "the medium is being opened");
+	medium->kind = object->kind;
 	if (object->kind == MEDIUM_RAM)
 		open_ram(medium, object);
+	else if (object->kind == MEDIUM_MODULE)
+		medium_module_open(medium, object);
 	else
 		open_file(medium, object);
 }

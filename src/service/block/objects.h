@@ -4,7 +4,7 @@
 
 #include "model/model.h"
 
-enum medium_kind { MEDIUM_FILE, MEDIUM_RAM };
+enum medium_kind { MEDIUM_FILE, MEDIUM_RAM, MEDIUM_MODULE };
 
 /* Of media, pools, volumes and snapshots, as people see it. */
 enum block_state {
@@ -21,7 +21,7 @@ extern const char *const block_state_names[];
 struct medium_object {
 	struct object base;
 	uint8_t kind; /* enum medium_kind */
-	char *path;
+	char *path, *module, *arguments;
 	uint64_t size;
 	bool read_only, cached;
 	/* observed */

@@ -47,7 +47,8 @@ static void complain(struct guard *guard, const char *what)
 {
 	char sentence[512];
 
-	snprintf(sentence, sizeof(sentence), "module %.64s (%.300s) %.100s", guard->module.table->name, guard->module.path, what);
+	snprintf(sentence, sizeof(sentence), "module %.64s (%.300s) %.100s", guard->module.table->name,
+		 guard->module.path, what);
 	if (guard->complain)
 		guard->complain(guard->ctx, sentence);
 }

@@ -271,8 +271,8 @@ static void test_rights(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_back_end), cmocka_unit_test(test_filter), cmocka_unit_test(test_misbehaving),
-		cmocka_unit_test(test_never),	 cmocka_unit_test(test_refused), cmocka_unit_test(test_rights),
+		cmocka_unit_test(test_back_end), cmocka_unit_test(test_filter),  cmocka_unit_test(test_misbehaving),
+		cmocka_unit_test(test_never),    cmocka_unit_test(test_refused), cmocka_unit_test(test_rights),
 	};
 
 	(void)argc;

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# A back end from out of the tree: the examples compiled elsewhere with installed headers alone, loaded, used by a pool that survives
+# a kill -9 of dpud; what is not to be trusted, not there or not right is refused with its name.
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+lab_begin module
+root=$LAB_DIR/root modules=$LAB_DIR/modules
+DESTDIR=$root meson install -C "$lab_build" --no-rebuild --tags devel >"$LAB_DIR/install.log" 2>&1 || lab_fail "meson install: $(tail -5 "$LAB_DIR/install.log")"
+headers=$(dirname "$(dirname "$(find "$root" -name block_module.h)")")
+cp -r "$lab_top/apps/examples/block" "$LAB_DIR/own"
+make -s -C "$LAB_DIR/own" install CPPFLAGS="-I$headers" MODULE_DIR="$modules" >"$LAB_DIR/make.log" 2>&1 || lab_fail "make: $(cat "$LAB_DIR/make.log")"
+
+lab_netns a
+lab_dpud m a "${small[@]}" --module-dir "$modules"
+truncate -s 64M "$LAB_DIR/disk"
+ok ctl tenant create blue
+ok ctl medium create mine kind=module module=threadfile arguments="$LAB_DIR/disk"
+same "size" "$(field medium mine bytes)" 67108864
+ok ctl pool create p media=mine
+ok ctl volume create blue/v pool=p size=16777216
+same "the volume" "$(field volume blue/v state)" ready
+grep -q "a module says.*text=\"opened\"" "$LAB_DIR/m.log" || lab_fail "the log has no word of the module: $(tail -5 "$LAB_DIR/m.log")"
+
+lab_dpud_kill m
+wait_until 30 "dpud answers again" rpc m dpu.version
+wait_until 20 "the volume is back" is ready field volume blue/v state
+checkpoint=$(field pool p generation)
+[ -n "$checkpoint" ] || lab_fail "the pool says nothing"
+
+# ---- what cannot be: said in its state, and tried again
+why() { # MEDIUM WORDS
+	wait_until 10 "medium $1 has been tried" is failed field medium "$1" state
+	[[ $(field medium "$1" why) == *"$2"* ]] || lab_fail "medium $1: $(field medium "$1" why), without '$2'"
+}
+ctl medium create none kind=module module=nothing-there >/dev/null 2>&1 || true
+why none "nothing-there.so: No such file or directory"
+ctl medium create wrong kind=module module=threadfile arguments=relative >/dev/null 2>&1 || true
+why wrong "module threadfile: its arguments must be the absolute path of a file"
+ctl medium create filter kind=module module=invert >/dev/null 2>&1 || true
+why filter "invert is a filter: it needs a medium to sit on"
+cp "$modules/threadfile.so" "$modules/open.so"
+chmod 666 "$modules/open.so"
+ctl medium create open kind=module module=open arguments="$LAB_DIR/disk" >/dev/null 2>&1 || true
+why open "can be written by others than its owner"
+has 1 "must be given for a module" ctl medium create x kind=module
+has 1 "goes with kind module only" ctl medium create x kind=ram size=1048576 module=threadfile
+# Put right, it is taken up without being told.
+chmod 644 "$modules/open.so"
+truncate -s 1M "$LAB_DIR/other"
+ok ctl medium delete open
+ok ctl medium create open kind=module module=open arguments="$LAB_DIR/other"
+same "the other" "$(field medium open state)" ready
+ok ctl medium delete open
+ok ctl volume delete blue/v
+ok ctl pool delete p
+ok ctl medium delete mine
