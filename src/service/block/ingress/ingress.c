@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* The filter: which requests are copied, their way down and back, and waiting for room. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "engine/crc32c/crc32c.h"
+#include "service/block/ingress/ingress_priv.h"
+
+static void more(_Atomic uint64_t *value, uint64_t n)
+{
+	atomic_store_explicit(value, atomic_load_explicit(value, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+/* ---- the copy ---- */
+
+static void data_copy(struct copy *copy, const struct dpu_block_request *original)
+{
+	const struct iovec *from = original->iov;
+	size_t from_at = 0;
+
+	for (unsigned i = 0; i < copy->request.segments; i++) {
+		struct iovec *to = &copy->pieces[i];
+		for (size_t at = 0; at < to->iov_len;) {
+			size_t part = to->iov_len - at;
+			if (from_at == from->iov_len) {
+				from++;
+				from_at = 0;
+				continue;
+			}
+			if (part > from->iov_len - from_at)
+				part = from->iov_len - from_at;
+			memcpy((uint8_t *)to->iov_base + at, (const uint8_t *)from->iov_base + from_at, part);
+			at += part;
+			from_at += part;
+		}
+	}
+}
+
+static void crcs_make(struct copy *copy)
+{
+	uint32_t *crc = copy->crc;
+
+	for (unsigned i = 0; i < copy->request.segments; i++)
+		for (size_t at = 0; at < copy->pieces[i].iov_len; at += DPU_BLOCK_BYTES)
+			*crc++ = crc32c(0, (uint8_t *)copy->pieces[i].iov_base + at, DPU_BLOCK_BYTES);
+}
+
+static void waiting_serve(struct ingress_arena *arena);
+static void closed_check(struct ingress *ingress);
+
+static void on_done(struct dpu_block_request *request)
+{
+	struct copy *copy = (struct copy *)request;
+	struct ingress *ingress = copy->ingress;
+	struct ingress_arena *arena = ingress->account->arena;
+	struct dpu_block_request *original = copy->original;
+	uint8_t status = request->status;
+
+	copy_free(ingress->account, copy);
+	ingress->outstanding--;
+	dpu_block_complete(original, status);
+	waiting_serve(arena);
+	closed_check(ingress);
+}
+
+/* false: there is no room. */
+static bool copy_submit(struct ingress *ingress, struct dpu_block_request *original)
+{
+	struct copy *copy = copy_new(ingress->account, original->length);
+	bool whole = (original->offset | original->length) % DPU_BLOCK_BYTES == 0;
+
+	if (!copy)
+		return false;
+	uint16_t segments = copy->request.segments;
+	copy->ingress = ingress;
+	copy->original = original;
+	copy->request = (struct dpu_block_request){
+		.op = original->op,
+		.flags = original->flags | (whole ? DPU_BLOCK_CRC : 0),
+		.segments = segments,
+		.tag = original->tag,
+		.offset = original->offset,
+		.length = original->length,
+		.iov = copy->pieces,
+		.crc = whole ? copy->crc : NULL,
+		.done = on_done,
+		.trace = original->trace,
+	};
+	data_copy(copy, original);
+	if (whole)
+		crcs_make(copy);
+	ingress->outstanding++;
+	more(&ingress->account->stats.copied_bytes, original->length);
+	ingress->below->ops->submit(ingress->below, &copy->request);
+	return true;
+}
+
+/* ---- waiting for room ---- */
+
+static void wait_begin(struct ingress *ingress, struct dpu_block_request *request)
+{
+	more(&ingress->account->stats.waited, 1);
+	block_queue_add(&ingress->waiting, request);
+	if (ingress->waits)
+		return;
+	ingress->waits = true;
+	TAILQ_INSERT_TAIL(&ingress->account->arena->waiting, ingress, link);
+}
+
+/* One request of each that waits, in turn, as long as that helps anybody. Those of a tenant without room are passed
+ * over. */
+static void waiting_serve(struct ingress_arena *arena)
+{
+	bool helped = !arena->serving;
+
+	arena->serving = true;
+	while (helped) {
+		struct ingress *ingress, *next;
+		helped = false;
+		for (ingress = TAILQ_FIRST(&arena->waiting); ingress; ingress = next) {
+			next = TAILQ_NEXT(ingress, link);
+			if (!copy_submit(ingress, ingress->waiting.first))
+				continue;
+			helped = true;
+			block_queue_take(&ingress->waiting);
+			if (ingress->waiting.first)
+				continue;
+			ingress->waits = false;
+			TAILQ_REMOVE(&arena->waiting, ingress, link);
+		}
+	}
+	arena->serving = false;
+}
+
+/* ---- the device ---- */
+
+static void ingress_submit(struct dpu_block_device *device, struct dpu_block_request *request)
+{
+	struct ingress *ingress = (struct ingress *)device;
+	bool enters = request->op == DPU_BLOCK_WRITE || request->op == DPU_BLOCK_COMPARE;
+
+	if (!enters || !(ingress->below->features & DPU_BLOCK_F_CRC) || (request->flags & DPU_BLOCK_CRC))
+		ingress->below->ops->submit(ingress->below, request);
+	else if (ingress->waits || !copy_submit(ingress, request))
+		wait_begin(ingress, request);
+}
+
+static void closed_check(struct ingress *ingress)
+{
+	if (!ingress->closed || ingress->outstanding > 0 || ingress->waits)
+		return;
+	void (*closed)(void *arg) = ingress->closed;
+	void *arg = ingress->closed_arg;
+
+	ingress->below->changed = NULL;
+	free(ingress);
+	closed(arg);
+}
+
+static void ingress_close(struct dpu_block_device *device, void (*done)(void *arg), void *arg)
+{
+	struct ingress *ingress = (struct ingress *)device;
+
+	ingress->closed = done;
+	ingress->closed_arg = arg;
+	closed_check(ingress);
+}
+
+static const struct dpu_block_ops ingress_ops = { .submit = ingress_submit, .close = ingress_close };
+
+static void measure(struct ingress *ingress)
+{
+	ingress->device.bytes = ingress->below->bytes;
+	ingress->device.features = ingress->below->features;
+}
+
+static void on_changed(void *ctx)
+{
+	struct ingress *ingress = ctx;
+
+	measure(ingress);
+	if (ingress->device.changed)
+		ingress->device.changed(ingress->device.changed_ctx);
+}
+
+int ingress_new(struct dpu_block_device *below, struct ingress_account *account, struct dpu_block_device **ret)
+{
+	struct ingress *ingress = calloc(1, sizeof(*ingress));
+
+	if (!ingress)
+		return -ENOMEM;
+	ingress->below = below;
+	ingress->account = account;
+	block_queue_init(&ingress->waiting);
+	ingress->device = *below;
+	ingress->device.ops = &ingress_ops;
+	ingress->device.changed = NULL;
+	*ret = &ingress->device;
+	return 0;
+}
+
+void ingress_start(struct dpu_block_device *device)
+{
+	struct ingress *ingress = (struct ingress *)device;
+
+	ingress->below->changed_ctx = ingress;
+	ingress->below->changed = on_changed;
+	measure(ingress);
+}
