@@ -2,12 +2,13 @@
 /* The services that this dpud is made of: a new one is one line here. */
 #include "daemon/daemon.h"
 #include "service/block/block.h"
+#include "service/disk/disk.h"
 #include "service/eswitch/eswitch.h"
 #include "service/nvmf/nvmf.h"
 #include "service/vswitch/vswitch.h"
 
 static const struct service *const services[] = {
-	&vswitch_service, &eswitch_service, &block_service, &nvmf_service, NULL,
+	&vswitch_service, &eswitch_service, &block_service, &disk_service, &nvmf_service, NULL,
 };
 
 int main(int argc, char **argv)

@@ -127,15 +127,16 @@ static void load(void)
 
 /* ---- a back end that dies ---- */
 
-/* Each request has its own blocks, so that it knows what they hold: 0 = never written, UNKNOWN = a write failed. */
-enum { UNKNOWN = UINT32_MAX };
+/* Each request has its own blocks, so that it knows what they hold: the number of a write, or UNKNOWN when none was
+ * made or the last has failed. */
+enum { UNKNOWN = 0 };
 static uint32_t *holds;
 static uint32_t stamp;
 
 static void pattern(uint64_t *words, uint64_t block, uint32_t number)
 {
 	for (unsigned i = 0; i < want.client.bytes / 8; i++)
-		words[i] = number ? (block << 40) ^ ((uint64_t)number << 8) ^ i * UINT64_C(0x9e3779b97f4a7c15) : 0;
+		words[i] = (block << 40) ^ ((uint64_t)number << 8) ^ i * UINT64_C(0x9e3779b97f4a7c15);
 }
 
 static void survive_offer(struct blk_request *request)
@@ -227,7 +228,7 @@ static void survive(void)
 		uint64_t now = clock_ns();
 		if (now > next_kill && killed < want.kills && kill_it()) {
 			killed++;
-			next_kill = now + CLOCK_NS_PER_S / 20 + random_next() % (CLOCK_NS_PER_S / 2);
+			next_kill = UINT64_MAX; /* until its successor is there */
 		}
 		if (blk_client_lost(&client)) {
 			blk_client_reconnect(&client);

@@ -193,7 +193,8 @@ int virtio_blk_arm(struct virtio_blk *blk)
 {
 	if (blk->answered)
 		return 1;
-	if (!blk->draining && blk->outstanding < blk->slots && virtqueue_arm(blk->queue))
+	/* With all slots taken, too: the ring is empty then, and what comes later must wake us. */
+	if (!blk->draining && virtqueue_arm(blk->queue))
 		return 1;
 	blk->armed = true;
 	return 0;

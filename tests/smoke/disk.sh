@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Disks of VMs without VMs: what is refused, requests and their counters, kill -9 under load with each request completed once and data intact,
+# read-only, a backing that is away, deletion. The guest's side is tests/bench/vhost_blk_load.
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+lab_begin disk
+lab_netns m
+lab_dpud m m "${small[@]}"
+
+load() { timeout -k 5 60 "$lab_build/tests/bench/vhost_blk_load" "$@"; }
+state() { is "$2" field disk "blue/$1" state; }
+
+cat >"$LAB_DIR/disks.yaml" <<-YAML
+	version: 1
+	tenants: [{name: blue}, {name: red}]
+	media:
+	  - {name: memory, kind: ram, size: 64M}
+	  - {name: file, path: $LAB_DIR/pool, size: 256M, cached: true}
+	pools: [{name: gold, media: [file]}]
+	volumes:
+	  - {name: data, tenant: blue, pool: gold, size: 64M}
+	  - {name: other, tenant: red, pool: gold, size: 8M}
+	snapshots: [{name: before, tenant: blue, volume: data}]
+	disks:
+	  - {name: fast, tenant: blue, medium: memory, backend: vhost_user_server, socket: $LAB_DIR/fast.sock, serial: SN-1}
+	  - {name: data, tenant: blue, volume: data, socket: $LAB_DIR/data.sock}
+	  - {name: old, tenant: blue, snapshot: before, backend: vhost_user_server}
+YAML
+sed -i "s/: 64M/: 67108864/g; s/: 256M/: 268435456/; s/: 8M/: 8388608/" "$LAB_DIR/disks.yaml"
+ctl apply -f "$LAB_DIR/disks.yaml" >/dev/null
+for disk in fast data old; do wait_until 10 "disk $disk is ready" state $disk ready; done
+
+# What cannot be
+has 1 "exactly one of volume, snapshot and medium" ctl disk create blue/bad
+has 1 "exactly one of volume, snapshot and medium" ctl disk create blue/bad volume=data snapshot=before
+has 1 "belongs to another tenant" ctl disk create blue/bad volume=red/other
+has 1 "file is used by pool/gold" ctl disk create blue/bad medium=file
+has 1 "memory is used by disk/blue/fast" ctl disk create blue/bad medium=memory
+has 1 "printable" ctl disk create blue/bad volume=data serial="a b"
+has 1 "disk/blue/data" ctl volume delete blue/data
+
+# Requests are carried out and counted
+load "$LAB_DIR/fast.sock" mixed queues=4 depth=8 seconds=1 warm_up=0 >"$LAB_DIR/fast.json"
+same "errors of disk fast" "$(json "d['errors']" <"$LAB_DIR/fast.json")" 0
+more "reads" "$(field disk blue/fast reads)" 1000
+more "writes" "$(field disk blue/fast writes)" 1000
+same "errors" "$(field disk blue/fast errors)" 0
+load "$LAB_DIR/fast.sock" packed chained write queues=2 depth=8 seconds=0.5 warm_up=0 | grep -q '"errors": 0,' || lab_fail "packed rings"
+
+# A snapshot is only read
+load "/run/softdpu/$LAB-m/blue-old.disk.sock" seconds=0.3 warm_up=0 | grep -q '"errors": 0,' || lab_fail "reading a snapshot"
+load "/run/softdpu/$LAB-m/blue-old.disk.sock" write seconds=0.3 warm_up=0 >"$LAB_DIR/old.json"
+[ "$(json "d['errors'] == d['requests']" <"$LAB_DIR/old.json")" = True ] || lab_fail "a snapshot can be written to"
+
+# kill -9: nothing is lost, nothing is completed twice, reads show what was written last
+kills=${DISK_KILLS:-6}
+for ring in split packed; do
+	words=(listen survive queues=3 depth=16 seconds=2 "kill=$LAB_DIR/m.pid" "kills=$kills" span=33554432)
+	[ $ring = split ] || words+=(packed)
+	load "$LAB_DIR/data.sock" "${words[@]}" >"$LAB_DIR/survive.json" || lab_fail "kill -9 with $ring rings: $(cat "$LAB_DIR/survive.json")"
+	same "errors through kill -9 with $ring rings" "$(json "d['errors']" <"$LAB_DIR/survive.json")" 0
+	same "kills" "$(json "d['kills']" <"$LAB_DIR/survive.json")" "$kills"
+	echo "disk: $ring rings, kill -9: $(cat "$LAB_DIR/survive.json")"
+done
+
+# A backing that is away: requests wait, then fail, then work again
+wait_until 10 "dpud is back" rpc m dpu.version
+cat >"$LAB_DIR/late.yaml" <<-YAML
+	version: 1
+	media: [{name: late, path: $LAB_DIR/there/late, size: 8388608, cached: true}]
+	disks: [{name: late, tenant: blue, medium: late, wait_seconds: 1, backend: vhost_user_server, socket: $LAB_DIR/late.sock}]
+YAML
+ctl apply -f "$LAB_DIR/late.yaml" >/dev/null
+same "state without backing" "$(field disk blue/late state)" waiting
+wait_until 5 "requests fail" state late failing
+[[ $(field disk blue/late why) == *"No such file"* ]] || lab_fail "why it fails: $(field disk blue/late why)"
+mkdir "$LAB_DIR/there"
+truncate -s 8388608 "$LAB_DIR/there/late"
+wait_until 10 "the disk works" state late ready
+load "$LAB_DIR/late.sock" mixed seconds=0.5 warm_up=0 | grep -q '"errors": 0,' || lab_fail "the late disk has errors"
+
+# A size that changes is seen; the end
+ctl volume set blue/data size=134217728 >/dev/null
+wait_until 5 "the new size" is 134217728 field disk blue/data size
+ctl metrics | grep -q '^softdpu_disk_read_bytes{.*name="fast"' || lab_fail "no metrics of disks"
+ctl disk delete blue/data >/dev/null
+ctl disk delete blue/fast >/dev/null
+ctl apply -f "$LAB_DIR/disks.yaml" >/dev/null
+wait_until 10 "disk data is ready again" state data ready
+echo "disk: ok"
