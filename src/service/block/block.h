@@ -46,6 +46,8 @@ void block_detach(struct block_attachment *attachment, void (*done)(void *arg), 
 
 /* Why an object has no device at the moment, as a sentence for people; NULL: it has one. Valid until the next call. */
 const char *block_why_not(const struct object *object);
+/* Whether it has none because what it stands on is being opened or recovered at the moment, however long that takes. */
+bool block_is_coming(const struct object *object);
 
 /* For validate() of what takes a whole medium or remote namespace for itself: fails when another object than `user`
  * refers to it. field: where the reference is. */

@@ -31,6 +31,15 @@ void volume_set(struct volume *volume, enum block_state state, const char *why)
 	snprintf(volume->backing.why_not, sizeof(volume->backing.why_not), "%s", why);
 }
 
+bool block_is_coming(const struct object *object)
+{
+	if (object->class == &medium_class)
+		return medium_of(object)->state == BLOCK_OPENING;
+	if (object->class != &volume_class && object->class != &snapshot_class)
+		return false;
+	return volume_of(object)->pool->state == BLOCK_OPENING;
+}
+
 const char *volume_why(const struct volume *volume)
 {
 	return volume->why[0] ? volume->why : volume->backing.why_not;

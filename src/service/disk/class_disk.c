@@ -13,10 +13,14 @@ const char *const disk_state_names[] = {
 	[DISK_WAITING] = "waiting", [DISK_READY] = "ready", [DISK_FAILING] = "failing", [DISK_ERROR] = "error", NULL
 };
 static const char *const status_names[DPU_BLOCK_STATUSES] = {
-	[DPU_BLOCK_IO_ERROR] = "io-error",	 [DPU_BLOCK_INTEGRITY] = "integrity",
-	[DPU_BLOCK_NO_SPACE] = "no-space",	 [DPU_BLOCK_RANGE] = "range",
-	[DPU_BLOCK_READ_ONLY] = "read-only",	 [DPU_BLOCK_UNSUPPORTED] = "unsupported",
-	[DPU_BLOCK_MISCOMPARE] = "miscompare", [DPU_BLOCK_CONFLICT] = "conflict",
+	[DPU_BLOCK_IO_ERROR] = "io-error",
+	[DPU_BLOCK_INTEGRITY] = "integrity",
+	[DPU_BLOCK_NO_SPACE] = "no-space",
+	[DPU_BLOCK_RANGE] = "range",
+	[DPU_BLOCK_READ_ONLY] = "read-only",
+	[DPU_BLOCK_UNSUPPORTED] = "unsupported",
+	[DPU_BLOCK_MISCOMPARE] = "miscompare",
+	[DPU_BLOCK_CONFLICT] = "conflict",
 	[DPU_BLOCK_GONE] = "gone",
 };
 
@@ -44,17 +48,18 @@ static const struct field disk_fields[] = {
 	      .max = DISK_MAX_QUEUES, .def = "4", .doc = "Queues offered to the guest; it uses as many as it wants."),
 	FIELD(struct disk_object, queue_size, .flags = FIELD_F_IMMUTABLE, .unit = "entries", .min = 2, .max = 1024,
 	      .def = "1024", .doc = "Largest size of a queue that QEMU may ask for."),
-	FIELD(struct disk_object, serial, .flags = FIELD_F_IMMUTABLE, .max = VIRTIO_BLK_ID_BYTES,
-	      .check = is_printable, .check_doc = "must be printable characters without blanks",
+	FIELD(struct disk_object, serial, .flags = FIELD_F_IMMUTABLE, .max = VIRTIO_BLK_ID_BYTES, .check = is_printable,
+	      .check_doc = "must be printable characters without blanks",
 	      .doc = "Serial number that the guest reads; by default the beginning of the disk's UUID."),
 	FIELD(struct disk_object, read_only, .flags = FIELD_F_IMMUTABLE, .def = "false",
 	      .doc = "Whether the guest may only read."),
 	FIELD(struct disk_object, wait_seconds, .unit = "seconds", .max = 3600, .def = "10",
 	      .doc = "How long the guest's requests wait for a backing that is away; after that they fail until it is "
-		     "back."),
-	FIELD_ENUM_ROW(struct disk_object, state, disk_state_names, .flags = FIELD_F_STATE,
-		       .doc = "Whether requests are carried out (ready), wait for the backing (waiting) or fail because "
-			      "it is away for too long (failing); error: the socket cannot be had."),
+		     "back. They wait without limit while it is being opened or recovered."),
+	FIELD_ENUM_ROW(
+		struct disk_object, state, disk_state_names, .flags = FIELD_F_STATE,
+		.doc = "Whether requests are carried out (ready), wait for the backing (waiting) or fail because "
+		       "it is away for too long (failing); error: the socket cannot be had."),
 	FIELD(struct disk_object, why, .flags = FIELD_F_STATE, .doc = "Why it is not ready."),
 	FIELD(struct disk_object, connected, .flags = FIELD_F_STATE, .doc = "Whether QEMU is connected."),
 	FIELD(struct disk_object, features, .flags = FIELD_F_STATE,
@@ -64,8 +69,9 @@ static const struct field disk_fields[] = {
 	      .doc = "Whether writes may be volatile until a flush, as the guest has set it."),
 	FIELD(struct disk_object, queue_states, .flags = FIELD_F_STATE,
 	      .doc = "For each queue in use the worker that serves it, its size, and why it is broken if it is."),
-	FIELD(struct disk_object, statuses, .flags = FIELD_F_STATE, .doc = "Failed requests by status, as "
-									    "STATUS=REQUESTS."),
+	FIELD(struct disk_object, statuses, .flags = FIELD_F_STATE,
+	      .doc = "Failed requests by status, as "
+		     "STATUS=REQUESTS."),
 	FIELD(struct disk_object, size, .flags = FIELD_F_GAUGE, .unit = "bytes", .doc = "Size that the guest sees."),
 	FIELD(struct disk_object, inflight, .flags = FIELD_F_GAUGE, .unit = "requests",
 	      .doc = "Requests under way, as of an instant."),
@@ -100,7 +106,8 @@ static int disk_validate(void *ctx, const struct object *old, const struct objec
 	if (old)
 		return 0;
 	if (!!volume + !!snapshot + !!medium != 1)
-		return error_set(err, DPU_E_INVALID, "volume", "exactly one of volume, snapshot and medium must be given");
+		return error_set(err, DPU_E_INVALID, "volume",
+				 "exactly one of volume, snapshot and medium must be given");
 	if (owned && !uuid_equal(&owned->tenant->uuid, &new->tenant->uuid))
 		return error_set(err, DPU_E_INVALID, volume ? "volume" : "snapshot", "belongs to another tenant");
 	if (!medium)
@@ -158,7 +165,8 @@ static void queues_observe(const struct disk *disk, struct disk_object *out)
 			continue;
 		int at = snprintf(text, sizeof(text), "queue %u: %u entries", i, virtqueue_size(queue->started));
 		if (queue->blk)
-			at += snprintf(text + at, sizeof(text) - (size_t)at, ", worker %u", worker_index(queue->worker));
+			at += snprintf(text + at, sizeof(text) - (size_t)at, ", worker %u",
+				       worker_index(queue->worker));
 		if (virtqueue_broken(queue->started))
 			snprintf(text + at, sizeof(text) - (size_t)at, ", broken: %s",
 				 virtqueue_broken_reason(queue->started));

@@ -21,9 +21,9 @@ const struct object *disk_backing(const struct disk *disk)
 {
 	const struct disk_object *object = disk->object;
 
-	return object->volume.object ? object->volume.object :
-	       object->snapshot.object ? object->snapshot.object :
-					 object->medium.object;
+	return object->volume.object     ? object->volume.object
+	       : object->snapshot.object ? object->snapshot.object
+					 : object->medium.object;
 }
 
 void disk_notice(struct disk *disk, const char *name, const char *sentence)
@@ -205,6 +205,10 @@ static void on_timer(void *ctx)
 	}
 	if (!disk->counting)
 		return;
+	if (block_is_coming(disk_backing(disk))) { /* a recovery takes what it takes */
+		loop_timer_rearm(disk->timer, RETRY_NS);
+		return;
+	}
 	disk->counting = false;
 	disk->fails = true;
 	why = block_why_not(disk_backing(disk));

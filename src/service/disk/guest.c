@@ -93,7 +93,8 @@ void guest_measure(struct disk *disk)
 	config->sector = disk->device->sector;
 	config->max_bytes = disk->device->max_bytes;
 	if (news && disk->endpoint)
-		vhost_endpoint_config_changed(disk->endpoint); /* without a channel the guest reads it when it restarts */
+		vhost_endpoint_config_changed(
+			disk->endpoint); /* without a channel the guest reads it when it restarts */
 }
 
 static void config_init(struct disk *disk)

@@ -26,7 +26,8 @@ struct disk_object {
 	bool connected, write_back;
 	uint64_t features, size, inflight;
 	struct string_list queue_states, statuses;
-	uint64_t reads, writes, flushes, discards, write_zeroes, read_bytes, write_bytes, errors, bad_requests, unsupported;
+	uint64_t reads, writes, flushes, discards, write_zeroes, read_bytes, write_bytes, errors, bad_requests,
+		unsupported;
 };
 
 extern const struct object_class disk_class;

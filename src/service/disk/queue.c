@@ -100,11 +100,9 @@ void queue_init(struct disk_queue *queue, struct disk *disk, unsigned index)
 {
 	queue->disk = disk;
 	queue->index = index;
-	queue->source = (struct worker_source){ .poll = source_poll,
-						.arm = source_arm,
-						.disarm = source_disarm,
-						.fd = -1,
-						.name = "disk" };
+	queue->source = (struct worker_source){
+		.poll = source_poll, .arm = source_arm, .disarm = source_disarm, .fd = -1, .name = "disk"
+	};
 }
 
 void queue_step(struct disk_queue *queue, struct dpu_block_device *device, struct worker *worker)

@@ -125,8 +125,8 @@ struct copy *copy_new(struct ingress_account *account, uint64_t length)
 		return NULL;
 	}
 	for (uint64_t i = 0; i < pieces; i++) {
-		void *piece = small ? take(&arena->pages, &arena->pages_at, &arena->pages_free, unit) :
-				      take(&arena->chunks, &arena->chunks_at, &arena->chunks_free, unit);
+		void *piece = small ? take(&arena->pages, &arena->pages_at, &arena->pages_free, unit)
+				    : take(&arena->chunks, &arena->chunks_at, &arena->chunks_free, unit);
 		uint64_t part = length - i * unit;
 		copy->pieces[i] = (struct iovec){ piece, part < unit ? part : unit };
 	}

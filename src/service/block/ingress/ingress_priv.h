@@ -24,7 +24,7 @@ TAILQ_HEAD(ingress_list, ingress);
 struct ingress_arena {
 	uint8_t *memory;
 	uint64_t bytes;
-	struct piece *pages, *chunks; /* free ones, the last used first: it is in the cache */
+	struct piece *pages, *chunks;                           /* free ones, the last used first: it is in the cache */
 	uint8_t *pages_at, *pages_end, *chunks_at, *chunks_end; /* never used so far */
 	uint64_t pages_free, chunks_free;                       /* both kinds of free */
 	struct copy *copies;                                    /* free */

@@ -26,8 +26,7 @@ static void crcs_check(const struct dpu_block_request *request)
 	if (!(request->flags & DPU_BLOCK_CRC))
 		return;
 	for (uint64_t at = 0; at < request->length; at += DPU_BLOCK_BYTES)
-		assert_int_equal(request->crc[at / DPU_BLOCK_BYTES],
-				 crc32c_iov(0, request->iov, at, DPU_BLOCK_BYTES));
+		assert_int_equal(request->crc[at / DPU_BLOCK_BYTES], crc32c_iov(0, request->iov, at, DPU_BLOCK_BYTES));
 }
 
 static void below_submit(struct dpu_block_device *device, struct dpu_block_request *request)
