@@ -86,26 +86,32 @@ static int queue_for(struct dp_worker *worker, struct port *port, uint16_t iface
 	return -1;
 }
 
-/* Runs of packets with the same queue go together. */
+/* At most PATH_BURST packets. Those of one queue go together, in their order: what a queue gets in ones and twos costs
+ * both its ends far more. */
 static void output_queues(struct dp_worker *worker, struct port *port, uint16_t iface, struct rte_mbuf **packets,
 			  unsigned count)
 {
-	struct rte_mbuf *run[PATH_BURST];
-	unsigned length = 0;
-	int queue = -1;
+	struct rte_mbuf *waiting[PATH_BURST], *together[PATH_BURST];
+	int queues[PATH_BURST];
+	unsigned left = 0;
 	for (unsigned i = 0; i < count; i++) {
-		int next = queue_for(worker, port, iface, packets[i]);
-		if (next < 0)
-			continue;
-		if (length && (next != queue || length == PATH_BURST)) {
-			transmit(worker, port, (unsigned)queue, iface, run, length);
-			length = 0;
-		}
-		queue = next;
-		run[length++] = packets[i];
+		waiting[left] = packets[i];
+		queues[left] = queue_for(worker, port, iface, packets[i]);
+		left += queues[left] >= 0;
 	}
-	if (length)
-		transmit(worker, port, (unsigned)queue, iface, run, length);
+	while (left > 0) {
+		unsigned others = 0, length = 0;
+		int queue = queues[0];
+		for (unsigned i = 0; i < left; i++) {
+			bool its = queues[i] == queue;
+			together[length] = waiting[others] = waiting[i];
+			queues[others] = queues[i];
+			length += its;
+			others += !its;
+		}
+		left = others;
+		transmit(worker, port, (unsigned)queue, iface, together, length);
+	}
 }
 
 static void output_one_queue(struct dp_worker *worker, struct port *port, uint16_t iface, struct rte_mbuf **packets,
@@ -132,7 +138,8 @@ static void output(void *ctx, struct path *path, uint16_t iface, struct rte_mbuf
 	if (port->tx_queues == 1)
 		output_one_queue(worker, port, iface, packets, count);
 	else
-		output_queues(worker, port, iface, packets, count);
+		for (unsigned done = 0; done < count; done += PATH_BURST)
+			output_queues(worker, port, iface, packets + done, RTE_MIN(count - done, (unsigned)PATH_BURST));
 }
 
 /* ---- to control ---- */

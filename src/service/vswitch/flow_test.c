@@ -22,6 +22,40 @@ static void same_subnet_is_bridged(void **unused)
 	world_quiet();
 }
 
+/* Each queue of a port gets its packets of a burst at once, and each flow's stay in order. */
+static void queues_get_their_packets_at_once(void **unused)
+{
+	enum { QUEUES = 4, SOURCES = 8 };
+	struct bed_port *to = &world.bed.ports[bed_iface(2)];
+	static struct frame frames[PATH_BURST];
+	const struct frame *burst[PATH_BURST];
+	uint8_t expected[SOURCES];
+
+	to->port.tx_queues = QUEUES;
+	for (unsigned i = 0; i < QUEUES; i++)
+		atomic_store(&to->port.tx_worker[i], PORT_WORKER_ANY);
+	for (unsigned i = 0; i < PATH_BURST; i++) {
+		struct frame_spec spec = { .src_mac = mac_of(1),
+					   .dst_mac = mac_of(2),
+					   .src = "10.0.0.11",
+					   .dst = "10.0.0.12",
+					   .src_port = (uint16_t)(1 + i % SOURCES),
+					   .ttl = (uint8_t)(1 + i / SOURCES) };
+		frame_build(&frames[i], &spec);
+		burst[i] = &frames[i];
+	}
+	memset(expected, 1, sizeof(expected));
+	bed_input_burst(&world.bed, bed_iface(1), burst, PATH_BURST);
+	assert_in_range(to->calls, 2, QUEUES);
+	for (unsigned i = 0; i < PATH_BURST; i++) {
+		struct frame *frame = world_received(2);
+		unsigned source = frame->bytes[35] - 1u;
+		assert_in_range(source, 0, SOURCES - 1);
+		assert_int_equal(frame_ttl(frame), expected[source]++);
+	}
+	world_quiet();
+}
+
 static void same_subnet_is_bridged_v6(void **unused)
 {
 	world_send(1, &(struct frame_spec){ .src = "fd00:a::11", .dst = "fd00:a::12", .ttl = 7 });
@@ -558,6 +592,7 @@ int main(void)
 #define CASE(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
 	const struct CMUnitTest tests[] = {
 		CASE(same_subnet_is_bridged),
+		CASE(queues_get_their_packets_at_once),
 		CASE(same_subnet_is_bridged_v6),
 		CASE(other_subnet_is_routed),
 		CASE(remote_neighbour_by_tunnel),

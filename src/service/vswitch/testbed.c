@@ -54,6 +54,7 @@ static unsigned port_tx(struct port *port, unsigned queue, struct rte_mbuf **pac
 {
 	struct bed_port *bed_port = (struct bed_port *)port;
 	unsigned taken = 0;
+	bed_port->calls++;
 	while (taken < count && bed_port->room) {
 		if (bed_port->count == BED_SENT)
 			fail("frames sent and not fetched");

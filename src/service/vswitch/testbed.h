@@ -20,7 +20,8 @@ struct bed_port {
 	struct port port;
 	struct rte_mbuf *sent[BED_SENT];
 	unsigned first, count;
-	unsigned room; /* frames it still takes; UINT32_MAX: any number */
+	unsigned room;  /* frames it still takes; UINT32_MAX: any number */
+	unsigned calls; /* times that it was given frames */
 };
 
 struct bed {
