@@ -2,7 +2,7 @@
 /* Frames out of a memif's ring. */
 #include <rte_mempool.h>
 #include <rte_prefetch.h>
-#include "device/packet/multiversion.h"
+#include "base/multiversion.h"
 #include "operating/mbuf_chain.h"
 #include "operating/memif_ring.h"
 

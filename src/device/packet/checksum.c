@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Internet checksums: sums over bytes and mbuf chains, pseudo headers, incremental updates. */
 #include "device/packet/segment.h"
-#include "device/packet/multiversion.h"
+#include "base/multiversion.h"
 #include "device/packet/packet_priv.h"
 
 /* 32-bit words into 64-bit sums: no carries to chase, so compilers turn the loop into wide adds. */
