@@ -2,6 +2,7 @@
 /* A representor as an ethdev: what the driver's files share. */
 #pragma once
 
+#include <stdalign.h>
 #include <ethdev_driver.h>
 #include "dpu/eswitch_ring.h"
 #include "hub.h"
@@ -16,8 +17,9 @@ struct driver_counts {
 	uint64_t no_buffer; /* rx */
 };
 
+/* Each has a thread of its own, and so lines of its own, in pairs as processors fetch them. */
 struct driver_queue {
-	struct eswitch_ring_end end;
+	alignas(2 * RTE_CACHE_LINE_SIZE) struct eswitch_ring_end end;
 	struct rings_place place;
 	int wake_fd; /* tx: dpud's; rx: what dpud wakes */
 	uint16_t index;

@@ -65,6 +65,7 @@ static void wait_for(struct driver_queue *queue, int fd)
 void driver_queue_move(struct driver_queue *queue, bool rx)
 {
 	queue->wake_fd = rings_move(&queue->port->rings, &queue->place, &queue->end, queue->index, !rx);
+	queue->end.port = queue->port->in_hub.dpdk_port;
 	if (rx && queue->sleep_fd >= 0)
 		wait_for(queue, queue->wake_fd);
 }

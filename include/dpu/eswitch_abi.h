@@ -19,7 +19,7 @@
 #include <rte_byteorder.h>
 
 enum {
-	ESWITCH_ABI_VERSION = 1, /* of all of this file */
+	ESWITCH_ABI_VERSION = 2, /* of all of this file */
 	ESWITCH_NAME_BYTES = 256,
 	ESWITCH_MAX_QUEUES = 16,        /* of a port, in each direction */
 	ESWITCH_MAX_COMMAND_RINGS = 16, /* one per thread that installs rules */
@@ -138,26 +138,29 @@ enum eswitch_packet_flags {
 struct eswitch_slot {    /* of the first slot of a frame; of the others only length and flags */
 	uint32_t length; /* bytes in this slot's buffer */
 	uint32_t flags;  /* enum eswitch_packet_flags */
+	uint32_t hash;   /* of the flow, 0 = not known */
+	uint32_t mark;
+};
+_Static_assert(sizeof(struct eswitch_slot) == 16, "four slots a cache line, and one store each");
+
+/* In an array behind the ring's slots, for frames that have CSUM, TSO or USO among their flags: few have. */
+struct eswitch_request {
 	uint16_t csum_start, csum_offset;
 	uint16_t gso_bytes, header_bytes;
-	uint32_t hash; /* of the flow, 0 = not known */
-	uint32_t mark;
-	uint32_t spare[2];
 };
-_Static_assert(sizeof(struct eswitch_slot) == 32, "two slots a cache line");
 
 enum { ESWITCH_BUFFER_BYTES = 2048 };
 
 /* One direction of one queue: single producer, single consumer. head and tail count slots ever filled and emptied and
- * wrap around; the slot of count n is n & (slots - 1), and so is its buffer. wanted: the consumer sleeps, or is about
- * to (it sets it, then looks at head again); the producer that sees it after its release of head writes the eventfd. */
+ * wrap around; the slot of count n is n & (slots - 1), and so are its request and its buffer. wanted: the consumer
+ * sleeps, or is about to (it sets it, then looks at head again); the producer that sees it after its release of head
+ * writes the eventfd. It looks with every burst, so nobody who is awake writes to that line. */
 struct eswitch_ring {
 	alignas(64) _Atomic uint32_t head; /* producer's line */
 	alignas(64) _Atomic uint32_t tail; /* consumer's line */
-	_Atomic uint32_t wanted;
-	alignas(64) uint64_t slots_offset, buffers_offset; /* within the region; written by dpud before it is shared */
+	alignas(64) _Atomic uint32_t wanted;
 	uint32_t slots;
-	uint32_t spare;
+	uint64_t slots_offset, buffers_offset; /* within the region; written by dpud before it is shared */
 };
 
 struct eswitch_port_region {
@@ -256,7 +259,7 @@ struct eswitch_command {
 struct eswitch_command_ring {
 	alignas(64) _Atomic uint32_t head;
 	alignas(64) _Atomic uint32_t tail;
-	_Atomic uint32_t wanted; /* as in struct eswitch_ring */
+	_Atomic uint32_t wanted; /* dpud sleeps: as in struct eswitch_ring */
 	alignas(64) uint64_t commands_offset;
 	uint32_t slots;
 };

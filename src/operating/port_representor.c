@@ -4,22 +4,25 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdalign.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 #include "base/event_signal.h"
+#include "base/multiversion.h"
 #include "dpu/eswitch_ring.h"
 #include "operating/port_priv.h"
 #include "operating/vnet_header.h"
 
-enum { SLOTS_MIN = 64, SLOTS_MAX = 32768, BURST = 64 };
+enum { SLOTS_MIN = 64, SLOTS_MAX = 32768, BURST = 64, QUEUE_ALIGN = 128 };
 
+/* One worker sends to host, perhaps another receives: lines of their own, in pairs as processors fetch them. */
 struct queue {
-	struct eswitch_ring_end to_host, from_host;
-	/* As counted so far. */
-	uint64_t faults;
+	alignas(QUEUE_ALIGN) struct eswitch_ring_end to_host;
+	alignas(QUEUE_ALIGN) struct eswitch_ring_end from_host;
+	uint64_t faults; /* of from_host, as counted so far */
 };
 
 struct port_representor {
@@ -50,45 +53,47 @@ static const struct {
 };
 
 /* What the client asks for, checked against the frame; false when it contradicts it. */
-static bool read_requests(struct rte_mbuf *m, const struct eswitch_slot *meta)
+static __rte_noinline bool apply_requests(struct rte_mbuf *m, const struct eswitch_meta *meta)
 {
 	struct virtio_net_hdr header = { 0 };
 
-	if (meta->flags & ESWITCH_PACKET_CSUM_GOOD)
-		m->ol_flags |= RTE_MBUF_F_RX_L4_CKSUM_GOOD;
-	if (likely(!(meta->flags &
-		     (ESWITCH_PACKET_CSUM | ESWITCH_PACKET_TSO4 | ESWITCH_PACKET_TSO6 | ESWITCH_PACKET_USO))))
-		return true;
-	if (meta->flags & ESWITCH_PACKET_CSUM) {
+	if (meta->slot.flags & ESWITCH_PACKET_CSUM) {
 		header.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
-		header.csum_start = meta->csum_start;
-		header.csum_offset = meta->csum_offset;
+		header.csum_start = meta->request.csum_start;
+		header.csum_offset = meta->request.csum_offset;
 	}
 	for (size_t i = 0; i < RTE_DIM(segmentations); i++)
-		if (meta->flags & segmentations[i].flag)
+		if (meta->slot.flags & segmentations[i].flag)
 			header.gso_type = segmentations[i].gso_type;
-	header.gso_size = meta->gso_bytes;
-	header.hdr_len = meta->header_bytes;
+	header.gso_size = meta->request.gso_bytes;
+	header.hdr_len = meta->request.header_bytes;
 	return virtio_net_header_apply(m, &header, VNET_FEATURES);
 }
 
-static bool write_requests(struct rte_mbuf *m, struct eswitch_slot *meta)
+static inline bool read_requests(struct rte_mbuf *m, const struct eswitch_meta *meta)
+{
+	if (meta->slot.flags & ESWITCH_PACKET_CSUM_GOOD)
+		m->ol_flags |= RTE_MBUF_F_RX_L4_CKSUM_GOOD;
+	return likely(!(meta->slot.flags & ESWITCH_PACKET_REQUESTS)) || apply_requests(m, meta);
+}
+
+static __rte_noinline bool write_requests(struct rte_mbuf *m, struct eswitch_meta *meta)
 {
 	struct virtio_net_hdr header;
 
 	if (!vnet_from_mbuf(m, &header))
 		return false;
 	if (header.flags & VIRTIO_NET_HDR_F_DATA_VALID)
-		meta->flags |= ESWITCH_PACKET_CSUM_GOOD;
+		meta->slot.flags |= ESWITCH_PACKET_CSUM_GOOD;
 	if (header.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)
-		meta->flags |= ESWITCH_PACKET_CSUM;
+		meta->slot.flags |= ESWITCH_PACKET_CSUM;
 	for (size_t i = 0; i < RTE_DIM(segmentations); i++)
 		if ((header.gso_type & ~VIRTIO_NET_HDR_GSO_ECN) == segmentations[i].gso_type)
-			meta->flags |= segmentations[i].flag;
-	meta->csum_start = header.csum_start;
-	meta->csum_offset = header.csum_offset;
-	meta->gso_bytes = header.gso_size;
-	meta->header_bytes = header.hdr_len;
+			meta->slot.flags |= segmentations[i].flag;
+	meta->request = (struct eswitch_request){ .csum_start = header.csum_start,
+						  .csum_offset = header.csum_offset,
+						  .gso_bytes = header.gso_size,
+						  .header_bytes = header.hdr_len };
 	return true;
 }
 
@@ -100,10 +105,10 @@ static void count_faults(struct port *port, struct queue *queue)
 	queue->faults = queue->from_host.faults;
 }
 
-static unsigned rx(struct port *port, unsigned index, struct rte_mbuf **packets, unsigned max)
+MULTIVERSION_LINES static unsigned rx(struct port *port, unsigned index, struct rte_mbuf **packets, unsigned max)
 {
 	struct queue *queue = queue_of(port, index);
-	struct eswitch_slot metas[BURST];
+	struct eswitch_meta metas[BURST];
 	unsigned taken, count = 0;
 
 	taken = eswitch_ring_take(&queue->from_host, port->pool, packets, metas, RTE_MIN(max, (unsigned)BURST));
@@ -121,40 +126,48 @@ static unsigned rx(struct port *port, unsigned index, struct rte_mbuf **packets,
 	return count;
 }
 
-/* 0, -ENOSPC, or -EMSGSIZE or -EINVAL when the frame can never be sent. */
-static int put(struct eswitch_ring_end *end, struct rte_mbuf *m)
+/* What is said of the frames, up to the first, if any, whose requests cannot be met; returns how many those are. */
+static inline unsigned describe(struct rte_mbuf **packets, unsigned count, struct eswitch_meta *metas)
 {
-	struct eswitch_slot meta = { .hash = m->hash.rss };
-
-	if (m->ol_flags & RTE_MBUF_F_RX_FDIR_ID) {
-		meta.flags = ESWITCH_PACKET_MARK;
-		meta.mark = m->hash.fdir.hi;
+	for (unsigned i = 0; i < count; i++) {
+		struct rte_mbuf *m = packets[i];
+		metas[i].slot = (struct eswitch_slot){ .hash = m->hash.rss };
+		if (unlikely(m->ol_flags & RTE_MBUF_F_RX_FDIR_ID)) {
+			metas[i].slot.flags = ESWITCH_PACKET_MARK;
+			metas[i].slot.mark = m->hash.fdir.hi;
+		}
+		if (unlikely(m->ol_flags & (PORT_TX_REQUESTS | RTE_MBUF_F_RX_L4_CKSUM_MASK)) &&
+		    !write_requests(m, &metas[i]))
+			return i;
 	}
-	if (unlikely(m->ol_flags & (PORT_TX_REQUESTS | RTE_MBUF_F_RX_L4_CKSUM_MASK)) && !write_requests(m, &meta))
-		return -EINVAL;
-	return eswitch_ring_put(end, m, &meta);
+	return count;
 }
 
-static unsigned tx(struct port *port, unsigned index, struct rte_mbuf **packets, unsigned count,
-		   struct port_tx_result *ret)
+MULTIVERSION_LINES static unsigned tx(struct port *port, unsigned index, struct rte_mbuf **packets, unsigned count,
+				      struct port_tx_result *ret)
 {
 	struct eswitch_ring_end *end = &queue_of(port, index)->to_host;
-	unsigned taken = 0;
+	struct eswitch_meta metas[BURST];
+	struct eswitch_ring_sent sent = { 0 };
+	unsigned done = 0;
 
-	for (; taken < count; taken++) {
-		struct rte_mbuf *m = packets[taken];
-		int status = put(end, m);
-		if (unlikely(status == -ENOSPC))
+	while (done < count) {
+		unsigned part = RTE_MIN(count - done, (unsigned)BURST);
+		unsigned good = describe(packets + done, part, metas);
+		unsigned put = eswitch_ring_put_burst(end, packets + done, metas, good, &sent);
+		done += put;
+		if (put < good)
 			break;
-		ret->packets += status == 0;
-		ret->bytes += status == 0 ? m->pkt_len : 0;
-		ret->too_long += status == -EMSGSIZE;
-		ret->failed += status == -EINVAL;
+		ret->failed += good < part;
+		done += good < part;
 	}
 	if (eswitch_ring_publish(end))
 		event_signal(((struct port_representor *)port)->wake_fds[index]);
-	rte_pktmbuf_free_bulk(packets, taken);
-	return taken;
+	eswitch_ring_free(packets, done);
+	ret->packets += sent.packets;
+	ret->bytes += sent.bytes;
+	ret->too_long += sent.too_long;
+	return done;
 }
 
 static int queue_fd(struct port *port, unsigned index)
@@ -300,10 +313,11 @@ static struct port_representor *allocate(const struct port_representor_options *
 					 struct rte_mempool *pool, const struct port_callbacks *callbacks)
 {
 	size_t bytes = sizeof(struct port_representor) + options->queue_pairs * sizeof(struct queue);
-	struct port_representor *representor = calloc(1, bytes);
+	struct port_representor *representor = aligned_alloc(QUEUE_ALIGN, RTE_ALIGN_CEIL(bytes, (size_t)QUEUE_ALIGN));
 
 	if (!representor)
 		return NULL;
+	memset(representor, 0, bytes);
 	port_init(&representor->port, &representor_ops, name, pool, callbacks);
 	representor->port.rx_queues = representor->port.tx_queues = options->queue_pairs;
 	representor->port.mtu = options->mtu;

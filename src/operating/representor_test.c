@@ -115,7 +115,7 @@ static void assert_frame(const struct rte_mbuf *m, uint32_t length, uint32_t see
 static void client_send(struct client *client, unsigned queue, uint32_t length, uint16_t room, uint32_t seed)
 {
 	struct rte_mbuf *m = frame_of(length, room, seed);
-	struct eswitch_slot meta = { 0 };
+	struct eswitch_meta meta = { 0 };
 
 	assert_int_equal(eswitch_ring_put(&client->from_host[queue], m, &meta), 0);
 	if (eswitch_ring_publish(&client->from_host[queue]))
@@ -168,7 +168,7 @@ static void frames_to_the_client(void **state)
 		for (unsigned i = 0; i < RTE_DIM(lengths); i++) {
 			struct port_tx_result result = { 0 };
 			struct rte_mbuf *m = frame_of(lengths[i], round % 2 ? 1000 : 2048, round);
-			struct eswitch_slot meta[2];
+			struct eswitch_meta meta[2];
 			struct rte_mbuf *packets[2];
 			m->hash.rss = 77;
 			if (round % 3 == 0) {
@@ -182,9 +182,9 @@ static void frames_to_the_client(void **state)
 				eswitch_ring_take(&client.to_host[round % PAIRS], test_pool(), packets, meta, 2), 1);
 			eswitch_ring_publish(&client.to_host[round % PAIRS]);
 			assert_frame(packets[0], lengths[i], round);
-			assert_int_equal(meta[0].hash, 77);
-			assert_int_equal(meta[0].flags & ESWITCH_PACKET_MARK, round % 3 ? 0 : ESWITCH_PACKET_MARK);
-			assert_int_equal(meta[0].mark, round % 3 ? 0 : 4711);
+			assert_int_equal(meta[0].slot.hash, 77);
+			assert_int_equal(meta[0].slot.flags & ESWITCH_PACKET_MARK, round % 3 ? 0 : ESWITCH_PACKET_MARK);
+			assert_int_equal(meta[0].slot.mark, round % 3 ? 0 : 4711);
 			rte_pktmbuf_free(packets[0]);
 		}
 	client_down(&client);
@@ -194,7 +194,7 @@ static void frames_to_the_client(void **state)
 static void full_rings(void **state)
 {
 	struct rte_mbuf *packets[SLOTS + 4], *taken[SLOTS];
-	struct eswitch_slot metas[SLOTS];
+	struct eswitch_meta metas[SLOTS];
 	struct port_tx_result result = { 0 };
 	struct client client;
 
@@ -252,11 +252,11 @@ static void offloads_of_the_client(void **state)
 		client_open(&client, &options);
 		struct rte_mbuf *m = tcp_frame(5000, 1400), *packets[8];
 		struct port_tx_result result;
-		struct eswitch_slot metas[8];
+		struct eswitch_meta metas[8];
 		port_transmit(client.port, 0, &m, 1, &result);
 		assert_int_equal(result.packets, takes ? 1 : 4);
 		assert_int_equal(eswitch_ring_take(&client.to_host[0], test_pool(), packets, metas, 8), result.packets);
-		assert_int_equal(metas[0].flags & ESWITCH_PACKET_CSUM, takes ? ESWITCH_PACKET_CSUM : 0);
+		assert_int_equal(metas[0].slot.flags & ESWITCH_PACKET_CSUM, takes ? ESWITCH_PACKET_CSUM : 0);
 		assert_int_equal(packets[0]->pkt_len, takes ? 5054 : 1454);
 		rte_pktmbuf_free_bulk(packets, result.packets);
 		client_down(&client);
@@ -272,17 +272,16 @@ static void offload_requests(void **state)
 	for (unsigned variant = 0; variant < 2; variant++) {
 		struct rte_mbuf *m = tcp_frame(variant ? 5000 : 10, variant ? 1400 : 0), *packets[2];
 		struct port_tx_result result = { 0 };
-		struct eswitch_slot meta;
+		struct eswitch_meta meta;
 		assert_int_equal(client.port->ops->tx(client.port, 0, &m, 1, &result), 1);
 		assert_int_equal(result.packets, 1);
 		assert_int_equal(eswitch_ring_take(&client.to_host[0], test_pool(), packets, &meta, 1), 1);
 		eswitch_ring_publish(&client.to_host[0]);
-		assert_int_equal(meta.flags & (ESWITCH_PACKET_CSUM | ESWITCH_PACKET_TSO4),
+		assert_int_equal(meta.slot.flags & (ESWITCH_PACKET_CSUM | ESWITCH_PACKET_TSO4),
 				 ESWITCH_PACKET_CSUM | (variant ? ESWITCH_PACKET_TSO4 : 0));
-		assert_int_equal(meta.csum_start, 34);
-		assert_int_equal(meta.csum_offset, 16);
-		assert_int_equal(meta.gso_bytes, variant ? 1400 : 0);
-		meta.flags &= ~(uint32_t)ESWITCH_PACKET_NEXT;
+		assert_int_equal(meta.request.csum_start, 34);
+		assert_int_equal(meta.request.csum_offset, 16);
+		assert_int_equal(meta.request.gso_bytes, variant ? 1400 : 0);
 		assert_int_equal(eswitch_ring_put(&client.from_host[0], packets[0], &meta), 0);
 		eswitch_ring_publish(&client.from_host[0]);
 		rte_pktmbuf_free(packets[0]);
@@ -294,10 +293,8 @@ static void offload_requests(void **state)
 	}
 	/* A request that speaks of what is not in the frame. */
 	struct rte_mbuf *m = tcp_frame(10, 0), *packets[2];
-	struct eswitch_slot lie = { .flags = ESWITCH_PACKET_TSO6 | ESWITCH_PACKET_CSUM,
-				    .csum_start = 60000,
-				    .csum_offset = 16,
-				    .gso_bytes = 100 };
+	struct eswitch_meta lie = { .slot.flags = ESWITCH_PACKET_TSO6 | ESWITCH_PACKET_CSUM,
+				    .request = { .csum_start = 60000, .csum_offset = 16, .gso_bytes = 100 } };
 	assert_int_equal(eswitch_ring_put(&client.from_host[0], m, &lie), 0);
 	eswitch_ring_publish(&client.from_host[0]);
 	rte_pktmbuf_free(m);
@@ -448,7 +445,7 @@ static void no_buffers_ever(void **state)
 {
 	struct rte_mempool *few = rte_pktmbuf_pool_create("few", 7, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
 	struct rte_mbuf *packets[4];
-	struct eswitch_slot metas[4];
+	struct eswitch_meta metas[4];
 	struct eswitch_ring_end to;
 	struct client client;
 

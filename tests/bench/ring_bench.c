@@ -5,7 +5,9 @@
  * The sender has its buffers from a pool in bursts, as a switch has them from its receive queue; the receiver reads the
  * headers and gives its buffers back. dpud's end of a ring is its port, with all that it checks; the driver's is what
  * the driver calls. Cycles are those of bursts that moved a frame. */
+#include <float.h>
 #include <inttypes.h>
+#include <stdalign.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +19,7 @@
 #include <rte_launch.h>
 #include <rte_lcore.h>
 #include "base/loop.h"
+#include "base/multiversion.h"
 #include "dpu/eswitch_ring.h"
 #include "operating/port_priv.h"
 #include "operating/port_representor.h"
@@ -25,7 +28,8 @@ enum {
 	BURST = 32,
 	SLOTS = 1024,
 	POOL = 16384 - 1,
-	ROUNDS = 5,
+	ROUNDS = 15, /* unless said otherwise */
+	ROUNDS_MAX = 256,
 	MEMIF_SERVER = 0,
 	MEMIF_CLIENT = 1,
 	MEMIF_LINK_MS = 5000
@@ -35,9 +39,11 @@ enum {
  */
 typedef unsigned burst_fn(struct rte_mbuf **packets, unsigned count);
 
+/* What one thread writes and the other does not need has lines of its own. */
 static struct rte_mempool *pool;
 static struct port *port;
-static struct eswitch_ring_end driver_takes, driver_puts;
+static alignas(2 * RTE_CACHE_LINE_SIZE) struct eswitch_ring_end driver_takes;
+static alignas(2 * RTE_CACHE_LINE_SIZE) struct eswitch_ring_end driver_puts;
 
 static void fail(const char *what)
 {
@@ -59,21 +65,22 @@ static unsigned dpud_receive(struct rte_mbuf **packets, unsigned count)
 	return port->ops->rx(port, 0, packets, count);
 }
 
-static unsigned driver_send(struct rte_mbuf **packets, unsigned count)
+MULTIVERSION_LINES static unsigned driver_send(struct rte_mbuf **packets, unsigned count)
 {
-	const struct eswitch_slot meta = { 0 };
-	unsigned taken = 0;
+	struct eswitch_meta metas[BURST];
+	struct eswitch_ring_sent sent = { 0 };
 
-	while (taken < count && eswitch_ring_put(&driver_puts, packets[taken], &meta) == 0)
-		taken++;
-	rte_pktmbuf_free_bulk(packets, taken);
+	for (unsigned i = 0; i < count; i++)
+		metas[i].slot = (struct eswitch_slot){ 0 };
+	unsigned taken = eswitch_ring_put_burst(&driver_puts, packets, metas, count, &sent);
+	eswitch_ring_free(packets, taken);
 	eswitch_ring_publish(&driver_puts);
 	return taken;
 }
 
-static unsigned driver_receive(struct rte_mbuf **packets, unsigned count)
+MULTIVERSION_LINES static unsigned driver_receive(struct rte_mbuf **packets, unsigned count)
 {
-	struct eswitch_slot metas[BURST];
+	struct eswitch_meta metas[BURST];
 	unsigned taken = eswitch_ring_take(&driver_takes, pool, packets, metas, count);
 
 	eswitch_ring_publish(&driver_takes);
@@ -102,6 +109,12 @@ enum { WAYS = RTE_DIM(ways), MEMIF = WAYS - 1 };
 
 /* ---- a measurement ---- */
 
+struct options {
+	double seconds; /* of a way in a round */
+	unsigned rounds;
+	const char *only;
+};
+
 struct result {
 	double send_cycles, receive_cycles, mpps;
 };
@@ -110,7 +123,8 @@ static struct {
 	const struct way *way;
 	uint16_t bytes;
 	_Atomic bool stop;
-	uint64_t sent, send_cycles;
+	alignas(2 * RTE_CACHE_LINE_SIZE) uint64_t sent;
+	uint64_t send_cycles;
 } run;
 
 static int sender(void *arg)
@@ -135,7 +149,7 @@ static int sender(void *arg)
 	return 0;
 }
 
-static uint32_t headers; /* read, lest they be not */
+static alignas(2 * RTE_CACHE_LINE_SIZE) uint32_t headers; /* read, lest they be not */
 
 static unsigned receive_burst(const struct way *way, uint64_t *cycles)
 {
@@ -188,45 +202,71 @@ static int by_value(const void *one, const void *other)
 	return (a > b) - (a < b);
 }
 
-static double median(const struct result *results, size_t field)
-{
-	double values[ROUNDS];
+/* Of all rounds. */
+struct summary {
+	struct result median;
+	double sum, best; /* send and receive: of medians, and of the quickest round */
+};
 
-	for (unsigned i = 0; i < ROUNDS; i++)
+static double median(const struct result *results, unsigned rounds, size_t field)
+{
+	double values[ROUNDS_MAX];
+
+	for (unsigned i = 0; i < rounds; i++)
 		memcpy(&values[i], (const uint8_t *)&results[i] + field, sizeof(double));
-	qsort(values, ROUNDS, sizeof(values[0]), by_value);
-	return values[ROUNDS / 2];
+	qsort(values, rounds, sizeof(values[0]), by_value);
+	return values[rounds / 2];
 }
 
-#define MEDIAN(results_, field_) median(results_, offsetof(struct result, field_))
+static struct summary summarize(const struct result *results, unsigned rounds)
+{
+	struct summary summary = {
+		.median = {
+			.send_cycles = median(results, rounds, offsetof(struct result, send_cycles)),
+			.receive_cycles = median(results, rounds, offsetof(struct result, receive_cycles)),
+			.mpps = median(results, rounds, offsetof(struct result, mpps)),
+		},
+		.best = DBL_MAX,
+	};
+
+	summary.sum = summary.median.send_cycles + summary.median.receive_cycles;
+	for (unsigned i = 0; i < rounds; i++)
+		summary.best = RTE_MIN(summary.best, results[i].send_cycles + results[i].receive_cycles);
+	return summary;
+}
+
+static void show(const char *id, const struct summary *ours, const struct summary *theirs)
+{
+	printf("{\"id\":\"%s\",\"unit\":\"cycles/packet\",\"ours\":%.1f,\"send\":%.1f,\"receive\":%.1f,"
+	       "\"peer\":\"DPDK memif\",\"theirs\":%.1f,\"theirs_send\":%.1f,\"theirs_receive\":%.1f,\"ratio\":%.2f,"
+	       "\"ours_best\":%.1f,\"theirs_best\":%.1f,\"ratio_best\":%.2f,\"mpps\":%.2f,\"theirs_mpps\":%.2f}\n",
+	       id, ours->sum, ours->median.send_cycles, ours->median.receive_cycles, theirs->sum,
+	       theirs->median.send_cycles, theirs->median.receive_cycles, theirs->sum / ours->sum, ours->best,
+	       theirs->best, theirs->best / ours->best, ours->median.mpps, theirs->median.mpps);
+}
 
 /* All ways in turns; each of ours against memif. */
-static void compare(uint16_t bytes, double seconds, const char *only)
+static void compare(uint16_t bytes, const struct options *options)
 {
-	struct result found[WAYS][ROUNDS];
+	static struct result found[WAYS][ROUNDS_MAX];
+	struct summary summaries[WAYS];
 	char ids[MEMIF][32];
 	bool wanted = false;
 
 	for (unsigned way = 0; way < MEMIF; way++) {
 		snprintf(ids[way], sizeof(ids[way]), "ring-%s-%u", ways[way].id, bytes);
-		wanted |= !only || strstr(ids[way], only);
+		wanted |= !options->only || strstr(ids[way], options->only);
 	}
-	for (unsigned round = 0; wanted && round < ROUNDS; round++)
+	if (!wanted)
+		return;
+	for (unsigned round = 0; round < options->rounds; round++)
 		for (unsigned way = 0; way < WAYS; way++)
-			found[way][round] = measure(&ways[way], bytes, seconds);
-	double theirs = wanted ? MEDIAN(found[MEMIF], send_cycles) + MEDIAN(found[MEMIF], receive_cycles) : 0;
-	for (unsigned way = 0; way < MEMIF; way++) {
-		if (only && !strstr(ids[way], only))
-			continue;
-		double send = MEDIAN(found[way], send_cycles), receive = MEDIAN(found[way], receive_cycles);
-		printf("{\"id\":\"%s\",\"unit\":\"cycles/"
-		       "packet\",\"ours\":%.1f,\"send\":%.1f,\"receive\":%.1f,\"peer\":\"DPDK memif\","
-		       "\"theirs\":%.1f,\"theirs_send\":%.1f,\"theirs_receive\":%.1f,\"ratio\":%.2f,\"mpps\":%.2f,"
-		       "\"theirs_mpps\":%.2f}\n",
-		       ids[way], send + receive, send, receive, theirs, MEDIAN(found[MEMIF], send_cycles),
-		       MEDIAN(found[MEMIF], receive_cycles), theirs / (send + receive), MEDIAN(found[way], mpps),
-		       MEDIAN(found[MEMIF], mpps));
-	}
+			found[way][round] = measure(&ways[way], bytes, options->seconds);
+	for (unsigned way = 0; way < WAYS; way++)
+		summaries[way] = summarize(found[way], options->rounds);
+	for (unsigned way = 0; way < MEMIF; way++)
+		if (!options->only || strstr(ids[way], options->only))
+			show(ids[way], &summaries[way], &summaries[MEMIF]);
 }
 
 /* ---- both kinds of rings ---- */
@@ -267,23 +307,30 @@ static void memif_open(void)
 		fail("memif's ends do not find each other");
 }
 
+static bool option_read(struct options *options, const char *key, const char *value)
+{
+	if (strcmp(key, "--seconds") == 0)
+		options->seconds = strtod(value, NULL);
+	else if (strcmp(key, "--rounds") == 0)
+		options->rounds = (unsigned)strtoul(value, NULL, 10);
+	else if (strcmp(key, "--only") == 0)
+		options->only = value;
+	else
+		return false;
+	return options->seconds > 0 && options->rounds >= 1 && options->rounds <= ROUNDS_MAX;
+}
+
 int main(int argc, char **argv)
 {
 	static const uint16_t lengths[] = { 60, 510, 1514 };
-	const char *only = NULL;
-	double seconds = 0.3;
+	struct options options = { .seconds = 0.1, .rounds = ROUNDS };
 	int used = rte_eal_init(argc, argv);
 
 	if (used < 0)
 		fail("no EAL");
-	for (int i = used + 1; i + 1 < argc; i += 2) {
-		if (strcmp(argv[i], "--seconds") == 0)
-			seconds = strtod(argv[i + 1], NULL);
-		else if (strcmp(argv[i], "--only") == 0)
-			only = argv[i + 1];
-		else
-			fail("the options are --seconds N and --only ID");
-	}
+	for (int i = used + 1; i < argc; i += 2)
+		if (i + 1 == argc || !option_read(&options, argv[i], argv[i + 1]))
+			fail("the options are --seconds N, --rounds N (1 to 256) and --only ID");
 	if (rte_lcore_count() < 2 || rte_eth_dev_count_avail() != 2)
 		fail("two cores and two memif devices are needed");
 	pool = rte_pktmbuf_pool_create("bench", POOL, 256, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
@@ -292,6 +339,6 @@ int main(int argc, char **argv)
 	ring_open();
 	memif_open();
 	for (unsigned i = 0; i < RTE_DIM(lengths); i++)
-		compare(lengths[i], seconds, only);
+		compare(lengths[i], &options);
 	return 0;
 }

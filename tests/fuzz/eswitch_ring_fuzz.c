@@ -86,10 +86,11 @@ static void peer_writes_slot(struct input *in)
 	slot->length = what & 8 ? input_long(in) : lengths[what & 7];
 	slot->flags = what & 16 ? input_byte(in) : what >> 5 & ESWITCH_PACKET_NEXT;
 	if (what & 16) {
-		slot->csum_start = input_byte(in);
-		slot->csum_offset = input_byte(in);
-		slot->gso_bytes = input_word(in);
-		slot->header_bytes = input_byte(in);
+		struct eswitch_request *request = &end->requests[where % SLOTS];
+		request->csum_start = input_byte(in);
+		request->csum_offset = input_byte(in);
+		request->gso_bytes = input_word(in);
+		request->header_bytes = input_byte(in);
 	}
 	if (what & 64) {
 		struct frame frame;
@@ -139,7 +140,7 @@ static void receive(struct input *in)
 {
 	unsigned max = 1 + input_byte(in) % BURST, count;
 	struct rte_mbuf *packets[BURST];
-	struct eswitch_slot metas[BURST];
+	struct eswitch_meta metas[BURST];
 
 	if (is_dpud) {
 		count = port->ops->rx(port, 0, packets, max);
@@ -182,12 +183,14 @@ static struct rte_mbuf *frame_new(uint32_t length)
 
 static unsigned put_as_driver(struct rte_mbuf **packets, unsigned count)
 {
-	const struct eswitch_slot meta = { .hash = 1 };
-	unsigned taken = 0;
+	struct eswitch_meta metas[BURST];
+	struct eswitch_ring_sent sent = { 0 };
 
-	while (taken < count && eswitch_ring_put(&sends, packets[taken], &meta) != -ENOSPC)
-		taken++;
-	rte_pktmbuf_free_bulk(packets, taken);
+	for (unsigned i = 0; i < count; i++)
+		metas[i] = (struct eswitch_meta){ .slot.hash = 1 };
+	unsigned taken = eswitch_ring_put_burst(&sends, packets, metas, count, &sent);
+	input_require(sent.packets + sent.too_long == taken);
+	eswitch_ring_free(packets, taken);
 	eswitch_ring_publish(&sends);
 	return taken;
 }

@@ -63,7 +63,7 @@ wait_until 20 "a ping through testpmd" ping_ok
 
 # ---- ports, as a user asks
 says 'MAC address: 02:00:00:00:00:01' show port info 0
-for line in 'Driver name: net_softdpu' 'Firmware-version: softdpu eswitch ABI 1' 'Link status: up' 'Link speed: 100 Gbps' 'MTU: 1500' \
+for line in 'Driver name: net_softdpu' 'Firmware-version: softdpu eswitch ABI 2' 'Link status: up' 'Link speed: 100 Gbps' 'MTU: 1500' \
 	'Promiscuous mode: enabled' 'Max possible RX queues: 16' 'Switch Port Id: 1'; do
 	grep -qa "$line" <<<"$answer" || lab_fail "show port info lacks \"$line\": $answer"
 done

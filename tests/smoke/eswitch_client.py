@@ -9,9 +9,9 @@ import struct
 import time
 
 HELLO, OPEN_PORT, CLOSE_PORT, LIST_PORTS, REPORT, REPLY, PORT_CHANGED, PORT_GONE = 1, 2, 3, 4, 5, 64, 65, 66
-MAGIC, VERSION = 0x77736573, 1
+MAGIC, VERSION = 0x77736573, 2
 HEAD, INFO = struct.Struct("<IIII256s"), struct.Struct("<256sIBBH6sHQ")
-BUFFER, SLOT, RING = 2048, 32, 256
+BUFFER, SLOT, RING = 2048, 16, 192
 FIELDS, OP, RULE_HEAD = 64, 24, 16
 OUTPUT, SET_ETH_DST, SET_TTL = 1, 4, 9
 ACTIVE, REFUSED = 1, 2  # REFUSED and above: + the reason
@@ -162,7 +162,7 @@ class Port:
 
     def ring(self, from_host):
         at = 64 + RING * from_host
-        return at, (struct.unpack_from("<Q", self.region, at + 128)[0], struct.unpack_from("<Q", self.region, at + 192)[0])
+        return at, struct.unpack_from("<QQ", self.region, at + 136)
 
     def take(self, seconds=3):
         at, (slots, buffers) = self.ring(0)
