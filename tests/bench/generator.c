@@ -33,7 +33,15 @@
 #include <rte_mbuf.h>
 #include <rte_udp.h>
 
-enum { BURST = 32, PREFETCH = 8, PORTS_PER_FLOW_BLOCK = 60000, RING_SIZE = 1024, SLEEP_LEAST_NS = 50000 };
+enum {
+	BURST = 32,
+	PREFETCH = 8,
+	PORTS_PER_FLOW_BLOCK = 60000,
+	RING_SIZE = 1024,
+	SLEEP_LEAST_NS = 50000,
+	BACKLOGS_PER_S = 50, /* at a rate: how far it catches up, as part of a second */
+	FRAME_ROOM = 256
+};
 
 struct tuple {
 	rte_be32_t src_ip, dst_ip;
@@ -107,8 +115,8 @@ static void plan_read(struct plan *plan, int count, char **words)
 		*equals = '\0';
 		plan_set(plan, words[i], equals + 1);
 	}
-	if (plan->size < 60)
-		fail("size is at least 60 bytes");
+	if (plan->size < 60 || plan->size > RTE_ETHER_MAX_LEN)
+		fail("size is 60 to 1518 bytes");
 }
 
 /* As many flows as the file has lines, if there is one. */
@@ -272,6 +280,7 @@ static void run_burst_loop(const struct plan *plan, struct rte_mbuf **frames, ui
 {
 	uint64_t start = rte_rdtsc(), length = seconds * rte_get_tsc_hz();
 	uint64_t doze = plan->doze_us * rte_get_tsc_hz() / 1000000;
+	uint64_t backlog = rte_get_tsc_hz() / BACKLOGS_PER_S;
 	uint64_t pace = rate ? rte_get_tsc_hz() * BURST / rate : 0, next = start, now;
 	uint32_t at = 0;
 
@@ -284,6 +293,8 @@ static void run_burst_loop(const struct plan *plan, struct rte_mbuf **frames, ui
 			continue;
 		}
 		next += pace;
+		if (pace && now > next + backlog)
+			next = now - backlog;
 		struct rte_mbuf *burst[BURST];
 
 		for (unsigned i = 0; i < BURST; i++) {
@@ -346,7 +357,8 @@ int main(int argc, char **argv)
 	/* At least as many frames as a real generator would have in flight, whole rounds of the flows. */
 	uint32_t frame_count = plan.flows >= 8192 ? plan.flows : plan.flows * ((8192 + plan.flows - 1) / plan.flows);
 	struct rte_mempool *frames_pool =
-		rte_pktmbuf_pool_create("frames", frame_count + 1, 0, 0, 128 + 256, SOCKET_ID_ANY);
+		rte_pktmbuf_pool_create("frames", frame_count + 1, 0, 0,
+					RTE_PKTMBUF_HEADROOM + RTE_MAX(plan.size, (uint32_t)FRAME_ROOM), SOCKET_ID_ANY);
 	struct rte_mempool *pool = rte_pktmbuf_pool_create("receive", 8191, 256, 0, 2176, SOCKET_ID_ANY);
 	struct rte_mbuf **frames = rte_malloc(NULL, sizeof(*frames) * frame_count, 0);
 

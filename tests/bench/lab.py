@@ -91,18 +91,23 @@ class Lab:
                 os.unlink(self.memif(port))
 
 
-def generate(lab, queues, flows, seconds, alone=False, running=None, warm=None, done=None, rate=0, ring=10, **more):
-    """Runs the generator against what listens on the two memif sockets, or with its own two ports joined by one; its JSON. Calls running() when
-    it sends, and it warms up until that is done; warm() once every flow is known; and done() at the end, before the ports go. ring: of the
-    receiving port; more: further arguments of the generator."""
+def generator_command(lab, queues, alone=False, ring=10, **more):
+    """alone: its own two ports joined by one memif; ring: of the receiving port; more: arguments of the generator."""
     vdevs = []
     for port in (0, 1):
         role, at = ("server" if port == 0 else "client", 0) if alone else ("client", port)
         vdevs += ["--vdev", f"net_memif{port},{lab.memif_arguments(at, role, ring if port == 1 else 10)}"]
-    command = [os.path.join(lab.build, "tests/bench/generator"), "--lcores", f"0@{GENERATOR_CORE}", *lab.memory_arguments("sdgen"), *vdevs, "--",
-               f"flows={flows}", f"seconds={seconds}", f"rate={rate}", "warmup=1", "size=64", f"queues={queues}", f"dst_mac={GATEWAY_MAC}",
-               f"src_mac={SENDER_MAC}", f"src_ip={SENDER_IP}", f"dst_ip={RECEIVER_IP}", f"vtep={VTEP_REMOTE}", f"vtep_mac={RECEIVER_MAC}",
-               f"hold={int(bool(running))}", *(f"{key}={value}" for key, value in more.items())]
+    return [os.path.join(lab.build, "tests/bench/generator"), "--lcores", f"0@{GENERATOR_CORE}", *lab.memory_arguments("sdgen"), *vdevs, "--",
+            f"queues={queues}", f"dst_mac={GATEWAY_MAC}", f"src_mac={SENDER_MAC}", f"src_ip={SENDER_IP}", f"dst_ip={RECEIVER_IP}",
+            f"vtep={VTEP_REMOTE}", f"vtep_mac={RECEIVER_MAC}", *(f"{key}={value}" for key, value in more.items())]
+
+
+def generate(lab, queues, flows, seconds, alone=False, running=None, warm=None, done=None, rate=0, ring=10, **more):
+    """Runs the generator against what listens on the two memif sockets, or with its own two ports joined by one; its JSON. Calls running() when
+    it sends, and it warms up until that is done; warm() once every flow is known; and done() at the end, before the ports go. The rest are
+    generator_command()'s."""
+    command = generator_command(lab, queues, alone, ring, flows=flows, seconds=seconds, rate=rate, warmup=1, size=64, hold=int(bool(running)),
+                                **more)
     with open(lab.path("generator.log"), "w") as log:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
     try:

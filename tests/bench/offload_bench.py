@@ -9,6 +9,7 @@ import sys
 import megaflows
 import offload_rules
 import offload_switches as switches
+import offload_turns
 from lab import Lab, generate, run, wait_for
 
 ATTEMPTS = 3
@@ -17,7 +18,6 @@ SIZES = {"1k": 1000, "10k": 10000, "100k": 100000}
 # id prefix, scenario, ours, peer, sizes
 COMPARISONS = [("offload-forward", "forward", switches.Offloaded, switches.Ovs, ("1k", "10k", "100k")),
                ("offload-encap", "encap", switches.Offloaded, switches.Ovs, ("100k",)),
-               ("offload-ring-ovs", "plain", switches.Ring, switches.PlainOvs, ("1k",)),
                ("offload-ring-testpmd", "plain", switches.TestpmdRing, switches.Testpmd, ("1k",)),
                ("offload-ring-dpud", "plain", switches.RingOfDpud, switches.PlainOvs, ("1k",))]
 # Over the rings three poll on two cores: the generator leaves its core to the one that is not measured.
@@ -108,7 +108,7 @@ def main():
     for _ in range(options.rounds):
         for (scenario, switch), sizes in wanted(options.only).items():
             measure(lab, switch, scenario, sizes, options.seconds, seen)
-    results = list(compared(seen)) + list(offload_rules.results(lab, options))
+    results = [*compared(seen), *offload_turns.results(lab, options), *offload_rules.results(lab, options)]
     print(json.dumps({"bench": "ovs", "rounds": options.rounds, "results": results}, indent=1))
 
 
