@@ -88,7 +88,7 @@ static int block_init(struct dpu *dpu, void **ret_state, struct dpu_error *err)
 	TAILQ_INIT(&block->settlers);
 	TAILQ_INIT(&block->media);
 	TAILQ_INIT(&block->pools);
-	TAILQ_INIT(&block->tombstones);
+	TAILQ_INIT(&block->intents);
 	if (notes_init(block) != 0 || helpers_new(dpu->loop, HELPERS, &block->helpers) != 0) {
 		notes_fini(block);
 		free(block->schedulers);
@@ -107,7 +107,7 @@ static int block_start(void *state, struct dpu_error *err)
 	struct subject *subject;
 
 	(void)err;
-	tombstones_load(block);
+	intents_load(block);
 	block->started = true;
 	while ((subject = TAILQ_FIRST(&block->noted))) {
 		TAILQ_REMOVE(&block->noted, subject, noted_link);
@@ -186,7 +186,7 @@ static void block_fini(void *state)
 	struct block *block = state;
 
 	helpers_free(block->helpers);
-	tombstones_free(block);
+	intents_free(block);
 	notes_fini(block);
 	free(block->schedulers);
 	free(block->rings);

@@ -107,7 +107,7 @@ struct block {
 	bool settle_posted;
 	TAILQ_HEAD(, medium) media;
 	TAILQ_HEAD(, pool) pools;
-	TAILQ_HEAD(, tombstone) tombstones;
+	TAILQ_HEAD(, intent) intents;
 	bool started, stopping, ended; /* ended: all is closed, objects are only freed */
 	unsigned closing;              /* rings under way */
 	void (*stopped)(void *arg);
@@ -350,8 +350,8 @@ struct volume {
 	struct dpu_block_device *device;
 	struct dpu_block_device *filter; /* on it, for quality of service; NULL: nobody uses it */
 	struct block_share *share;
-	struct qos_policy policy;                                          /* in force */
-	struct tombstone *tombstone;                                       /* its deletion, noted in a file */
+	struct qos_policy policy; /* in force */
+	struct intent *intent;    /* to make or delete it, noted in a file; NULL: it is made, or lost */
 	_Atomic uint64_t reads, writes, integrity_errors, allocated_bytes; /* published */
 };
 
@@ -392,12 +392,13 @@ char *block_metrics(void *state);
 json_t *volume_latency_json(const struct volume *volume);
 int volume_slowest_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
 			 struct dpu_error *err);
-/* ---- tombstone.c: deletions that a pool has not carried out yet ---- */
+/* ---- intent.c: what a pool has not carried out yet ---- */
 
-void tombstones_load(struct block *block);
-void tombstones_free(struct block *block);
-void tombstones_write(void *ctx); /* object_class.commit */
-void tombstone_drop(struct volume *volume);
-void tombstones_drop_pool(struct block *block, const struct uuid *pool);
-bool tombstone_is(struct block *block, const char *name);
-void tombstone_done(struct block *block, const char *name);
+void intents_load(struct block *block);
+void intents_free(struct block *block);
+void intents_write(void *ctx); /* object_class.commit */
+void intent_drop(struct volume *volume);
+void intent_undelete(struct volume *volume); /* its deletion came to nothing */
+void intents_drop_pool(struct pool *pool);
+bool intent_is_deletion(struct block *block, const char *name);
+void intent_done(struct block *block, const char *name);

@@ -390,7 +390,7 @@ static void deleted_in_absence(void **state)
 	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "state"), "ready") == 0);
 	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "unclaimed"), "0") == 0);
 	block_rig_down(rig);
-	snprintf(path, sizeof(path), "%s/block-deleted", rig->dir);
+	snprintf(path, sizeof(path), "%s/block-intents", rig->dir);
 	assert_int_equal(access(path, F_OK), 0);
 	FILE *file = fopen(path, "re");
 	assert_int_equal(fgetc(file), EOF);
@@ -399,6 +399,40 @@ static void deleted_in_absence(void **state)
 	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "state"), "ready") == 0);
 	FIELD_IS(rig, "pool", "p", "unclaimed", "0");
 	FIELD_IS(rig, "volume", "v", "state", "ready");
+}
+
+/* A pool that went back in time does not have a volume: it is lost, not made anew. One that was never made is. */
+static void lost_or_never_made(void **state)
+{
+	struct block_rig *rig = *state;
+	char command[256], path[128], pool[64], volume[64];
+	FILE *file;
+
+	pool_make(rig);
+	block_rig_down(rig);
+	snprintf(command, sizeof(command), "cp %s/m %s/before", rig->dir, rig->dir);
+	assert_int_equal(system(command), 0);
+	block_rig_up(rig);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "state"), "ready") == 0);
+	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/w", "{'pool': 'p', 'size': 4096}", NULL);
+	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/x", "{'pool': 'p', 'size': 4096}", NULL);
+	snprintf(pool, sizeof(pool), "%s", block_rig_field(rig, "pool", "p", "uuid"));
+	snprintf(volume, sizeof(volume), "%s", block_rig_field(rig, "volume", "x", "uuid"));
+	block_rig_down(rig);
+	snprintf(command, sizeof(command), "cp %s/before %s/m", rig->dir, rig->dir);
+	assert_int_equal(system(command), 0);
+	snprintf(path, sizeof(path), "%s/block-intents", rig->dir);
+	file = fopen(path, "we");
+	fprintf(file, "create %s %s\nnonsense\n", pool, volume);
+	fclose(file);
+	block_rig_up(rig);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "volume", "x", "state"), "ready") == 0);
+	FIELD_IS(rig, "volume", "v", "state", "ready");
+	FIELD_IS(rig, "volume", "w", "state", "failed");
+	assert_non_null(strstr(block_rig_field(rig, "volume", "w", "why"), "the pool does not have it"));
+	block_rig_change(rig, CHANGE_UPDATE, "volume", "blue/w", "{'size': 8192}", NULL);
+	FIELD_IS(rig, "volume", "w", "state", "failed");
+	block_rig_delete(rig, "volume", "blue/w", false, NULL);
 }
 
 /* ---- transactions that come to nothing ---- */
@@ -575,6 +609,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(locked_medium, setup, teardown),
 		cmocka_unit_test_setup_teardown(foreign_pool, setup, teardown),
 		cmocka_unit_test_setup_teardown(deleted_in_absence, setup, teardown),
+		cmocka_unit_test_setup_teardown(lost_or_never_made, setup, teardown),
 		cmocka_unit_test_setup_teardown(undone, setup, teardown),
 		cmocka_unit_test_setup_teardown(scrub, setup, teardown),
 		cmocka_unit_test_setup_teardown(failing_medium, setup, teardown),

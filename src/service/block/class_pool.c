@@ -173,6 +173,6 @@ const struct object_class pool_class = {
 	.validate = pool_validate,
 	.apply = pool_apply,
 	.remove = pool_remove,
-	.commit = tombstones_write,
+	.commit = intents_write,
 	.observe = pool_observe,
 };

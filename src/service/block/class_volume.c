@@ -286,7 +286,7 @@ const struct object_class volume_class = {
 	.validate = volume_validate,
 	.apply = volume_apply,
 	.remove = volume_remove,
-	.commit = tombstones_write,
+	.commit = intents_write,
 	.observe = volume_observe,
 };
 
@@ -353,6 +353,6 @@ const struct object_class snapshot_class = {
 	.validate = snapshot_validate,
 	.apply = volume_apply,
 	.remove = volume_remove,
-	.commit = tombstones_write,
+	.commit = intents_write,
 	.observe = snapshot_observe,
 };

@@ -142,7 +142,7 @@ static void ended(struct pool *pool)
 		pool_supers_free(pool);
 		pool->busy = false;
 		pool_tail_remove(pool);
-		tombstones_drop_pool(pool->subject.block, &pool->subject.uuid);
+		intents_drop_pool(pool);
 	}
 	for (unsigned i = 0; i < pool->media_count; i++)
 		pool->media[i]->in_use = false;

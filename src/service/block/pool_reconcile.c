@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* What an opened pool has against what the model wants of it. What the model wants and the pool has not was never
- * answered: it is made. What the pool has and the model does not know is unclaimed: shown, and left alone. */
+/* What an opened pool has against what the model wants of it. What the model wants and the pool has not is made if that
+ * was never done, else it is lost. What the pool has and the model does not know is unclaimed: shown, and left alone.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,13 +47,13 @@ void pool_reconcile(struct pool *pool)
 		if (found) {
 			adopt(volume, found);
 			found->id = 0; /* claimed */
-		} else if (!volume->todo) {
+		} else if (!volume->intent) {
 			missing++;
 		}
 		volume_todo(volume);
 	}
 	if (missing > 0)
-		log_warn("block", "volumes are made that the pool does not have", "object=%s volumes=%u",
-			 pool->subject.name, missing);
+		log_warn("block", "a pool does not have all of its volumes", "object=%s volumes=%u", pool->subject.name,
+			 missing);
 	pool_keep_unclaimed(pool);
 }

@@ -15,7 +15,7 @@ void pool_keep_unclaimed(struct pool *pool)
 		struct found *found = &pool->found[i];
 		if (!found->id)
 			continue;
-		found->purge = tombstone_is(pool->subject.block, found->name);
+		found->purge = intent_is_deletion(pool->subject.block, found->name);
 		shown += !found->purge;
 		pool->found[kept++] = *found;
 	}
@@ -49,7 +49,7 @@ static void purged(struct pool *pool)
 		found->purge = false;
 		pool->purge_error = *error;
 	} else {
-		tombstone_done(pool->subject.block, found->name);
+		intent_done(pool->subject.block, found->name);
 		pool->purges++;
 		*found = *last;
 		pool->unclaimed_count--;

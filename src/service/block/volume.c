@@ -172,7 +172,7 @@ static void deleted(struct pool *pool)
 		log_warn("block", "a volume could not be deleted from its pool", "object=%s uuid=%s why=\"%s\"",
 			 volume->subject.name, volume->key, error->message);
 	if (error->code == DPU_OK || error->code == DPU_E_NOT_FOUND)
-		tombstone_drop(volume);
+		intent_drop(volume);
 	volume_free(volume);
 	pool_step(pool);
 }
@@ -188,6 +188,7 @@ static void made(struct pool *pool)
 		volume->device = pool->command_device;
 		volume->bytes = pool->command_bytes;
 		volume->created_s = pool->command_created_s;
+		intent_drop(volume);
 	}
 	pool_step(pool);
 }
@@ -272,7 +273,7 @@ static bool unmake(struct volume *volume)
 		return false;
 	}
 	if (!volume->id || volume->pool->subject.leaving) {
-		tombstone_drop(volume);
+		intent_drop(volume);
 		volume_free(volume);
 		return true;
 	}
@@ -303,6 +304,12 @@ static bool step(struct volume *volume)
 		return false;
 	if (volume->subject.leaving)
 		return unmake(volume);
+	if (!volume->id && !volume->intent) {
+		failed(volume,
+		       "the pool does not have it: its media are not the ones that they were, or it was deleted "
+		       "by another DPU");
+		return true;
+	}
 	if (!volume->id)
 		return make(volume);
 	if (volume->bytes != wanted_bytes(volume) && volume->state != BLOCK_QUARANTINED) {
@@ -347,6 +354,8 @@ static void volume_settle(struct subject *subject)
 
 static void subject_free(struct subject *subject)
 {
+	if (!subject->block->ended)
+		intent_drop(of_subject(subject));
 	volume_free(of_subject(subject));
 }
 
@@ -375,7 +384,8 @@ int volume_apply(void *ctx, struct object *old, struct object *new, struct dpu_e
 
 	(void)err;
 	new->runtime = volume;
-	tombstone_drop(volume); /* its deletion is undone */
+	if (subject)
+		intent_undelete(volume);
 	subject_apply(&volume->subject, new);
 	return 0;
 }

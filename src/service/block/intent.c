@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Volumes that are to be made or deleted and are not yet, in a file: a line is written before the model's commit, and
+ * the file is emptied when nothing is outstanding. After a kill between the commit and the pool's command it tells what
+ * was never answered from what was lost: only a volume whose making was noted is made, only one whose deletion was
+ * noted and that the model does not have is deleted. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/log.h"
+#include "base/str.h"
+#include "service/block/block_priv.h"
+
+struct intent {
+	struct uuid pool, volume;
+	bool deletion;
+	TAILQ_ENTRY(intent) link;
+};
+
+static void file_path(const struct block *block, char *path, size_t bytes)
+{
+	snprintf(path, bytes, "%s/block-intents", block->dpu->store_dir);
+}
+
+static struct intent *add(struct block *block, const struct uuid *pool, const struct uuid *volume)
+{
+	struct intent *intent = block_alloc(sizeof(*intent));
+
+	*intent = (struct intent){ .pool = *pool, .volume = *volume };
+	TAILQ_INSERT_TAIL(&block->intents, intent, link);
+	return intent;
+}
+
+static void drop(struct block *block, struct intent *intent)
+{
+	char path[PATH_MAX];
+
+	TAILQ_REMOVE(&block->intents, intent, link);
+	free(intent);
+	file_path(block, path, sizeof(path));
+	if (TAILQ_EMPTY(&block->intents) && truncate(path, 0) < 0 && errno != ENOENT)
+		log_warn("block", "the list of intents cannot be emptied", "error=\"%s\"", strerror(errno));
+}
+
+static int write_all(const struct block *block, const char *text, size_t bytes)
+{
+	char path[PATH_MAX];
+
+	file_path(block, path, sizeof(path));
+	CLEANUP(close_fd) int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (fd < 0 || write(fd, text, bytes) != (ssize_t)bytes || fdatasync(fd) < 0)
+		return -errno;
+	return 0;
+}
+
+static bool is_news(const struct volume *volume)
+{
+	if (volume->subject.leaving)
+		return !volume->intent || !volume->intent->deletion;
+	return volume->subject.fresh && !volume->intent;
+}
+
+/* Of the transaction that has been applied, or of none when it was undone. */
+void intents_write(void *ctx)
+{
+	struct block *block = ctx;
+	CLEANUP(text_free) struct text text = { 0 };
+	const struct subject *subject;
+	char pool[UUID_TEXT];
+
+	if (block->ended || block->stopping || model_loading(block->dpu->model))
+		return;
+	TAILQ_FOREACH(subject, &block->noted, noted_link)
+	{
+		struct volume *volume = volume_of_subject(subject);
+		if (!volume || volume->pool->subject.leaving || !is_news(volume))
+			continue;
+		if (!volume->intent)
+			volume->intent = add(block, &volume->pool->subject.uuid, &subject->uuid);
+		volume->intent->deletion = subject->leaving;
+		text_printf(&text, "%s %s %s\n", subject->leaving ? "delete" : "create",
+			    uuid_format(&volume->pool->subject.uuid, pool), volume->key);
+	}
+	if (text.failed)
+		abort(); /* out of memory */
+	int rc = text.length ? write_all(block, text.data, text.length) : 0;
+	if (rc < 0)
+		log_warn("block", "intents cannot be noted: what a crash interrupts must be put right by hand",
+			 "error=\"%s\"", strerror(-rc));
+}
+
+void intent_drop(struct volume *volume)
+{
+	if (volume->intent)
+		drop(volume->subject.block, volume->intent);
+	volume->intent = NULL;
+}
+
+void intent_undelete(struct volume *volume)
+{
+	if (volume->id)
+		intent_drop(volume);
+	else if (volume->intent)
+		volume->intent->deletion = false; /* it is still to be made */
+}
+
+/* The pool is gone, and all that it had. */
+void intents_drop_pool(struct pool *pool)
+{
+	struct block *block = pool->subject.block;
+	struct intent *intent, *next;
+	struct volume *volume;
+
+	TAILQ_FOREACH(volume, &pool->volumes, link)
+	volume->intent = NULL;
+	for (intent = TAILQ_FIRST(&block->intents); intent; intent = next) {
+		next = TAILQ_NEXT(intent, link);
+		if (uuid_equal(&intent->pool, &pool->subject.uuid))
+			drop(block, intent);
+	}
+}
+
+static struct intent *find(struct block *block, const struct uuid *volume)
+{
+	struct intent *intent;
+
+	TAILQ_FOREACH(intent, &block->intents, link)
+	{
+		if (uuid_equal(&intent->volume, volume))
+			return intent;
+	}
+	return NULL;
+}
+
+bool intent_is_deletion(struct block *block, const char *name)
+{
+	struct uuid volume;
+
+	const struct intent *intent = uuid_parse(name, &volume) == 0 ? find(block, &volume) : NULL;
+
+	return intent && intent->deletion;
+}
+
+void intent_done(struct block *block, const char *name)
+{
+	struct uuid volume;
+	struct intent *intent = uuid_parse(name, &volume) == 0 ? find(block, &volume) : NULL;
+
+	if (intent)
+		drop(block, intent);
+}
+
+/* What the model has was not deleted; what it does not have was not created. */
+static void load_line(struct block *block, const char *verb, const struct uuid *pool, const struct uuid *volume)
+{
+	struct object *object = model_find_uuid(block->dpu->model, volume);
+	bool deletion = strcmp(verb, "delete") == 0;
+
+	if (find(block, volume) || !model_find_uuid(block->dpu->model, pool) || deletion != (object == NULL))
+		return;
+	struct intent *intent = add(block, pool, volume);
+	intent->deletion = deletion;
+	if (object && (object->class == &volume_class || object->class == &snapshot_class))
+		volume_of(object)->intent = intent;
+}
+
+/* At the start, the model being loaded. */
+void intents_load(struct block *block)
+{
+	char path[PATH_MAX], verb[8], pool_text[40], volume_text[40];
+	struct uuid pool, volume;
+
+	file_path(block, path, sizeof(path));
+	FILE *file = fopen(path, "re");
+	if (!file)
+		return;
+	while (fscanf(file, "%7s %39s %39s", verb, pool_text, volume_text) == 3)
+		if (uuid_parse(pool_text, &pool) == 0 && uuid_parse(volume_text, &volume) == 0)
+			load_line(block, verb, &pool, &volume);
+	fclose(file);
+	if (TAILQ_EMPTY(&block->intents) && truncate(path, 0) < 0)
+		log_warn("block", "the list of intents cannot be emptied", "error=\"%s\"", strerror(errno));
+}
+
+void intents_free(struct block *block)
+{
+	struct intent *intent;
+
+	while ((intent = TAILQ_FIRST(&block->intents))) {
+		TAILQ_REMOVE(&block->intents, intent, link);
+		free(intent);
+	}
+}

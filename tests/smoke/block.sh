@@ -1,0 +1,156 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Pools, volumes and snapshots with dpuctl: one document makes all; kill -9 at any instant of a loop of creations, snapshots and
+# deletions loses nothing that was answered; a file that is missing or in use; a full pool; a pool of another DPU.
+#   BLOCK_KILLS=N  how often it is killed (5)
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+lab_begin block
+kills=${BLOCK_KILLS:-5}
+lab_netns m
+media=$LAB_DIR/media # a tmpfs of the lab's own would need a mount; what counts is that it outlives dpud
+mkdir "$media"
+start() { lab_dpud m m "${small[@]}" --workers 2 --store-dir "$LAB_DIR/store"; }
+state() { field "$1" "$2" state; }
+start
+
+# ---- one document
+cat >"$LAB_DIR/net.yaml" <<YAML
+version: 1
+tenants: [{name: blue, max_volume_bytes: 100G}]
+media:
+  - {name: m0, path: $media/m0, size: 256M}
+  - {name: m1, kind: ram, size: 64M}
+pools: [{name: p0, media: [m0]}]
+volumes:
+  - {name: v, tenant: blue, pool: p0, size: 1G}
+  - {name: c, tenant: blue, pool: p0, from_snapshot: s}
+  - {name: d, tenant: blue, pool: p0, from_volume: c, size: 2GiB}
+snapshots: [{name: s, tenant: blue, volume: v}]
+YAML
+has 0 "8 created" ctl apply -f "$LAB_DIR/net.yaml"
+for volume in v c d; do same "volume $volume" "$(state volume blue/$volume)" ready; done
+same "the snapshot" "$(state snapshot blue/s)" ready
+same "size of a copy" "$(field volume blue/c size)" 1073741824
+has 0 "nothing to change" ctl apply -f "$LAB_DIR/net.yaml"
+ctl export >"$LAB_DIR/export.yaml"
+has 0 "nothing to change" ctl apply --prune -f "$LAB_DIR/export.yaml"
+has 0 "ready" ctl pool list
+has 0 "allocated_bytes" ctl pool show p0
+has 1 "set shrinkable" ctl volume set blue/v size=512M
+has 1 "is used by volume/blue/c" ctl snapshot delete blue/s
+has 1 "max_volume_bytes" ctl volume create blue/large pool=p0 size=98G
+ok ctl volume set blue/v size=3G
+ok ctl volume set blue/c from_snapshot=
+ok ctl snapshot delete blue/s
+has 1 "is used by pool/p0" ctl medium delete m0
+
+# ---- kill -9 while volumes come and go: what was answered is so
+world() { ctl -o json "$1" list | json "' '.join(sorted(row['name'] for row in d))"; }
+answered=$LAB_DIR/answered # of each name the last answer: there or gone; "maybe" while there is none
+mkdir "$answered"
+churn() {
+	local i=0 name
+	while true; do
+		name=x$((i % 7))
+		i=$((i + 1))
+		if [ "$(cat "$answered/$name" 2>/dev/null)" = there ]; then
+			echo maybe >"$answered/$name"
+			ctl volume delete "blue/$name" --cascade >/dev/null 2>&1 || return 0
+			echo gone >"$answered/$name"
+		else
+			echo maybe >"$answered/$name"
+			ctl volume create "blue/$name" pool=p0 size=8M >/dev/null 2>&1 || return 0
+			ctl snapshot create "blue/$name-s" volume="$name" >/dev/null 2>&1 || return 0
+			echo there >"$answered/$name"
+		fi
+	done
+}
+checked() { # all objects are ready, nothing is left over, and each is as was answered
+	wait_until 20 "the pool is ready" is ready state pool p0
+	local name wanted
+	for name in $(world volume); do
+		wait_until 5 "volume $name" is ready state volume "blue/$name"
+	done
+	same "what nobody knows" "$(field pool p0 unclaimed)" 0
+	for name in x0 x1 x2 x3 x4 x5 x6; do
+		wanted=$(cat "$answered/$name" 2>/dev/null || echo gone)
+		case $wanted in
+		there)
+			[[ " $(world volume) " == *" $name "* ]] || lab_fail "volume $name was answered and is not there"
+			same "snapshot of $name" "$(state snapshot "blue/$name-s")" ready
+			;;
+		gone) [[ " $(world volume) " != *" $name "* ]] || lab_fail "volume $name was deleted and is there" ;;
+		maybe) ctl volume delete "blue/$name" --cascade >/dev/null 2>&1 || true ;;
+		esac
+		[ "$wanted" = maybe ] && echo gone >"$answered/$name"
+	done
+	return 0
+}
+for kill in $(seq "$kills"); do
+	churn &
+	load=$!
+	sleep "0.$((RANDOM % 9))$((RANDOM % 10))"
+	lab_dpud_kill m
+	wait "$load" || true
+	wait_until 30 "dpud again after kill $kill" rpc m dpu.version
+	checked
+done
+count=$(find "$answered" -type f | wc -l)
+more "names that the loop got to" "$count" 7
+
+# ---- a file that is missing at the start, a file that another dpud has
+lab_dpud_stop m
+mv "$media/m0" "$media/away"
+start
+wait_until 10 "the medium's state" is failed state medium m0
+has 0 "there is no such file" ctl medium show m0
+has 0 "there is no such file" ctl pool show p0
+same "the volume" "$(state volume blue/v)" waiting
+has 1 "p0 is waiting" ctl volume create blue/late pool=p0 size=8M
+ok ctl volume delete blue/d
+mv "$media/away" "$media/m0"
+wait_until 10 "the volume is back" is ready state volume blue/v
+same "the deletion in its absence" "$(field pool p0 unclaimed)" 0
+lab_dpud n m "${small[@]}" --workers 1 --store-dir "$LAB_DIR/other"
+dpu n medium create m0 path="$media/m0"
+wait_until 5 "the file is in use" is "opening" eval 'dpu n -o json medium show m0 | json "d[\"state\"]"'
+[[ $(dpu n medium show m0) == *"another dpud uses it"* ]] || lab_fail "n does not say why"
+
+# ---- the other dpud gets it, and its pool; nothing is formatted over
+ctl pool delete p0 --cascade >/dev/null
+ok ctl pool create p0 media=m0
+ok ctl volume create blue/keep pool=p0 size=16M
+uuid=$(field volume blue/keep uuid)
+lab_dpud_stop m
+wait_until 10 "n has the file" is ready eval 'dpu n -o json medium show m0 | json "d[\"state\"]"'
+dpu n tenant create blue
+dpu n pool create p0 media=m0
+has 0 "holds a pool already" dpu n pool show p0
+dpu n pool adopt p0 >/dev/null
+dpu n volume create blue/kept pool=p0 from_unclaimed="$uuid"
+dpu n pool purge p0 >/dev/null
+has 0 "16 MiB" dpu n volume show blue/kept
+dpu n pool scrub p0 wait=true >/dev/null
+same "scrub" "$(dpu n -o json pool show p0 | json "d['scrub_state']")" "done"
+lab_dpud_stop n
+
+# ---- m has it again: what it had in the pool is lost, and said to be; a pool that can hold no more volumes
+start
+wait_until 10 "the pool is open again" is ready state pool p0
+wait_until 5 "the lost volume" is failed state volume blue/keep
+has 0 "the pool does not have it" ctl volume show blue/keep
+ok ctl volume delete blue/keep
+ctl pool purge p0 >/dev/null
+ok ctl medium create small kind=ram size=32M
+ok ctl pool create tiny media=small
+for i in $(seq 2000); do echo "volume create blue/t$i pool=tiny size=1M"; done >"$LAB_DIR/many"
+ctl --transaction -f "$LAB_DIR/many" >/dev/null
+many() { ctl -o json volume list "state=$1" | json "len(d)"; }
+more "volumes beside those that have no room" "$(many ready)" 100
+more "volumes that have no room" "$(many failed)" 100
+has 0 "which is all it can have" ctl volume show "$(ctl -o json volume list state=failed | json "'blue/' + d[0]['name']")"
+ctl pool delete tiny --cascade >/dev/null
+same "the pool beside it" "$(state pool p0)" ready
+same "what is left" "$(ctl -o json volume list | json "len(d)")" 0
+lab_end
