@@ -7,7 +7,9 @@
  *   idle: nothing is; for what an idle disk costs.
  * vhost_blk_load SOCKET survive [kill=PIDFILE] [kills=5] …
  *   reads, writes and flushes with an in-flight region; kills the process named in the file again and again and goes on
- *   with its successor. Fails when a request is lost or completed twice, or data is not what was written last. */
+ *   with its successor. Fails when a request is lost or completed twice, or data is not what was written last.
+ * vhost_blk_load SOCKET hostile …
+ *   rings full of nonsense, then memory that is taken away: the back end is to survive. */
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -24,7 +26,7 @@ enum { LOST_AFTER_S = 20, ROUND_LOOKS = 4096 };
 
 static struct {
 	struct blk_client_options client;
-	bool survive, idle;
+	bool survive, idle, hostile;
 	unsigned write_percent;
 	uint64_t span;
 	double seconds, warm_up;
@@ -245,6 +247,49 @@ static void survive(void)
 	free(holds);
 }
 
+/* ---- malice ---- */
+
+enum { NONSENSE_ROUNDS = 300 };
+
+/* Half of it plausible, so that it gets further in. */
+static void scribble(uint64_t at, uint64_t bytes)
+{
+	uint64_t *words = frontend_at(&client.frontend, at & ~UINT64_C(7));
+
+	for (uint64_t i = 0; i < bytes / 8; i++)
+		if (random_next() % 2)
+			words[i] = random_next() % 4 ? random_next() : FRONTEND_GPA + random_next() % (1 << 20);
+		else
+			words[i] ^= (random_next() & 7) << random_next() % 64;
+}
+
+static void hostile(void)
+{
+	for (unsigned round = 0; round < NONSENSE_ROUNDS; round++) {
+		for (unsigned i = 0; i < want.client.queues; i++) {
+			struct frontend_queue *queue = &client.frontend.queues[i];
+			load_offer(&client.requests[i * want.client.depth]);
+			scribble(queue->desc, queue->size * 16);
+			scribble(client.requests[i * want.client.depth].table, 48);
+			if (!queue->packed)
+				scribble(queue->driver, 4 + queue->size * 2);
+			frontend_kick(queue);
+		}
+		usleep(500);
+		blk_client_close(&client);
+		blk_client_open(&client, &want.client);
+	}
+	for (unsigned i = 0; i < requests_count(); i++)
+		load_offer(&client.requests[i]);
+	if (ftruncate(client.frontend.memory_fd, 0) < 0)
+		fail("memory cannot be taken away", 0, 0);
+	for (unsigned i = 0; i < want.client.queues; i++)
+		frontend_kick(&client.frontend.queues[i]);
+	usleep(200000);
+	printf("{\"rounds\": %d}\n", NONSENSE_ROUNDS);
+	exit(0); /* our own mapping is gone, too */
+}
+
 /* ---- arguments ---- */
 
 static bool flag(const char *text)
@@ -260,6 +305,7 @@ static bool flag(const char *text)
 		{ "no-event-index", &want.client.event_index, false },
 		{ "idle", &want.idle, true },
 		{ "survive", &want.survive, true },
+		{ "hostile", &want.hostile, true },
 	};
 
 	for (unsigned i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
@@ -319,7 +365,9 @@ int main(int argc, char **argv)
 	if (blocks < requests_count())
 		fail("the disk has %" PRIu64 " blocks, which is less than %" PRIu64 " requests", blocks,
 		     requests_count());
-	if (want.survive)
+	if (want.hostile)
+		hostile();
+	else if (want.survive)
 		survive();
 	else
 		load();

@@ -53,6 +53,15 @@ load "/run/softdpu/$LAB-m/blue-old.disk.sock" seconds=0.3 warm_up=0 | grep -q '"
 load "/run/softdpu/$LAB-m/blue-old.disk.sock" write seconds=0.3 warm_up=0 >"$LAB_DIR/old.json"
 [ "$(json "d['errors'] == d['requests']" <"$LAB_DIR/old.json")" = True ] || lab_fail "a snapshot can be written to"
 
+# A guest that breaks its rings and takes its memory away harms its own disk alone
+pid=$(lab_dpud_pid m)
+for words in "queues=2" "packed queues=2" chained; do
+	# shellcheck disable=SC2086
+	load "$LAB_DIR/fast.sock" hostile depth=4 $words >/dev/null || lab_fail "dpud does not take a hostile guest again ($words)"
+done
+same "dpud's process" "$(lab_dpud_pid m)" "$pid"
+load "$LAB_DIR/fast.sock" mixed queues=4 seconds=0.3 warm_up=0 | grep -q '"errors": 0,' || lab_fail "a disk after a hostile guest"
+
 # kill -9: nothing is lost, nothing is completed twice, reads show what was written last
 kills=${DISK_KILLS:-4}
 for ring in split packed; do
