@@ -27,6 +27,7 @@ void recovery_free(struct store *store)
 	free(recovery->buffer);
 	free(recovery->roots);
 	free(recovery->skip);
+	data_check_free(recovery->data);
 	walk_fini(&recovery->walk);
 	free(recovery);
 	store->recovery = NULL;
@@ -284,7 +285,8 @@ int open_step(struct store *store, struct store_command *command)
 	recovery->force = command->force;
 	recovery->buffer = blocks_new(WINDOW_BLOCKS);
 	recovery->skip = calloc(SECTION_BYTES / 8, sizeof(*recovery->skip));
-	if (!recovery->buffer || !recovery->skip)
+	recovery->data = data_check_new(store);
+	if (!recovery->buffer || !recovery->skip || !recovery->data)
 		return -ENOMEM; /* store_free() */
 	return command_then(command, read_supers);
 }

@@ -6,6 +6,8 @@
 
 enum { WINDOW_BLOCKS = 256 };
 
+struct data_check;
+
 struct recovery {
 	struct raw_io io;
 	uint8_t *buffer; /* a superblock; then a window of the ring */
@@ -25,8 +27,16 @@ struct recovery {
 	bool from_tail, checked, checkpointing, failed;
 	uint32_t record_at, check_at; /* bytes */
 	uint32_t record, check;       /* number of the record in its section */
-	unsigned reads;               /* of data, under way */
+	struct data_check *data;
 	uint32_t check_block;
 	uint64_t *skip; /* for each record of the section, a bit for each block that is not there */
 	struct waiter waiter;
 };
+
+/* ---- replay_data.c ---- */
+struct data_check *data_check_new(struct store *store);
+void data_check_free(struct data_check *check);
+/* A block that a record of the section speaks of: its bit in recovery->skip is set if it is not there. false: not now.
+ */
+bool data_check_add(struct store *store, uint64_t place, uint32_t crc, uint32_t record, uint32_t block);
+bool data_check_end(struct store *store); /* all that were added are known */

@@ -5,7 +5,7 @@
 
 #include "engine/crc32c/crc32c.h"
 
-enum { RECORDS = 256, SECTION_BLOCKS = SECTION_BYTES / STORE_BLOCK };
+enum { RECORDS = 256, AHEAD = 64, SECTION_BLOCKS = SECTION_BYTES / STORE_BLOCK };
 
 /* The blocks of the ring from `block` on that a section may have, in memory: -EAGAIN, -EIO. */
 static int window(struct store *store, uint64_t block, uint8_t **ret)
@@ -119,37 +119,6 @@ static int scan(struct store *store, const char **ret_why, uint64_t *ret_offset)
 
 /* ---- data that may not be there ---- */
 
-static void data_read(struct dpu_block_request *request)
-{
-	struct store_io *io = (struct store_io *)request;
-	struct recovery *recovery = io->store->recovery;
-
-	/* One that cannot be read may be there: reading it fails, rather than giving what was there before. */
-	store_count_error(io->store, request);
-	if (request->status == DPU_BLOCK_OK && crc32c(0, io->bounce, STORE_BLOCK) != io->crc[0])
-		recovery->skip[io->count - 1] |= UINT64_C(1) << io->bytes;
-	recovery->reads--;
-	io_give(io);
-}
-
-/* false: no piece is left. io->count - 1: the record; io->bytes: the block of it. */
-static bool check_block(struct store *store, const struct record *record, uint32_t number, uint32_t block)
-{
-	struct store_io *io = io_take(store);
-
-	if (!io)
-		return false;
-	io->place = (int64_t)(record->write.place + block);
-	io->crc[0] = record_crc(record)[block];
-	io->iov[0] = (struct iovec){ io->bounce, STORE_BLOCK };
-	io->count = 1;
-	store->recovery->reads++;
-	io_submit(io, DPU_BLOCK_READ, io->iov, 1, data_read);
-	io->count = number + 1;
-	io->bytes = block;
-	return true;
-}
-
 static const struct record *record_at(const struct section_header *section, uint32_t at)
 {
 	return (const struct record *)((const uint8_t *)section + at);
@@ -181,7 +150,9 @@ static int check_data(struct store *store, const char **ret_why, uint64_t *ret_o
 			break;
 		}
 		while (record->type == RECORD_WRITE && recovery->check_block < record->write.count) {
-			if (!check_block(store, record, recovery->check, recovery->check_block))
+			uint32_t block = recovery->check_block;
+			if (!data_check_add(store, record->write.place + block, record_crc(record)[block],
+					    recovery->check, block))
 				return -EAGAIN;
 			recovery->check_block++;
 		}
@@ -189,7 +160,7 @@ static int check_data(struct store *store, const char **ret_why, uint64_t *ret_o
 		recovery->check++;
 		recovery->check_at += record->bytes;
 	}
-	if (recovery->reads)
+	if (!data_check_end(store))
 		return -EAGAIN;
 	recovery->checked = true;
 	return recovery->failed ? -EINVAL : 0;
@@ -233,6 +204,25 @@ static int apply_one(struct store *store, const struct record *record, uint64_t 
 	return rc;
 }
 
+/* While a record waits for a page, those that the next ones will want are read, too: as far as can be told now. */
+static void read_ahead(struct store *store, uint32_t at)
+{
+	const struct section_header *section = store->recovery->section;
+	struct frame *frame;
+	bool exclusive;
+
+	for (unsigned i = 0; i < AHEAD && at < section->bytes && !checked_form(store, section, at); i++) {
+		const struct record *record = record_at(section, at);
+		at += record->bytes;
+		if (record->type != RECORD_WRITE || record->slot >= store->slots || !store->volume[record->slot])
+			continue;
+		const struct volume_entry *entry = store->volume[record->slot]->entry;
+		space_need(store, record->write.place);
+		if (entry->root)
+			tree_find(store, entry, record->write.first, &frame, &exclusive);
+	}
+}
+
 static int apply_section(struct store *store, unsigned *budget, const char **ret_why, uint64_t *ret_offset)
 {
 	struct recovery *recovery = store->recovery;
@@ -248,6 +238,8 @@ static int apply_section(struct store *store, unsigned *budget, const char **ret
 		*ret_why = record_form(record, section->bytes - recovery->record_at);
 		int rc = *ret_why ? -EINVAL
 				  : apply_one(store, record, recovery->skip[recovery->record], *ret_offset, ret_why);
+		if (rc == -EAGAIN)
+			read_ahead(store, recovery->record_at + record->bytes);
 		if (rc < 0)
 			return rc;
 		*ret_why = NULL;
