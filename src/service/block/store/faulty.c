@@ -8,7 +8,7 @@
 struct faulty {
 	struct dpu_block_device device; /* first */
 	struct dpu_block_device *below;
-	struct block_queue failing;
+	struct block_queue failing, held;
 	struct faulty_plan plan;
 	uint64_t seen, failed;
 };
@@ -32,7 +32,7 @@ static void submit(struct dpu_block_device *device, struct dpu_block_request *re
 		return;
 	}
 	faulty->failed++;
-	block_queue_add(&faulty->failing, request);
+	block_queue_add(faulty->plan.holds ? &faulty->held : &faulty->failing, request);
 }
 
 static void part_written(struct dpu_block_request *request)
@@ -86,6 +86,7 @@ struct faulty *faulty_new(struct dpu_block_device *below)
 	faulty->device.name = "faulty";
 	faulty->below = below;
 	block_queue_init(&faulty->failing);
+	block_queue_init(&faulty->held);
 	return faulty;
 }
 
@@ -103,6 +104,14 @@ void faulty_plan(struct faulty *faulty, const struct faulty_plan *plan)
 {
 	faulty->plan = plan ? *plan : (struct faulty_plan){ 0 };
 	faulty->seen = faulty->failed = 0;
+}
+
+void faulty_release(struct faulty *faulty)
+{
+	struct dpu_block_request *request;
+
+	while ((request = block_queue_take(&faulty->held)) != NULL)
+		faulty->below->ops->submit(faulty->below, request);
 }
 
 uint64_t faulty_failed(const struct faulty *faulty)

@@ -6,7 +6,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { PENDING = 1024 };
+/* Some take so long that much happens meanwhile. */
+enum { PENDING = 1024, SLOW_ONE_IN = 24, SLOW_POLLS = 2000 };
 
 struct event {
 	uint64_t submitted, completed; /* 0: not yet */
@@ -24,9 +25,11 @@ struct recorder {
 	struct {
 		struct dpu_block_request *request;
 		size_t event;
+		uint64_t until; /* poll before which it does not end */
 	} pending[PENDING];
+	uint64_t polls;
 	unsigned pendings;
-	bool stopped;
+	bool stopped, forgetful;
 };
 
 uint64_t random_next(uint64_t *seed)
@@ -77,10 +80,12 @@ static void recorder_submit(struct dpu_block_device *device, struct dpu_block_re
 
 	if (recorder->pendings == PENDING || dpu_block_check(device, request) != DPU_BLOCK_OK)
 		abort();
-	bool changes = request->op != DPU_BLOCK_READ;
+	bool changes = request->op != DPU_BLOCK_READ, slow = random_below(&recorder->clock->seed, SLOW_ONE_IN) == 0;
+	recorder->pending[recorder->pendings].until =
+		recorder->polls + (slow ? random_below(&recorder->clock->seed, SLOW_POLLS) : 0);
 	recorder->pending[recorder->pendings].request = request;
 	recorder->pending[recorder->pendings++].event =
-		changes && !recorder->stopped ? remember(recorder, request) : SIZE_MAX;
+		changes && !recorder->stopped && !recorder->forgetful ? remember(recorder, request) : SIZE_MAX;
 }
 
 static void carry_out(struct recorder *recorder, unsigned index)
@@ -108,9 +113,13 @@ static unsigned recorder_poll(struct dpu_block_device *device)
 
 	if (!recorder->stopped && count)
 		count = (unsigned)random_below(&recorder->clock->seed, count + 1);
-	for (unsigned i = 0; i < count && recorder->pendings; i++)
-		carry_out(recorder,
-			  recorder->stopped ? 0 : (unsigned)random_below(&recorder->clock->seed, recorder->pendings));
+	recorder->polls++;
+	for (unsigned i = 0; i < count && recorder->pendings; i++) {
+		unsigned which =
+			recorder->stopped ? 0 : (unsigned)random_below(&recorder->clock->seed, recorder->pendings);
+		if (recorder->stopped || recorder->pending[which].until <= recorder->polls)
+			carry_out(recorder, which);
+	}
 	return count + (recorder->pendings > 0);
 }
 
@@ -166,6 +175,11 @@ uint8_t *recorder_data(struct recorder *recorder)
 void recorder_stop(struct recorder *recorder)
 {
 	recorder->stopped = true;
+}
+
+void recorder_forget(struct recorder *recorder)
+{
+	recorder->forgetful = true;
 }
 
 /* ---- crashes ---- */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A medium for tests that remembers all writes and flushes, so that what a crash would have left at any time can be
- * made. Requests complete later, in random order; a write reaches the memory when it completes. */
+ * made. Requests complete later, in random order, some much later; a write reaches the memory when it completes. */
 #pragma once
 
 #include <dpu/block.h>
@@ -25,6 +25,8 @@ struct dpu_block_device *recorder_device(struct recorder *recorder);
 uint8_t *recorder_data(struct recorder *recorder);
 /* From now on requests complete at once and in order, and nothing is remembered. */
 void recorder_stop(struct recorder *recorder);
+/* From now on nothing is remembered, for there will be no crash; requests complete as before. */
+void recorder_forget(struct recorder *recorder);
 
 enum recorder_loss { LOSE_NOTHING, LOSE_ALL, LOSE_WRITES, LOSE_SECTORS, LOSE_ONE, LOSSES };
 
