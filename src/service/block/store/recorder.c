@@ -7,7 +7,7 @@
 #include <sys/mman.h>
 
 /* Some take so long that much happens meanwhile. */
-enum { PENDING = 1024, SLOW_ONE_IN = 24, SLOW_POLLS = 2000 };
+enum { PENDING = 1024, SLOW_ONE_IN = 24, SLOW_POLLS = 400 };
 
 struct event {
 	uint64_t submitted, completed; /* 0: not yet */
