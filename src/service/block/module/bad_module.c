@@ -48,7 +48,8 @@ static const struct dpu_block_ops bad_ops = { .submit = bad_submit, .poll = bad_
 
 static int bad_open(const struct dpu_block_open *open, struct dpu_block_device **ret, char *why, size_t why_bytes)
 {
-	struct bad *bad = calloc(1, sizeof(*bad));
+	static struct bad refused; /* a device that cannot be used is not closed either */
+	struct bad *bad = BAD == SIZE ? &refused : calloc(1, sizeof(*bad));
 
 	if (BAD == REFUSES) {
 		free(bad);
