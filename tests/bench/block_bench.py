@@ -1,0 +1,251 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""What `./run bench block` runs: disks in turns with qemu-storage-daemon, and programs that measure the store and QoS by themselves."""
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+from dpud_client import Daemon
+from lab import GENERATOR_CORE, SWITCH_CORE, end, wait_for
+
+BYTES = 1 << 30
+DEPTHS = (1, 32, 128)
+IDLE_SECONDS = 8
+
+
+def result(name, unit, ours, peer, theirs, ratio, **more):
+    line = {"id": name, "unit": unit, "ours": ours, "peer": peer, "theirs": theirs, "ratio": round(ratio, 2), **more}
+    print(json.dumps(line), file=sys.stderr)
+    return line
+
+
+class Ours:
+    """A dpud with one disk on a medium, or on a volume of a pool on it."""
+    name = "dpud"
+
+    def __init__(self, bench, kind):
+        folder = os.path.join(bench.folder, "dpud")
+        self.daemon = Daemon(bench.build, folder, "--huge-pages", "off", "--workers", "1", "--cpus", str(SWITCH_CORE))
+        self.socket = os.path.join(folder, "run/disk.sock")
+        media = [{"name": "m", "kind": "ram", "size": BYTES}]
+        if kind != "ram":
+            media = [{"name": "m", "path": bench.file("ours", BYTES * (2 if kind == "volume" else 1)), "cached": True}]
+        document = {"version": 1, "tenants": [{"name": "t"}], "media": media,
+                    "disks": [{"name": "d", "tenant": "t", "backend": "vhost-user-server", "socket": self.socket, "queues": 1, "queue_size": 256,
+                               **({"volume": "v"} if kind == "volume" else {"medium": "m"})}]}
+        if kind == "volume":
+            document["pools"] = [{"name": "p", "media": ["m"]}]
+            document["volumes"] = [{"name": "v", "tenant": "t", "pool": "p", "size": BYTES}]
+        self.daemon.call("dpu.apply", document=document)
+        wait_for("the disk's socket", lambda: os.path.exists(self.socket))
+
+    def busy_cycles(self):
+        return self.daemon.call("dpu.workers")["workers"][0]["busy_cycles"]
+
+    def stop(self):
+        self.daemon.stop()
+
+
+class Theirs:
+    """A qemu-storage-daemon with one export."""
+    name = "qemu-storage-daemon"
+
+    def __init__(self, bench, kind):
+        self.socket = os.path.join(bench.folder, "qsd.sock")
+        node = f"driver=null-co,node-name=d,size={BYTES}"
+        if kind != "ram":
+            node = f"driver=file,node-name=d,filename={bench.file('theirs', BYTES)}"
+        self.process = subprocess.Popen(["taskset", "-c", str(SWITCH_CORE), "qemu-storage-daemon", "--blockdev", node, "--export",
+                                         f"vhost-user-blk,id=e,node-name=d,addr.type=unix,addr.path={self.socket},writable=on,num-queues=1"])
+        wait_for("the export's socket", lambda: os.path.exists(self.socket), process=None)
+
+    def busy_cycles(self):
+        return 0
+
+    def stop(self):
+        end(self.process)
+        if os.path.exists(self.socket):
+            os.unlink(self.socket)
+
+
+class Bench:
+    def __init__(self, options):
+        self.folder, self.build, self.options = options.folder, options.build, options
+        self.shm = f"/dev/shm/softdpu-bench-{os.getpid()}"
+        os.mkdir(self.shm)
+
+    def file(self, name, size):
+        """Written, so that no page is missing."""
+        path = os.path.join(self.shm, name)
+        if not os.path.exists(path) or os.path.getsize(path) != size:
+            with open(path, "wb") as file:
+                block = bytes(range(256)) * 4096
+                for _ in range(size // len(block)):
+                    file.write(block)
+        return path
+
+    def wanted(self, name):
+        return not self.options.only or self.options.only in name
+
+    def load(self, socket, *words):
+        done = subprocess.run(["taskset", "-c", str(GENERATOR_CORE), os.path.join(self.build, "tests/bench/vhost_blk_load"), socket,
+                               f"span={BYTES}", f"seconds={self.options.seconds}", "warm_up=0.3", *words], capture_output=True, text=True, timeout=60)
+        if done.returncode:
+            raise RuntimeError(f"vhost_blk_load: {done.stderr[-500:]}{done.stdout[-500:]}")
+        told = json.loads(done.stdout)
+        if told["errors"]:
+            raise RuntimeError(f"{told['errors']} requests failed")
+        return told
+
+    def fill(self, disk):
+        """Each block of a thin volume is there before it is read."""
+        self.load(disk, "write", "depth=128", "bytes=1048576", "seconds=3")
+
+    # ---- disks ----
+
+    def loads(self, kind):
+        """(id, words of the load)"""
+        names = [(f"vhost-{kind}-d{depth}", [f"depth={depth}"]) for depth in DEPTHS if depth > 1]
+        if kind != "ram":
+            names += [(f"vhost-{kind}-write-d32", ["write", "depth=32"])]
+        names += [(f"vhost-latency-{kind}", ["depth=1"])]
+        return [one for one in names if self.wanted(one[0])]
+
+    def measure(self, side, kind, seen):
+        loads = self.loads(kind)
+        if not loads:
+            return
+        server = side(self, kind)
+        try:
+            if kind == "volume":
+                self.fill(server.socket)
+            for name, words in loads:
+                before = server.busy_cycles()
+                told = self.load(server.socket, *words)
+                told["cycles"] = (server.busy_cycles() - before) / max(1, told["iops"] * (self.options.seconds + 0.3))
+                seen.setdefault((name, server.name), []).append(told)
+                print(name, server.name, round(told["iops"]), told["latency_ns"]["p99"], file=sys.stderr)
+        finally:
+            server.stop()
+
+    def disks(self):
+        seen = {}
+        for _ in range(self.options.rounds):
+            for kind in ("ram", "file"):
+                self.measure(Theirs, kind, seen)
+                self.measure(Ours, kind, seen)
+            self.measure(Ours, "volume", seen)
+        for kind in ("ram", "file"):
+            for name, _ in self.loads(kind):
+                yield self.compared(name, seen[(name, Ours.name)], Theirs.name, seen[(name, Theirs.name)])
+        for name, _ in self.loads("volume"):
+            other = seen.get((name.replace("volume", "file"), Ours.name))
+            if other:
+                yield self.compared(name, seen[(name, Ours.name)], "our disk on the file", other)
+
+    @staticmethod
+    def compared(name, ours, peer, theirs):
+        def middle(rounds, *keys):
+            def value(one):
+                for key in keys:
+                    one = one[key]
+                return one
+            return statistics.median(value(one) for one in rounds)
+        tails = {f"{who}_p99_us": round(middle(rounds, "latency_ns", "p99") / 1000, 1) for who, rounds in (("ours", ours), ("theirs", theirs))}
+        if "latency" in name:
+            mine, other = (round(middle(rounds, "latency_ns", "p50") / 1000, 1) for rounds in (ours, theirs))
+            return result(name, "us, median", mine, peer, other, other / mine, **tails)
+        mine, other = round(middle(ours, "iops")), round(middle(theirs, "iops"))
+        return result(name, "I/Os per second", mine, peer, other, mine / other, cycles=round(middle(ours, "cycles")), **tails)
+
+    # ---- the store ----
+
+    def store(self):
+        names = ("thin-vs-raw", "thin-vs-raw-write", "clone-10", "recovery-1m")
+        if not any(self.wanted(name) for name in names):
+            return
+        program = os.path.join(self.build, "src/service/block/store/store_bench")
+        words = ["recovery"] if self.wanted("recovery-1m") else []
+        told = json.loads(subprocess.run(["taskset", "-c", str(SWITCH_CORE), program, "100000", self.shm, *words], capture_output=True, text=True,
+                                         check=True, timeout=300).stdout)
+
+        def middle(rounds, key):
+            return statistics.median(one[key] for one in told[rounds])
+        for name, rounds, ours, theirs, peer in (("thin-vs-raw", "rounds", "read_volume", "read_medium", "the medium"),
+                                                 ("thin-vs-raw-write", "rounds", "write_volume", "write_medium", "the medium"),
+                                                 ("clone-10", "clones", "read_clone10", "read_volume", "the volume")):
+            if self.wanted(name):
+                mine, other = middle(rounds, ours), middle(rounds, theirs)
+                yield result(name, "cycles/request", mine, peer, other, other / mine, more_percent=round(100 * (mine / other - 1), 1))
+        if words:
+            log, pages = told["recovery"]
+            yield {"id": "recovery-1m", "unit": "s", "ours": log["seconds"], "aim": 5, "extents": log["extents"], "replayed": log["replayed"],
+                   "from_checkpoint": pages["seconds"]}
+
+    # ---- quality of service ----
+
+    def qos(self):
+        program = os.path.join(self.build, "tests/bench/qos_bench")
+        for medium, path in (("ram", ""), ("file", os.path.join(self.shm, "qos")), ("disk", os.path.join(self.folder, "qos"))):
+            if not any(self.wanted(name) for name in (f"qos-neighbour-{medium}", f"qos-neighbour-{medium}-unprotected", "qos-cost-none")):
+                continue
+            text = subprocess.run(["taskset", "-c", str(SWITCH_CORE), program, medium, path, "0.3"], capture_output=True, text=True, check=True,
+                                  timeout=120).stdout
+            for line in text.splitlines():
+                told = json.loads(line)
+                if self.wanted(told["id"]):
+                    print(line, file=sys.stderr)
+                    yield told
+
+    # ---- nothing to do ----
+
+    def idle(self):
+        """Ten disks of ten volumes, each with a front end that asks for nothing."""
+        if not self.wanted("idle-10-volumes"):
+            return
+        folder = os.path.join(self.folder, "dpud")
+        daemon = Daemon(self.build, folder, "--huge-pages", "off", "--workers", "1")
+        sockets = [os.path.join(folder, f"run/idle{i}.sock") for i in range(10)]
+        daemon.call("dpu.apply", document={
+            "version": 1, "tenants": [{"name": "t"}], "media": [{"name": "i", "path": self.file("idle", 256 << 20), "cached": True}],
+            "pools": [{"name": "i", "media": ["i"]}],
+            "volumes": [{"name": f"v{i}", "tenant": "t", "pool": "i", "size": 64 << 20} for i in range(10)],
+            "disks": [{"name": f"d{i}", "tenant": "t", "volume": f"v{i}", "backend": "vhost-user-server", "socket": sockets[i]} for i in range(10)]})
+        wait_for("the sockets", lambda: all(os.path.exists(path) for path in sockets))
+        guests = [subprocess.Popen([os.path.join(self.build, "tests/bench/vhost_blk_load"), path, "idle", f"seconds={IDLE_SECONDS + 4}"],
+                                   stdout=subprocess.DEVNULL) for path in sockets]
+        time.sleep(2)
+        before = daemon.cpu_seconds()
+        time.sleep(IDLE_SECONDS)
+        share = (daemon.cpu_seconds() - before) / IDLE_SECONDS * 100
+        gone = [guest.poll() for guest in guests if guest.poll() is not None]
+        for guest in guests:
+            guest.kill()
+            guest.wait()
+        daemon.stop()
+        if gone:
+            raise RuntimeError(f"{len(gone)} front ends have ended: {gone}")
+        yield {"id": "idle-10-volumes", "unit": "% of a core", "ours": round(share, 2), "aim": 2}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--folder", required=True)
+    parser.add_argument("--build", required=True)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=1)
+    parser.add_argument("--only")
+    options = parser.parse_args()
+    bench = Bench(options)
+    try:
+        results = [line for part in (bench.disks, bench.store, bench.qos, bench.idle) for line in part()]
+    finally:
+        subprocess.run(["rm", "-rf", bench.shm], check=False)
+    print(json.dumps({"bench": "block", "rounds": options.rounds, "results": results}, indent=1))
+
+
+main()
