@@ -35,7 +35,7 @@ class Ours:
         if kind != "ram":
             media = [{"name": "m", "path": bench.file("ours", BYTES * (2 if kind == "volume" else 1)), "cached": True}]
         document = {"version": 1, "tenants": [{"name": "t"}], "media": media,
-                    "disks": [{"name": "d", "tenant": "t", "backend": "vhost-user-server", "socket": self.socket, "queues": 1, "queue_size": 256,
+                    "disks": [{"name": "d", "tenant": "t", "backend": "vhost_user_server", "socket": self.socket, "queues": 1, "queue_size": 256,
                                **({"volume": "v"} if kind == "volume" else {"medium": "m"})}]}
         if kind == "volume":
             document["pools"] = [{"name": "p", "media": ["m"]}]
@@ -214,7 +214,7 @@ class Bench:
             "version": 1, "tenants": [{"name": "t"}], "media": [{"name": "i", "path": self.file("idle", 256 << 20), "cached": True}],
             "pools": [{"name": "i", "media": ["i"]}],
             "volumes": [{"name": f"v{i}", "tenant": "t", "pool": "i", "size": 64 << 20} for i in range(10)],
-            "disks": [{"name": f"d{i}", "tenant": "t", "volume": f"v{i}", "backend": "vhost-user-server", "socket": sockets[i]} for i in range(10)]})
+            "disks": [{"name": f"d{i}", "tenant": "t", "volume": f"v{i}", "backend": "vhost_user_server", "socket": sockets[i]} for i in range(10)]})
         wait_for("the sockets", lambda: all(os.path.exists(path) for path in sockets))
         guests = [subprocess.Popen([os.path.join(self.build, "tests/bench/vhost_blk_load"), path, "idle", f"seconds={IDLE_SECONDS + 4}"],
                                    stdout=subprocess.DEVNULL) for path in sockets]

@@ -240,6 +240,7 @@ struct pool {
 	struct found *purging;
 	unsigned purges;
 	struct pool_scrub scrub;
+	unsigned lookups; /* of volumes' blocks, under way: it is not closed before they have been answered */
 	/* notices of damage, limited */
 	uint64_t notices_since_ns;
 	unsigned notices, notices_left_out;
@@ -386,6 +387,14 @@ void block_qos_update(struct block *block);
 /* Returns how often done(block) will run. */
 unsigned block_schedulers_close(struct block *block, void (*done)(void *arg));
 void block_schedulers_free(struct block *block);
+
+/* volume_why.c */
+struct volume_why_args {
+	uint64_t offset;
+};
+extern const struct field volume_why_fields[];
+int volume_why_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
+		     struct dpu_error *err);
 
 /* latency.c */
 char *block_metrics(void *state);

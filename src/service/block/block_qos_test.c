@@ -232,6 +232,22 @@ static void times(void **state)
 	assert_true(json_real_value(json_object_get(row, "wait_us")) > 150000);
 	assert_true(json_real_value(json_object_get(row, "map_us")) < 100000);
 	json_decref(rows);
+	rows = block_rig_action(rig, "volume", "why", "blue/v", json_pack("{s:i}", "offset", 3 * BLOCK + 512), &err);
+	char *said = json_dumps(rows, 0);
+	assert_true(text_has(said, "block 3 has CRC32C"));
+	assert_true(text_has(said, "the volume's own"));
+	assert_true(text_has(said, "at most 50/s"));
+	assert_true(text_has(said, "\"object\": \"m\", \"what\": \"at byte "));
+	assert_true(text_has(said, "the slowest of late took"));
+	free(said);
+	json_decref(rows);
+	rows = block_rig_action(rig, "volume", "why", "blue/v", json_pack("{s:i}", "offset", 100 * BLOCK), &err);
+	said = json_dumps(rows, 0);
+	assert_true(text_has(said, "block 100 was never written"));
+	free(said);
+	json_decref(rows);
+	assert_null(block_rig_action(rig, "volume", "why", "blue/v", json_pack("{s:i}", "offset", 16777216), &err));
+	assert_true(text_has(err.message, "ends at 16777216"));
 	char *text = block_service.metrics(block_of(&rig->dpu));
 	assert_true(text_has(text, "dpu_volume_latency_seconds_count{tenant=\"blue\",volume=\"v\",requests=\"write\","
 				   "stage=\"whole\"} 10\n"));

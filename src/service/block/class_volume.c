@@ -272,6 +272,16 @@ static const struct action volume_actions[] = {
 	  .read_only = true,
 	  .per_object = true,
 	  .start = volume_slowest_start },
+	{ .name = "why",
+	  .doc = "Says where a block of it is, and what a request for it passes on the way: users, quality of service, "
+		 "map, "
+		 "pool, medium; and where the time of its requests goes.",
+	  .example = "dpuctl volume why blue/v offset=1MiB",
+	  .args = volume_why_fields,
+	  .args_size = sizeof(struct volume_why_args),
+	  .read_only = true,
+	  .per_object = true,
+	  .start = volume_why_start },
 	{ 0 },
 };
 

@@ -272,6 +272,8 @@ void pool_step(struct pool *pool)
 	if (!wants_open(pool)) {
 		if (pool->store && pool_scrub_running(pool))
 			pool_scrub_end(pool); /* its end is a step */
+		else if (pool->lookups)
+			return; /* … and so is theirs */
 		else if (pool->store)
 			pool_close(pool);
 		else

@@ -98,7 +98,7 @@ static int room(struct store *store, struct store_command *command, size_t bytes
 	return 0;
 }
 
-static struct store_volume *target(struct store *store, struct store_command *command)
+struct store_volume *command_target(struct store *store, struct store_command *command)
 {
 	for (uint32_t slot = 0; slot < store->slots; slot++) {
 		struct store_volume *volume = store->volume[slot];
@@ -192,7 +192,7 @@ int create_step(struct store *store, struct store_command *command)
 /* Snapshot or clone: a new root of the same tree. */
 int copy_step(struct store *store, struct store_command *command)
 {
-	struct store_volume *source = target(store, command);
+	struct store_volume *source = command_target(store, command);
 
 	if (!source)
 		return -ENOENT;
@@ -222,7 +222,7 @@ static void set_size(struct store *store, struct store_volume *volume, struct re
 
 static int resize_trimmed(struct store *store, struct store_command *command)
 {
-	struct store_volume *volume = target(store, command);
+	struct store_volume *volume = command_target(store, command);
 
 	if (!volume)
 		return -ENOENT;
@@ -236,7 +236,7 @@ static int resize_trimmed(struct store *store, struct store_command *command)
 
 int resize_step(struct store *store, struct store_command *command)
 {
-	struct store_volume *volume = target(store, command);
+	struct store_volume *volume = command_target(store, command);
 	uint32_t list[RECORD_PAGES];
 	struct record *record;
 
@@ -269,7 +269,7 @@ int resize_step(struct store *store, struct store_command *command)
 
 int delete_step(struct store *store, struct store_command *command)
 {
-	struct store_volume *volume = target(store, command);
+	struct store_volume *volume = command_target(store, command);
 	struct record *record;
 
 	if (!volume)
@@ -302,6 +302,7 @@ static const command_step steps[STORE_OPS] = {
 	[STORE_GROW] = grow_step,     [STORE_CREATE] = create_step, [STORE_SNAPSHOT] = copy_step,
 	[STORE_CLONE] = copy_step,    [STORE_RESIZE] = resize_step, [STORE_DELETE] = delete_step,
 	[STORE_SCRUB] = scrub_step,   [STORE_REPAIR] = repair_step, [STORE_CHECKPOINT] = checkpoint_step,
+	[STORE_LOCATE] = locate_step,
 };
 
 void store_submit(struct store *store, struct store_command *command)

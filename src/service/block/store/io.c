@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <sys/mman.h>
+#include "base/cycles.h"
 #include "engine/crc32c/crc32c.h"
 
 enum { STEPS = 512, BURST = 16 }; /* of pieces, in one poll, and in one look ahead */
@@ -26,6 +27,7 @@ struct store_io *io_take(struct store *store)
 		return NULL;
 	store->free_io = io->next;
 	store->busy_ios++;
+	io->request = NULL;
 	io->old = io->place = NO_PLACE;
 	io->reader = io->placed = false;
 	return io;
@@ -172,6 +174,15 @@ void io_copy(const struct store_io *io, uint8_t *block, bool to_request)
 	}
 }
 
+/* From the first medium that was asked to the last that was done. */
+static void traced_done(struct dpu_block_request *medium)
+{
+	struct store_io *io = (struct store_io *)medium;
+
+	io->request->trace->end = cycles_now();
+	io->medium_done(medium);
+}
+
 void io_submit(struct store_io *io, enum dpu_block_op op, const struct iovec *iov, unsigned segments,
 	       void (*done)(struct dpu_block_request *request))
 {
@@ -186,6 +197,12 @@ void io_submit(struct store_io *io, enum dpu_block_op op, const struct iovec *io
 		.iov = iov,
 		.done = done,
 	};
+	if (io->request && io->request->trace) {
+		struct dpu_block_trace *trace = io->request->trace;
+		trace->begin = trace->begin ? trace->begin : cycles_now();
+		io->medium_done = done;
+		io->medium.done = traced_done;
+	}
 	medium->device->ops->submit(medium->device, &io->medium);
 }
 

@@ -79,7 +79,18 @@ enum store_op {
 			 * delete it first. force: volumes of a directory page that is lost are given up, and those that
 			 * lack something that was acknowledged are there again, too. */
 	STORE_CHECKPOINT,
+	STORE_LOCATE, /* volume, bytes (an offset): where that block is; location */
 	STORE_OPS,
+};
+
+/* Where a block of a volume is. */
+struct store_location {
+	bool mapped;        /* else it was never written, or discarded, and reads as zeroes */
+	const char *medium; /* lives as long as the store */
+	uint64_t offset;    /* bytes, on the medium */
+	uint32_t crc;
+	uint32_t references; /* pages that refer to it; 0: their count was lost */
+	bool shared;         /* with another volume or snapshot: through one of its pages, or by itself */
 };
 
 /* Owned by the submitter, lent from store_submit to done. A change is durable when it is done. */
@@ -92,6 +103,7 @@ struct store_command {
 	uint64_t bytes;   /* multiple of DPU_BLOCK_SECTOR */
 	uint64_t rate;    /* STORE_SCRUB: bytes that are read in a second, at most; 0: 128 MiB */
 	struct dpu_block_device *medium;
+	struct store_location *location; /* STORE_LOCATE: filled in */
 	/* STORE_FORMAT; 0 for each: chosen by the size */
 	uint64_t log_bytes, max_bytes;
 	uint32_t max_volumes;

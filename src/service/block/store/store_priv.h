@@ -93,6 +93,7 @@ struct store_io {
 	struct store *store;
 	struct dpu_block_request *request;
 	void (*step)(struct store_io *io);
+	void (*medium_done)(struct dpu_block_request *medium); /* when the request has a trace */
 	struct store_io *next;
 	uint64_t position, end; /* of the request: what is left, from its start */
 	uint64_t block;         /* of the volume: what is under way */
@@ -592,6 +593,8 @@ int format_step(struct store *store, struct store_command *command);
 int open_step(struct store *store, struct store_command *command);
 int grow_step(struct store *store, struct store_command *command);
 int close_step(struct store *store, struct store_command *command);
+struct store_volume *command_target(struct store *store, struct store_command *command);
+int locate_step(struct store *store, struct store_command *command);
 int scrub_step(struct store *store, struct store_command *command);
 int repair_step(struct store *store, struct store_command *command);
 int checkpoint_step(struct store *store, struct store_command *command);

@@ -630,9 +630,48 @@ static void a_pool_grows_by_a_medium(void **state)
 	media[1]->ops->close(media[1], NULL, NULL);
 }
 
+/* Where a block is: the bytes are there, and who shares it is known. */
+static void test_locate(void **state)
+{
+	struct dpu_block_device *medium;
+	struct dpu_error error;
+	static uint8_t data[DPU_BLOCK_BYTES];
+
+	assert_int_equal(block_ram_new("here", 64 << 20, 512, &medium), 0);
+	struct store *store = rig_open(&(struct store_options){ .name = "p" }, &medium, 1, STORE_FORMAT, &error);
+	uint64_t volume = rig_create(store, "v", 16 << 20);
+	struct store_location location;
+	struct store_command locate = { .op = STORE_LOCATE, .volume = volume, .bytes = 8192, .location = &location };
+
+	assert_int_equal(rig_command(store, &locate), DPU_OK);
+	assert_false(location.mapped);
+	rig_fill(data, 7, sizeof(data));
+	assert_int_equal(rig_io(store, volume, DPU_BLOCK_WRITE, 8192, data, sizeof(data), 0), DPU_BLOCK_OK);
+	locate.bytes = 8192 + 512;
+	assert_int_equal(rig_command(store, &locate), DPU_OK);
+	assert_true(location.mapped && !location.shared && location.references == 1);
+	assert_string_equal(location.medium, "here");
+	assert_memory_equal((uint8_t *)block_ram_data(medium) + location.offset, data, sizeof(data));
+	assert_int_equal(location.crc, crc32c(0, data, sizeof(data)));
+	uint64_t before = location.offset;
+	rig_copy(store, STORE_SNAPSHOT, volume, "s");
+	assert_int_equal(rig_command(store, &locate), DPU_OK);
+	assert_true(location.shared && location.offset == before);
+	assert_int_equal(rig_io(store, volume, DPU_BLOCK_WRITE, 8192, data, sizeof(data), 0), DPU_BLOCK_OK);
+	assert_int_equal(rig_command(store, &locate), DPU_OK);
+	assert_true(!location.shared && location.offset != before);
+	locate.bytes = 16 << 20;
+	assert_int_equal(rig_command(store, &locate), DPU_E_INVALID);
+	locate.volume = 12345;
+	assert_int_not_equal(rig_command(store, &locate), DPU_OK);
+	store_free(store);
+	medium->ops->close(medium, NULL, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_locate),
 		cmocka_unit_test(what_is_written_is_read_also_after_a_restart),
 		cmocka_unit_test(the_log_is_replayed_after_a_crash),
 		cmocka_unit_test(parts_of_blocks_are_merged),
