@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# The NVMe/TCP target: what is refused and why, who may connect, data, hostile PDUs, keep-alive, many idle connections, kill -9.
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+lab_begin nvmf
+lab_netns a
+inside a ip link set lo up
+lab_dpud m a --workers 2 "${small[@]}"
+nqn=nqn.2025-01.org.example:disks
+cat >"$LAB_DIR/net.yaml" <<YAML
+version: 1
+tenants: [{name: blue}]
+media: [{name: disk, kind: file, path: $LAB_DIR/disk.img, size: 64M, cached: true}, {name: memory, kind: ram, size: 16M}]
+pools: [{name: pool, media: [disk]}]
+volumes: [{name: one, tenant: blue, pool: pool, size: 8M}]
+snapshots: [{name: early, tenant: blue, volume: one}]
+nvmf_listeners: [{name: four, address: 127.0.0.1}, {name: six, address: "::1", port: 4421}]
+nvmf_subsystems: [{name: disks, tenant: blue, nqn: "$nqn"}]
+nvmf_namespaces: [{name: one, tenant: blue, subsystem: disks, volume: one}, {name: early, tenant: blue, subsystem: disks, snapshot: early}, {name: memory, tenant: blue, subsystem: disks, medium: memory}]
+YAML
+ctl apply "$LAB_DIR/net.yaml" >/dev/null
+host() { inside a /usr/bin/python3 "$(dirname "$0")/nvmf.py" "$@"; }
+
+# ---- what makes no sense is refused, with the field
+has 1 "it must be an NVMe qualified name" ctl -t blue nvmf_subsystem create x nqn=disks
+has 1 "nqn: is taken" ctl -t blue nvmf_subsystem create x nqn=$nqn
+has 1 "give exactly one of volume, snapshot and medium" ctl -t blue nvmf_namespace create x subsystem=disks
+has 1 "nsid: 1 is another namespace's" ctl -t blue nvmf_namespace create x subsystem=disks volume=one nsid=1
+has 1 "block_size: must be 512 or 4096" ctl -t blue nvmf_namespace create x subsystem=disks volume=one block_size=1024
+has 1 "address: must be an address of its own" ctl nvmf_listener create x address=0.0.0.0
+has 1 "must be a group (1 to 32) and a state" ctl nvmf_listener set four ana_groups+=99=optimized
+same "NSIDs" "$(ctl -t blue -o json nvmf_namespace list | json "sorted(n['nsid'] for n in d)")" "[1, 2, 3]"
+
+# ---- an address that is not here: tried again, and there once it is
+ok ctl nvmf_listener create later address=10.9.9.9
+same "state of the listener" "$(field nvmf_listener later state)" failed
+inside a ip address add 10.9.9.9/32 dev lo
+wait_until 5 "the listener listens" is listening field nvmf_listener later state
+
+# ---- who may
+same "status for a stranger" "$(host 127.0.0.1 4420 $nqn nqn.2025-01.org.example:smoke refused)" 4184 # Connect Invalid Host, do not retry
+ok ctl -t blue nvmf_host create smoke nqn=nqn.2025-01.org.example:smoke
+host 127.0.0.1 4420 $nqn
+host ::1 4421 $nqn
+ok ctl nvmf_listener set six subsystems=blue/disks
+host ::1 4421 $nqn
+
+# ---- hostile PDUs, silence
+host 127.0.0.1 4420 $nqn nqn.2025-01.org.example:smoke hostile
+more "protocol errors" "$(field nvmf_subsystem blue/disks protocol_errors)" 5
+host 127.0.0.1 4420 $nqn nqn.2025-01.org.example:smoke keep-alive
+wait_until 5 "the counter of silent hosts" is 1 field nvmf_subsystem blue/disks keep_alive_expired
+
+# ---- many connections that do nothing cost nothing
+host 127.0.0.1 4420 $nqn nqn.2025-01.org.example:smoke many >"$LAB_DIR/many" &
+many=$!
+lab_pids+=("$many")
+wait_until 20 "200 connections" grep -q ready "$LAB_DIR/many"
+same "connections" "$(field nvmf_subsystem blue/disks connections)" 200
+cpu() { awk '{print $14 + $15}' "/proc/$(lab_dpud_pid m)/stat"; }
+before=$(cpu)
+sleep 2
+idle=$(($(cpu) - before))
+[ "$idle" -lt 20 ] || lab_fail "200 idle connections cost $idle ticks in 2 s"
+ok ctl -t blue nvmf_host delete smoke
+wait_until 5 "nobody is connected any more" is 0 field nvmf_subsystem blue/disks connections
+kill "$many" 2>/dev/null || true
+ok ctl -t blue nvmf_subsystem set disks allow_any_host=true
+host 127.0.0.1 4420 $nqn
+
+# ---- after kill -9 it is all there
+lab_dpud_kill m
+wait_until 30 "dpud is back" ctl version
+wait_until 10 "the namespace is back" is ready field nvmf_namespace blue/one state
+host 127.0.0.1 4420 $nqn
+ok ctl nvmf_listener set six subsystems=
+has 0 "4 deleted" ctl -t blue nvmf_subsystem delete disks --cascade
+same "namespaces" "$(ctl -t blue -o json nvmf_namespace list)" "[]"
+host 127.0.0.1 4420 $nqn 2>/dev/null && lab_fail "a subsystem that is gone is served"
+echo "nvmf: all as it should be"
