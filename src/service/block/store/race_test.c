@@ -21,7 +21,7 @@ struct waited {
 	struct dpu_block_request request;
 	struct iovec iov;
 	bool done;
-	uint8_t data[STORE_BLOCK];
+	uint8_t data[STORE_BLOCK] __attribute__((aligned(8)));
 };
 
 static void waited_done(struct dpu_block_request *request)
@@ -233,7 +233,7 @@ struct op {
 	unsigned volume, first, count;
 	uint64_t begin;
 	uint32_t version;
-	uint8_t data[MAX_RUN * STORE_BLOCK];
+	uint8_t data[MAX_RUN * STORE_BLOCK] __attribute__((aligned(8)));
 };
 
 struct model {
