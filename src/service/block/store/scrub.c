@@ -16,6 +16,7 @@ enum {
 };
 
 struct scrub {
+	struct scrub *next; /* of store.scrubs */
 	struct store_command *command;
 	struct store_io *page_io; /* its bounce block is the page */
 	uint32_t page, epoch;
@@ -205,7 +206,12 @@ static int scrub_end(struct store *store, struct scrub *scrub)
 {
 	struct store_command *command = scrub->command;
 
+	struct scrub **link = &store->scrubs;
+
 	command->progress = scrub->page;
+	while (*link != scrub)
+		link = &(*link)->next;
+	*link = scrub->next;
 	io_give(scrub->page_io);
 	free(scrub);
 	return command->cancel ? command_error(command, DPU_E_CONFLICT, "cancelled") : 0;
@@ -269,6 +275,8 @@ int scrub_step(struct store *store, struct store_command *command)
 		io_give(io);
 		return -ENOMEM;
 	}
+	scrub->next = store->scrubs;
+	store->scrubs = scrub;
 	scrub->page_io = io;
 	scrub->command = command;
 	command->scratch[0] = (uint64_t)(uintptr_t)scrub;
@@ -276,4 +284,13 @@ int scrub_step(struct store *store, struct store_command *command)
 	scrub->credit_ns = clock_ns();
 	command->total = store->pages;
 	return command_then(command, scrub_go);
+}
+
+void scrubs_free(struct store *store)
+{
+	while (store->scrubs) {
+		struct scrub *scrub = store->scrubs;
+		store->scrubs = scrub->next;
+		free(scrub);
+	}
 }

@@ -66,6 +66,7 @@ void store_free(struct store *store)
 		volume_free(store->volume[slot]);
 	free(store->volume);
 	repair_free(store);
+	scrubs_free(store);
 	recovery_free(store);
 	checkpoint_fini(store);
 	log_fini(store);

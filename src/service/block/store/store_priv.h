@@ -223,9 +223,10 @@ struct store {
 	bool started, ready, failed, wake, growing;
 	bool held; /* requests and commands wait for a repair */
 	struct repair *repair;
-	bool pages_lost; /* a page of counts of pages */
-	bool unread;     /* while it is being opened: a page of the directory or of a tree; see `failure` */
-	bool again;      /* something stopped because it had done enough for one poll */
+	struct scrub *scrubs; /* that are under way */
+	bool pages_lost;      /* a page of counts of pages */
+	bool unread;          /* while it is being opened: a page of the directory or of a tree; see `failure` */
+	bool again;           /* something stopped because it had done enough for one poll */
 	uint32_t busy_ios;
 	uint32_t residents_at; /* those of the pages before are in memory */
 
@@ -596,6 +597,7 @@ int close_step(struct store *store, struct store_command *command);
 struct store_volume *command_target(struct store *store, struct store_command *command);
 int locate_step(struct store *store, struct store_command *command);
 int scrub_step(struct store *store, struct store_command *command);
+void scrubs_free(struct store *store);
 int repair_step(struct store *store, struct store_command *command);
 int checkpoint_step(struct store *store, struct store_command *command);
 

@@ -313,6 +313,16 @@ static void a_full_pool_fails_writes_only(void **state)
 	assert_sound(store);
 	assert_int_equal(run(store, STORE_DELETE, volume, 0), DPU_OK);
 	assert_sound(store);
+	/* All of it is there again. */
+	volume = rig_create(store, "b", 64 * MIB);
+	write_blocks(store, volume, 0, (unsigned)first, 1);
+	assert_blocks(store, volume, 0, (unsigned)first, 1);
+	/* A repair and a scrub that nobody waits for are done away with, too. */
+	struct store_command left[2] = { { .op = STORE_SCRUB, .rate = MIB }, { .op = STORE_REPAIR } };
+	for (unsigned i = 0; i < 2; i++) {
+		store_submit(store, &left[i]);
+		store_poll(store);
+	}
 	finish(store, device);
 }
 
