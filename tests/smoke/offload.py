@@ -11,6 +11,7 @@ import threading
 import time
 
 from eswitch_client import ACTIVE, OUTPUT, SET_TTL, Client, fields, op
+from thread_stop import Stopped
 
 folder, lab, dpuctl, captures, metrics_path = sys.argv[1:6]
 failed = 0
@@ -315,6 +316,45 @@ def watch():
     return rows
 
 
+def dpud_pid():
+    with socket.socket(socket.AF_UNIX) as link:
+        link.connect(os.path.join(folder, "dpud.sock"))
+        return struct.unpack("iII", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+
+
+def health_of(name):
+    """Of the client's ring, and of the worker that serves it."""
+    threads = ctl("offload", "threads")
+    return next((ring["health"] for ring in threads["rings"] if ring["client"].startswith(f"{name} (pid")), None), threads["threads"][0]["health"]
+
+
+def health():
+    """A worker that hangs, a ring that nobody serves, and one whose counter cannot be."""
+    other = Client(os.path.join(folder, "eswitch.sock")).hello("waits")
+    slots = struct.unpack_from("<I", other.region, other.region_rings() + 136)[0]
+    for _ in range(5):  # a machine that is slow enough shows a ring only when it is stuck already
+        with Stopped(dpud_pid(), "worker-0"):
+            for index in range(slots):
+                other.command(2, index % 900, 9)
+            ring, _ = health_of("waits")
+            wait("worker and ring are stuck", lambda: health_of("waits") == ("stuck", "stuck"))
+            states = [row["health"] for row in ctl("offload", "threads")["threads"]]
+            check("the other worker is not", states[1] in ("idle", "busy"), states)
+        if ring == "full":
+            break
+        wait("the ring is empty again", lambda: health_of("waits")[0] == "idle")
+    check("a ring is full before anybody knows more", ring == "full", ring)
+    wait("all goes on", lambda: health_of("waits")[0] in ("busy", "idle") and health_of("waits")[1] in ("busy", "idle"))
+    other.socket.close()
+    liar = Client(os.path.join(folder, "eswitch.sock")).hello("lies")
+    struct.pack_into("<I", liar.region, liar.region_rings(), 0x7fffffff)
+    os.write(liar.wake, struct.pack("<Q", 1))
+    wait("a ring is broken", lambda: health_of("lies")[0] == "broken")
+    check("which stops nobody", health_of("lies")[1] in ("idle", "busy"))
+    liar.socket.close()
+    wait("they have gone", lambda: len(ctl("eswitch", "show", "ovs")["clients"]) == 1)
+
+
 time.sleep(1)  # it says nothing when it has subscribed
 client = Client(os.path.join(folder, "eswitch.sock")).hello("offload", rings=2)
 client.ports = {name: client.open(name) for name in ("web", "db")}
@@ -330,6 +370,7 @@ bypass(client)
 capture(client)
 joined(client)
 metrics(client)
+health()
 client.socket.close()
 wait("it has gone", lambda: ctl("eswitch", "show", "ovs")["clients"] == [])
 wait("coming and going are events", lambda: {"client-connected", "client-gone"} <= {event.get("notice") for event in watch()})
