@@ -34,7 +34,7 @@ struct medium_object {
 
 struct pool_object {
 	struct object base;
-	struct ref_list media;
+	struct ref_list media, remotes;
 	uint16_t worker;
 	uint32_t cache_mb;
 	/* observed */
