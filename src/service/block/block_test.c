@@ -539,6 +539,10 @@ static void scrub(void **state)
 	json_decref(result);
 	FIELD_IS(rig, "pool", "p", "scrub_state", "done");
 	FIELD_IS(rig, "pool", "p", "scrub_progress", "100");
+	result = block_rig_action(rig, "pool", "repair", "p", json_pack("{s:b}", "wait", 1), NULL);
+	assert_int_equal(json_integer_value(json_object_get(result, "damaged")), 0);
+	json_decref(result);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "volume", "v", "state"), "ready") == 0);
 	/* One bit of one block on the medium. */
 	block_rig_down(rig);
 	snprintf(path, sizeof(path), "%s/m", rig->dir);
