@@ -255,8 +255,12 @@ static void restart(void **state)
 	WAIT_FOR(&rig->base, v.device);
 	write_version(&v, 9, 9);
 	block_rig_detach(&v);
+	/* A copy of the snapshot, whose volume is larger by now. */
+	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/c", "{'pool': 'p', 'from_snapshot': 's'}", NULL);
+	block_rig_change(rig, CHANGE_UPDATE, "volume", "blue/v", "{'size': 33554432}", NULL);
 	block_rig_down(rig);
 	block_rig_up(rig);
+	FIELD_IS(rig, "volume", "c", "size", "16777216");
 	block_rig_attach(&v, rig, "volume", "v", NULL);
 	WAIT_FOR(&rig->base, v.device);
 	expect_version(&v, 9, 9);
