@@ -145,7 +145,8 @@ static int source_validate(const struct block *block, const struct volume_object
 	if (!uuid_equal(&source_pool(source)->uuid, &volume->pool.object->uuid))
 		return error_set(err, DPU_E_INVALID, field, "is in pool %s; a copy is in the same pool",
 				 source_pool(source)->name);
-	/* At a restart the pool is not open, and how large a snapshot is is not known: its volume may have grown since. */
+	/* At a restart the pool is not open, and how large a snapshot is is not known: its volume may have grown since.
+	 */
 	if (!model_loading(block->dpu->model) && volume->size < source_bytes(source))
 		return error_set(err, DPU_E_INVALID, "size", "must be at least the source's, %llu",
 				 (unsigned long long)source_bytes(source));
