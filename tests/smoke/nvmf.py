@@ -171,4 +171,18 @@ def keep_alive():
         pass
 
 
-{"good": good, "refused": refused, "hostile": hostile, "many": many, "keep-alive": keep_alive}[sys.argv[5] if len(sys.argv) > 5 else "good"]()
+def stays():
+    """A host that was refused and stays: its connection is ended in ten seconds."""
+    begin = time.monotonic()
+    _, admin, _ = pair()
+    admin.link.settimeout(20)
+    try:
+        admin.receive()
+        fail("a PDU after the refusal")
+    except (EOFError, ConnectionError):
+        pass
+    if not 8 < time.monotonic() - begin < 14:
+        fail(f"ended after {time.monotonic() - begin:.1f} s")
+
+
+{"stays": stays, "good": good, "refused": refused, "hostile": hostile, "many": many, "keep-alive": keep_alive}[sys.argv[5] if len(sys.argv) > 5 else "good"]()

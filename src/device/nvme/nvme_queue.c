@@ -48,6 +48,11 @@ void nvme_queue_free(struct nvme_queue *queue)
 	free(queue);
 }
 
+bool nvme_queue_is_connected(const struct nvme_queue *queue)
+{
+	return queue->state == QUEUE_CONNECTED;
+}
+
 /* ---- commands ---- */
 
 static bool chunk_add(struct nvme_queue *queue)

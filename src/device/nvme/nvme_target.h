@@ -71,6 +71,7 @@ void nvme_queue_free(struct nvme_queue *queue);
 size_t nvme_queue_input(struct nvme_queue *queue, const uint8_t *bytes, size_t count);
 /* subsystem NULL: there is none by this name, or no such port: refused as the specification says. */
 void nvme_queue_connect(struct nvme_queue *queue, struct nvme_subsystem *subsystem, uint16_t port);
+bool nvme_queue_is_connected(const struct nvme_queue *queue);
 /* The connection is gone, by our own close or otherwise. All its sends are done. */
 void nvme_queue_closed(struct nvme_queue *queue);
 /* Ends the connection: close() follows unless it was called already. */

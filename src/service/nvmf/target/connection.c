@@ -57,11 +57,20 @@ static void stream_end(struct connection *connection)
 	stream_close(connection->stream, on_closed);
 }
 
+/* It ends by itself if the host does not end it in time. */
+static void drain_begin(struct connection *connection, unsigned seconds)
+{
+	connection->deadline_ns = clock_ns() + seconds * CLOCK_NS_PER_S;
+	if (!connection->draining)
+		LIST_INSERT_HEAD(&connection->group->draining, connection, drain);
+	connection->draining = true;
+}
+
 static void transport_close(void *ctx, bool graceful)
 {
 	struct connection *connection = ctx;
 
-	if (connection->closing || connection->draining)
+	if (connection->closing)
 		return;
 	if (!graceful) {
 		stream_end(connection);
@@ -69,9 +78,7 @@ static void transport_close(void *ctx, bool graceful)
 	}
 	/* The host reads what was sent, and closes: else a reset could overtake it. */
 	stream_shutdown(connection->stream);
-	connection->draining = true;
-	connection->deadline_ns = clock_ns() + DRAIN_S * CLOCK_NS_PER_S;
-	LIST_INSERT_HEAD(&connection->group->draining, connection, drain);
+	drain_begin(connection, DRAIN_S);
 }
 
 static void transport_connect(void *ctx, const struct nvme_connect_sqe *sqe, const struct nvme_connect_data *data)
@@ -140,6 +147,8 @@ static void adopt(void *arg, struct worker *worker)
 	}
 	connection->fd = -1;
 	nvme_queue_connect(connection->queue, subsystem->nvme, connection->port);
+	if (!nvme_queue_is_connected(connection->queue)) /* refused: the host has no business here */
+		drain_begin(connection, HANDSHAKE_S);
 	/* A host waits for the answer before it goes on; what it sent nevertheless is served, or the end of it. */
 	size_t count = connection->count;
 	uint8_t *bytes = connection->bytes;

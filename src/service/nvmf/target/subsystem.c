@@ -132,6 +132,15 @@ static void tell_control(void *arg)
 	free(told);
 }
 
+/* For logs and people: a host may call itself anything. */
+static void name_copy(char to[NVME_NQN_BYTES], const char *name)
+{
+	strncpy(to, name, NVME_NQN_BYTES - 1);
+	for (; *to; to++)
+		if (*to <= ' ' || *to > '~' || *to == '"')
+			*to = '?';
+}
+
 static void on_notice(void *ctx, const struct nvme_target_notice *notice)
 {
 	struct subsystem *subsystem = ctx;
@@ -139,7 +148,7 @@ static void on_notice(void *ctx, const struct nvme_target_notice *notice)
 
 	told->subsystem = subsystem;
 	told->notice = *notice;
-	strncpy(told->hostnqn, notice->hostnqn, sizeof(told->hostnqn) - 1);
+	name_copy(told->hostnqn, notice->hostnqn);
 	nvmf_post(subsystem->item.target->nvmf, tell_control, told);
 }
 
