@@ -2,11 +2,12 @@
 /* Load for an NVMe/TCP target, and the bare TCP echo that it is measured against: requests of 72 bytes, answers of
  * 4,168.
  *
- *   nvmf_load read ADDRESS PORT NQN [queues=1] [depth=32] [seconds=5] [digests=0..3] [write]
+ *   nvmf_load read ADDRESS PORT NQN [queues=1] [depth=32] [seconds=5] [digests=0..3] [write|fill]
  *   nvmf_load echo-server ADDRESS PORT          until it is killed
  *   nvmf_load echo ADDRESS PORT [queues=1] [depth=32] [seconds=5]
  *
- * One thread; random reads (or writes) of 4 KiB over the whole of namespace 1. Prints JSON. */
+ * One thread; random reads (or writes) of 4 KiB over the whole of namespace 1, or all of it written once, from the
+ * beginning (fill). Prints JSON. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -33,7 +34,8 @@ enum {
 
 struct load {
 	unsigned queues, depth, seconds, digests;
-	bool write, echo;
+	bool write, fill, echo;
+	uint64_t next; /* of fill */
 	uint64_t blocks;
 	unsigned shift;
 	uint64_t done;
@@ -205,7 +207,8 @@ static uint64_t random_next(struct load *load)
 static void request_add(struct load *load, struct connection *connection, uint16_t cid)
 {
 	static const uint8_t data[IO_BYTES] = { 1 };
-	uint64_t lba = random_next(load) % (load->blocks ? load->blocks : 1) << (12 - load->shift);
+	uint64_t block = load->fill ? load->next++ : random_next(load);
+	uint64_t lba = block % (load->blocks ? load->blocks : 1) << (12 - load->shift);
 	struct nvme_sqe sqe = {
 		.opcode = load->write ? NVME_WRITE : NVME_READ,
 		.cid = cid,
@@ -301,7 +304,9 @@ static void run(struct load *load, struct connection *connections)
 			request_add(load, &connections[i], (uint16_t)j);
 		requests_send(&connections[i]);
 	}
-	while ((now = clock_ns()) < end) {
+	while ((now = clock_ns()) < end || (load->fill && load->done < load->blocks)) {
+		if (load->fill && load->done >= load->blocks)
+			break;
 		struct epoll_event events[QUEUES_MAX];
 		int count = epoll_wait(epoll, events, QUEUES_MAX, 100);
 
@@ -389,6 +394,8 @@ static void option(struct load *load, const char *word)
 		load->digests = number;
 	else if (strcmp(word, "write") == 0)
 		load->write = true;
+	else if (strcmp(word, "fill") == 0)
+		load->write = load->fill = true;
 	else
 		require(false, "no such option");
 }
