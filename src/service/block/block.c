@@ -4,7 +4,6 @@
 #include <string.h>
 #include "base/log.h"
 #include "service/block/block_priv.h"
-#include "service/block/image/image.h"
 
 enum { HELPERS = 2, RING_ENTRIES = 512 };
 
@@ -90,7 +89,6 @@ static int block_init(struct dpu *dpu, void **ret_state, struct dpu_error *err)
 	TAILQ_INIT(&block->media);
 	TAILQ_INIT(&block->pools);
 	TAILQ_INIT(&block->intents);
-	TAILQ_INIT(&block->jobs);
 	if (notes_init(block) != 0 || helpers_new(dpu->loop, HELPERS, &block->helpers) != 0) {
 		notes_fini(block);
 		free(block->schedulers);
@@ -152,7 +150,7 @@ void block_stop_check(struct block *block)
 	const struct medium *medium;
 	const struct pool *pool;
 
-	if (!block->stopping || block->closing > 0 || block->ended || !TAILQ_EMPTY(&block->jobs))
+	if (!block->stopping || block->closing > 0 || block->ended)
 		return;
 	TAILQ_FOREACH(pool, &block->pools, link)
 	{
@@ -176,7 +174,6 @@ static void block_stop(void *state, void (*done)(void *arg), void *arg)
 	block->stopping = true;
 	block->stopped = done;
 	block->stopped_arg = arg;
-	images_stop(block);
 	TAILQ_FOREACH(pool, &block->pools, link)
 	pool_step(pool);
 	TAILQ_FOREACH(medium, &block->media, link)

@@ -34,7 +34,7 @@ struct medium_object {
 
 struct pool_object {
 	struct object base;
-	struct ref_list media, remotes;
+	struct ref_list media;
 	uint16_t worker;
 	uint32_t cache_mb;
 	/* observed */
@@ -70,7 +70,6 @@ struct volume_object {
 	char *why;
 	uint32_t attachments;
 	uint64_t read_p50_us, read_p99_us, write_p50_us, write_p99_us;
-	char *image;
 	uint64_t allocated_bytes, reads, writes, integrity_errors;
 };
 
@@ -79,7 +78,7 @@ struct snapshot_object {
 	struct ref volume;
 	/* observed */
 	uint8_t state; /* enum block_state */
-	char *why, *created, *image;
+	char *why, *created;
 	uint32_t attachments;
 	uint64_t bytes, allocated_bytes, reads, integrity_errors;
 };
