@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# A DPU's volume on another DPU's: discovery, two paths, a pool on the remote namespace, kill -9 of either side, a path that goes,
+# deletion of the namespace.
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+lab_begin nvmf_remote
+lab_netns a
+inside a ip link set lo up
+lab_dpud t a "${small[@]}"
+lab_dpud m a "${small[@]}"
+nqn=nqn.2025-01.org.example:far
+cat >"$LAB_DIR/target.yaml" <<YAML
+version: 1
+tenants: [{name: blue}]
+media: [{name: disk, path: $LAB_DIR/disk.img, size: 256M, cached: true}, {name: memory, kind: ram, size: 16M}]
+pools: [{name: pool, media: [disk]}]
+volumes: [{name: one, tenant: blue, pool: pool, size: 128M}]
+nvmf_listeners: [{name: first, address: 127.0.0.1}, {name: second, address: "::1", port: 4421}]
+nvmf_subsystems: [{name: far, tenant: blue, nqn: "$nqn", allow_any_host: true}]
+nvmf_namespaces: [{name: one, tenant: blue, subsystem: far, volume: one}, {name: memory, tenant: blue, subsystem: far, medium: memory}]
+YAML
+dpu t apply "$LAB_DIR/target.yaml" >/dev/null
+far="addresses=127.0.0.1,[::1]:4421 nqn=$nqn keep_alive=1000 quiesce=100"
+
+# ---- what makes no sense, and what is not there
+has 1 "must be an IP address with an optional port" ctl nvmf_remote create x addresses=host:4420 nqn=$nqn
+has 1 "must begin with \"nqn.\"" ctl nvmf_remote create x addresses=127.0.0.1 nqn=far
+ok ctl nvmf_remote create nobody addresses=127.0.0.1:1 nqn=$nqn
+refused() { [[ $(field nvmf_remote nobody why) == *refused* ]]; }
+wait_until 10 "why it is not there" refused
+ok ctl nvmf_remote delete nobody
+ctl -o json nvmf_remote discover address=127.0.0.1:4420 | grep -q "$nqn" || lab_fail "discovery does not know $nqn"
+
+# ---- two paths, a pool on one namespace
+# shellcheck disable=SC2086
+ok ctl nvmf_remote create one $far nsid=1
+# shellcheck disable=SC2086
+ok ctl nvmf_remote create memory $far nsid=2 header_digest=true data_digest=true
+wait_until 10 "two paths" is 2 field nvmf_remote one live_paths
+wait_until 10 "two paths with digests" is 2 field nvmf_remote memory live_paths
+same "size" "$(field nvmf_remote one bytes)" 134217728
+ok ctl tenant create blue
+ok ctl pool create p remotes=one
+ok ctl -t blue volume create v pool=p size=32M
+ok ctl -t blue disk create d volume=v
+ok ctl -t blue disk create far remote=memory backend=vhost_user_server
+has 1 "memory is used by disk/blue/far" ctl pool create q remotes=memory
+wait_until 10 "the disk is ready" is ready field disk blue/d state
+load() { timeout -k 5 60 "$lab_build/tests/bench/vhost_blk_load" "$@"; }
+load "/run/softdpu/$LAB-m/blue-far.disk.sock" mixed depth=8 seconds=0.5 warm_up=0 | grep -q '"errors": 0,' || lab_fail "I/O with digests"
+more "requests" "$(field nvmf_remote memory requests)" 50
+
+# ---- kill -9 of ours, then of the target: nothing is lost, nothing completes twice
+survive() { load "/run/softdpu/$LAB-m/blue-d.disk.sock" listen survive queues=1 depth=8 span=8388608 "kill=$LAB_DIR/m.pid" "$@" >"$LAB_DIR/survive"; }
+survive seconds=2 kills=2 || lab_fail "kill -9 of the initiator: $(cat "$LAB_DIR/survive")"
+survive seconds=4 kills=0 &
+load=$!
+sleep 1
+lab_dpud_kill t
+wait $load || lab_fail "kill -9 of the target: $(cat "$LAB_DIR/survive")"
+more "lost paths" "$(field nvmf_remote one path_losses)" 2
+wait_until 20 "two paths again" is 2 field nvmf_remote one live_paths
+
+# ---- a path goes and comes back
+ok dpu t nvmf_listener delete second
+wait_until 10 "one path" is 1 field nvmf_remote one live_paths
+same "state" "$(field nvmf_remote one state)" ready
+ok dpu t nvmf_listener create second address=::1 port=4421
+wait_until 20 "the path is back" is 2 field nvmf_remote one live_paths
+
+# ---- the namespace is deleted
+ok dpu t -t blue nvmf_namespace delete memory
+wait_until 10 "the namespace is gone" is gone field nvmf_remote memory state
+ok ctl -t blue disk delete far
+ok ctl nvmf_remote delete memory
+echo "nvmf_remote: all as it should be"
