@@ -198,6 +198,8 @@ static void detached(void *arg)
 
 	disk->attachment = NULL;
 	disk->detaching = false;
+	if (!disk->leaving && !disk->closing)
+		backing_attach(disk); /* the deletion was undone meanwhile */
 	disk_step(disk);
 }
 

@@ -28,9 +28,7 @@ const struct object *disk_backing(const struct disk *disk)
 
 void disk_notice(struct disk *disk, const char *name, const char *sentence)
 {
-	char path[OBJECT_PATH_TEXT];
-
-	log_warn("disk", name, "object=%s why=\"%s\"", object_path(&disk->object->base, path, sizeof(path)), sentence);
+	log_warn("disk", name, "object=%s why=\"%s\"", disk->path, sentence);
 	if (!disk->leaving && !disk->closing)
 		model_notice(disk->disks->dpu->model, &disk->object->base, name, json_pack("{s:s}", "why", sentence));
 }
@@ -116,7 +114,7 @@ static void queues_step(struct disk *disk)
 		device = disk->device;
 	} else if (disk->fails) {
 		device = &disk->failing.device;
-		worker = workers_get(workers, disk->object->base.slot % workers_count(workers));
+		worker = workers_get(workers, disk->slot % workers_count(workers));
 	}
 	for (unsigned i = 0; i < DISK_MAX_QUEUES; i++)
 		queue_step(&disk->queues[i], device, worker);
@@ -276,6 +274,8 @@ int disk_apply(void *ctx, struct object *old, struct object *new, struct dpu_err
 		disk = disk_new(disks, new);
 	new->runtime = disk;
 	disk->object = (struct disk_object *)new;
+	disk->slot = new->slot;
+	object_path(new, disk->path, sizeof(disk->path));
 	if (!disk->attachment)
 		backing_attach(disk);
 	if (!disk->detaching)

@@ -54,8 +54,10 @@ enum device_step { DEVICE_NONE, DEVICE_COMING, DEVICE_THERE, DEVICE_LEAVING };
 
 struct disk {
 	struct disks *disks;
-	struct disk_object *object; /* the version in force */
+	struct disk_object *object; /* the version in force; not to be touched when leaving or closing */
 	struct uuid uuid, tenant;
+	uint32_t slot;
+	char path[OBJECT_PATH_TEXT]; /* of the object, for logs */
 	TAILQ_ENTRY(disk) link;
 	/* the guest's side */
 	struct vhost_device_ops ops;

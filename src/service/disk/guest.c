@@ -132,7 +132,7 @@ static void on_connected(void *ctx, bool up, uint64_t features)
 	struct disk *disk = ctx;
 
 	(void)features;
-	log_debug("disk", up ? "a guest is connected" : "a guest has gone", "disk=%s", disk->object->base.name);
+	log_debug("disk", up ? "a guest is connected" : "a guest has gone", "object=%s", disk->path);
 }
 
 static bool may_notice(struct disk *disk, const char *name)

@@ -89,8 +89,8 @@ static void queue_serve(struct disk_queue *queue, struct dpu_block_device *devic
 	}
 	if (rc == 0)
 		return;
-	log_error("disk", "a queue cannot be served", "disk=%s queue=%u error=\"%s\"", disk->object->base.name,
-		  queue->index, strerror(-rc));
+	log_error("disk", "a queue cannot be served", "object=%s queue=%u error=\"%s\"", disk->path, queue->index,
+		  strerror(-rc));
 	virtio_blk_free(queue->blk);
 	queue->blk = NULL;
 	queue->device = NULL;
