@@ -109,6 +109,7 @@ static int start(struct daemon *daemon, struct dpu_error *err)
 	dpu->state_dir = daemon->instance.state_dir;
 	dpu->store_dir = daemon->instance.store_dir;
 	dpu->capture_dir = daemon->instance.capture_dir;
+	dpu->image_dir = daemon->options.image_dir;
 	dpu->module_dir = daemon->options.module_dir;
 	if (loop_new(&dpu->loop) || signals_start(dpu->loop, on_signal, daemon, &daemon->signals))
 		return error_set(err, DPU_E_LIMIT, NULL, "no event loop can be made");

@@ -5,10 +5,11 @@
 #include "service/disk/disk.h"
 #include "service/eswitch/eswitch.h"
 #include "service/nvmf/nvmf.h"
+#include "service/nvmf/remote/nvmf_remote.h"
 #include "service/vswitch/vswitch.h"
 
 static const struct service *const services[] = {
-	&vswitch_service, &eswitch_service, &block_service, &disk_service, &nvmf_service, NULL,
+	&vswitch_service, &eswitch_service, &block_service, &disk_service, &nvmf_service, &nvmf_remote_service, NULL,
 };
 
 int main(int argc, char **argv)

@@ -131,6 +131,8 @@ const struct option_row option_rows[] = {
 	  .doc = "Allow a core file when dpud crashes. It may hold tenants' packets, so there is none by default." },
 
 	{ .doc = "Extension" },
+	{ "image-dir", 0, "DIR", TEXT(image_dir), .check = check_path,
+	  .doc = "Where images of volumes are imported from and exported to; STORE_DIR/images by default." },
 	{ "module-dir", 0, "DIR", TEXT(module_dir), .check = check_path, .def = "/usr/lib/softdpu/block",
 	  .doc = "Where modules of block devices are loaded from. It, and what is in it, must be writable by root or "
 		 "the "

@@ -35,7 +35,7 @@ struct options {
 	char *eal;
 	char *metrics;
 	char *capture_dir;
-	char *module_dir;
+	char *image_dir, *module_dir;
 	char *log;
 	uint8_t log_level; /* enum log_level */
 	bool log_json;

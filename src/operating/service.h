@@ -15,10 +15,12 @@ struct service;
 
 /* What a service may use: one per dpud, valid from before the first start to after the last stop. */
 struct dpu {
-	const char *instance;    /* name of this dpud: "dpu0" */
-	const char *run_dir;     /* sockets, pid file: /run/softdpu/INSTANCE */
-	const char *state_dir;   /* tmpfs: sessions, in-flight regions; equals run_dir where that is on tmpfs */
-	const char *store_dir;   /* persistent: /var/lib/softdpu/INSTANCE */
+	const char *instance;  /* name of this dpud: "dpu0" */
+	const char *run_dir;   /* sockets, pid file: /run/softdpu/INSTANCE */
+	const char *state_dir; /* tmpfs: sessions, in-flight regions; equals run_dir where that is on tmpfs */
+	const char *store_dir; /* persistent: /var/lib/softdpu/INSTANCE */
+	const char
+		*image_dir; /* images of volumes are read and written here and nowhere else; NULL: STORE_DIR/images */
 	const char *module_dir;  /* out-of-tree modules are loaded from here and nowhere else */
 	const char *capture_dir; /* packet captures are written here and nowhere else; NULL = none are allowed */
 	struct loop *loop;

@@ -4,6 +4,7 @@
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from dpud_client import Daemon
 from lab import GENERATOR_CORE, SWITCH_CORE, end, wait_for
 
 BYTES = 1 << 30
+# null-co touches no data: memory that stays in the cache is what comes nearest to it.
+SPANS = {"ram": 16 << 20}
 DEPTHS = (1, 32, 128)
 IDLE_SECONDS = 8
 
@@ -28,7 +31,7 @@ class Ours:
     name = "dpud"
 
     def __init__(self, bench, kind):
-        folder = os.path.join(bench.folder, "dpud")
+        folder = bench.fresh("dpud")
         self.daemon = Daemon(bench.build, folder, "--huge-pages", "off", "--workers", "1", "--cpus", str(SWITCH_CORE))
         self.socket = os.path.join(folder, "run/disk.sock")
         media = [{"name": "m", "kind": "ram", "size": BYTES}]
@@ -88,12 +91,18 @@ class Bench:
                     file.write(block)
         return path
 
+    def fresh(self, name):
+        """A folder for a dpud that knows of no other."""
+        folder = os.path.join(self.folder, name)
+        shutil.rmtree(os.path.join(folder, "store"), ignore_errors=True)
+        return folder
+
     def wanted(self, name):
         return not self.options.only or self.options.only in name
 
-    def load(self, socket, *words):
+    def load(self, socket, *words, span=BYTES):
         done = subprocess.run(["taskset", "-c", str(GENERATOR_CORE), os.path.join(self.build, "tests/bench/vhost_blk_load"), socket,
-                               f"span={BYTES}", f"seconds={self.options.seconds}", "warm_up=0.3", *words], capture_output=True, text=True, timeout=60)
+                               f"span={span}", f"seconds={self.options.seconds}", "warm_up=0.3", *words], capture_output=True, text=True, timeout=60)
         if done.returncode:
             raise RuntimeError(f"vhost_blk_load: {done.stderr[-500:]}{done.stdout[-500:]}")
         told = json.loads(done.stdout)
@@ -102,8 +111,8 @@ class Bench:
         return told
 
     def fill(self, disk):
-        """Each block of a thin volume is there before it is read."""
-        self.load(disk, "write", "depth=128", "bytes=1048576", "seconds=3")
+        """Each block of a thin volume, and each page of memory, is there before it is read."""
+        self.load(disk, "write", "depth=32", "bytes=262144", "seconds=3")
 
     # ---- disks ----
 
@@ -121,11 +130,11 @@ class Bench:
             return
         server = side(self, kind)
         try:
-            if kind == "volume":
+            if side is Ours:
                 self.fill(server.socket)
             for name, words in loads:
                 before = server.busy_cycles()
-                told = self.load(server.socket, *words)
+                told = self.load(server.socket, *words, span=SPANS.get(kind, BYTES))
                 told["cycles"] = (server.busy_cycles() - before) / max(1, told["iops"] * (self.options.seconds + 0.3))
                 seen.setdefault((name, server.name), []).append(told)
                 print(name, server.name, round(told["iops"]), told["latency_ns"]["p99"], file=sys.stderr)
@@ -207,7 +216,7 @@ class Bench:
         """Ten disks of ten volumes, each with a front end that asks for nothing."""
         if not self.wanted("idle-10-volumes"):
             return
-        folder = os.path.join(self.folder, "dpud")
+        folder = self.fresh("dpud")
         daemon = Daemon(self.build, folder, "--huge-pages", "off", "--workers", "1")
         sockets = [os.path.join(folder, f"run/idle{i}.sock") for i in range(10)]
         daemon.call("dpu.apply", document={

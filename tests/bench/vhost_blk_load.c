@@ -4,7 +4,8 @@
  * vhost_blk_load SOCKET [listen] [packed] [chained] [no-event-index] [write|mixed] [queues=1] [depth=32] [bytes=4096]
  *                [span=BYTES] [seconds=5] [warm_up=1] [idle]
  *   depth requests are under way in each queue, all the time; offsets are random within span (all by default).
- *   idle: nothing is; for what an idle disk costs.
+ *   idle: nothing is; for what an idle disk costs. fill: span is written from end to end before; virtual machines get
+ *   their memory at the first touch, 70 us a page here, which is not to be measured.
  * vhost_blk_load SOCKET survive [kill=PIDFILE] [kills=5] …
  *   reads, writes and flushes with an in-flight region; kills the process named in the file again and again and goes on
  *   with its successor. Fails when a request is lost or completed twice, or data is not what was written last.
@@ -26,7 +27,7 @@ enum { LOST_AFTER_S = 20, ROUND_LOOKS = 4096 };
 
 static struct {
 	struct blk_client_options client;
-	bool survive, idle, hostile;
+	bool survive, idle, hostile, fill;
 	unsigned write_percent;
 	uint64_t span;
 	double seconds, warm_up;
@@ -99,6 +100,22 @@ static void load_until(uint64_t end_ns, uint64_t scale, bool measure)
 	}
 }
 
+static void fill(void)
+{
+	uint64_t next = 0, done = 0;
+
+	while (done < blocks) {
+		for (unsigned i = 0; i < requests_count() && next < blocks; i++)
+			if (!client.requests[i].busy)
+				blk_client_offer(&client, &client.requests[i], BLK_WRITE, next++ * want.client.bytes);
+		for (unsigned queue = 0; queue < want.client.queues; queue++) {
+			blk_client_kick(&client, queue);
+			while (blk_client_take(&client, queue))
+				done++;
+		}
+	}
+}
+
 static void load(void)
 {
 	uint64_t scale = cycles_scale(), from;
@@ -107,6 +124,8 @@ static void load(void)
 		usleep((useconds_t)(want.seconds * 1e6));
 		return;
 	}
+	if (want.fill)
+		fill();
 	for (unsigned i = 0; i < requests_count(); i++)
 		load_offer(&client.requests[i]);
 	load_until(clock_ns() + (uint64_t)(want.warm_up * 1e9), scale, false);
@@ -306,6 +325,7 @@ static bool flag(const char *text)
 		{ "idle", &want.idle, true },
 		{ "survive", &want.survive, true },
 		{ "hostile", &want.hostile, true },
+		{ "fill", &want.fill, true },
 	};
 
 	for (unsigned i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {

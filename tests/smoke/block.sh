@@ -122,6 +122,15 @@ ctl pool delete p0 --cascade >/dev/null
 ok ctl pool create p0 media=m0
 ok ctl volume create blue/keep pool=p0 size=16M
 uuid=$(field volume blue/keep uuid)
+# An image goes in and comes out again.
+mkdir -p "$LAB_DIR/store/images"
+head -c 5000000 /dev/urandom >"$LAB_DIR/store/images/a.raw"
+ctl volume import-image blue/keep file=a.raw wait=true >/dev/null
+ctl volume export-image blue/keep file=b.raw wait=true >/dev/null
+cmp -n 5000000 "$LAB_DIR/store/images/a.raw" "$LAB_DIR/store/images/b.raw" || lab_fail "the image has changed on its way"
+has 0 "export of b.raw done" ctl volume show blue/keep
+has 1 "is there already" ctl volume export-image blue/keep file=b.raw
+has 1 "must be a file name" ctl volume import-image blue/keep file=../store.db
 lab_dpud_stop m
 wait_until 10 "n has the file" is ready eval 'dpu n -o json medium show m0 | json "d[\"state\"]"'
 dpu n tenant create blue

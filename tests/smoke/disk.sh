@@ -32,8 +32,8 @@ ctl apply -f "$LAB_DIR/disks.yaml" >/dev/null
 for disk in fast data old; do wait_until 10 "disk $disk is ready" state $disk ready; done
 
 # What cannot be
-has 1 "exactly one of volume, snapshot and medium" ctl disk create blue/bad
-has 1 "exactly one of volume, snapshot and medium" ctl disk create blue/bad volume=data snapshot=before
+has 1 "exactly one of volume, snapshot, medium and remote" ctl disk create blue/bad
+has 1 "exactly one of volume, snapshot, medium and remote" ctl disk create blue/bad volume=data snapshot=before
 has 1 "belongs to another tenant" ctl disk create blue/bad volume=red/other
 has 1 "file is used by pool/gold" ctl disk create blue/bad medium=file
 has 1 "memory is used by disk/blue/fast" ctl disk create blue/bad medium=memory

@@ -9,7 +9,7 @@ set -euo pipefail
 top=$(cd "$(dirname "$0")/../.." && pwd)
 build=${MESON_BUILD_ROOT:-$top/build}
 if [ -z "${PAGE:-}" ]; then
-	[ $# -gt 0 ] || set -- dpuctl.md operations.md
+	[ $# -gt 0 ] || set -- dpuctl.md operations.md block.md
 	if [ "$1" = ovs.md ]; then
 		[ -x /usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk ] || { echo "skipped: no OVS with DPDK is installed"; exit 77; }
 		[ -e "$build/apps/net_softdpu/librte_net_softdpu.so" ] || { echo "skipped: the driver is not built: DPDK's driver headers are missing"; exit 77; }

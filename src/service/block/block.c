@@ -4,6 +4,7 @@
 #include <string.h>
 #include "base/log.h"
 #include "service/block/block_priv.h"
+#include "service/block/image/image.h"
 
 enum { HELPERS = 2, RING_ENTRIES = 512 };
 
@@ -89,6 +90,7 @@ static int block_init(struct dpu *dpu, void **ret_state, struct dpu_error *err)
 	TAILQ_INIT(&block->media);
 	TAILQ_INIT(&block->pools);
 	TAILQ_INIT(&block->intents);
+	TAILQ_INIT(&block->jobs);
 	if (notes_init(block) != 0 || helpers_new(dpu->loop, HELPERS, &block->helpers) != 0) {
 		notes_fini(block);
 		free(block->schedulers);
@@ -150,7 +152,7 @@ void block_stop_check(struct block *block)
 	const struct medium *medium;
 	const struct pool *pool;
 
-	if (!block->stopping || block->closing > 0 || block->ended)
+	if (!block->stopping || block->closing > 0 || block->ended || !TAILQ_EMPTY(&block->jobs))
 		return;
 	TAILQ_FOREACH(pool, &block->pools, link)
 	{
@@ -174,6 +176,7 @@ static void block_stop(void *state, void (*done)(void *arg), void *arg)
 	block->stopping = true;
 	block->stopped = done;
 	block->stopped_arg = arg;
+	images_stop(block);
 	TAILQ_FOREACH(pool, &block->pools, link)
 	pool_step(pool);
 	TAILQ_FOREACH(medium, &block->media, link)

@@ -62,6 +62,7 @@ void subject_fini(struct subject *subject);
 void block_settle(void *state, void (*done)(void *arg), void *arg);
 /* A notice about it: to the log and to who has subscribed. */
 void subject_notice(const struct subject *subject, const char *notice, const char *sentence);
+void subject_notice_info(const struct subject *subject, const char *notice, const char *sentence); /* no trouble */
 
 /* ---- the service ---- */
 
@@ -108,6 +109,7 @@ struct block {
 	TAILQ_HEAD(, medium) media;
 	TAILQ_HEAD(, pool) pools;
 	TAILQ_HEAD(, intent) intents;
+	TAILQ_HEAD(, image_job) jobs;
 	bool started, stopping, ended; /* ended: all is closed, objects are only freed */
 	unsigned closing;              /* rings under way */
 	void (*stopped)(void *arg);
@@ -318,9 +320,11 @@ void pool_scrub_end(struct pool *pool);     /* asks for it */
 void pool_scrub_publish(struct pool *pool); /* the worker's */
 unsigned pool_scrub_percent(const struct pool *pool);
 struct pool_scrub_args {
-	bool wait;
+	bool wait, force;
 };
-extern const struct field pool_scrub_fields[];
+extern const struct field pool_scrub_fields[], pool_repair_fields[];
+int pool_repair_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
+		      struct dpu_error *err);
 int pool_scrub_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
 		     struct dpu_error *err);
 int pool_scrub_cancel(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err);
@@ -348,6 +352,8 @@ struct volume {
 	enum block_state state;
 	char why[BLOCK_WHY_BYTES]; /* of a command that failed */
 	char key[UUID_TEXT];       /* its name in the store */
+	struct image_job *image;   /* import or export under way */
+	char image_last[288];      /* how the last one ended */
 	struct dpu_block_device *device;
 	struct dpu_block_device *filter; /* on it, for quality of service; NULL: nobody uses it */
 	struct block_share *share;

@@ -255,8 +255,12 @@ static void restart(void **state)
 	WAIT_FOR(&rig->base, v.device);
 	write_version(&v, 9, 9);
 	block_rig_detach(&v);
+	/* A copy of the snapshot, whose volume is larger by now. */
+	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/c", "{'pool': 'p', 'from_snapshot': 's'}", NULL);
+	block_rig_change(rig, CHANGE_UPDATE, "volume", "blue/v", "{'size': 33554432}", NULL);
 	block_rig_down(rig);
 	block_rig_up(rig);
+	FIELD_IS(rig, "volume", "c", "size", "16777216");
 	block_rig_attach(&v, rig, "volume", "v", NULL);
 	WAIT_FOR(&rig->base, v.device);
 	expect_version(&v, 9, 9);
@@ -539,6 +543,10 @@ static void scrub(void **state)
 	json_decref(result);
 	FIELD_IS(rig, "pool", "p", "scrub_state", "done");
 	FIELD_IS(rig, "pool", "p", "scrub_progress", "100");
+	result = block_rig_action(rig, "pool", "repair", "p", json_pack("{s:b}", "wait", 1), NULL);
+	assert_int_equal(json_integer_value(json_object_get(result, "damaged")), 0);
+	json_decref(result);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "volume", "v", "state"), "ready") == 0);
 	/* One bit of one block on the medium. */
 	block_rig_down(rig);
 	snprintf(path, sizeof(path), "%s/m", rig->dir);

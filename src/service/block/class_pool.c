@@ -5,9 +5,10 @@
 #include "service/block/store/store_format.h"
 
 static const struct field pool_fields[] = {
-	FIELD(struct pool_object, media, .flags = FIELD_F_REQUIRED, .min = 1, .max = STORE_MAX_MEDIA,
-	      .target = "medium",
+	FIELD(struct pool_object, media, .max = STORE_MAX_MEDIA, .target = "medium",
 	      .doc = "What it is put on; more can be added, none taken away. Creating the pool formats them."),
+	FIELD(struct pool_object, remotes, .max = STORE_MAX_MEDIA, .target = "nvmf_remote",
+	      .doc = "Namespaces of other machines that it is put on, the same way."),
 	FIELD(struct pool_object, worker, .flags = FIELD_F_IMMUTABLE | FIELD_F_GENERATED, .max = WORKER_ANY,
 	      .def = "65535", .doc = "Number of the worker that serves it; by default the one with fewest pools."),
 	FIELD(struct pool_object, cache_mb, .unit = "mebibytes", .flags = FIELD_F_DETAIL | FIELD_F_IMMUTABLE,
@@ -79,36 +80,52 @@ static int pool_complete(void *ctx, const struct object *old, struct object *new
 	return 0;
 }
 
-static bool has(const struct pool_object *pool, const struct object *medium)
+static bool has(const struct ref_list *list, const struct object *object)
 {
-	for (size_t i = 0; i < pool->media.count; i++)
-		if (uuid_equal(&pool->media.items[i].object->uuid, &medium->uuid))
+	for (size_t i = 0; i < list->count; i++)
+		if (uuid_equal(&list->items[i].object->uuid, &object->uuid))
 			return true;
 	return false;
+}
+
+static int list_validate(struct block *block, const struct object *pool, const char *field,
+			 const struct ref_list *before, const struct ref_list *list, struct dpu_error *err)
+{
+	for (size_t i = 0; before && i < before->count; i++)
+		if (!has(list, before->items[i].object))
+			return error_set(err, DPU_E_UNSUPPORTED, field, "%s cannot be taken out of the pool",
+					 before->items[i].object->name);
+	for (size_t i = 0; i < list->count; i++) {
+		int rc = block_check_exclusive(block, list->items[i].object, pool, field, err);
+		if (rc != 0)
+			return rc;
+	}
+	return 0;
 }
 
 static int pool_validate(void *ctx, const struct object *old, const struct object *new, struct dpu_error *err)
 {
 	struct block *block = ctx;
 	const struct pool_object *pool = (const struct pool_object *)new, *before = (const struct pool_object *)old;
+	size_t count = pool->media.count + pool->remotes.count;
+	int rc;
 
 	if (!old && !model_loading(block->dpu->model) && pool->worker >= block->workers)
 		return error_set(err, DPU_E_INVALID, "worker", "must be below %u, which is how many there are",
 				 block->workers);
-	for (size_t i = 0; before && i < before->media.count; i++)
-		if (!has(pool, before->media.items[i].object))
-			return error_set(err, DPU_E_UNSUPPORTED, "media", "%s cannot be taken out of the pool",
-					 before->media.items[i].object->name);
-	for (size_t i = 0; i < pool->media.count; i++) {
+	if (count < 1 || count > STORE_MAX_MEDIA)
+		return error_set(err, DPU_E_INVALID, "media", "%zu media and remotes: there must be 1 to %d", count,
+				 STORE_MAX_MEDIA);
+	rc = list_validate(block, new, "media", before ? &before->media : NULL, &pool->media, err);
+	if (rc == 0)
+		rc = list_validate(block, new, "remotes", before ? &before->remotes : NULL, &pool->remotes, err);
+	for (size_t i = 0; rc == 0 && i < pool->media.count; i++) {
 		const struct medium_object *medium = (const struct medium_object *)pool->media.items[i].object;
-		int rc = block_check_exclusive(block, &medium->base, new, "media", err);
 
-		if (rc == 0 && medium->read_only)
+		if (medium->read_only)
 			rc = error_set(err, DPU_E_INVALID, "media", "%s is read-only", medium->base.name);
-		if (rc != 0)
-			return rc;
 	}
-	return 0;
+	return rc;
 }
 
 static void add_text(struct string_list *list, const char *text)

@@ -5,6 +5,7 @@
 #include <time.h>
 #include "model/field_codec.h"
 #include "service/block/block_priv.h"
+#include "service/block/image/image.h"
 
 /* ---- what both are checked for ---- */
 
@@ -55,6 +56,8 @@ static const struct field volume_fields[] = {
 	FIELD(struct volume_object, why, .flags = FIELD_F_STATE, .doc = "Why it cannot."),
 	FIELD(struct volume_object, attachments, .flags = FIELD_F_GAUGE, .unit = "attachments",
 	      .doc = "Disks and namespaces that use it."),
+	FIELD(struct volume_object, image, .flags = FIELD_F_STATE | FIELD_F_DETAIL,
+	      .doc = "Import or export that is under way, or how the last one ended."),
 	FIELD(struct volume_object, allocated_bytes, .flags = FIELD_F_GAUGE, .unit = "bytes",
 	      .doc = "What it takes of the pool, shared with its copies or not."),
 	FIELD(struct volume_object, reads, .flags = FIELD_F_COUNTER, .unit = "requests", .doc = "Reads of it."),
@@ -142,7 +145,9 @@ static int source_validate(const struct block *block, const struct volume_object
 	if (!uuid_equal(&source_pool(source)->uuid, &volume->pool.object->uuid))
 		return error_set(err, DPU_E_INVALID, field, "is in pool %s; a copy is in the same pool",
 				 source_pool(source)->name);
-	if (volume->size < source_bytes(source))
+	/* At a restart the pool is not open, and how large a snapshot is is not known: its volume may have grown since.
+	 */
+	if (!model_loading(block->dpu->model) && volume->size < source_bytes(source))
 		return error_set(err, DPU_E_INVALID, "size", "must be at least the source's, %llu",
 				 (unsigned long long)source_bytes(source));
 	return source_check(block, source, field, err);
@@ -239,6 +244,7 @@ static void volume_observe(void *ctx, const struct object *object, struct object
 	out->state = volume->state;
 	if (volume->state != BLOCK_READY)
 		out->why = block_text(volume_why(volume));
+	out->image = image_text(volume);
 	out->attachments = block_backing_users(&volume->backing);
 	out->allocated_bytes = atomic_load_explicit(&volume->allocated_bytes, memory_order_relaxed);
 	out->reads = atomic_load_explicit(&volume->reads, memory_order_relaxed);
@@ -282,6 +288,9 @@ static const struct action volume_actions[] = {
 	  .read_only = true,
 	  .per_object = true,
 	  .start = volume_why_start },
+	IMAGE_IMPORT_ACTION,
+	IMAGE_EXPORT_ACTION("volume"),
+	IMAGE_CANCEL_ACTION("volume"),
 	{ 0 },
 };
 
@@ -312,6 +321,8 @@ static const struct field snapshot_fields[] = {
 	FIELD(struct snapshot_object, bytes, .unit = "bytes", .flags = FIELD_F_GAUGE, .doc = "How large it is."),
 	FIELD(struct snapshot_object, attachments, .flags = FIELD_F_GAUGE, .unit = "attachments",
 	      .doc = "Disks and namespaces that use it."),
+	FIELD(struct snapshot_object, image, .flags = FIELD_F_STATE | FIELD_F_DETAIL,
+	      .doc = "Import or export that is under way, or how the last one ended."),
 	FIELD(struct snapshot_object, allocated_bytes, .flags = FIELD_F_GAUGE, .unit = "bytes",
 	      .doc = "What it takes of the pool, shared with its volume or not."),
 	FIELD(struct snapshot_object, reads, .flags = FIELD_F_COUNTER, .unit = "requests", .doc = "Reads of it."),
@@ -348,11 +359,18 @@ static void snapshot_observe(void *ctx, const struct object *object, struct obje
 	    strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &when) > 0)
 		out->created = block_text(text);
 	out->bytes = volume->bytes;
+	out->image = image_text(volume);
 	out->attachments = block_backing_users(&volume->backing);
 	out->allocated_bytes = atomic_load_explicit(&volume->allocated_bytes, memory_order_relaxed);
 	out->reads = atomic_load_explicit(&volume->reads, memory_order_relaxed);
 	out->integrity_errors = atomic_load_explicit(&volume->integrity_errors, memory_order_relaxed);
 }
+
+static const struct action snapshot_actions[] = {
+	IMAGE_EXPORT_ACTION("snapshot"),
+	IMAGE_CANCEL_ACTION("snapshot"),
+	{ 0 },
+};
 
 const struct object_class snapshot_class = {
 	.name = "snapshot",
@@ -360,6 +378,7 @@ const struct object_class snapshot_class = {
 	.doc = "A volume as it was at an instant, to be read and copied.",
 	.size = sizeof(struct snapshot_object),
 	.fields = snapshot_fields,
+	.actions = snapshot_actions,
 	.validate = snapshot_validate,
 	.apply = volume_apply,
 	.remove = volume_remove,

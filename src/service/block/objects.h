@@ -34,7 +34,7 @@ struct medium_object {
 
 struct pool_object {
 	struct object base;
-	struct ref_list media;
+	struct ref_list media, remotes;
 	uint16_t worker;
 	uint32_t cache_mb;
 	/* observed */
@@ -70,6 +70,7 @@ struct volume_object {
 	char *why;
 	uint32_t attachments;
 	uint64_t read_p50_us, read_p99_us, write_p50_us, write_p99_us;
+	char *image;
 	uint64_t allocated_bytes, reads, writes, integrity_errors;
 };
 
@@ -78,7 +79,7 @@ struct snapshot_object {
 	struct ref volume;
 	/* observed */
 	uint8_t state; /* enum block_state */
-	char *why, *created;
+	char *why, *created, *image;
 	uint32_t attachments;
 	uint64_t bytes, allocated_bytes, reads, integrity_errors;
 };

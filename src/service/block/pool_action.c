@@ -111,8 +111,17 @@ const struct action pool_actions[] = {
 	  .args_size = sizeof(struct pool_scrub_args),
 	  .per_object = true,
 	  .start = pool_scrub_start },
+	{ .name = "repair",
+	  .doc = "Counts again what the maps of all volumes use, after pages of a pool were damaged: space that was "
+		 "lost "
+		 "comes back, and so do quarantined volumes whose maps can be read after all. Disks wait meanwhile.",
+	  .example = "dpuctl pool repair p0 wait=true",
+	  .args = pool_repair_fields,
+	  .args_size = sizeof(struct pool_scrub_args),
+	  .per_object = true,
+	  .start = pool_repair_start },
 	{ .name = "scrub-cancel",
-	  .doc = "Ends a scrub that is under way.",
+	  .doc = "Ends a scrub or repair that is under way.",
 	  .example = "dpuctl pool scrub-cancel p0",
 	  .per_object = true,
 	  .run = pool_scrub_cancel },

@@ -66,12 +66,19 @@ static void detach(struct pool *pool, unsigned at)
 	block_detach(medium->attachment, detached, medium);
 }
 
-static bool named(const struct pool_object *object, const struct pool_medium *medium)
+static bool named(const struct ref_list *list, const struct pool_medium *medium)
 {
-	for (size_t i = 0; i < object->media.count; i++)
-		if (uuid_equal(&object->media.items[i].object->uuid, &medium->uuid))
+	for (size_t i = 0; i < list->count; i++)
+		if (uuid_equal(&list->items[i].object->uuid, &medium->uuid))
 			return true;
 	return false;
+}
+
+static void attach_new(struct pool *pool, const struct ref_list *list)
+{
+	for (size_t i = 0; i < list->count; i++)
+		if (!find(pool, list->items[i].object))
+			attach(pool, list->items[i].object);
 }
 
 /* One that is named no more was added by a transaction that is being undone: it is not in use. */
@@ -80,11 +87,10 @@ void pool_media_update(struct pool *pool)
 	const struct pool_object *object = (const struct pool_object *)pool->subject.object;
 
 	for (unsigned i = pool->media_count; i-- > 0;)
-		if (!named(object, pool->media[i]))
+		if (!named(&object->media, pool->media[i]) && !named(&object->remotes, pool->media[i]))
 			detach(pool, i);
-	for (size_t i = 0; i < object->media.count; i++)
-		if (!find(pool, object->media.items[i].object))
-			attach(pool, object->media.items[i].object);
+	attach_new(pool, &object->media);
+	attach_new(pool, &object->remotes);
 }
 
 bool pool_media_ready(struct pool *pool, char *why, size_t why_bytes, bool *ret_soon)

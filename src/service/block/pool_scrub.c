@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Scrubbing a pool, beside its other commands: begun, watched, cancelled. */
+/* Scrubbing and repairing a pool: long commands beside the others, begun, watched, cancelled. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,11 +69,16 @@ static void ended(struct note *note)
 	scrub->state = error->code == DPU_OK           ? SCRUB_DONE
 		       : error->code == DPU_E_CONFLICT ? SCRUB_CANCELLED
 						       : SCRUB_FAILED;
-	log_info("block", "scrub ended", "object=%s state=%s damaged=%llu", pool->subject.name,
-		 scrub_state_names[scrub->state], damaged);
-	snprintf(sentence, sizeof(sentence), "%llu pages and blocks are damaged", damaged);
+	bool repair = scrub->command.op == STORE_REPAIR;
+	log_info("block", repair ? "repair ended" : "scrub ended", "object=%s state=%s damaged=%llu",
+		 pool->subject.name, scrub_state_names[scrub->state], damaged);
+	snprintf(sentence, sizeof(sentence), repair ? "%llu counts were wrong" : "%llu pages and blocks are damaged",
+		 damaged);
 	if (damaged)
-		subject_notice(&pool->subject, "scrub-found-damage", sentence);
+		subject_notice(&pool->subject, repair ? "pool-repaired" : "scrub-found-damage", sentence);
+	/* Volumes that were quarantined may be there again: found out by opening. */
+	if (repair && error->code == DPU_OK)
+		pool->reopen = true;
 	if (reply && error->code != DPU_OK)
 		action_answer(reply, error_errno(error->code), NULL, error);
 	else if (reply)
@@ -107,29 +112,47 @@ const struct field pool_scrub_fields[] = {
 	{ 0 },
 };
 
-int pool_scrub_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
-		     struct dpu_error *err)
+const struct field pool_repair_fields[] = {
+	FIELD(struct pool_scrub_args, wait, .def = "false", .doc = "Whether to answer only when it has ended."),
+	FIELD(struct pool_scrub_args, force, .def = "false",
+	      .doc = "Also give up what a lost page of the directory named, and take volumes back that lack something "
+		     "that was written."),
+	{ 0 },
+};
+
+static int begin(struct pool *pool, enum store_op op, const struct pool_scrub_args *args, struct action_reply *reply,
+		 struct dpu_error *err)
 {
-	const struct pool_scrub_args *scrub_args = args;
-	struct pool *pool = pool_of(object);
 	struct pool_scrub *scrub = &pool->scrub;
 
-	(void)ctx;
 	if (!pool->ready)
 		return error_set(err, DPU_E_IO, NULL, "the pool is %s: %s", block_state_names[pool->state], pool->why);
 	if (pool_scrub_running(pool))
-		return error_set(err, DPU_E_CONFLICT, NULL, "it is being scrubbed already: %u %% are done",
+		return error_set(err, DPU_E_CONFLICT, NULL, "it is being scrubbed or repaired already: %u %% are done",
 				 pool_scrub_percent(pool));
 	scrub->state = SCRUB_RUNNING;
 	scrub->note.fn = ended;
-	scrub->command = (struct store_command){ .op = STORE_SCRUB, .done = scrub_done, .ctx = pool };
+	scrub->command =
+		(struct store_command){ .op = (uint8_t)op, .force = args->force, .done = scrub_done, .ctx = pool };
 	atomic_store(&scrub->progress, 0);
 	atomic_store(&scrub->damaged, 0);
-	scrub->reply = scrub_args->wait ? reply : NULL;
+	scrub->reply = args->wait ? reply : NULL;
 	block_call(pool->worker, submit, pool, NULL);
-	if (!scrub_args->wait)
+	if (!args->wait)
 		action_answer(reply, 0, json_pack("{s:s}", "state", "running"), NULL);
 	return 0;
+}
+
+int pool_scrub_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
+		     struct dpu_error *err)
+{
+	return begin(pool_of(object), STORE_SCRUB, args, reply, err);
+}
+
+int pool_repair_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
+		      struct dpu_error *err)
+{
+	return begin(pool_of(object), STORE_REPAIR, args, reply, err);
 }
 
 int pool_scrub_cancel(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err)
@@ -139,7 +162,7 @@ int pool_scrub_cancel(void *ctx, struct object *object, const void *args, json_t
 	(void)ctx;
 	(void)args;
 	if (!pool_scrub_running(pool))
-		return error_set(err, DPU_E_CONFLICT, NULL, "it is not being scrubbed");
+		return error_set(err, DPU_E_CONFLICT, NULL, "it is not being scrubbed or repaired");
 	pool_scrub_end(pool);
 	*ret_result = json_pack("{s:i}", "progress", (int)pool_scrub_percent(pool));
 	return *ret_result ? 0 : error_set(err, DPU_E_LIMIT, NULL, "out of memory");

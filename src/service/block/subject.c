@@ -145,9 +145,19 @@ void block_settle(void *state, void (*done)(void *arg), void *arg)
 
 /* ---- notices ---- */
 
-void subject_notice(const struct subject *subject, const char *notice, const char *sentence)
+static void tell(const struct subject *subject, enum log_level level, const char *notice, const char *sentence)
 {
-	log_warn("block", notice, "object=%s why=\"%s\"", subject->name, sentence);
+	log_event(level, "block", notice, "object=%s why=\"%s\"", subject->name, sentence);
 	if (subject->object)
 		model_notice(subject->block->dpu->model, subject->object, notice, json_pack("{s:s}", "why", sentence));
+}
+
+void subject_notice(const struct subject *subject, const char *notice, const char *sentence)
+{
+	tell(subject, LOG_LEVEL_WARN, notice, sentence);
+}
+
+void subject_notice_info(const struct subject *subject, const char *notice, const char *sentence)
+{
+	tell(subject, LOG_LEVEL_INFO, notice, sentence);
 }

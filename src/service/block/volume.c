@@ -7,6 +7,7 @@
 #include <string.h>
 #include "base/log.h"
 #include "service/block/block_priv.h"
+#include "service/block/image/image.h"
 
 struct volume *volume_of(const struct object *object)
 {
@@ -63,6 +64,7 @@ static void todo_end(struct volume *volume)
 
 static void volume_free(struct volume *volume)
 {
+	image_abort(volume);
 	todo_end(volume);
 	TAILQ_REMOVE(&volume->pool->volumes, volume, link);
 	subject_fini(&volume->subject);
@@ -268,6 +270,7 @@ static bool make(struct volume *volume)
 
 static bool unmake(struct volume *volume)
 {
+	image_abort(volume);
 	if (volume->backing.device) {
 		down_begin(volume, "the volume was deleted");
 		return false;

@@ -34,11 +34,13 @@ static bool is_printable(const char *text)
 
 static const struct field disk_fields[] = {
 	FIELD(struct disk_object, volume, .flags = FIELD_F_IMMUTABLE | FIELD_F_PARENT, .target = "volume",
-	      .doc = "The volume that the guest sees; or snapshot, or medium."),
+	      .doc = "The volume that the guest sees; or snapshot, medium or remote."),
 	FIELD(struct disk_object, snapshot, .flags = FIELD_F_IMMUTABLE | FIELD_F_PARENT, .target = "snapshot",
 	      .doc = "The snapshot that the guest sees; the disk is read-only then."),
 	FIELD(struct disk_object, medium, .flags = FIELD_F_IMMUTABLE, .target = "medium",
 	      .doc = "The whole medium that the guest sees, without a pool between."),
+	FIELD(struct disk_object, remote, .flags = FIELD_F_IMMUTABLE, .target = "nvmf_remote",
+	      .doc = "The namespace of another machine that the guest sees, without a pool between."),
 	FIELD_ENUM_ROW(struct disk_object, backend, backends, .flags = FIELD_F_IMMUTABLE, .def = "vhost_user_client",
 		       .doc = "Which side of the vhost-user socket the DPU is; QEMU is the other."),
 	FIELD(struct disk_object, socket, .flags = FIELD_F_IMMUTABLE | FIELD_F_UNIQUE, .max = 100,
@@ -100,16 +102,18 @@ static int disk_validate(void *ctx, const struct object *old, const struct objec
 	const struct disks *disks = ctx;
 	const struct disk_object *disk = (const struct disk_object *)new;
 	const struct object *volume = disk->volume.object, *snapshot = disk->snapshot.object;
-	const struct object *medium = disk->medium.object;
+	const struct object *medium = disk->medium.object, *remote = disk->remote.object;
 	const struct object *owned = volume ? volume : snapshot;
 
 	if (old)
 		return 0;
-	if (!!volume + !!snapshot + !!medium != 1)
+	if (!!volume + !!snapshot + !!medium + !!remote != 1)
 		return error_set(err, DPU_E_INVALID, "volume",
-				 "exactly one of volume, snapshot and medium must be given");
+				 "exactly one of volume, snapshot, medium and remote must be given");
 	if (owned && !uuid_equal(&owned->tenant->uuid, &new->tenant->uuid))
 		return error_set(err, DPU_E_INVALID, volume ? "volume" : "snapshot", "belongs to another tenant");
+	if (remote)
+		return block_check_exclusive(disks->block, remote, new, "remote", err);
 	if (!medium)
 		return 0;
 	if (((const struct medium_object *)medium)->read_only && !disk->read_only)

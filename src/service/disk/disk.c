@@ -23,7 +23,8 @@ const struct object *disk_backing(const struct disk *disk)
 
 	return object->volume.object     ? object->volume.object
 	       : object->snapshot.object ? object->snapshot.object
-					 : object->medium.object;
+	       : object->medium.object   ? object->medium.object
+					 : object->remote.object;
 }
 
 void disk_notice(struct disk *disk, const char *name, const char *sentence)

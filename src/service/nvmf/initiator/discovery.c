@@ -11,7 +11,7 @@
 enum { ENTRIES_MAX = 4096, PIECE_ENTRIES = 4, ROUNDS_MAX = 8, TIMEOUT_MS = 10000 };
 static const uint64_t TICK_NS = 10 * CLOCK_NS_PER_MS;
 
-struct discovery {
+struct remote_discovery {
 	struct discovery_options options;
 	struct worker_source source;
 	struct admin admin;
@@ -27,9 +27,9 @@ struct discovery {
 	void *closed_arg;
 };
 
-static void header_read(struct discovery *discovery);
+static void header_read(struct remote_discovery *discovery);
 
-static void finish(struct discovery *discovery, const char *error)
+static void finish(struct remote_discovery *discovery, const char *error)
 {
 	if (discovery->told)
 		return;
@@ -41,7 +41,7 @@ static void finish(struct discovery *discovery, const char *error)
 
 static void on_entries(struct host_command *command, uint16_t status);
 
-static void entries_read(struct discovery *discovery)
+static void entries_read(struct remote_discovery *discovery)
 {
 	unsigned left = discovery->count - discovery->have, piece = left < PIECE_ENTRIES ? left : PIECE_ENTRIES;
 	uint64_t offset = (discovery->have + UINT64_C(1)) * sizeof(struct nvme_discovery_entry);
@@ -56,7 +56,7 @@ static void entries_read(struct discovery *discovery)
 
 static void on_entries(struct host_command *command, uint16_t status)
 {
-	struct discovery *discovery = command->ctx;
+	struct remote_discovery *discovery = command->ctx;
 
 	if (status == HOST_LOST || discovery->told)
 		return;
@@ -70,7 +70,7 @@ static void on_entries(struct host_command *command, uint16_t status)
 
 static void on_header(struct host_command *command, uint16_t status)
 {
-	struct discovery *discovery = command->ctx;
+	struct remote_discovery *discovery = command->ctx;
 	const struct nvme_log_discovery *header = &discovery->header;
 	struct nvme_discovery_entry *entries;
 
@@ -102,7 +102,7 @@ static void on_header(struct host_command *command, uint16_t status)
 	entries_read(discovery);
 }
 
-static void header_read(struct discovery *discovery)
+static void header_read(struct remote_discovery *discovery)
 {
 	admin_get_log(&discovery->admin, NVME_LOG_DISCOVERY, 0, &discovery->header, sizeof(discovery->header),
 		      on_header, discovery);
@@ -115,7 +115,7 @@ static void on_ready(void *ctx)
 
 static void on_failed(void *ctx, const char *why)
 {
-	struct discovery *discovery = ctx;
+	struct remote_discovery *discovery = ctx;
 	bool again = discovery->told;
 
 	finish(discovery, why);
@@ -130,7 +130,7 @@ static void on_event(void *ctx, uint32_t dw0)
 
 static void on_closed(void *ctx)
 {
-	struct discovery *discovery = ctx;
+	struct remote_discovery *discovery = ctx;
 
 	discovery->admin_open = false;
 	if (discovery->closing && discovery->closed)
@@ -139,7 +139,8 @@ static void on_closed(void *ctx)
 
 static uint64_t on_tick(struct worker_source *source, struct worker *worker, uint64_t now_ns)
 {
-	struct discovery *discovery = (struct discovery *)((char *)source - offsetof(struct discovery, source));
+	struct remote_discovery *discovery =
+		(struct remote_discovery *)((char *)source - offsetof(struct remote_discovery, source));
 
 	discovery->now_ns = now_ns;
 	if (discovery->admin_open)
@@ -149,12 +150,12 @@ static uint64_t on_tick(struct worker_source *source, struct worker *worker, uin
 	return TICK_NS;
 }
 
-struct worker_source *discovery_source(struct discovery *discovery)
+struct worker_source *remote_discovery_source(struct remote_discovery *discovery)
 {
 	return &discovery->source;
 }
 
-void discovery_close(struct discovery *discovery, void (*closed)(void *arg), void *arg)
+void remote_discovery_close(struct remote_discovery *discovery, void (*closed)(void *arg), void *arg)
 {
 	discovery->closing = discovery->told = true;
 	discovery->closed = closed;
@@ -167,7 +168,7 @@ void discovery_close(struct discovery *discovery, void (*closed)(void *arg), voi
 	admin_close(&discovery->admin, false);
 }
 
-void discovery_free(struct discovery *discovery)
+void remote_discovery_free(struct remote_discovery *discovery)
 {
 	if (!discovery)
 		return;
@@ -175,13 +176,13 @@ void discovery_free(struct discovery *discovery)
 	free(discovery);
 }
 
-int discovery_start(const struct discovery_options *options,
-		    void (*done)(void *ctx, const struct nvme_discovery_entry *entries, unsigned count,
-				 const char *error),
-		    void *ctx, struct discovery **ret, struct dpu_error *err)
+int remote_discovery_start(const struct discovery_options *options,
+			   void (*done)(void *ctx, const struct nvme_discovery_entry *entries, unsigned count,
+					const char *error),
+			   void *ctx, struct remote_discovery **ret, struct dpu_error *err)
 {
 	static const struct admin_events events = { on_ready, on_failed, on_event, on_closed };
-	struct discovery *discovery = calloc(1, sizeof(*discovery));
+	struct remote_discovery *discovery = calloc(1, sizeof(*discovery));
 
 	if (!discovery)
 		return error_set(err, DPU_E_LIMIT, NULL, "No memory for a discovery.");
@@ -202,7 +203,7 @@ int discovery_start(const struct discovery_options *options,
 	};
 	int r = admin_open(&discovery->admin, &admin, &events, discovery);
 	if (r < 0) {
-		discovery_free(discovery);
+		remote_discovery_free(discovery);
 		return error_set(err, DPU_E_IO, "address", "Cannot connect: %s.", strerror(-r));
 	}
 	discovery->admin_open = true;

@@ -137,7 +137,7 @@ static void identify(struct fake_connection *connection, const struct nvme_sqe *
 	case NVME_CNS_CONTROLLER:
 		memcpy(controller->subnqn, connection->subnqn, NVME_NQN_BYTES);
 		controller->cmic = 0xb;
-		controller->mdts = 6;
+		controller->mdts = target->mdts ? target->mdts : 6;
 		controller->oaes = NVME_EVENT_BIT_NAMESPACES | NVME_EVENT_BIT_ANA;
 		controller->aerl = 3;
 		controller->cntrltype = NVME_CNTRLTYPE_IO;

@@ -40,6 +40,7 @@ struct fake_target {
 	/* how it behaves */
 	uint32_t maxh2cdata, r2t_bytes, c2h_bytes; /* of an R2T, of a C2HData; 0: all at once */
 	uint8_t cpda, digests;                     /* answers to the greeting; digests: 0xff = as asked */
+	uint8_t mdts;                              /* 0: 6 */
 	uint16_t ioccsz;                           /* 0: 4 + 256 */
 	uint16_t queues;                           /* that it grants; 0: as many as are asked for */
 	bool success_flag, no_ready, silent, holds_writes, no_keep_alive, no_flow_control_refused;

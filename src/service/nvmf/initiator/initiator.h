@@ -76,6 +76,8 @@ int remote_new(const struct remote_options *options, const struct remote_events 
 /* Gives the association back in order where it can, fails what waits with DPU_BLOCK_GONE, then calls done. The device's
  * own close is the same. */
 void remote_close(struct remote *remote, void (*done)(void *arg), void *arg);
+/* Of a closed one: no write of unknown fate is left behind. */
+bool remote_is_clean(const struct remote *remote);
 /* Closed, and its source removed from the worker. */
 void remote_free(struct remote *remote);
 /* Timers; for worker_add_source(), or ticked by hand. */
@@ -117,14 +119,14 @@ struct discovery_options {
 	unsigned timeout_ms; /* for all of it [10000] */
 };
 
-struct discovery;
+struct remote_discovery;
 
 /* Asks a discovery controller for its log once, then leaves. done: error NULL = entries, valid in the call. */
-int discovery_start(const struct discovery_options *options,
-		    void (*done)(void *ctx, const struct nvme_discovery_entry *entries, unsigned count,
-				 const char *error),
-		    void *ctx, struct discovery **ret, struct dpu_error *err);
-struct worker_source *discovery_source(struct discovery *discovery);
+int remote_discovery_start(const struct discovery_options *options,
+			   void (*done)(void *ctx, const struct nvme_discovery_entry *entries, unsigned count,
+					const char *error),
+			   void *ctx, struct remote_discovery **ret, struct dpu_error *err);
+struct worker_source *remote_discovery_source(struct remote_discovery *discovery);
 /* After done, or before it (done is not called any more then). closed may run before the return. */
-void discovery_close(struct discovery *discovery, void (*closed)(void *arg), void *arg);
-void discovery_free(struct discovery *discovery); /* closed, and its source removed */
+void remote_discovery_close(struct remote_discovery *discovery, void (*closed)(void *arg), void *arg);
+void remote_discovery_free(struct remote_discovery *discovery); /* closed, and its source removed */

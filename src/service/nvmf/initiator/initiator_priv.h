@@ -15,9 +15,10 @@ enum {
 	ADMIN_DEPTH = 32,
 	COMMAND_INDEX_BITS = 10, /* of a CID; above them counts up, so that a late answer is no one else's */
 	EVENT_REQUESTS = 4,
-	COMMAND_SEGMENTS = 8, /* kept in a command; more are allocated */
-	RETRIES_MAX = 5,      /* of a command that the controller calls repeatable */
-	HOST_LOST = 0xffff,   /* status: the connection went before the answer came */
+	COMMAND_SEGMENTS = 8,       /* kept in a command; more are allocated */
+	REMOTE_MAX_BYTES = 1 << 20, /* of a request; a controller's own limit (MDTS) only splits it */
+	RETRIES_MAX = 5,            /* of a command that the controller calls repeatable */
+	HOST_LOST = 0xffff,         /* status: the connection went before the answer came */
 };
 
 /* ---- a command ---- */
@@ -40,7 +41,8 @@ struct host_command {
 	uint32_t moved; /* … that have come, or were handed to the stream */
 	unsigned segments;
 	const struct iovec *data;
-	struct iovec one; /* … of commands of one segment */
+	size_t data_offset; /* in them, where this command's data begins */
+	struct iovec one;   /* … of commands of one segment */
 	struct host_transfer transfer, next_transfer;
 	struct nvme_cqe cqe;
 	/* status: of the completion (with NVME_DNR), or HOST_LOST. The command is free afterwards. */
@@ -248,7 +250,7 @@ enum path_step {
 	PATH_CLOSING,
 };
 
-enum path_refresh { REFRESH_CHANGED = 1 << 0, REFRESH_NAMESPACE = 1 << 1, REFRESH_ANA = 1 << 2 };
+enum remote_path_refresh { REFRESH_CHANGED = 1 << 0, REFRESH_NAMESPACE = 1 << 1, REFRESH_ANA = 1 << 2 };
 
 enum { ANA_GROUPS_MAX = 1024, NAMESPACES_MAX = 1024 };
 
@@ -263,7 +265,7 @@ struct path {
 	unsigned queues_there, queues_connected, next_queue;
 	unsigned depth;
 	uint32_t max_bytes, in_capsule_bytes;
-	uint32_t refresh; /* enum path_refresh: wanted */
+	uint32_t refresh; /* enum remote_path_refresh: wanted */
 	bool refreshing;  /* … one of them is under way */
 	bool abort_under_way;
 	uint32_t list[NAMESPACES_MAX];
@@ -290,14 +292,14 @@ struct path {
 };
 
 /* path.c */
-void path_tick(struct path *path, uint64_t now_ns);
-void path_fail(struct path *path, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void path_close(struct path *path); /* in order, for good */
-void path_refresh(struct path *path, uint32_t what);
+void remote_path_tick(struct path *path, uint64_t now_ns);
+void remote_path_fail(struct path *path, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void remote_path_close(struct path *path); /* in order, for good */
+void remote_path_refresh(struct path *path, uint32_t what);
 /* path_setup.c */
-void path_step_next(struct path *path);
-void path_ready(void *ctx);
-void path_down_check(struct path *path);
+void remote_path_step_next(struct path *path);
+void remote_path_ready(void *ctx);
+void remote_path_down_check(struct path *path);
 
 /* ---- the device ---- */
 
@@ -331,7 +333,7 @@ struct remote {
 	unsigned fence_count, fence_room;
 	uint64_t everything_until_ns; /* a fence around everything */
 	uint64_t outstanding, requests, repeated, held_count;
-	bool closing;
+	bool closing, left_writes; /* left_writes: some of unknown fate, when it was closed */
 	void (*closed)(void *arg);
 	void *closed_arg;
 };

@@ -298,12 +298,13 @@ static void test_requests(void **state)
 		target.r2t_bytes = i & 4 ? 12288 : 0;
 		target.c2h_bytes = i & 8 ? 20000 : 0;
 		target.ioccsz = i & 1 ? 4 : 0;
+		target.mdts = i & 4 ? 3 : 0; /* requests are split at 32 KiB */
 		remote_open();
 		wait_for(live_paths() == 2);
 		assert_int_equal(device->bytes, BYTES);
 		assert_int_equal(device->sector, i % 2 ? 4096 : 512);
 		assert_int_equal(device->features, DPU_BLOCK_F_FLUSH | DPU_BLOCK_F_DISCARD | DPU_BLOCK_F_ZERO_DISCARD);
-		assert_int_equal(device->max_bytes, 256 << 10);
+		assert_int_equal(device->max_bytes, 1 << 20);
 		load(600, NULL);
 		assert_int_equal(failures, 0);
 		for (unsigned j = 0; j < FAKE_PORTS; j++)
@@ -886,19 +887,19 @@ static bool on_log(struct fake_target *fake, struct fake_connection *connection,
 static void discover(void)
 {
 	struct discovery_options how = { .streams = streams, .address = options.paths[0] };
-	struct discovery *discovery;
+	struct remote_discovery *discovery;
 	bool closed = false;
 
 	discovered = UINT32_MAX;
 	strcpy(how.hostnqn, options.hostnqn);
-	assert_int_equal(discovery_start(&how, on_discovered, NULL, &discovery, NULL), 0);
+	assert_int_equal(remote_discovery_start(&how, on_discovered, NULL, &discovery, NULL), 0);
 	for (uint64_t end = clock_ns() + 15 * CLOCK_NS_PER_S; discovered == UINT32_MAX && clock_ns() < end;) {
 		uring_poll(uring);
-		discovery_source(discovery)->tick(discovery_source(discovery), NULL, clock_ns());
+		remote_discovery_source(discovery)->tick(remote_discovery_source(discovery), NULL, clock_ns());
 	}
-	discovery_close(discovery, on_flag, &closed);
+	remote_discovery_close(discovery, on_flag, &closed);
 	wait_for(closed);
-	discovery_free(discovery);
+	remote_discovery_free(discovery);
 }
 
 static void test_discovery(void **state)

@@ -30,7 +30,7 @@ static void attempt_later(struct path *path)
 	path->due_ns = clock_ns() + pause_ms * CLOCK_NS_PER_MS / 2 + *random % (pause_ms * CLOCK_NS_PER_MS / 2 + 1);
 }
 
-void path_down_check(struct path *path)
+void remote_path_down_check(struct path *path)
 {
 	if (path->step != PATH_CLOSING || path->admin_open || path->queues_there > 0)
 		return;
@@ -54,10 +54,10 @@ static void path_leave(struct path *path, bool orderly)
 	queues_close(path, !orderly);
 	if (path->admin_open)
 		admin_close(&path->admin, orderly);
-	path_down_check(path);
+	remote_path_down_check(path);
 }
 
-void path_fail(struct path *path, const char *format, ...)
+void remote_path_fail(struct path *path, const char *format, ...)
 {
 	bool live = path->step == PATH_LIVE;
 	va_list args;
@@ -76,7 +76,7 @@ void path_fail(struct path *path, const char *format, ...)
 	remote_path_changed(path->remote);
 }
 
-void path_close(struct path *path)
+void remote_path_close(struct path *path)
 {
 	if (path->step != PATH_DOWN && path->step != PATH_CLOSING)
 		path_leave(path, path->under_way == 0);
@@ -86,7 +86,7 @@ void path_close(struct path *path)
 
 static void on_admin_failed(void *ctx, const char *why)
 {
-	path_fail(ctx, "%s", why);
+	remote_path_fail(ctx, "%s", why);
 }
 
 static void on_admin_closed(void *ctx)
@@ -94,7 +94,7 @@ static void on_admin_closed(void *ctx)
 	struct path *path = ctx;
 
 	path->admin_open = false;
-	path_down_check(path);
+	remote_path_down_check(path);
 }
 
 static void on_event(void *ctx, uint32_t dw0)
@@ -105,15 +105,15 @@ static void on_event(void *ctx, uint32_t dw0)
 	if (type != NVME_EVENT_NOTICE)
 		return;
 	if (information == NVME_NOTICE_NAMESPACES)
-		path_refresh(path, REFRESH_CHANGED | REFRESH_NAMESPACE);
+		remote_path_refresh(path, REFRESH_CHANGED | REFRESH_NAMESPACE);
 	else if (information == NVME_NOTICE_ANA)
-		path_refresh(path, REFRESH_ANA);
+		remote_path_refresh(path, REFRESH_ANA);
 }
 
 static void path_open(struct path *path)
 {
 	static const struct admin_events events = {
-		.ready = path_ready,
+		.ready = remote_path_ready,
 		.failed = on_admin_failed,
 		.event = on_event,
 		.closed = on_admin_closed,
@@ -151,11 +151,11 @@ static void path_open(struct path *path)
 
 /* ---- while it is live ---- */
 
-void path_refresh(struct path *path, uint32_t what)
+void remote_path_refresh(struct path *path, uint32_t what)
 {
 	path->refresh |= what;
 	if (path->step == PATH_LIVE && !path->refreshing)
-		path_step_next(path);
+		remote_path_step_next(path);
 }
 
 static void on_aborted(struct host_command *command, uint16_t status)
@@ -172,7 +172,7 @@ static void overdue_check(struct path *path, struct host_queue *queue, uint64_t 
 	if (!late)
 		return;
 	if (now_ns - late->sent_ns > limit_ns + limit_ns / 4) {
-		path_fail(path, "a command is not answered");
+		remote_path_fail(path, "a command is not answered");
 		return;
 	}
 	if (late->aborting || path->abort_under_way)
@@ -187,19 +187,19 @@ static void overdue_check(struct path *path, struct host_queue *queue, uint64_t 
 	admin_send(&path->admin, command, NULL, 0, false);
 }
 
-void path_tick(struct path *path, uint64_t now_ns)
+void remote_path_tick(struct path *path, uint64_t now_ns)
 {
 	if (path->step == PATH_DOWN && !path->remote->closing && !path->remote->gone && now_ns >= path->due_ns)
 		path_open(path);
 	if (path->admin_open)
 		admin_tick(&path->admin, now_ns);
 	if (path->step > PATH_DOWN && path->step < PATH_LIVE && now_ns > path->set_up_by_ns)
-		path_fail(path, "the controller does not get on");
+		remote_path_fail(path, "the controller does not get on");
 	if (path->step != PATH_LIVE && path->step != PATH_IO_QUEUES)
 		return;
 	if (path->step == PATH_LIVE && path->ana_until_ns > 0 && now_ns >= path->ana_until_ns) {
 		path->ana_until_ns = now_ns + CLOCK_NS_PER_S; /* an event may have been missed */
-		path_refresh(path, REFRESH_ANA);
+		remote_path_refresh(path, REFRESH_ANA);
 	}
 	if (now_ns < path->look_ns)
 		return;

@@ -10,6 +10,12 @@
 static void namespace_checked(struct path *path);
 static void on_namespace(struct host_command *command, uint16_t status);
 
+/* The answer is of no use any more: the path is given up, or closed in order, for which its queues still work. */
+static bool too_late(const struct path *path, uint16_t status)
+{
+	return status == HOST_LOST || path->step == PATH_CLOSING || path->step == PATH_DOWN;
+}
+
 /* ---- what the controller is ---- */
 
 static bool has_ana(const struct path *path)
@@ -25,11 +31,11 @@ static bool controller_check(struct path *path)
 	unsigned entries = (unsigned)(path->admin.cap & 0xffff);
 
 	if (identify->ioccsz < 4 || identify->iorcsz < 1 || (identify->sgls & 3) == 0) {
-		path_fail(path, "it is no NVMe/TCP controller by its capsule sizes or SGLs");
+		remote_path_fail(path, "it is no NVMe/TCP controller by its capsule sizes or SGLs");
 		return false;
 	}
 	if (identify->cntrltype == NVME_CNTRLTYPE_DISCOVERY) {
-		path_fail(path, "it is a discovery controller");
+		remote_path_fail(path, "it is a discovery controller");
 		return false;
 	}
 	path->in_capsule_bytes = (identify->ioccsz - 4) * 16;
@@ -41,11 +47,6 @@ static bool controller_check(struct path *path)
 		path->depth = entries;
 	if (identify->maxcmd > 0 && path->depth > identify->maxcmd)
 		path->depth = identify->maxcmd;
-	if (remote->up && path->max_bytes < remote->device.max_bytes) {
-		path_fail(path, "it takes only %u bytes in a command, the other paths %u", path->max_bytes,
-			  remote->device.max_bytes);
-		return false;
-	}
 	return true;
 }
 
@@ -54,24 +55,26 @@ static void on_queues(struct host_command *command, uint16_t status)
 	struct path *path = command->ctx;
 	unsigned granted = 1;
 
+	if (too_late(path, status))
+		return;
 	if (status != NVME_OK) {
-		path_fail(path, "it grants no I/O queues: %s", status_text(status));
+		remote_path_fail(path, "it grants no I/O queues: %s", status_text(status));
 		return;
 	}
 	granted += command->cqe.dw0 & 0xffff;
 	path->queue_count = granted < path->remote->options.queues ? granted : path->remote->options.queues;
 	path->step = PATH_EVENTS;
-	path_step_next(path);
+	remote_path_step_next(path);
 }
 
 static void on_events(struct host_command *command, uint16_t status)
 {
 	struct path *path = command->ctx;
 
-	if (status == HOST_LOST)
+	if (too_late(path, status))
 		return;
 	path->step = has_ana(path) ? PATH_ANA : PATH_LIST;
-	path_step_next(path);
+	remote_path_step_next(path);
 }
 
 static void events_configure(struct path *path)
@@ -109,10 +112,10 @@ static void on_ana(struct host_command *command, uint16_t status)
 {
 	struct path *path = command->ctx;
 
-	if (status == HOST_LOST)
+	if (too_late(path, status))
 		return;
 	if (status != NVME_OK) {
-		path_fail(path, "its ANA log is not to be had: %s", status_text(status));
+		remote_path_fail(path, "its ANA log is not to be had: %s", status_text(status));
 		return;
 	}
 	if (path->step == PATH_LIVE) {
@@ -122,7 +125,7 @@ static void on_ana(struct host_command *command, uint16_t status)
 	} else {
 		path->step = PATH_LIST;
 	}
-	path_step_next(path);
+	remote_path_step_next(path);
 }
 
 static void ana_read(struct path *path)
@@ -135,7 +138,7 @@ static void ana_read(struct path *path)
 	if (!path->log)
 		path->log = malloc(sizeof(struct nvme_log_ana) + ANA_GROUPS_MAX * sizeof(struct nvme_ana_group));
 	if (!path->log) {
-		path_fail(path, "no memory for its ANA log");
+		remote_path_fail(path, "no memory for its ANA log");
 		return;
 	}
 	memset(path->log, 0, path->log_bytes);
@@ -190,7 +193,7 @@ static void namespace_missing(struct path *path)
 	if (path->step == PATH_LIVE)
 		remote_gone(path->remote);
 	else
-		path_fail(path, "the subsystem has no such namespace for this host");
+		remote_path_fail(path, "the subsystem has no such namespace for this host");
 }
 
 static void next_listed(struct path *path)
@@ -203,17 +206,17 @@ static void next_listed(struct path *path)
 	}
 	path->nsid = nsid;
 	path->step = PATH_DESCRIPTORS;
-	path_step_next(path);
+	remote_path_step_next(path);
 }
 
 static void on_list(struct host_command *command, uint16_t status)
 {
 	struct path *path = command->ctx;
 
-	if (status == HOST_LOST)
+	if (too_late(path, status))
 		return;
 	if (status != NVME_OK) {
-		path_fail(path, "its list of namespaces is not to be had: %s", status_text(status));
+		remote_path_fail(path, "its list of namespaces is not to be had: %s", status_text(status));
 		return;
 	}
 	memcpy(path->list, path->data.list, sizeof(path->list));
@@ -225,7 +228,7 @@ static void on_descriptors(struct host_command *command, uint16_t status)
 {
 	struct path *path = command->ctx;
 
-	if (status == HOST_LOST)
+	if (too_late(path, status))
 		return;
 	if ((status & NVME_STATUS_MASK) == NVME_INVALID_NAMESPACE && path->step == PATH_LIVE) {
 		remote_gone(path->remote);
@@ -250,7 +253,7 @@ static void on_namespace(struct host_command *command, uint16_t status)
 {
 	struct path *path = command->ctx;
 
-	if (status == HOST_LOST)
+	if (too_late(path, status))
 		return;
 	if ((status & NVME_STATUS_MASK) == NVME_INVALID_NAMESPACE ||
 	    (status == NVME_OK && path->data.namespace.nsze == 0)) {
@@ -258,7 +261,7 @@ static void on_namespace(struct host_command *command, uint16_t status)
 		return;
 	}
 	if (status != NVME_OK) {
-		path_fail(path, "Identify Namespace fails: %s", status_text(status));
+		remote_path_fail(path, "Identify Namespace fails: %s", status_text(status));
 		return;
 	}
 	namespace_checked(path);
@@ -272,12 +275,12 @@ static void namespace_checked(struct path *path)
 	unsigned shift = format->log2_bytes;
 
 	if ((shift != 9 && shift != 12) || namespace->nsze > UINT64_MAX >> shift) {
-		path_fail(path, "its blocks of 2^%u bytes or their number cannot be used", shift);
+		remote_path_fail(path, "its blocks of 2^%u bytes or their number cannot be used", shift);
 		return;
 	}
 	if (format->metadata_bytes != 0) {
-		path_fail(path, "it has %u bytes of metadata in a block, which are not supported",
-			  format->metadata_bytes);
+		remote_path_fail(path, "it has %u bytes of metadata in a block, which are not supported",
+				 format->metadata_bytes);
 		return;
 	}
 	path->ana_group = namespace->anagrpid;
@@ -291,7 +294,7 @@ static void namespace_checked(struct path *path)
 	} else if (path->step != PATH_CLOSING && path->step != PATH_DOWN) {
 		path->step = PATH_IO_QUEUES;
 	}
-	path_step_next(path);
+	remote_path_step_next(path);
 }
 
 /* ---- I/O queues ---- */
@@ -303,7 +306,7 @@ static void on_io_connected(struct host_command *command, uint16_t status)
 	if (status == HOST_LOST || path->step != PATH_IO_QUEUES)
 		return;
 	if (status != NVME_OK) {
-		path_fail(path, "Connect of an I/O queue is refused: %s", status_text(status));
+		remote_path_fail(path, "Connect of an I/O queue is refused: %s", status_text(status));
 		return;
 	}
 	if (++path->queues_connected < path->queue_count)
@@ -320,7 +323,7 @@ static void on_io_connected(struct host_command *command, uint16_t status)
 	if (path->remote->events->path)
 		path->remote->events->path(path->remote->ctx, path->index, true, "");
 	remote_path_changed(path->remote);
-	path_step_next(path);
+	remote_path_step_next(path);
 }
 
 static void on_queue_open(void *ctx, struct host_queue *queue)
@@ -332,7 +335,7 @@ static void on_queue_open(void *ctx, struct host_queue *queue)
 
 static void on_queue_failed(void *ctx, struct host_queue *queue, const char *why)
 {
-	path_fail(ctx, "I/O queue %u: %s", queue->id, why);
+	remote_path_fail(ctx, "I/O queue %u: %s", queue->id, why);
 }
 
 static void on_queue_closed(void *ctx, struct host_queue *queue)
@@ -343,7 +346,7 @@ static void on_queue_closed(void *ctx, struct host_queue *queue)
 	path->queues[queue->id - 1] = NULL;
 	path->queues_there--;
 	host_queue_free(queue);
-	path_down_check(path);
+	remote_path_down_check(path);
 }
 
 static void on_queue_room(void *ctx, struct host_queue *queue)
@@ -377,7 +380,7 @@ static void io_queues_open(struct path *path)
 		int r = host_queue_new(&queue, (uint16_t)(i + 1), &events, path, &path->queues[i]);
 
 		if (r < 0) {
-			path_fail(path, "cannot connect I/O queue %u: %s", i + 1, strerror(-r));
+			remote_path_fail(path, "cannot connect I/O queue %u: %s", i + 1, strerror(-r));
 			return;
 		}
 		path->queues_there++;
@@ -391,8 +394,8 @@ static void on_changed(struct host_command *command, uint16_t status)
 	struct path *path = command->ctx;
 
 	path->refreshing = false;
-	if (status != HOST_LOST)
-		path_step_next(path);
+	if (!too_late(path, status))
+		remote_path_step_next(path);
 }
 
 static void refresh_next(struct path *path)
@@ -416,7 +419,7 @@ static void refresh_next(struct path *path)
 	}
 }
 
-void path_step_next(struct path *path)
+void remote_path_step_next(struct path *path)
 {
 	switch (path->step) {
 	case PATH_QUEUES:
@@ -446,12 +449,12 @@ void path_step_next(struct path *path)
 	}
 }
 
-void path_ready(void *ctx)
+void remote_path_ready(void *ctx)
 {
 	struct path *path = ctx;
 
 	if (!controller_check(path))
 		return;
 	path->step = PATH_QUEUES;
-	path_step_next(path);
+	remote_path_step_next(path);
 }

@@ -156,7 +156,7 @@ static void on_take(struct stream_take *take, int error)
 static void take_start(struct host_queue *queue)
 {
 	const struct host_command *command = queue->command;
-	size_t skip = command->moved, left = queue->data_left;
+	size_t skip = command->data_offset + command->moved, left = queue->data_left;
 	unsigned count = 0;
 
 	for (unsigned i = 0; left > 0; i++) {
@@ -184,7 +184,7 @@ static void take_start(struct host_queue *queue)
 static void data_copy(struct host_queue *queue, const uint8_t *bytes, size_t count)
 {
 	struct host_command *command = queue->command;
-	size_t skip = command->moved;
+	size_t skip = command->data_offset + command->moved;
 
 	if (queue->options.data_digest)
 		queue->crc = crc32c(queue->crc, bytes, count);

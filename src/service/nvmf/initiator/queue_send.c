@@ -54,9 +54,9 @@ static unsigned pdu_make(struct host_command *command, struct nvme_tcp_header *h
 		return count;
 	if (header->pdo > start)
 		command->iov[count++] = (struct iovec){ (void *)(uintptr_t)zeroes, header->pdo - start };
+	size_t skip = command->data_offset + offset;
 	if (options->data_digest)
-		command->data_digest = crc32c_iov(0, command->data, offset, bytes);
-	size_t skip = offset;
+		command->data_digest = crc32c_iov(0, command->data, skip, bytes);
 	for (uint32_t i = 0, left = bytes; left > 0; i++) {
 		size_t room = command->data[i].iov_len;
 

@@ -56,6 +56,7 @@ void remote_path_down(struct remote *remote, struct path *path)
 	}
 	for (orphan = path->orphans; orphan; orphan = next) {
 		next = orphan->next;
+		remote->left_writes = true;
 		remote_request_fail(remote, orphan, DPU_BLOCK_GONE);
 	}
 	path->orphans = NULL;
@@ -103,7 +104,7 @@ void remote_namespace(struct remote *remote, const struct path *path)
 		device->features = features_of(path);
 		remote->zero_by_write_zeroes = device->features & DPU_BLOCK_F_ZERO_DISCARD;
 		device->sector = 1u << shift;
-		device->max_bytes = path->max_bytes;
+		device->max_bytes = REMOTE_MAX_BYTES;
 		device->bytes = bytes;
 	} else if (shift != remote->block_shift) {
 		remote_gone(remote); /* formatted anew: nothing that it held is there */
@@ -136,7 +137,7 @@ void remote_gone(struct remote *remote)
 	remote->gone = true;
 	all_fail(remote, DPU_BLOCK_GONE);
 	for (unsigned i = 0; i < remote->path_count; i++)
-		path_close(&remote->paths[i]);
+		remote_path_close(&remote->paths[i]);
 	tell(remote);
 	remote->events->gone(remote->ctx);
 }
@@ -157,7 +158,7 @@ static uint64_t on_tick(struct worker_source *source, struct worker *worker, uin
 
 	remote->now_ns = now_ns;
 	for (unsigned i = 0; i < remote->path_count; i++)
-		path_tick(&remote->paths[i], now_ns);
+		remote_path_tick(&remote->paths[i], now_ns);
 	remote_fences_tick(remote, now_ns);
 	if (remote->later_ns > 0 && now_ns >= remote->later_ns) {
 		struct dpu_block_request *request;
@@ -210,11 +211,12 @@ static void work(struct uring_hook *hook)
 void remote_close(struct remote *remote, void (*done)(void *arg), void *arg)
 {
 	remote->closing = true;
+	remote->left_writes |= remote->fence_count > 0 || remote->everything_until_ns > 0;
 	remote->closed = done;
 	remote->closed_arg = arg;
 	all_fail(remote, DPU_BLOCK_GONE);
 	for (unsigned i = 0; i < remote->path_count; i++)
-		path_close(&remote->paths[i]);
+		remote_path_close(&remote->paths[i]);
 	remote_wake(remote);
 }
 
@@ -295,6 +297,11 @@ int remote_new(const struct remote_options *options, const struct remote_events 
 	}
 	*ret = remote;
 	return 0;
+}
+
+bool remote_is_clean(const struct remote *remote)
+{
+	return !remote->left_writes;
 }
 
 void remote_free(struct remote *remote)

@@ -110,12 +110,13 @@ static void blocks_set(const struct remote *remote, struct nvme_sqe *sqe, uint64
 	sqe->cdw12 = (uint32_t)((bytes >> remote->block_shift) - 1);
 }
 
-static void data_set(struct host_command *command, const struct dpu_block_request *request, bool to_host)
+static void data_set(struct host_command *command, const struct dpu_block_request *request, uint32_t bytes)
 {
 	command->data = request->iov;
+	command->data_offset = request->scratch[0];
 	command->segments = request->segments;
-	command->bytes = (uint32_t)request->length;
-	command->to_host = to_host;
+	command->bytes = bytes;
+	command->to_host = request->op == DPU_BLOCK_READ;
 }
 
 static void discard_make(struct remote *remote, struct host_command *command, uint64_t offset, uint64_t bytes)
@@ -140,7 +141,7 @@ static uint64_t command_make(struct remote *remote, struct host_command *command
 			     const struct dpu_block_request *request)
 {
 	struct nvme_sqe *sqe = &command->header.pdu.sqe;
-	uint64_t offset = request->offset + request->scratch[0], bytes = request->length;
+	uint64_t offset = request->offset + request->scratch[0], bytes = request->length - request->scratch[0];
 	bool zeroes = request->op == DPU_BLOCK_WRITE_ZEROES ||
 		      (request->op == DPU_BLOCK_DISCARD && remote->zero_by_write_zeroes);
 	uint32_t fua =
@@ -166,9 +167,10 @@ static uint64_t command_make(struct remote *remote, struct host_command *command
 		sqe->opcode = request->op == DPU_BLOCK_READ    ? NVME_READ
 			      : request->op == DPU_BLOCK_WRITE ? NVME_WRITE
 							       : NVME_COMPARE;
+		bytes = bytes < command->path->max_bytes ? bytes : command->path->max_bytes;
 		blocks_set(remote, sqe, offset, bytes);
 		sqe->cdw12 |= request->op == DPU_BLOCK_WRITE ? fua : 0;
-		data_set(command, request, request->op == DPU_BLOCK_READ);
+		data_set(command, request, (uint32_t)bytes);
 	}
 	return bytes;
 }
@@ -181,9 +183,9 @@ static bool send_on(struct remote *remote, struct dpu_block_request *request)
 
 	if (!command)
 		return false;
-	command->part = command_make(remote, command, request);
 	command->ctx = request;
 	command->path = path;
+	command->part = command_make(remote, command, request);
 	command->done = on_done;
 	if (!host_command_send(command)) {
 		host_command_give_up(command);
@@ -302,7 +304,7 @@ static void path_refused(struct path *path, uint16_t status)
 	path->status.ana = path->ana;
 	if (path->ana_until_ns == 0)
 		path->ana_until_ns = path->remote->now_ns + PAUSE_NS;
-	path_refresh(path, REFRESH_ANA);
+	remote_path_refresh(path, REFRESH_ANA);
 	remote_path_changed(path->remote);
 }
 
@@ -327,6 +329,7 @@ static void retry(struct remote *remote, struct dpu_block_request *request, uint
 static void lost(struct remote *remote, struct path *path, struct dpu_block_request *request)
 {
 	if (remote->closing || remote->gone) {
+		remote->left_writes |= request_modifies(request);
 		complete(remote, request, DPU_BLOCK_GONE);
 	} else if (request_modifies(request) && !(request->scratch[1] & REQUEST_FLUSHES)) {
 		request->next = path->orphans;

@@ -1,0 +1,393 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Life of an import or export: the file is opened, qemu-img turns it into raw or from raw, the data is moved, and
+ * whoever waits is answered. */
+#include "service/block/image/image.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "base/log.h"
+#include "service/block/image/image_priv.h"
+#include "service/block/image/qcow2.h"
+
+enum { JOBS_MAX = 4 };
+
+static void device_come(struct image_job *job);
+
+/* ---- the end ---- */
+
+void image_fail(struct image_job *job, enum dpu_error_code code, const char *fmt, ...)
+{
+	va_list args;
+
+	if (job->failed)
+		return;
+	job->failed = true;
+	va_start(args, fmt);
+	error_vset(&job->error, code, NULL, fmt, args);
+	va_end(args);
+}
+
+static void job_free(void *arg)
+{
+	struct image_job *job = arg;
+	struct block *block = job->block;
+	struct volume *volume = job->volume; /* it waits for its users */
+	struct action_reply *reply = job->reply;
+	int status = job->failed ? error_errno(job->error.code) : 0;
+
+	snprintf(volume->image_last, sizeof(volume->image_last), "%s of %.100s %s%.140s",
+		 job->import ? "import" : "export", job->name, job->failed ? "failed: " : "done",
+		 job->failed ? job->error.message : "");
+	subject_notice_info(&volume->subject, job->failed ? "image-failed" : "image-done", volume->image_last);
+	volume->image = NULL;
+	if (reply)
+		action_answer(reply, status, status ? NULL : json_pack("{s:s}", "state", "done"), &job->error);
+	TAILQ_REMOVE(&block->jobs, job, link);
+	free(job);
+	block_stop_check(block);
+}
+
+static void job_end(struct image_job *job)
+{
+	if (job->fd >= 0)
+		close(job->fd);
+	job->fd = -1;
+	if (job->raw[0])
+		unlink(job->raw);
+	if (!job->import && !job->failed &&
+	    (job->overwrite ? rename(job->made, job->path) : link(job->made, job->path)) < 0)
+		image_fail(job, errno == EEXIST ? DPU_E_EXISTS : DPU_E_IO, "%s cannot be given its name: %s", job->name,
+			   strerror(errno));
+	if (job->made[0])
+		unlink(job->made);
+	if (job->asked) {
+		job->asked = false;
+		job->device = NULL;
+		block_released(job->attachment);
+	}
+	job->ending = true;
+	block_detach(job->attachment, job_free, job);
+}
+
+/* Whatever it does is ended; what is under way ends in job_end(). */
+static void job_stop(struct image_job *job, enum dpu_error_code code, const char *why)
+{
+	image_fail(job, code, "%s", why);
+	if (job->tool)
+		tool_kill(job->tool);
+	else if (!job->moving)
+		job_end(job);
+}
+
+static void device_given(void *ctx, struct dpu_block_device *device, struct worker *worker)
+{
+	struct image_job *job = ctx;
+
+	if (job->ending) {
+		block_released(job->attachment);
+		return;
+	}
+	if (device) {
+		job->device = device;
+		job->worker = worker;
+		device_come(job);
+		return;
+	}
+	job->asked = true;
+	job_stop(job, DPU_E_IO, "the volume is taken out of use");
+}
+
+/* ---- qemu-img ---- */
+
+static void converted(void *ctx, const char *why)
+{
+	struct image_job *job = ctx;
+
+	job->tool = NULL;
+	if (why)
+		image_fail(job, DPU_E_IO, "qemu-img: %s", why);
+	if (job->failed || !job->import) {
+		job_end(job);
+		return;
+	}
+	job->fd = open(job->raw, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (job->fd < 0) {
+		image_fail(job, DPU_E_IO, "what qemu-img has made cannot be opened: %s", strerror(errno));
+		job_end(job);
+		return;
+	}
+	image_stream(job);
+}
+
+/* Formats are said, never guessed, and an image's word on other files counts for nothing: the backing file is "none".
+ */
+static void convert(struct image_job *job)
+{
+	json_t *source = job->import ? json_pack("{s:s, s:n, s:{s:s, s:s}}", "driver", "qcow2", "backing", "file",
+						 "driver", "file", "filename", job->path)
+				     : json_pack("{s:s, s:{s:s, s:s}}", "driver", "raw", "file", "driver", "file",
+						 "filename", job->raw);
+	char *text = source ? json_dumps(source, JSON_COMPACT) : NULL;
+	char *argument = NULL;
+
+	if (!text || asprintf(&argument, "json:%s", text) < 0)
+		abort(); /* out of memory */
+	const char *const argv[] = { "qemu-img",
+				     "convert",
+				     "-p",
+				     "-O",
+				     job->import ? "raw" : "qcow2",
+				     argument,
+				     job->import ? job->raw : job->made,
+				     NULL };
+	job->phase = "converting";
+	if (tool_start(job->block->dpu->loop, argv, converted, job, &job->tool, &job->error) != 0) {
+		job->failed = true;
+		job_end(job);
+	}
+	free(argument);
+	free(text);
+	json_decref(source);
+}
+
+void image_streamed(struct image_job *job)
+{
+	if (!job->failed && !job->import && job->qcow2)
+		convert(job);
+	else
+		job_end(job);
+}
+
+static void device_come(struct image_job *job)
+{
+	if (job->failed)
+		job_end(job);
+	else if (job->import && job->total > job->device->bytes) {
+		image_fail(job, DPU_E_INVALID, "the image has %llu bytes and the volume %llu: make it larger first",
+			   (unsigned long long)job->total, (unsigned long long)job->device->bytes);
+		job_end(job);
+	} else if (job->import && job->qcow2)
+		convert(job);
+	else
+		image_stream(job);
+}
+
+/* ---- the beginning ---- */
+
+static int directory(const struct block *block, char *ret, size_t bytes, struct dpu_error *err)
+{
+	if (block->dpu->image_dir)
+		snprintf(ret, bytes, "%s", block->dpu->image_dir);
+	else
+		snprintf(ret, bytes, "%s/images", block->dpu->store_dir);
+	if (mkdir(ret, 0700) < 0 && errno != EEXIST)
+		return error_set(err, DPU_E_IO, ret, "the image directory cannot be made: %s", strerror(errno));
+	return 0;
+}
+
+static int import_open(struct image_job *job, struct dpu_error *err)
+{
+	uint8_t header[QCOW2_HEADER_BYTES];
+	struct stat status;
+
+	job->fd = open(job->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (job->fd < 0)
+		return error_set(err, errno == ENOENT ? DPU_E_NOT_FOUND : DPU_E_IO, "file", "%s cannot be opened: %s",
+				 job->path, strerror(errno));
+	if (fstat(job->fd, &status) < 0 || !S_ISREG(status.st_mode))
+		return error_set(err, DPU_E_INVALID, "file", "%s is no regular file", job->path);
+	job->total = (uint64_t)status.st_size;
+	if (!job->qcow2)
+		return 0;
+	ssize_t got = pread(job->fd, header, sizeof(header), 0);
+	return qcow2_check(header, got > 0 ? (uint32_t)got : 0, &job->total, err);
+}
+
+static int export_open(struct image_job *job, struct dpu_error *err)
+{
+	const char *stream = job->qcow2 ? job->raw : job->made;
+
+	if (!job->overwrite && access(job->path, F_OK) == 0)
+		return error_set(err, DPU_E_EXISTS, "file", "%s is there already: say overwrite=true if that is meant",
+				 job->path);
+	job->fd = open(stream, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	return job->fd < 0 ? error_set(err, DPU_E_IO, "file", "%s cannot be made: %s", stream, strerror(errno)) : 0;
+}
+
+static int job_paths(struct image_job *job, const struct image_args *args, struct dpu_error *err)
+{
+	size_t length = strlen(args->file);
+	char dir[PATH_MAX - 256];
+	int rc = directory(job->block, dir, sizeof(dir), err);
+
+	if (rc != 0)
+		return rc;
+	job->qcow2 = args->format == IMAGE_QCOW2 ||
+		     (args->format == IMAGE_AUTO && length > 6 && strcmp(args->file + length - 6, ".qcow2") == 0);
+	job->overwrite = args->overwrite;
+	snprintf(job->name, sizeof(job->name), "%s", args->file);
+	snprintf(job->path, sizeof(job->path), "%s/%s", dir, args->file);
+	if (job->qcow2)
+		snprintf(job->raw, sizeof(job->raw), "%s/.%s.raw", dir, job->volume->key);
+	if (!job->import)
+		snprintf(job->made, sizeof(job->made), "%s/.%s.made", dir, job->volume->key);
+	/* What a killed dpud left. */
+	if (job->qcow2)
+		unlink(job->raw);
+	if (!job->import)
+		unlink(job->made);
+	return 0;
+}
+
+static int may_start(const struct block *block, const struct volume *volume, bool import, struct dpu_error *err)
+{
+	const struct image_job *job;
+	unsigned count = 0;
+
+	if (volume->state != BLOCK_READY)
+		return error_set(err, DPU_E_IO, NULL, "it is %s: %s", block_state_names[volume->state],
+				 volume_why(volume));
+	if (volume->image)
+		return error_set(err, DPU_E_CONFLICT, NULL, "an import or export of it is under way");
+	if (import && block_backing_users(&volume->backing) > 0)
+		return error_set(err, DPU_E_IN_USE, NULL,
+				 "disks or namespaces use it, which would see it change: detach them first");
+	TAILQ_FOREACH(job, &block->jobs, link)
+	count++;
+	if (count >= JOBS_MAX)
+		return error_set(err, DPU_E_LIMIT, NULL, "%d imports and exports are under way, which is the most",
+				 JOBS_MAX);
+	return 0;
+}
+
+static int begin(struct block *block, struct volume *volume, const struct image_args *args, bool import,
+		 struct action_reply *reply, struct dpu_error *err)
+{
+	struct block_user user = { .device = device_given };
+	struct image_job *job;
+	int rc = may_start(block, volume, import, err);
+
+	if (rc != 0)
+		return rc;
+	job = block_alloc(sizeof(*job));
+	*job = (struct image_job){ .block = block, .volume = volume, .import = import, .fd = -1, .phase = "beginning" };
+	rc = job_paths(job, args, err);
+	if (rc == 0)
+		rc = import ? import_open(job, err) : export_open(job, err);
+	if (rc == 0 && import && job->total > volume->bytes)
+		rc = error_set(err, DPU_E_INVALID, "file", "has %llu bytes and the volume %llu: make it larger first",
+			       (unsigned long long)job->total, (unsigned long long)volume->bytes);
+	if (rc != 0) {
+		if (job->fd >= 0)
+			close(job->fd);
+		free(job);
+		return rc;
+	}
+	if (import && job->qcow2) { /* qemu-img opens it itself */
+		close(job->fd);
+		job->fd = -1;
+	}
+	job->reply = args->wait ? reply : NULL;
+	TAILQ_INSERT_TAIL(&block->jobs, job, link);
+	volume->image = job;
+	user.ctx = job;
+	job->attachment = block_attach(block, volume->subject.object, &user);
+	if (!args->wait)
+		action_answer(reply, 0, json_pack("{s:s}", "state", import ? "importing" : "exporting"), NULL);
+	return 0;
+}
+
+int image_import_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
+		       struct dpu_error *err)
+{
+	return begin(ctx, volume_of(object), args, true, reply, err);
+}
+
+int image_export_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
+		       struct dpu_error *err)
+{
+	return begin(ctx, volume_of(object), args, false, reply, err);
+}
+
+int image_cancel(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err)
+{
+	struct volume *volume = volume_of(object);
+
+	(void)ctx;
+	(void)args;
+	if (!volume->image || volume->image->ending)
+		return error_set(err, DPU_E_CONFLICT, NULL, "no import or export of it is under way");
+	*ret_result = json_pack("{s:s}", "state", "cancelling");
+	job_stop(volume->image, DPU_E_CONFLICT, "cancelled");
+	return *ret_result ? 0 : error_set(err, DPU_E_LIMIT, NULL, "out of memory");
+}
+
+char *image_text(const struct volume *volume)
+{
+	const struct image_job *job = volume->image;
+	unsigned percent;
+	char *text;
+
+	if (!job)
+		return volume->image_last[0] ? block_text(volume->image_last) : NULL;
+	percent = job->tool                                     ? tool_percent(job->tool)
+		  : job->total && (job->erased || !job->import) ? (unsigned)(job->at * 100 / job->total)
+								: 0;
+	if (asprintf(&text, "%s %s, %u %%", job->phase, job->name, percent) < 0)
+		abort(); /* out of memory */
+	return text;
+}
+
+void image_abort(struct volume *volume)
+{
+	if (volume->image && !volume->image->ending)
+		job_stop(volume->image, DPU_E_CONFLICT, "the volume was deleted");
+}
+
+void images_stop(struct block *block)
+{
+	struct image_job *job, *next;
+
+	for (job = TAILQ_FIRST(&block->jobs); job; job = next) {
+		next = TAILQ_NEXT(job, link);
+		if (!job->ending)
+			job_stop(job, DPU_E_IO, "the DPU stops");
+	}
+}
+
+/* ---- arguments ---- */
+
+static const char *const formats[] = { [IMAGE_AUTO] = "auto", [IMAGE_RAW] = "raw", [IMAGE_QCOW2] = "qcow2", NULL };
+
+static bool file_valid(const char *text)
+{
+	return *text && *text != '.' && !strchr(text, '/');
+}
+
+#define FILE_ROW(doc_)                                                                                                 \
+	FIELD(struct image_args, file, .flags = FIELD_F_REQUIRED, .max = 128, .check = file_valid,                     \
+	      .check_doc = "must be a file name without '/'", .doc = doc_)
+#define FORMAT_ROW                                                                                                     \
+	FIELD_ENUM_ROW(struct image_args, format, formats, .def = "auto",                                              \
+		       .doc = "Auto: qcow2 if the name ends in .qcow2, else raw.")
+#define WAIT_ROW FIELD(struct image_args, wait, .def = "false", .doc = "Whether to answer only when it has ended.")
+
+const struct field image_import_fields[] = {
+	FILE_ROW("Name of the image in the DPU's image directory."),
+	FORMAT_ROW,
+	WAIT_ROW,
+	{ 0 },
+};
+
+const struct field image_export_fields[] = {
+	FILE_ROW("Name that the image gets in the DPU's image directory."),
+	FORMAT_ROW,
+	WAIT_ROW,
+	FIELD(struct image_args, overwrite, .def = "false", .doc = "Whether a file of this name is replaced."),
+	{ 0 },
+};

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Import of images into volumes, and export: raw by itself, qcow2 by way of qemu-img. Files lie in the DPU's image
+ * directory and nowhere else. One at a time for a volume; it is a user of the volume like any other. */
+#pragma once
+
+#include "service/block/block_priv.h"
+
+enum image_format { IMAGE_AUTO, IMAGE_RAW, IMAGE_QCOW2 };
+
+struct image_args {
+	char *file;
+	uint8_t format; /* enum image_format */
+	bool wait, overwrite;
+};
+extern const struct field image_import_fields[], image_export_fields[];
+
+#define IMAGE_IMPORT_ACTION                                                                                            \
+	{                                                                                                              \
+		.name = "import-image",                                                                                \
+		.doc = "Fills the volume with an image from the DPU's image directory, raw or qcow2; what was in it "  \
+		       "is gone. "                                                                                     \
+		       "The field image says how far it is.",                                                          \
+		.example = "dpuctl volume import-image blue/root file=debian.qcow2 wait=true",                         \
+		.args = image_import_fields, .args_size = sizeof(struct image_args), .per_object = true,               \
+		.start = image_import_start                                                                            \
+	}
+#define IMAGE_EXPORT_ACTION(class_)                                                                                    \
+	{                                                                                                              \
+		.name = "export-image",                                                                                \
+		.doc = "Writes an image into the DPU's image directory, raw (with holes) or qcow2. A volume that is "  \
+		       "in use "                                                                                       \
+		       "changes meanwhile: export a snapshot of it.",                                                  \
+		.example = "dpuctl " class_ " export-image blue/root file=root.qcow2 wait=true",                       \
+		.args = image_export_fields, .args_size = sizeof(struct image_args), .per_object = true,               \
+		.start = image_export_start                                                                            \
+	}
+#define IMAGE_CANCEL_ACTION(class_)                                                                                    \
+	{                                                                                                              \
+		.name = "cancel-image", .doc = "Ends an import or export that is under way.",                          \
+		.example = "dpuctl " class_ " cancel-image blue/root", .per_object = true, .run = image_cancel         \
+	}
+
+int image_import_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
+		       struct dpu_error *err);
+int image_export_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
+		       struct dpu_error *err);
+int image_cancel(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err);
+/* "importing disk.qcow2, 45 %": malloc'd, NULL when nothing is going on and nothing was. */
+char *image_text(const struct volume *volume);
+/* The volume is being deleted: what is under way is ended. */
+void image_abort(struct volume *volume);
+/* The DPU stops: all end soon, and then block_stop_check() is called. */
+void images_stop(struct block *block);

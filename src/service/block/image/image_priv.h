@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* An import or export under way: image.c begins and ends it, image_stream.c moves the data. */
+#pragma once
+
+#include "service/block/image/image.h"
+#include "service/block/image/tool.h"
+
+enum { IMAGE_CHUNK = 1 << 20 };
+
+struct image_job {
+	struct block *block;
+	struct volume *volume;
+	bool import, qcow2, overwrite;
+	char name[132];
+	char path[PATH_MAX], raw[PATH_MAX], made[PATH_MAX]; /* the image; a raw file in between; the export before it
+							     * has its name */
+	struct action_reply *reply;
+	struct block_attachment *attachment;
+	struct dpu_block_device *device; /* NULL: it has not come, or was given back */
+	struct worker *worker;
+	bool asked;  /* the device is wanted back */
+	bool moving; /* a request or a helper is under way */
+	bool failed, ending;
+	struct dpu_error error;
+	struct tool *tool;
+	const char *phase;
+	/* the stream */
+	int fd;
+	uint64_t at, total; /* bytes of the volume, or of the image */
+	uint64_t length;    /* of the chunk that is under way */
+	bool erased, ended; /* import: the volume was discarded; the file has no more data */
+	int helper_rc;      /* of the helper */
+	void (*then)(struct image_job *job);
+	struct dpu_block_request request;
+	struct iovec iov;
+	struct note note;
+	uint8_t *buffer;
+	TAILQ_ENTRY(image_job) link;
+};
+
+/* image.c */
+void image_fail(struct image_job *job, enum dpu_error_code code, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+/* The stream has ended, well or not. */
+void image_streamed(struct image_job *job);
+
+/* image_stream.c: from job->fd into the device, or the other way; then image_streamed(). */
+void image_stream(struct image_job *job);

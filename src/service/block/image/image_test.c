@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Tests of imports and exports: raw files through a volume and back, qcow2 through qemu-img where there is one, cancel,
+ * and what is refused. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "service/block/block_rig.h"
+#include "service/block/image/qcow2.h"
+
+enum { MIB = 1 << 20 };
+
+static void world(struct block_rig *rig)
+{
+	char images[96];
+
+	block_rig_new(rig, 2, NULL);
+	snprintf(images, sizeof(images), "%s/images", rig->dir);
+	assert_int_equal(mkdir(images, 0700), 0);
+	block_rig_apply(rig,
+			"{'tenants': [{'name': 'blue'}], 'media': [{'name': 'm', 'path': '%s/m', 'size': '128M'}],"
+			" 'pools': [{'name': 'p', 'media': ['m']}],"
+			" 'volumes': [{'name': 'v', 'tenant': 'blue', 'pool': 'p', 'size': '64M'},"
+			" {'name': 'w', 'tenant': 'blue', 'pool': 'p', 'size': '64M'}]}",
+			rig->dir);
+}
+
+static int shell(struct block_rig *rig, const char *text)
+{
+	char command[512];
+
+	snprintf(command, sizeof(command), "cd %s/images && %s", rig->dir, text);
+	return system(command);
+}
+
+static json_t *act(struct block_rig *rig, const char *class_name, const char *action, const char *key, const char *file,
+		   struct dpu_error *err)
+{
+	return block_rig_action(rig, class_name, action, key, json_pack("{s:s, s:b}", "file", file, "wait", 1), err);
+}
+
+/* Data at the start and the end, and a size that is no multiple of a block. */
+static const char image_make[] = "truncate -s 20M in.raw && head -c 3000000 /dev/urandom | dd of=in.raw conv=notrunc "
+				 "status=none && head -c 5000 /dev/urandom | dd of=in.raw bs=1M seek=20 status=none";
+
+static void raw(void **state)
+{
+	struct block_rig rig;
+	struct dpu_error err;
+
+	world(&rig);
+	assert_int_equal(shell(&rig, image_make), 0);
+	json_decref(act(&rig, "volume", "import-image", "blue/v", "in.raw", NULL));
+	assert_string_equal(block_rig_field(&rig, "volume", "v", "image"), "import of in.raw done");
+	WAIT_FOR(&rig.base, atoll(block_rig_field(&rig, "volume", "v", "allocated_bytes")) < 4 * MIB &&
+				    atoll(block_rig_field(&rig, "volume", "v", "allocated_bytes")) > 2 * MIB);
+	json_decref(act(&rig, "volume", "export-image", "blue/v", "out.raw", NULL));
+	assert_int_equal(shell(&rig, "truncate -s 64M in.raw && cmp in.raw out.raw"), 0);
+	assert_int_equal(shell(&rig, "[ $(du -k out.raw | cut -f 1) -lt 4096 ]"), 0); /* holes stay holes */
+	/* Again over it: what was there is gone. A snapshot keeps it. */
+	block_rig_change(&rig, CHANGE_CREATE, "snapshot", "blue/s", "{'volume': 'v'}", NULL);
+	assert_int_equal(shell(&rig, "truncate -s 1M empty"), 0);
+	json_decref(act(&rig, "volume", "import-image", "blue/v", "empty", NULL));
+	json_decref(act(&rig, "volume", "export-image", "blue/v", "zeroes", NULL));
+	assert_int_equal(shell(&rig, "cmp -n 67108864 zeroes /dev/zero"), 0);
+	json_decref(act(&rig, "snapshot", "export-image", "blue/s", "kept", NULL));
+	assert_int_equal(shell(&rig, "cmp in.raw kept"), 0);
+	assert_null(act(&rig, "volume", "export-image", "blue/v", "kept", &err));
+	assert_int_equal(err.code, DPU_E_EXISTS);
+	assert_int_equal(shell(&rig, "[ -z \"$(ls -A | grep '^\\.')\" ]"), 0); /* nothing is left over */
+	block_rig_free(&rig);
+}
+
+static void qcow2(void **state)
+{
+	struct block_rig rig;
+
+	if (system("qemu-img --version >/dev/null 2>&1") != 0)
+		skip();
+	world(&rig);
+	assert_int_equal(shell(&rig, image_make), 0);
+	assert_int_equal(shell(&rig, "truncate -s 21M in.raw && qemu-img convert -c -f raw -O qcow2 in.raw in.qcow2"),
+			 0);
+	json_decref(act(&rig, "volume", "import-image", "blue/v", "in.qcow2", NULL));
+	json_decref(act(&rig, "volume", "export-image", "blue/v", "out.qcow2", NULL));
+	assert_int_equal(shell(&rig, "qemu-img compare -q -f raw -F qcow2 in.raw out.qcow2"), 0);
+	assert_int_equal(shell(&rig, "[ -z \"$(ls -A | grep '^\\.')\" ]"), 0);
+	block_rig_free(&rig);
+}
+
+static void refusals(void **state)
+{
+	static const struct {
+		const char *make, *file, *words;
+	} cases[] = {
+		{ "true", "none", "cannot be opened" },
+		{ "truncate -s 65M large", "large", "make it larger first" },
+		{ "mkdir folder", "folder", "no regular file" },
+		{ "ln -s /etc/hostname link", "link", "cannot be opened" },
+		{ "mkfifo pipe", "pipe", "no regular file" },
+		{ "echo hello >text.qcow2", "text.qcow2", "is not a qcow2 image" },
+		{ "true", "../m", "must be a file name" },
+		{ "true", ".hidden", "must be a file name" },
+	};
+	struct block_rig_user user;
+	struct block_rig rig;
+	struct dpu_error err;
+
+	world(&rig);
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		assert_int_equal(shell(&rig, cases[i].make), 0);
+		assert_null(act(&rig, "volume", "import-image", "blue/v", cases[i].file, &err));
+		if (!strstr(err.message, cases[i].words))
+			fail_msg("%s: %s", cases[i].file, err.message);
+	}
+	assert_int_equal(shell(&rig, "truncate -s 1M good"), 0);
+	block_rig_attach(&user, &rig, "volume", "v", NULL);
+	assert_null(act(&rig, "volume", "import-image", "blue/v", "good", &err));
+	assert_int_equal(err.code, DPU_E_IN_USE);
+	block_rig_detach(&user);
+	block_rig_free(&rig);
+}
+
+/* Cancelled, deleted under it, stopped under it: each ends it, and nothing is left over. */
+static void ended_early(void **state)
+{
+	struct block_rig rig;
+	struct dpu_error err;
+
+	world(&rig);
+	assert_int_equal(shell(&rig, "head -c 60000000 /dev/urandom >in.raw"), 0);
+	json_decref(
+		block_rig_action(&rig, "volume", "import-image", "blue/v", json_pack("{s:s}", "file", "in.raw"), NULL));
+	assert_null(act(&rig, "volume", "import-image", "blue/v", "in.raw", &err));
+	assert_int_equal(err.code, DPU_E_CONFLICT);
+	run_for(&rig.base, CLOCK_NS_PER_MS);
+	json_decref(block_rig_action(&rig, "volume", "cancel-image", "blue/v", NULL, NULL));
+	WAIT_FOR(&rig.base, strstr(block_rig_field(&rig, "volume", "v", "image"), "failed: cancelled"));
+	json_decref(
+		block_rig_action(&rig, "volume", "export-image", "blue/w", json_pack("{s:s}", "file", "out"), NULL));
+	json_decref(
+		block_rig_action(&rig, "volume", "import-image", "blue/v", json_pack("{s:s}", "file", "in.raw"), NULL));
+	block_rig_delete(&rig, "volume", "blue/w", false, NULL);
+	assert_int_equal(shell(&rig, "[ ! -e out ]"), 0);
+	block_rig_free(&rig); /* with an import under way */
+}
+
+/* ---- headers ---- */
+
+static void header(void **state)
+{
+	uint8_t good[QCOW2_HEADER_BYTES] = { 'Q', 'F', 'I', 0xfb, 0, 0, 0, 3 };
+	static const struct {
+		unsigned at, value, bytes;
+	} faults[] = {
+		{ 0, 'q', 104 }, { 7, 4, 104 },  { 7, 1, 104 },   { 15, 104, 104 }, { 79, 4, 104 }, { 79, 2, 104 },
+		{ 72, 1, 104 },  { 35, 1, 104 }, { 0, 'Q', 103 }, { 0, 'Q', 71 },   { 0, 'Q', 0 },
+	};
+	struct dpu_error err;
+	uint64_t bytes;
+
+	good[27] = 1;
+	good[28] = 2;
+	assert_int_equal(qcow2_check(good, sizeof(good), &bytes, &err), 0);
+	assert_int_equal(bytes, (UINT64_C(1) << 32) + (2 << 24));
+	for (unsigned i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
+		uint8_t bad[QCOW2_HEADER_BYTES];
+		memcpy(bad, good, sizeof(bad));
+		bad[faults[i].at] = (uint8_t)faults[i].value;
+		if (qcow2_check(bad, faults[i].bytes, &bytes, &err) == 0)
+			fail_msg("fault %u was accepted", i);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(raw),         cmocka_unit_test(qcow2),  cmocka_unit_test(refusals),
+		cmocka_unit_test(ended_early), cmocka_unit_test(header),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* A helper process: begun, listened to, waited for by a pidfd. */
+#include "service/block/image/tool.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+struct tool {
+	pid_t pid;
+	int pidfd, output;
+	struct loop_fd *ended_watch, *output_watch;
+	char words[256]; /* the last that it said */
+	unsigned percent;
+	void (*done)(void *ctx, const char *why);
+	void *ctx;
+};
+
+/* "    (12.34/100%)\r", or an error in words. */
+static void take_words(struct tool *tool, const char *text)
+{
+	const char *bracket = strrchr(text, '(');
+	double percent;
+
+	if (bracket && sscanf(bracket, "(%lf/100%%)", &percent) == 1 && percent >= 0 && percent <= 100)
+		tool->percent = (unsigned)percent;
+	else if (strspn(text, " \r\n") != strlen(text))
+		snprintf(tool->words, sizeof(tool->words), "%.*s", (int)strcspn(text, "\r\n"), text);
+}
+
+static bool output_take(struct tool *tool)
+{
+	char text[256];
+	ssize_t got = read(tool->output, text, sizeof(text) - 1);
+
+	if (got <= 0)
+		return false;
+	text[got] = '\0';
+	for (char *c = text; *c; c++) /* what terminals obey has no place in a sentence */
+		if ((unsigned char)*c < ' ' && *c != '\r' && *c != '\n')
+			*c = '?';
+	take_words(tool, text);
+	return true;
+}
+
+static void output_readable(void *ctx, uint32_t events)
+{
+	struct tool *tool = ctx;
+
+	(void)events;
+	if (output_take(tool))
+		return;
+	loop_fd_remove(tool->output_watch);
+	tool->output_watch = NULL;
+}
+
+static void process_ended(void *ctx, uint32_t events)
+{
+	struct tool *tool = ctx;
+	siginfo_t info = { 0 };
+	char why[320];
+
+	(void)events;
+	while (output_take(tool))
+		;
+	waitid(P_PID, (id_t)tool->pid, &info, WEXITED);
+	bool good = info.si_code == CLD_EXITED && info.si_status == 0;
+	snprintf(why, sizeof(why), "%s", tool->words[0] ? tool->words : "qemu-img ended without a word");
+	loop_fd_remove(tool->ended_watch);
+	loop_fd_remove(tool->output_watch);
+	close(tool->pidfd);
+	close(tool->output);
+	void (*done)(void *ctx, const char *why) = tool->done;
+	void *done_ctx = tool->ctx;
+	free(tool);
+	done(done_ctx, good ? NULL : why);
+}
+
+static int spawn(const char *const *argv, int output, pid_t *ret)
+{
+	posix_spawn_file_actions_t files;
+	posix_spawnattr_t attributes;
+	sigset_t none;
+	int rc;
+
+	sigemptyset(&none);
+	posix_spawn_file_actions_init(&files);
+	posix_spawnattr_init(&attributes);
+	posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+	posix_spawn_file_actions_adddup2(&files, output, STDOUT_FILENO);
+	posix_spawn_file_actions_adddup2(&files, output, STDERR_FILENO);
+	posix_spawn_file_actions_addclosefrom_np(&files, STDERR_FILENO + 1);
+	posix_spawnattr_setsigmask(&attributes, &none);
+	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
+	rc = posix_spawnp(ret, argv[0], &files, &attributes, (char *const *)argv, environ);
+	posix_spawnattr_destroy(&attributes);
+	posix_spawn_file_actions_destroy(&files);
+	return -rc;
+}
+
+int tool_start(struct loop *loop, const char *const *argv, void (*done)(void *ctx, const char *why), void *ctx,
+	       struct tool **ret, struct dpu_error *err)
+{
+	struct tool *tool = calloc(1, sizeof(*tool));
+	int pipes[2];
+
+	if (!tool || pipe2(pipes, O_CLOEXEC) < 0) {
+		free(tool);
+		return error_set(err, DPU_E_LIMIT, NULL, "no memory or descriptor for a process");
+	}
+	int rc = spawn(argv, pipes[1], &tool->pid);
+	close(pipes[1]);
+	if (rc < 0) {
+		close(pipes[0]);
+		free(tool);
+		return error_set(err, rc == -ENOENT ? DPU_E_UNSUPPORTED : DPU_E_LIMIT, NULL, "%s cannot be run: %s",
+				 argv[0], rc == -ENOENT ? "it is not installed (package qemu-utils)" : strerror(-rc));
+	}
+	tool->output = pipes[0];
+	fcntl(tool->output, F_SETFL, O_NONBLOCK); /* our end alone */
+	tool->pidfd = (int)syscall(SYS_pidfd_open, tool->pid, 0);
+	tool->done = done;
+	tool->ctx = ctx;
+	if (tool->pidfd < 0 || loop_fd_add(loop, tool->pidfd, EPOLLIN, process_ended, tool, &tool->ended_watch) != 0 ||
+	    loop_fd_add(loop, tool->output, EPOLLIN, output_readable, tool, &tool->output_watch) != 0)
+		abort(); /* out of memory or descriptors, with a process that nobody would wait for */
+	*ret = tool;
+	return 0;
+}
+
+unsigned tool_percent(const struct tool *tool)
+{
+	return tool->percent;
+}
+
+void tool_kill(struct tool *tool)
+{
+	kill(tool->pid, SIGKILL);
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* qemu-img in a process of its own, watched from the control loop. */
+#pragma once
+
+#include "base/error.h"
+#include "base/loop.h"
+
+struct tool;
+
+/* Starts argv (found by PATH, NULL-terminated) with no terminal, no signals blocked and nothing open but /dev/null and
+ * a pipe. done(ctx, why) runs once it has ended: why is NULL when it has succeeded, else its last words. Not before
+ * the return. */
+int tool_start(struct loop *loop, const char *const *argv, void (*done)(void *ctx, const char *why), void *ctx,
+	       struct tool **ret, struct dpu_error *err);
+unsigned tool_percent(const struct tool *tool); /* by what it says with -p */
+void tool_kill(struct tool *tool);              /* done follows */

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* The class "nvmf_remote": a namespace of an NVMe/TCP target, over one or more paths. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "service/nvmf/remote/nvmf_remote_priv.h"
+
+const char *const nvmf_remote_states[] = {
+	[REMOTE_CONNECTING] = "connecting",
+	[REMOTE_READY] = "ready",
+	[REMOTE_LOST] = "lost",
+	[REMOTE_GONE] = "gone",
+	[REMOTE_FAILED] = "failed",
+	[REMOTE_CLOSING] = "closing",
+	NULL,
+};
+
+static const char *const policies[] = {
+	[REMOTE_ROUND_ROBIN] = "round-robin",
+	[REMOTE_QUEUE_DEPTH] = "queue-depth",
+	NULL,
+};
+
+static bool is_address(const char *text)
+{
+	struct remote_address address;
+
+	return remote_address_parse(text, &address) == 0;
+}
+
+static bool is_nqn(const char *text)
+{
+	return strncmp(text, "nqn.", 4) == 0 && strlen(text) <= NVME_NQN_LENGTH_MAX;
+}
+
+#define ADDRESS_DOC "must be an IP address with an optional port: 192.0.2.1:4420, [2001:db8::1]:4420"
+#define NQN_DOC     "must begin with \"nqn.\" and have at most 223 bytes"
+
+static const struct field fields[] = {
+	FIELD(struct nvmf_remote_object, addresses, .flags = FIELD_F_REQUIRED | FIELD_F_IMMUTABLE, .min = 1,
+	      .max = REMOTE_PATHS_MAX, .check = is_address, .check_doc = ADDRESS_DOC,
+	      .doc = "Where the subsystem listens, one path each; the port is 4420 where none is given."),
+	FIELD(struct nvmf_remote_object, nqn, .flags = FIELD_F_REQUIRED | FIELD_F_IMMUTABLE, .check = is_nqn,
+	      .check_doc = NQN_DOC, .doc = "The subsystem's name."),
+	FIELD(struct nvmf_remote_object, nsid, .flags = FIELD_F_IMMUTABLE,
+	      .doc = "Number of the namespace; by default the one with namespace_uuid, or else the first."),
+	FIELD(struct nvmf_remote_object, namespace_uuid, .flags = FIELD_F_IMMUTABLE,
+	      .doc = "UUID that the namespace must have."),
+	FIELD(struct nvmf_remote_object, host_nqn, .flags = FIELD_F_IMMUTABLE, .check = is_nqn, .check_doc = NQN_DOC,
+	      .doc = "Our name, as the target knows it; by default made of the object's UUID."),
+	FIELD(struct nvmf_remote_object, queues, .flags = FIELD_F_IMMUTABLE, .def = "1", .min = 1,
+	      .max = REMOTE_QUEUES_MAX, .doc = "I/O queues of a path, a TCP connection each."),
+	FIELD(struct nvmf_remote_object, depth, .unit = "commands", .flags = FIELD_F_IMMUTABLE, .def = "128", .min = 2,
+	      .max = REMOTE_DEPTH_MAX, .doc = "Commands under way in a queue."),
+	FIELD(struct nvmf_remote_object, header_digest, .flags = FIELD_F_IMMUTABLE, .def = "false",
+	      .doc = "Whether headers on the wire carry a CRC32C."),
+	FIELD(struct nvmf_remote_object, data_digest, .flags = FIELD_F_IMMUTABLE, .def = "false",
+	      .doc = "Whether data on the wire carries a CRC32C."),
+	FIELD_ENUM_ROW(struct nvmf_remote_object, policy, policies, .flags = FIELD_F_IMMUTABLE, .def = "round-robin",
+		       .doc = "Which of the paths that ANA calls best gets a request: the next in turn, or the one "
+			      "with the least under way."),
+	FIELD(struct nvmf_remote_object, keep_alive, .unit = "milliseconds", .flags = FIELD_F_IMMUTABLE, .def = "5000",
+	      .min = 1000, .max = 600000,
+	      .doc = "The target ends an association that it has not heard of for so long; writes in doubt are "
+		     "waited for accordingly."),
+	FIELD(struct nvmf_remote_object, quiesce, .unit = "milliseconds", .flags = FIELD_F_IMMUTABLE, .def = "1000",
+	      .min = 1, .max = 600000, .doc = "What the target may take to stop after that."),
+	FIELD(struct nvmf_remote_object, loss_timeout, .unit = "seconds", .flags = FIELD_F_IMMUTABLE, .def = "600",
+	      .min = 1, .max = 1000000, .doc = "Requests wait so long for a path, then they fail."),
+	FIELD(struct nvmf_remote_object, io_timeout, .unit = "seconds", .flags = FIELD_F_IMMUTABLE, .def = "30",
+	      .min = 1, .max = 3600,
+	      .doc = "A request that is not answered for so long is aborted, and then its path is given up."),
+	FIELD(struct nvmf_remote_object, shared, .flags = FIELD_F_IMMUTABLE, .def = "false",
+	      .doc = "Whether other hosts write it, too: no write in doubt is repeated before its old path is dead."),
+	FIELD_ENUM_ROW(struct nvmf_remote_object, state, nvmf_remote_states, .flags = FIELD_F_STATE,
+		       .doc = "Whether it can be used."),
+	FIELD(struct nvmf_remote_object, why, .flags = FIELD_F_STATE, .doc = "Why it cannot."),
+	FIELD(struct nvmf_remote_object, paths, .flags = FIELD_F_STATE,
+	      .doc = "Each path: address, state, what ANA says, controller, queues and depth, why it was lost last."),
+	FIELD(struct nvmf_remote_object, served_by, .flags = FIELD_F_STATE,
+	      .doc = "Number of the worker that serves it."),
+	FIELD(struct nvmf_remote_object, block_size, .unit = "bytes", .flags = FIELD_F_STATE,
+	      .doc = "Size of its blocks."),
+	FIELD(struct nvmf_remote_object, bytes, .unit = "bytes", .flags = FIELD_F_GAUGE, .doc = "How large it is."),
+	FIELD(struct nvmf_remote_object, live_paths, .unit = "paths", .flags = FIELD_F_GAUGE,
+	      .doc = "Paths that are connected."),
+	FIELD(struct nvmf_remote_object, requests, .unit = "requests", .flags = FIELD_F_COUNTER,
+	      .doc = "Requests that it was given."),
+	FIELD(struct nvmf_remote_object, repeated, .unit = "requests", .flags = FIELD_F_COUNTER,
+	      .doc = "Requests that were sent again after an error or a lost path."),
+	FIELD(struct nvmf_remote_object, held, .unit = "requests", .flags = FIELD_F_COUNTER,
+	      .doc = "Writes that had to wait until a lost path was dead."),
+	FIELD(struct nvmf_remote_object, path_losses, .unit = "losses", .flags = FIELD_F_COUNTER,
+	      .doc = "How often a path was lost."),
+	FIELD(struct nvmf_remote_object, digest_errors, .unit = "errors", .flags = FIELD_F_COUNTER,
+	      .doc = "Headers and data with a wrong CRC."),
+	FIELD(struct nvmf_remote_object, aborts, .unit = "commands", .flags = FIELD_F_COUNTER,
+	      .doc = "Commands that were not answered in time."),
+	{ 0 },
+};
+
+static void add_text(struct string_list *list, const char *text)
+{
+	list->items = reallocarray(list->items, list->count + 1, sizeof(*list->items));
+	if (!list->items)
+		abort();
+	list->items[list->count] = strdup(text);
+	if (!list->items[list->count++])
+		abort();
+}
+
+static const char *ana_name(enum nvme_ana_state ana)
+{
+	switch (ana) {
+	case NVME_ANA_OPTIMIZED:
+		return "optimized";
+	case NVME_ANA_NON_OPTIMIZED:
+		return "non-optimized";
+	case NVME_ANA_STATE_INACCESSIBLE:
+		return "inaccessible";
+	case NVME_ANA_STATE_PERSISTENT_LOSS:
+		return "persistent-loss";
+	case NVME_ANA_STATE_CHANGE:
+		return "change";
+	}
+	return "unknown";
+}
+
+static void path_add(struct string_list *list, const char *address, const struct remote_path_status *path)
+{
+	static const char *const names[] = {
+		[REMOTE_PATH_WAITING] = "waiting",
+		[REMOTE_PATH_CONNECTING] = "connecting",
+		[REMOTE_PATH_LIVE] = "live",
+	};
+	char text[REMOTE_WHY_BYTES + 256];
+
+	if (path->state == REMOTE_PATH_LIVE)
+		snprintf(text, sizeof(text),
+			 "%s live %s controller=%u queues=%u depth=%u commands=%llu losses=%llu%s%s", address,
+			 ana_name(path->ana), path->cntlid, path->queues, path->depth,
+			 (unsigned long long)path->commands, (unsigned long long)path->losses,
+			 path->why[0] ? ": lost before, " : "", path->why);
+	else
+		snprintf(text, sizeof(text), "%s %s losses=%llu: %s", address, names[path->state],
+			 (unsigned long long)path->losses, path->why);
+	add_text(list, text);
+}
+
+static void observe(void *ctx, const struct object *object, struct object *copy)
+{
+	struct nvmf_remote_object *out = (struct nvmf_remote_object *)copy;
+	struct nvmf_remote *remote = object->runtime;
+	struct remote_status status;
+
+	nvmf_remote_status(remote, &status);
+	out->state = remote->state;
+	if (remote->state == REMOTE_READY && status.lost)
+		out->state = REMOTE_LOST;
+	if (!remote->backing.device && !(out->why = strdup(remote->backing.why_not)))
+		abort();
+	out->served_by = (uint16_t)worker_index(remote->worker);
+	out->block_size = status.sector;
+	out->bytes = status.bytes;
+	out->requests = status.requests;
+	out->repeated = status.repeated;
+	out->held = status.held;
+	for (unsigned i = 0; i < status.path_count && i < out->addresses.count; i++) {
+		const struct remote_path_status *path = &status.paths[i];
+
+		out->live_paths += path->state == REMOTE_PATH_LIVE;
+		out->path_losses += path->losses;
+		out->digest_errors += path->digest_errors;
+		out->aborts += path->aborts;
+		path_add(&out->paths, out->addresses.items[i], path);
+	}
+}
+
+static int reconnect_run(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err)
+{
+	struct nvmf_remote *remote = object->runtime;
+
+	remote->again = true;
+	if (remote->state == REMOTE_GONE)
+		remote->state = REMOTE_CONNECTING;
+	nvmf_remote_step(remote);
+	*ret_result = json_null();
+	return 0;
+}
+
+static const struct action actions[] = {
+	{ .name = "discover",
+	  .doc = "Asks a discovery controller which subsystems it knows, where, and for which other discovery "
+		 "controllers.",
+	  .example = "dpuctl nvmf_remote discover address=192.0.2.1:8009",
+	  .args = discover_args,
+	  .args_size = sizeof(struct discover_args),
+	  .read_only = true,
+	  .start = discover_start },
+	{ .name = "reconnect",
+	  .doc = "Gives its connections up and makes new ones, also to a namespace that is gone and was made anew.",
+	  .per_object = true,
+	  .run = reconnect_run },
+	{ 0 },
+};
+
+const struct object_class nvmf_remote_class = {
+	.name = "nvmf_remote",
+	.plural = "nvmf_remotes",
+	.doc = "A namespace of another machine, by NVMe over TCP, that a pool or a disk is put on.",
+	.flags = CLASS_F_GLOBAL,
+	.size = sizeof(struct nvmf_remote_object),
+	.fields = fields,
+	.actions = actions,
+	.max_objects = 4096,
+	.apply = nvmf_remote_apply,
+	.remove = nvmf_remote_remove,
+	.observe = observe,
+};

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Remote namespaces from inside. Control thread, but for what says that it is the worker's. */
+#pragma once
+
+#include <pthread.h>
+#include "service/block/block.h"
+#include "service/nvmf/initiator/initiator.h"
+#include "service/nvmf/nvmf.h"
+#include "service/nvmf/remote/nvmf_remote.h"
+
+enum nvmf_remote_state {
+	REMOTE_CONNECTING,
+	REMOTE_READY,
+	REMOTE_LOST, /* no path for longer than loss_timeout: requests fail */
+	REMOTE_GONE,
+	REMOTE_FAILED,
+	REMOTE_CLOSING,
+};
+
+struct nvmf_remote_object {
+	struct object base;
+	struct string_list addresses;
+	char *nqn, *host_nqn;
+	uint32_t nsid;
+	struct uuid namespace_uuid;
+	uint16_t queues, depth;
+	bool header_digest, data_digest, shared;
+	uint32_t keep_alive, loss_timeout, io_timeout, quiesce;
+	uint8_t policy; /* enum remote_policy */
+	/* observed */
+	uint8_t state; /* enum nvmf_remote_state */
+	char *why;
+	struct string_list paths;
+	uint16_t served_by;
+	uint32_t live_paths, block_size;
+	uint64_t bytes, requests, repeated, held, path_losses, digest_errors, aborts;
+};
+
+struct remotes {
+	struct dpu *dpu;
+	unsigned workers;
+	TAILQ_HEAD(, nvmf_remote) all;
+	unsigned discoveries;
+	bool started, stopping, ended;
+	void (*stopped)(void *arg);
+	void *stopped_arg;
+};
+
+/* What an object stands for; outlives it until its connections are closed. */
+struct nvmf_remote {
+	struct block_backing backing; /* first */
+	struct remotes *remotes;
+	TAILQ_ENTRY(nvmf_remote) link;
+	struct object *object; /* the version in force; NULL: on its way out */
+	struct uuid uuid;
+	char path[OBJECT_PATH_TEXT];
+	struct remote_options options;
+	struct worker *worker;
+	struct worker_source source;
+	struct remote *remote; /* NULL: not open */
+	enum nvmf_remote_state state;
+	bool stepping, closing, closing_asked, again, clean;
+	pthread_mutex_t lock; /* of status, which the worker publishes */
+	struct remote_status status;
+	uint64_t published_ns; /* the worker's */
+};
+
+extern const struct object_class nvmf_remote_class;
+extern const char *const nvmf_remote_states[];
+
+/* remote_address.c */
+/* "192.0.2.1:4420", "[2001:db8::1]:4420", without a port: 4420. 0 or -EINVAL. */
+int remote_address_parse(const char *text, struct remote_address *ret);
+
+/* remote_service.c */
+void remotes_stop_check(struct remotes *remotes);
+void remotes_post(struct remotes *remotes, void (*fn)(void *arg), void *arg); /* any thread: fn in control */
+void remotes_call(struct worker *worker, void (*fn)(void *arg, struct worker *worker), void *arg);
+void *remotes_alloc(size_t bytes); /* zeroed; running out is fatal, as for all of control */
+
+/* remote_object.c */
+int nvmf_remote_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err);
+void nvmf_remote_remove(void *ctx, struct object *object);
+void nvmf_remote_step(struct nvmf_remote *remote);
+void nvmf_remote_status(struct nvmf_remote *remote, struct remote_status *ret);
+void nvmf_remote_host(const struct nvmf_remote_object *object, struct remote_options *options);
+
+/* discover_action.c */
+int discover_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
+		   struct dpu_error *err);
+extern const struct field discover_args[];
+struct discover_args {
+	char *address, *host_nqn;
+};

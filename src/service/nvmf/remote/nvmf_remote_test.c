@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Remote namespaces as objects, against a target in a thread: I/O, a pool and a volume on one, lost paths, deletion of
+ * the namespace, restarts, discovery. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include "base/clock.h"
+#include "service/block/block_rig.h"
+#include "service/nvmf/initiator/fake_target.h"
+#include "service/nvmf/remote/nvmf_remote_priv.h"
+
+enum { BYTES = 64 << 20 };
+
+/* The target's thread. What tests change in it, they change between `ask` and `did`. */
+static struct {
+	pthread_t thread;
+	struct uring *uring;
+	struct stream_group *streams;
+	struct fake_target target;
+	void (*_Atomic ask)(struct fake_target *target);
+	_Atomic bool stop;
+} house;
+
+static void *house_run(void *arg)
+{
+	while (!house.stop || house.target.open > 0 || uring_under_way(house.uring) > 0) {
+		void (*ask)(struct fake_target * target) = house.ask;
+
+		if (ask) {
+			ask(&house.target);
+			house.ask = NULL;
+		}
+		if (uring_poll(house.uring) == 0)
+			usleep(200);
+	}
+	return NULL;
+}
+
+static void ask(void (*what)(struct fake_target *target))
+{
+	house.ask = what;
+	while (house.ask)
+		usleep(100);
+}
+
+static void house_open(void)
+{
+	memset(&house, 0, sizeof(house));
+	assert_int_equal(uring_new(256, &house.uring, NULL), 0);
+	assert_int_equal(stream_group_new(&(struct stream_group_options){ .uring = house.uring }, &house.streams, NULL),
+			 0);
+	fake_open(&house.target, house.streams, BYTES, 12);
+	pthread_create(&house.thread, NULL, house_run, NULL);
+}
+
+static void house_close(void)
+{
+	ask(fake_close);
+	house.stop = true;
+	pthread_join(house.thread, NULL);
+	fake_free(&house.target);
+	stream_group_free(house.streams);
+	uring_free(house.uring);
+}
+
+static const struct service *const services[] = { &block_service, &nvmf_service, &nvmf_remote_service, NULL };
+
+static void rig_open(struct block_rig *rig)
+{
+	house_open();
+	block_rig_new(rig, 2, services);
+	block_rig_apply(rig,
+			"{'tenants': [{'name': 'blue'}], 'nvmf_remotes': [{'name': 'r', 'addresses': ['127.0.0.1:%u', "
+			"'127.0.0.1:%u'], 'nqn': 'nqn.2026-01.test:s', 'keep_alive': 1000, 'quiesce': 100}]}",
+			ntohs(house.target.ports[0].address.sin_port), ntohs(house.target.ports[1].address.sin_port));
+}
+
+static void rig_close(struct block_rig *rig)
+{
+	block_rig_free(rig);
+	house_close();
+}
+
+static bool field_is(struct block_rig *rig, const char *class_name, const char *name, const char *field,
+		     const char *value)
+{
+	return strcmp(block_rig_field(rig, class_name, name, field), value) == 0;
+}
+
+static void io_check(struct block_rig_user *user, uint8_t value)
+{
+	static uint8_t data[65536], back[65536];
+
+	memset(data, value, sizeof(data));
+	assert_int_equal(block_rig_io(user, DPU_BLOCK_WRITE, 8192, data, sizeof(data), 0), DPU_BLOCK_OK);
+	assert_int_equal(block_rig_io(user, DPU_BLOCK_READ, 8192, back, sizeof(back), 0), DPU_BLOCK_OK);
+	assert_memory_equal(data, back, sizeof(data));
+}
+
+static void drop_both(struct fake_target *target)
+{
+	fake_drop(target, 0);
+	fake_drop(target, 1);
+}
+
+static void delete_namespace(struct fake_target *target)
+{
+	target->nsid = 0;
+	fake_event(target, nvme_event(NVME_EVENT_NOTICE, NVME_NOTICE_NAMESPACES, NVME_LOG_CHANGED_NAMESPACES));
+}
+
+static void grow_namespace(struct fake_target *target)
+{
+	target->blocks /= 2;
+	fake_event(target, nvme_event(NVME_EVENT_NOTICE, NVME_NOTICE_NAMESPACES, NVME_LOG_CHANGED_NAMESPACES));
+}
+
+static void new_namespace(struct fake_target *target)
+{
+	target->nsid = 5;
+	target->uuid[0]++;
+}
+
+static void test_object(void **state)
+{
+	struct block_rig rig;
+	struct block_rig_user user;
+
+	rig_open(&rig);
+	block_rig_attach(&user, &rig, "nvmf_remote", "r", NULL);
+	WAIT_FOR(&rig.base, user.device != NULL);
+	assert_int_equal(user.device->bytes, BYTES);
+	io_check(&user, 1);
+	WAIT_FOR(&rig.base, field_is(&rig, "nvmf_remote", "r", "live_paths", "2"));
+	assert_true(field_is(&rig, "nvmf_remote", "r", "state", "ready"));
+	ask(drop_both);
+	io_check(&user, 2);
+	WAIT_FOR(&rig.base, field_is(&rig, "nvmf_remote", "r", "path_losses", "2"));
+	WAIT_FOR(&rig.base, field_is(&rig, "nvmf_remote", "r", "live_paths", "2"));
+	ask(grow_namespace);
+	WAIT_FOR(&rig.base, user.device->bytes == BYTES / 2);
+	/* Deleted: the user is asked to go. A new one needs to be asked for. */
+	ask(delete_namespace);
+	WAIT_FOR(&rig.base, user.device == NULL);
+	WAIT_FOR(&rig.base, field_is(&rig, "nvmf_remote", "r", "state", "gone"));
+	ask(new_namespace);
+	json_decref(block_rig_action(&rig, "nvmf_remote", "reconnect", "r", NULL, NULL));
+	WAIT_FOR(&rig.base, user.device != NULL);
+	io_check(&user, 3);
+	block_rig_detach(&user);
+	assert_int_equal(block_rig_delete(&rig, "nvmf_remote", "r", false, NULL), 0);
+	rig_close(&rig);
+}
+
+static void test_pool(void **state)
+{
+	struct block_rig rig;
+	struct block_rig_user user;
+
+	rig_open(&rig);
+	block_rig_apply(&rig, "{'pools': [{'name': 'p', 'remotes': ['r']}],"
+			      " 'volumes': [{'tenant': 'blue', 'name': 'v', 'pool': 'p', 'size': 16777216}]}");
+	block_rig_attach(&user, &rig, "volume", "v", NULL);
+	WAIT_FOR(&rig.base, user.device != NULL);
+	io_check(&user, 1);
+	ask(drop_both);
+	io_check(&user, 2);
+	block_rig_detach(&user);
+	/* After a restart all is there; no write was in doubt any more, so nothing waits. */
+	usleep(1300000);
+	block_rig_down(&rig);
+	uint64_t start = clock_ns();
+	block_rig_up(&rig);
+	block_rig_attach(&user, &rig, "volume", "v", NULL);
+	WAIT_FOR(&rig.base, user.device != NULL);
+	static uint8_t back[65536];
+	assert_int_equal(block_rig_io(&user, DPU_BLOCK_READ, 8192, back, sizeof(back), 0), DPU_BLOCK_OK);
+	assert_int_equal(back[65535], 2);
+	io_check(&user, 3);
+	assert_true(clock_ns() - start < 2000 * CLOCK_NS_PER_MS);
+	block_rig_detach(&user);
+	struct dpu_error err = { 0 };
+	assert_true(block_rig_delete(&rig, "nvmf_remote", "r", false, &err) != 0);
+	assert_int_equal(err.code, DPU_E_IN_USE);
+	rig_close(&rig);
+}
+
+/* What a killed predecessor has left: writes wait. */
+static void test_predecessor(void **state)
+{
+	struct block_rig rig;
+	struct block_rig_user user;
+	char path[256], uuid[UUID_TEXT];
+	uint8_t data[4096] = { 1 };
+
+	rig_open(&rig);
+	uuid_format(&block_rig_find(&rig, "nvmf_remote", "r")->uuid, uuid);
+	snprintf(path, sizeof(path), "%s/nvmf-remote-%s", rig.state_dir, uuid);
+	assert_int_equal(access(path, F_OK), 0);
+	block_rig_down(&rig);
+	assert_int_equal(access(path, F_OK), -1);
+	fclose(fopen(path, "w"));
+	uint64_t start = clock_ns();
+	block_rig_up(&rig);
+	block_rig_attach(&user, &rig, "nvmf_remote", "r", NULL);
+	WAIT_FOR(&rig.base, user.device != NULL);
+	assert_int_equal(block_rig_io(&user, DPU_BLOCK_READ, 0, data, sizeof(data), 0), DPU_BLOCK_OK);
+	assert_true(clock_ns() - start < 1500 * CLOCK_NS_PER_MS);
+	assert_int_equal(block_rig_io(&user, DPU_BLOCK_WRITE, 0, data, sizeof(data), 0), DPU_BLOCK_OK);
+	assert_true(clock_ns() - start >= 2100 * CLOCK_NS_PER_MS);
+	block_rig_detach(&user);
+	rig_close(&rig);
+}
+
+static void test_fields(void **state)
+{
+	static const struct {
+		const char *fields, *path;
+	} cases[] = {
+		{ "{'addresses': ['host:4420'], 'nqn': 'nqn.x'}", "nvmf_remote/x.addresses[0]" },
+		{ "{'addresses': ['10.0.0.1:0'], 'nqn': 'nqn.x'}", "nvmf_remote/x.addresses[0]" },
+		{ "{'addresses': ['10.0.0.1:65536'], 'nqn': 'nqn.x'}", "nvmf_remote/x.addresses[0]" },
+		{ "{'addresses': ['10.0.0.1:44x'], 'nqn': 'nqn.x'}", "nvmf_remote/x.addresses[0]" },
+		{ "{'addresses': ['[10.0.0.1]:4420'], 'nqn': 'nqn.x'}", "nvmf_remote/x.addresses[0]" },
+		{ "{'addresses': ['[2001:db8::1'], 'nqn': 'nqn.x'}", "nvmf_remote/x.addresses[0]" },
+		{ "{'addresses': ['10.0.0.1'], 'nqn': 'x'}", "nvmf_remote/x.nqn" },
+		{ "{'addresses': ['10.0.0.1'], 'nqn': 'nqn.x', 'depth': 1}", "nvmf_remote/x.depth" },
+		{ "{'addresses': ['10.0.0.1'], 'nqn': 'nqn.x', 'keep_alive': 999}", "nvmf_remote/x.keep_alive" },
+		{ "{'addresses': [], 'nqn': 'nqn.x'}", "nvmf_remote/x.addresses" },
+	};
+	struct remote_address address;
+	struct block_rig rig;
+
+	block_rig_new(&rig, 1, services);
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct dpu_error err = { 0 };
+
+		assert_int_not_equal(block_rig_change(&rig, CHANGE_CREATE, "nvmf_remote", "x", cases[i].fields, &err),
+				     0);
+		assert_string_equal(err.path, cases[i].path);
+	}
+	/* One that cannot be reached is made all the same, and says why. */
+	assert_int_equal(block_rig_change(&rig, CHANGE_CREATE, "nvmf_remote", "x",
+					  "{'addresses': ['127.0.0.1:1'], 'nqn': 'nqn.x'}", NULL),
+			 0);
+	WAIT_FOR(&rig.base, strstr(block_rig_field(&rig, "nvmf_remote", "x", "why"), "refused") != NULL);
+	block_rig_free(&rig);
+	assert_int_equal(remote_address_parse("2001:db8::1", &address), 0);
+	assert_int_equal(ntohs(((struct sockaddr_in6 *)&address.address)->sin6_port), 4420);
+	assert_int_equal(remote_address_parse("[2001:db8::1]:8009", &address), 0);
+	assert_int_equal(ntohs(((struct sockaddr_in6 *)&address.address)->sin6_port), 8009);
+}
+
+static void entries_set(struct fake_target *target)
+{
+	static const char spaces[] = "                                ";
+
+	target->entry_count = 2;
+	for (unsigned i = 0; i < 2; i++) {
+		struct nvme_discovery_entry *entry = &target->entries[i];
+
+		entry->trtype = NVME_TRTYPE_TCP;
+		entry->subtype = i ? NVME_SUBTYPE_REFERRAL : NVME_SUBTYPE_NVM;
+		memcpy(entry->trsvcid, spaces, sizeof(entry->trsvcid));
+		memcpy(entry->trsvcid, "4420", 4);
+		memcpy(entry->traddr, "192.0.2.1 ", 10);
+		strcpy(entry->subnqn, "nqn.2026-01.test:s");
+	}
+	memset(target->entries[1].subnqn, 0xff, sizeof(target->entries[1].subnqn)); /* no text at all */
+}
+
+static void test_discover(void **state)
+{
+	struct block_rig rig;
+	struct dpu_error err = { 0 };
+	char address[64];
+
+	rig_open(&rig);
+	ask(entries_set);
+	snprintf(address, sizeof(address), "127.0.0.1:%u", ntohs(house.target.ports[0].address.sin_port));
+	json_t *result =
+		block_rig_action(&rig, "nvmf_remote", "discover", NULL, json_pack("{s:s}", "address", address), NULL);
+	assert_int_equal(json_array_size(result), 2);
+	const json_t *first = json_array_get(result, 0);
+	assert_string_equal(json_string_value(json_object_get(first, "kind")), "subsystem");
+	assert_string_equal(json_string_value(json_object_get(first, "port")), "4420");
+	assert_string_equal(json_string_value(json_object_get(first, "nqn")), "nqn.2026-01.test:s");
+	assert_string_equal(json_string_value(json_object_get(json_array_get(result, 1), "kind")), "referral");
+	json_decref(result);
+	assert_null(block_rig_action(&rig, "nvmf_remote", "discover", NULL,
+				     json_pack("{s:s}", "address", "127.0.0.1:1"), &err));
+	assert_non_null(strstr(err.message, "refused"));
+	assert_null(block_rig_action(&rig, "nvmf_remote", "discover", NULL, json_pack("{s:s}", "address", "x"), &err));
+	assert_string_equal(err.path, "address");
+	rig_close(&rig);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_object), cmocka_unit_test(test_pool),     cmocka_unit_test(test_predecessor),
+		cmocka_unit_test(test_fields), cmocka_unit_test(test_discover),
+	};
+
+	signal(SIGPIPE, SIG_IGN);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
