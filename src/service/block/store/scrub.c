@@ -205,7 +205,6 @@ static int scrub_go(struct store *store, struct store_command *command);
 static int scrub_end(struct store *store, struct scrub *scrub)
 {
 	struct store_command *command = scrub->command;
-
 	struct scrub **link = &store->scrubs;
 
 	command->progress = scrub->page;

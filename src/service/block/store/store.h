@@ -10,9 +10,9 @@
  * work is done in store_poll(), which also polls the media: a done is never called from within a submit.
  *
  * Life: store_new → STORE_FORMAT or STORE_OPEN → any other commands and requests → STORE_CLOSE → store_free. A failed
- * format or open leaves only store_free. After store_free the media may be closed by whoever made them. store_free
- * without STORE_CLOSE is what a crash would be: nothing that was acknowledged is lost while tail_path exists, nothing
- * that was flushed otherwise. */
+ * format or open leaves only store_free. The media may have no request of the store any more when it is freed; after
+ * that they may be closed by whoever made them. store_free without STORE_CLOSE is what a crash would be: nothing that
+ * was acknowledged is lost while tail_path exists, nothing that was flushed otherwise. */
 #pragma once
 
 #include <dpu/block.h>
