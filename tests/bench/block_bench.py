@@ -14,6 +14,7 @@ from dpud_client import Daemon
 from lab import GENERATOR_CORE, SWITCH_CORE, end, wait_for
 
 BYTES = 1 << 30
+PORT, NQN = 4420, "nqn.2026-11.softdpu:bench"
 # null-co touches no data: memory that stays in the cache is what comes nearest to it.
 SPANS = {"ram": 16 << 20}
 DEPTHS = (1, 32, 128)
@@ -56,10 +57,11 @@ class Ours:
 class Theirs:
     """A qemu-storage-daemon with one export."""
     name = "qemu-storage-daemon"
+    more = ""
 
     def __init__(self, bench, kind):
         self.socket = os.path.join(bench.folder, "qsd.sock")
-        node = f"driver=null-co,node-name=d,size={BYTES}"
+        node = f"driver=null-co,node-name=d,size={BYTES}{self.more}"
         if kind != "ram":
             node = f"driver=file,node-name=d,filename={bench.file('theirs', BYTES)}"
         self.process = subprocess.Popen(["taskset", "-c", str(SWITCH_CORE), "qemu-storage-daemon", "--blockdev", node, "--export",
@@ -73,6 +75,12 @@ class Theirs:
         end(self.process)
         if os.path.exists(self.socket):
             os.unlink(self.socket)
+
+
+class Zeroes(Theirs):
+    """The same with null-co told to write what it is read from, as a disk does."""
+    name = "qemu-storage-daemon, read-zeroes"
+    more = ",read-zeroes=on"
 
 
 class Bench:
@@ -112,7 +120,7 @@ class Bench:
 
     def fill(self, disk):
         """Each block of a thin volume, and each page of memory, is there before it is read."""
-        self.load(disk, "write", "depth=32", "bytes=262144", "seconds=3")
+        self.load(disk, "fill", "seconds=0.1")
 
     # ---- disks ----
 
@@ -147,10 +155,13 @@ class Bench:
             for kind in ("ram", "file"):
                 self.measure(Theirs, kind, seen)
                 self.measure(Ours, kind, seen)
+            self.measure(Zeroes, "ram", seen)
             self.measure(Ours, "volume", seen)
         for kind in ("ram", "file"):
             for name, _ in self.loads(kind):
                 yield self.compared(name, seen[(name, Ours.name)], Theirs.name, seen[(name, Theirs.name)])
+                if kind == "ram":
+                    yield self.compared(name + "-zeroes", seen[(name, Ours.name)], Zeroes.name, seen[(name, Zeroes.name)])
         for name, _ in self.loads("volume"):
             other = seen.get((name.replace("volume", "file"), Ours.name))
             if other:
@@ -170,6 +181,54 @@ class Bench:
             return result(name, "us, median", mine, peer, other, other / mine, **tails)
         mine, other = round(middle(ours, "iops")), round(middle(theirs, "iops"))
         return result(name, "I/Os per second", mine, peer, other, mine / other, cycles=round(middle(ours, "cycles")), **tails)
+
+    # ---- NVMe/TCP ----
+
+    def nvmf_load(self, *words):
+        done = subprocess.run(["taskset", "-c", str(GENERATOR_CORE), os.path.join(self.build, "tests/bench/nvmf_load"), *words, "queues=4",
+                               "depth=32", f"seconds={max(1, round(self.options.seconds))}"], capture_output=True, text=True, timeout=60)
+        if done.returncode:
+            raise RuntimeError(f"nvmf_load: {done.stderr[-500:]}{done.stdout[-500:]}")
+        return json.loads(done.stdout)["iops"]
+
+    def nvmf_target(self):
+        """A target with a namespace on memory, random reads of all of it; and the same with data digests."""
+        folder = self.fresh("dpud")
+        daemon = Daemon(self.build, folder, "--huge-pages", "off", "--workers", "1", "--cpus", str(SWITCH_CORE))
+        disk = os.path.join(folder, "run/fill.sock")
+        try:
+            daemon.call("dpu.apply", document={
+                "version": 1, "tenants": [{"name": "t"}], "media": [{"name": "m", "kind": "ram", "size": BYTES}],
+                "disks": [{"name": "d", "tenant": "t", "backend": "vhost_user_server", "socket": disk, "medium": "m"}]})
+            wait_for("the disk's socket", lambda: os.path.exists(disk))
+            self.fill(disk)
+            daemon.call("disk.delete", name="t/d")
+            daemon.call("dpu.apply", document={
+                "version": 1, "nvmf_listeners": [{"name": "l", "address": "127.0.0.1", "port": PORT}],
+                "nvmf_subsystems": [{"name": "s", "tenant": "t", "nqn": NQN, "allow_any_host": True}],
+                "nvmf_namespaces": [{"name": "n", "tenant": "t", "subsystem": "s", "medium": "m"}]})
+            return [self.nvmf_load("read", "127.0.0.1", str(PORT), NQN, *digests) for digests in ([], ["digests=2"])]
+        finally:
+            daemon.stop()
+
+    def nvmf_echo(self):
+        server = subprocess.Popen(["taskset", "-c", str(SWITCH_CORE), os.path.join(self.build, "tests/bench/nvmf_load"), "echo-server",
+                                   "127.0.0.1", str(PORT + 1)])
+        try:
+            time.sleep(0.3)
+            return self.nvmf_load("echo", "127.0.0.1", str(PORT + 1))
+        finally:
+            end(server)
+
+    def nvmf(self):
+        if not (self.wanted("nvmf-ram") or self.wanted("nvmf-digest")):
+            return
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        rounds = [(self.nvmf_echo(), *self.nvmf_target()) for _ in range(self.options.rounds)]
+        echo, plain, digest = (round(statistics.median(one[i] for one in rounds)) for i in range(3))
+        yield result("nvmf-ram", "I/Os per second", plain, "a bare TCP echo, 72 to 4168 bytes", echo, plain / echo)
+        yield result("nvmf-digest", "I/Os per second", digest, "the target without data digests", plain, digest / plain,
+                     less_percent=round(100 * (1 - digest / plain), 1))
 
     # ---- the store ----
 
@@ -251,7 +310,7 @@ def main():
     options = parser.parse_args()
     bench = Bench(options)
     try:
-        results = [line for part in (bench.disks, bench.store, bench.qos, bench.idle) for line in part()]
+        results = [line for part in (bench.disks, bench.nvmf, bench.store, bench.qos, bench.idle) for line in part()]
     finally:
         subprocess.run(["rm", "-rf", bench.shm], check=False)
     print(json.dumps({"bench": "block", "rounds": options.rounds, "results": results}, indent=1))
