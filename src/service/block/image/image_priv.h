@@ -28,6 +28,7 @@ struct image_job {
 	int fd;
 	uint64_t at, total; /* bytes of the volume, or of the image */
 	uint64_t length;    /* of the chunk that is under way */
+	uint64_t found;     /* by the helper: where the file goes on; control reads `at` meanwhile */
 	bool erased, ended; /* import: the volume was discarded; the file has no more data */
 	int helper_rc;      /* of the helper */
 	void (*then)(struct image_job *job);

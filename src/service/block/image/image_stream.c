@@ -98,9 +98,9 @@ static void file_read(void *arg)
 		job->helper_rc = job->ended ? 0 : -errno;
 		return;
 	}
-	job->at = (uint64_t)data / DPU_BLOCK_SECTOR * DPU_BLOCK_SECTOR;
+	job->found = (uint64_t)data / DPU_BLOCK_SECTOR * DPU_BLOCK_SECTOR;
 	while (got < IMAGE_CHUNK) {
-		ssize_t more = pread(job->fd, job->buffer + got, IMAGE_CHUNK - got, (off_t)(job->at + got));
+		ssize_t more = pread(job->fd, job->buffer + got, IMAGE_CHUNK - got, (off_t)(job->found + got));
 		if (more < 0)
 			job->helper_rc = -errno;
 		if (more <= 0)
@@ -164,12 +164,14 @@ static void written(struct image_job *job)
 
 static void file_was_read(struct image_job *job)
 {
-	if (job->failed)
+	if (job->failed) {
 		end(job);
-	else if (job->ended)
+	} else if (job->ended) {
 		request(job, DPU_BLOCK_FLUSH, 0, end);
-	else
+	} else {
+		job->at = job->found;
 		request(job, DPU_BLOCK_WRITE, job->length, written);
+	}
 }
 
 /* What is a hole in the image is one in the volume, so all of it goes first. */
