@@ -37,7 +37,7 @@ demo_claim() { # which demonstration
 		undo_other
 		;;
 	esac
-	for item in /run/netns/"$LAB"-* /run/softdpu/"$LAB"-* /var/lib/softdpu/"$LAB"-*; do
+	for item in /run/netns/"$LAB"-* /run/softdpu/"$LAB"-* /var/lib/softdpu/"$LAB"-* /dev/shm/softdpu-"$LAB"-*; do
 		[ ! -e "$item" ] || die "demo: $item is there and is not the demo's: remove it first"
 	done
 	item=$(mktemp -d /run/softdpu-demo.XXXXXX)
@@ -71,9 +71,9 @@ undo_other() {
 }
 
 # All VMs answer, or it is said which does not.
-demo_wait_guests() { # the moment of their start
+demo_wait_guests() { # the moment of their start, those of $demo_guests that are meant: all by default
 	local vm waiting=()
-	for vm in $demo_guests; do
+	for vm in ${2:-$demo_guests}; do
 		{ lab_guest_wait "$vm" 120 && note "$vm is up after $(since "$1") s"; } &
 		waiting+=($!)
 	done
