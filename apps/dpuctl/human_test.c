@@ -26,6 +26,8 @@ static void values(void **state)
 	check("true", "yes");
 	check("\"blue/web\"", "blue/web");
 	check("7", "7");
+	check("47906.69", "47906.69");
+	check("0.1", "0.1");
 }
 
 /* Neither ASCII's control characters reach a terminal nor those behind them in Unicode, such as CSI; text does. */

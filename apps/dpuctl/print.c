@@ -16,7 +16,7 @@ void print_value(struct ctl *ctl, const json_t *value)
 		yaml_tree_write(ctl->out, value);
 		return;
 	}
-	json_dumpf(value, ctl->out, JSON_INDENT(2) | JSON_ENCODE_ANY);
+	json_dumpf(value, ctl->out, JSON_INDENT(2) | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
 	fputc('\n', ctl->out);
 }
 

@@ -171,7 +171,7 @@ char *field_word(const json_t *value)
 	if (json_is_null(value))
 		return strdup("");
 	if (!json_is_array(value))
-		return json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_SORT_KEYS);
+		return json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(15));
 	json_array_foreach(value, index, item)
 	{
 		CLEANUP(free_pointer) char *word = field_word(item);

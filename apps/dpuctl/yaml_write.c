@@ -82,7 +82,7 @@ static void write_scalar(FILE *out, const json_t *value)
 	if (json_is_string(value))
 		write_string(out, json_string_value(value));
 	else
-		json_dumpf(value, out, JSON_ENCODE_ANY);
+		json_dumpf(value, out, JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
 }
 
 static bool is_nested(const json_t *value)

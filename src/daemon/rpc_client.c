@@ -171,7 +171,8 @@ void client_send(struct rpc_client *client, json_t *message)
 {
 	hold(client);
 	if (!client->dead) {
-		if (!message || json_dump_callback(message, dump, client, JSON_COMPACT) || !append(client, "\n", 1)) {
+		if (!message || json_dump_callback(message, dump, client, JSON_COMPACT | JSON_REAL_PRECISION(15)) ||
+		    !append(client, "\n", 1)) {
 			log_warn("rpc", "connection closed: its replies take more memory than there is",
 				 "waiting_bytes=%zu", client->out.length);
 			client_close(client);
