@@ -56,6 +56,8 @@ scene_clone() {
 	typed "dpuctl snapshot create blue/monday volume=data" || lab_fail "no snapshot"
 	typed "dpuctl volume create blue/copy pool=rack from_snapshot=monday" || lab_fail "no clone"
 	took=$(milliseconds_since "$start")
+	typed "dpuctl volume why blue/copy"
+	expect "shared with a snapshot or another volume" "why of a clone"
 	typed "dpuctl disk create blue/monday snapshot=monday socket=$LAB_DIR/monday.sock" || lab_fail "no disk of the snapshot"
 	typed "dpuctl disk create blue/copy volume=copy socket=$LAB_DIR/copy.sock" || lab_fail "no disk of the clone"
 	on vm1 "echo written after the snapshot >/mnt/letters && sync" || lab_fail "vm1 cannot write"
@@ -68,14 +70,14 @@ scene_clone() {
 scene_path() {
 	local writer cut longest
 	title "One of the two wires is cut under load"
-	start_fio path --size=8M --time_based --runtime=10
+	start_fio path --size=8M --time_based --runtime=8
 	writer=$!
-	sleep 3
+	sleep 2
 	cut=$(now)
 	typed "ip -n $LAB-a link set two down" || lab_fail "the wire cannot be cut"
 	wait_until 20 "the path is lost" is 1 field b nvmf_remote rack live_paths
 	note "given up after $(milliseconds_since "$cut") ms"
-	typed "dpuctl nvmf_remote show rack | grep -E '^(state|paths|repeated|held)'"
+	typed "dpuctl -o json nvmf_remote show rack | jq -r '.paths[]'"
 	wait $writer || lab_fail "the VM's requests failed: $(cat "$LAB_DIR/path.fio")"
 	longest=$(slowest "round(max(row['whole_us'] for row in d) / 1000)")
 	typed "dpuctl volume slowest blue/data | head -4"
@@ -108,16 +110,16 @@ scene_second_vm() {
 scene_kill() {
 	local writer name
 	title "kill -9 of both daemons in turn, during fio --verify"
-	start_fio killed --size=24M --do_verify=1
+	start_fio killed --size=16M --do_verify=1
 	writer=$!
 	for name in a b; do
-		sleep 3
+		sleep 2
 		kill -0 $writer 2>/dev/null || lab_fail "fio was over before dpud $name was killed: $(cat "$LAB_DIR/killed.fio")"
 		murder_and_wait $name
 	done
 	wait $writer || lab_fail "fio --verify: $(tail -20 "$LAB_DIR/killed.fio")"
 	typed "grep -E 'err=|IOPS' $LAB_DIR/killed.fio"
-	show "written and verified through both kills" "24 MiB, no error"
+	show "written and verified through both kills" "16 MiB, no error"
 }
 murder_and_wait() { # DPU
 	local pid killed
@@ -134,8 +136,8 @@ murder_and_wait() { # DPU
 scene_nothing_lost() {
 	local name
 	title "Nothing is lost"
-	typed "on vm1 'umount /mnt && e2fsck -fn /dev/vda'" || lab_fail "vm1's file system is damaged"
-	typed "on vm2 'sha256sum /copy/letters; cat /copy/own; umount /copy && e2fsck -fn /dev/vdb'" || lab_fail "the clone's file system is damaged"
+	typed "on vm1 'umount /mnt && e2fsck -fn /dev/vda' | tail -1" || lab_fail "vm1's file system is damaged"
+	typed "on vm2 'sha256sum /copy/letters; cat /copy/own; umount /copy && e2fsck -fn /dev/vdb' | grep -Ev '^(Pass|e2fsck)'" || lab_fail "the clone's file system is damaged"
 	expect "$letters" "file in the clone"
 	expect "of the clone" "file of the clone"
 	for name in a:flash b:rack; do
@@ -144,7 +146,7 @@ scene_nothing_lost() {
 	done
 	typed "dpuctl disk list -c name,state,reads,writes,flushes,errors"
 	[ "$(field b disk blue/data errors)" = 0 ] || lab_fail "requests of vm1 have failed"
-	show "file systems, checksums, every block of both pools" "intact"
+	show "file systems and every block of both pools" "intact"
 }
 
 scene_cost() {

@@ -60,7 +60,7 @@ world_disk() {
 	wait_until 20 "two paths are live" is 2 field b nvmf_remote rack live_paths
 	wait_until 20 "the disk is ready" is ready field b disk blue/data state
 	show "from the document to a disk over two paths" "$(milliseconds_since "$start") ms"
-	typed "dpuctl nvmf_remote show rack | grep -E '^(state|paths|bytes)'"
+	typed "dpuctl -o json nvmf_remote show rack | jq -r '.paths[]'"
 	typed "dpuctl disk list -c name,volume,state,size"
 	note "VMs boot: Debian's kernel under QEMU without KVM, virtio-blk over vhost-user; vm1 now, vm2 once there is a clone"
 	start=$(now)

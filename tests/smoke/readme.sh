@@ -24,12 +24,13 @@ cd "$top"
 {
 	sed -n '/^three VMs up/,/whole demonstration/p' README.md
 	sed -n '/^packets of a flow, and of them up to OVS/,/^```/p' README.md | sed '$d'
+	sed -n '/^from the document to a disk over two paths/,/^```/p' README.md | sed '$d'
 } | sed 's/   .*//' >/tmp/rows
-for row in "whole demonstration" "silence through kill -9 of OVS"; do
+for row in "whole demonstration" "silence through kill -9 of OVS" "file systems and every block of both pools"; do
 	grep -qx "$row" /tmp/rows || { echo "README.md has no table with '$row'" >&2; exit 1; }
 done
 while read -r row; do
-	words=$(sed 's/ by vxlan$/ by $1/; s/ by geneve$/ by $1/' <<<"$row")
+	words=$(sed 's/ by vxlan$/ by $1/; s/ by geneve$/ by $1/; s/ dpud [ab]$/ dpud $1/' <<<"$row")
 	grep -qrF "show \"$words\"" demo || { echo "README.md: the demonstration does not show '$row'" >&2; exit 1; }
 done </tmp/rows
 exec tests/lib/run_document README.md
