@@ -117,6 +117,7 @@ scene_kill() {
 		kill -0 $writer 2>/dev/null || lab_fail "fio was over before dpud $name was killed: $(cat "$LAB_DIR/killed.fio")"
 		murder_and_wait $name
 	done
+	note "dpud b waits until writes of the killed process, if any are on their way, cannot arrive any more: twice keep_alive, and quiesce"
 	wait $writer || lab_fail "fio --verify: $(tail -20 "$LAB_DIR/killed.fio")"
 	typed "grep -E 'err=|IOPS' $LAB_DIR/killed.fio"
 	show "written and verified through both kills" "16 MiB, no error"
