@@ -36,7 +36,7 @@ scene_limit() {
 	typed "dpuctl qos_policy set blue/silver cap_iops=100"
 	measure_rate
 	second=$rate
-	typed "dpuctl qos_policy set blue/silver cap_iops=500"
+	typed "dpuctl qos_policy set blue/silver cap_iops=1000"
 	((first >= 400 && first <= 550)) || lab_fail "$first requests a second with a limit of 500"
 	((second >= 80 && second <= 120)) || lab_fail "$second requests a second with a limit of 100"
 	show "reads per second, limits 500 and then 100" "$first, $second"
@@ -44,7 +44,7 @@ scene_limit() {
 	typed "dpuctl volume latency blue/data | grep -E '^REQUESTS|^read'"
 }
 measure_rate() { # sets rate
-	typed "on vm1 'fio --name=r --filename=/dev/vda --rw=randread --bs=4k --direct=1 --ioengine=libaio --iodepth=16 --time_based --runtime=3 | grep IOPS'" ||
+	typed "on vm1 'fio --name=r --filename=/dev/vda --rw=randread --bs=4k --direct=1 --ioengine=libaio --iodepth=16 --time_based --runtime=2 | grep IOPS'" ||
 		lab_fail "fio cannot read"
 	rate=$(sed -n 's/.*IOPS=\([0-9]*\).*/\1/p' <<<"$printed")
 }
@@ -70,7 +70,7 @@ scene_clone() {
 scene_path() {
 	local writer cut longest
 	title "One of the two wires is cut under load"
-	start_fio path --size=8M --time_based --runtime=8
+	start_fio path --size=8M --time_based --runtime=6
 	writer=$!
 	sleep 2
 	cut=$(now)
@@ -110,7 +110,7 @@ scene_second_vm() {
 scene_kill() {
 	local writer name
 	title "kill -9 of both daemons in turn, during fio --verify"
-	start_fio killed --size=16M --do_verify=1
+	start_fio killed --size=20M --do_verify=1
 	writer=$!
 	for name in a b; do
 		sleep 2
@@ -120,7 +120,7 @@ scene_kill() {
 	note "dpud b waits until writes of the killed process, if any are on their way, cannot arrive any more: twice keep_alive, and quiesce"
 	wait $writer || lab_fail "fio --verify: $(tail -20 "$LAB_DIR/killed.fio")"
 	typed "grep -E 'err=|IOPS' $LAB_DIR/killed.fio"
-	show "written and verified through both kills" "16 MiB, no error"
+	show "written and verified through both kills" "20 MiB, no error"
 }
 murder_and_wait() { # DPU
 	local pid killed
@@ -138,7 +138,8 @@ scene_nothing_lost() {
 	local name
 	title "Nothing is lost"
 	typed "on vm1 'umount /mnt && e2fsck -fn /dev/vda' | tail -1" || lab_fail "vm1's file system is damaged"
-	typed "on vm2 'sha256sum /copy/letters; cat /copy/own; umount /copy && e2fsck -fn /dev/vdb' | grep -Ev '^(Pass|e2fsck)'" || lab_fail "the clone's file system is damaged"
+	typed "on vm2 'sha256sum /copy/letters; cat /copy/own; umount /copy && e2fsck -fn /dev/vdb' | grep -Ev '^(Pass|e2fsck)'" ||
+		lab_fail "the clone's file system is damaged"
 	expect "$letters" "file in the clone"
 	expect "of the clone" "file of the clone"
 	for name in a:flash b:rack; do
