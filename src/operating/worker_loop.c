@@ -119,7 +119,7 @@ void worker_source_ready(struct worker_source *source)
 {
 	struct slot *slot = source->live;
 
-	if (slot && slot->position == NOT_POLLED)
+	if (slot && slot->position == NOT_POLLED && source->poll)
 		unwatch(slot->worker, slot);
 }
 

@@ -27,7 +27,8 @@ nvmf_subsystems: [{name: disks, tenant: blue, nqn: "$nqn"}]
 nvmf_namespaces: [{name: one, tenant: blue, subsystem: disks, volume: one}]
 YAML
 dpu one apply "$LAB_DIR/net.yaml" >/dev/null
-lab_background inside a tcpdump -q -i tap0 -s 400 -c 8000 -w "$LAB_DIR/wire.pcap" port 4420
+# Whole frames: where one was cut, the next PDU could not be found.
+lab_background inside a tcpdump -q -i tap0 -s 0 -c 2500 -w "$LAB_DIR/wire.pcap" port 4420
 lab_guest_wait vm 120
 on vm "ip address add 10.9.0.2/24 dev eth0; ip address add 10.9.1.2/24 dev eth0; ip link set eth0 up; modprobe nvme-tcp"
 connect() { on vm "nvme connect -t tcp -a $1 -s 4420 -n $nqn --hostnqn=nqn.2025-01.org.example:vm --reconnect-delay=1 ${*:2}"; }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* An application of DPDK that sleeps: it passes frames between its first two ports, and waits for receive interrupts
- * when there are none. When a link comes or goes it installs a flow and removes it again, within that event's function.
+ * when there are none. When a link comes or goes it installs a flow and removes it again, within that event's function;
+ * that a port was removed or wants to be configured anew it prints, "removed 0" and "reset 0".
  *
  * usage: sleeping_peer EAL-ARGUMENTS; ends with SIGTERM, and then prints frames, wakes, events, flows (that were made),
  * and how many milliseconds of a processor its thread has used. */
@@ -48,11 +49,20 @@ static int on_event(uint16_t port, enum rte_eth_event_type type, void *arg, void
 	return 0;
 }
 
+static int on_change(uint16_t port, enum rte_eth_event_type type, void *arg, void *ret)
+{
+	printf("%s %u\n", type == RTE_ETH_EVENT_INTR_RESET ? "reset" : "removed", port);
+	fflush(stdout);
+	return 0;
+}
+
 static void port_open(uint16_t port, struct rte_mempool *pool)
 {
 	const struct rte_eth_conf conf = { .intr_conf.rxq = 1 };
 
 	if (rte_eth_dev_callback_register(port, RTE_ETH_EVENT_INTR_LSC, on_event, NULL) != 0 ||
+	    rte_eth_dev_callback_register(port, RTE_ETH_EVENT_INTR_RESET, on_change, NULL) != 0 ||
+	    rte_eth_dev_callback_register(port, RTE_ETH_EVENT_INTR_RMV, on_change, NULL) != 0 ||
 	    rte_eth_dev_configure(port, 1, 1, &conf) != 0 ||
 	    rte_eth_rx_queue_setup(port, 0, 1024, SOCKET_ID_ANY, NULL, pool) != 0 ||
 	    rte_eth_tx_queue_setup(port, 0, 1024, SOCKET_ID_ANY, NULL) != 0 || rte_eth_dev_start(port) != 0)

@@ -124,6 +124,10 @@ refused 16 "" flow create 0 transfer "$eth" actions jump group 1 / end
 refused 15 "a VLAN id has 12 bits" flow create 0 transfer pattern eth / vlan / end actions of_set_vlan_vid vlan_vid 5000 / drop / end
 refused 1 "a representor is never isolated" flow isolate 0 1
 wait_until 10 "the one rule" rules_are 1
+# The operator reads the same.
+listed() { dpu m -o json offload refused | json "any(r['by'] == 'driver' and 'of SCTP can be matched' in r['sentence'] for r in d['refused'])"; }
+told() { [ "$(listed)" = True ]; }
+wait_until 10 "the driver's refusals in dpuctl" told
 
 # ---- as many as there can be, and more
 many=$LAB_DIR/many
@@ -200,6 +204,14 @@ lab_dpud_kill m
 wait_until 30 "dpud answers again" rpc m dpu.version
 wait_until 30 "a ping through one that sleeps, after dpud was killed" ping_ok
 inside web ping -q -c 20 -i 0.02 10.0.0.6 | grep -q ' 0% packet loss' || lab_fail "who sleeps loses packets"
+never_told() { ! grep -q "$1" sleeping.out; }
+never_told 'reset\|removed' || lab_fail "told of a change that there was not: $(cat sleeping.out)"
+# A representor goes, and comes back under its name.
+dpu m representor delete web >/dev/null
+wait_until 10 "the removal" grep -q 'removed 0' sleeping.out
+dpu m representor create web eswitch=ovs vnic=blue/web >/dev/null
+never_told ' 1$' || lab_fail "the other port was told: $(cat sleeping.out)"
+wait_until 10 "a ping through a representor that is back" ping_ok
 sleep 2
 kill -TERM "$sleeper"
 wait "$sleeper" || lab_fail "the one that sleeps ended with $?"

@@ -236,6 +236,7 @@ struct pool {
 	struct store_stats published;
 	uint64_t published_ns;      /* the worker's */
 	bool unpublished;           /* the worker's */
+	bool draining;              /* … : the store is to be freed when its media have nothing of it */
 	struct action_reply *reply; /* who waits until it is ready or cannot be */
 	struct action_reply *purge_reply;
 	struct dpu_error purge_error;

@@ -23,6 +23,10 @@ static unsigned source_poll(struct worker_source *source, struct worker *worker)
 
 	(void)worker;
 	pool->unpublished |= work > 0;
+	if (pool->draining && store_drained(pool->store)) {
+		pool->draining = false;
+		note_send(pool->subject.block, &pool->command_note);
+	}
 	return work;
 }
 
@@ -237,9 +241,27 @@ static void source_removed(void *arg)
 	pool->then(pool);
 }
 
+static void drained(struct note *note)
+{
+	struct pool *pool = (struct pool *)((uint8_t *)note - offsetof(struct pool, command_note));
+
+	worker_remove_source(pool->worker, &pool->source, source_removed, pool);
+}
+
+static void drain(void *arg, struct worker *worker)
+{
+	struct pool *pool = arg;
+
+	(void)worker;
+	pool->draining = true;
+	worker_source_ready(&pool->source);
+}
+
+/* What the media have comes back before the store is freed. */
 void pool_serve_end(struct pool *pool, void (*then)(struct pool *pool))
 {
 	pool->busy = true;
 	pool->then = then;
-	worker_remove_source(pool->worker, &pool->source, source_removed, pool);
+	pool->command_note.fn = drained;
+	block_call(pool->worker, drain, pool, NULL);
 }

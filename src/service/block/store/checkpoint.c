@@ -88,6 +88,7 @@ static void page_written(struct dpu_block_request *request)
 	struct store *store = io->store;
 	struct frame *frame = io->frame;
 
+	medium_answered(store);
 	store->checkpoint.writing--;
 	map_set(store->map, io->page, (enum page_slot)io->slot);
 	if (request->status != DPU_BLOCK_OK)
@@ -130,7 +131,7 @@ static void page_write(struct store *store, struct frame *frame, struct page_io 
 		.done = page_written,
 	};
 	store->checkpoint.writing++;
-	medium->device->ops->submit(medium->device, &io->medium);
+	medium_ask(store, medium, &io->medium);
 }
 
 static unsigned write_pages(struct store *store)
@@ -205,6 +206,7 @@ static void root_written(struct dpu_block_request *request)
 	struct checkpoint *checkpoint = (struct checkpoint *)((uint8_t *)request - offsetof(struct checkpoint, medium));
 	struct store *store = (struct store *)((uint8_t *)checkpoint - offsetof(struct store, checkpoint));
 
+	medium_answered(store);
 	if (request->status != DPU_BLOCK_OK) {
 		store_fail(store, &store->medium[0], request->offset, "a root cannot be written");
 		checkpoint->state = CHECKPOINT_LAST;
@@ -236,7 +238,7 @@ static void root_write(struct store *store)
 		.done = root_written,
 	};
 	checkpoint->root_at += piece;
-	medium->device->ops->submit(medium->device, &checkpoint->medium);
+	medium_ask(store, medium, &checkpoint->medium);
 }
 
 unsigned checkpoint_go(struct store *store)

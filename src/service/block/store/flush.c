@@ -62,6 +62,7 @@ static void medium_flushed(struct dpu_block_request *request)
 	struct medium *medium = (struct medium *)((uint8_t *)request - offsetof(struct medium, flush));
 	struct store *store = medium->store;
 
+	medium_answered(store);
 	if (request->status != DPU_BLOCK_OK) {
 		store->flush.rc = -EIO;
 		store_fail(store, medium, 0, "the medium cannot be flushed");
@@ -83,7 +84,7 @@ static void flush_media(struct store *store)
 			continue;
 		flush->media++;
 		medium->flush = (struct dpu_block_request){ .op = DPU_BLOCK_FLUSH, .done = medium_flushed };
-		medium->device->ops->submit(medium->device, &medium->flush);
+		medium_ask(store, medium, &medium->flush);
 	}
 	if (--flush->media == 0)
 		finish(store);

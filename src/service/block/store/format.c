@@ -8,12 +8,14 @@ static void raw_done(struct dpu_block_request *request)
 {
 	struct raw_io *io = (struct raw_io *)request;
 
+	medium_answered(io->store);
 	io->busy = false;
 	io->failed = request->status != DPU_BLOCK_OK;
 }
 
 void raw_start(struct raw_io *io, struct medium *medium, enum dpu_block_op op, uint64_t block, void *data, size_t bytes)
 {
+	io->store = medium->store;
 	io->busy = true;
 	io->iov = (struct iovec){ data, bytes };
 	io->medium = (struct dpu_block_request){
@@ -24,7 +26,7 @@ void raw_start(struct raw_io *io, struct medium *medium, enum dpu_block_op op, u
 		.iov = &io->iov,
 		.done = raw_done,
 	};
-	medium->device->ops->submit(medium->device, &io->medium);
+	medium_ask(medium->store, medium, &io->medium);
 }
 
 int pool_set_up(struct store *store)

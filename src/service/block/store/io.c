@@ -174,12 +174,14 @@ void io_copy(const struct store_io *io, uint8_t *block, bool to_request)
 	}
 }
 
-/* From the first medium that was asked to the last that was done. */
-static void traced_done(struct dpu_block_request *medium)
+/* A trace goes from the first medium that was asked to the last that was done. */
+static void answered(struct dpu_block_request *medium)
 {
 	struct store_io *io = (struct store_io *)medium;
 
-	io->request->trace->end = cycles_now();
+	medium_answered(io->store);
+	if (io->request && io->request->trace)
+		io->request->trace->end = cycles_now();
 	io->medium_done(medium);
 }
 
@@ -195,15 +197,14 @@ void io_submit(struct store_io *io, enum dpu_block_op op, const struct iovec *io
 		.offset = offset,
 		.length = (uint64_t)io->count * STORE_BLOCK,
 		.iov = iov,
-		.done = done,
+		.done = answered,
 	};
+	io->medium_done = done;
 	if (io->request && io->request->trace) {
 		struct dpu_block_trace *trace = io->request->trace;
 		trace->begin = trace->begin ? trace->begin : cycles_now();
-		io->medium_done = done;
-		io->medium.done = traced_done;
 	}
-	medium->device->ops->submit(medium->device, &io->medium);
+	medium_ask(io->store, medium, &io->medium);
 }
 
 void io_integrity(struct store_io *io, uint64_t block, uint64_t place)

@@ -192,6 +192,7 @@ static void section_written(struct dpu_block_request *request)
 	struct store *store = io->store;
 	struct log *log = &store->log;
 
+	medium_answered(store);
 	io->busy = false;
 	store->wake = true;
 	if (request->status != DPU_BLOCK_OK) {
@@ -235,5 +236,5 @@ void log_seal(struct store *store)
 	log->open = NULL;
 	log->sequence++;
 	store->stats.sections++;
-	medium->device->ops->submit(medium->device, &io->medium);
+	medium_ask(store, medium, &io->medium);
 }

@@ -244,6 +244,7 @@ static void load_done(struct dpu_block_request *request)
 					       frame->level, frame->index)
 				  : "the medium cannot read the page";
 
+	medium_answered(store);
 	frame->state = FRAME_CLEAN;
 	if (!frame->resident)
 		store->used_frames--;
@@ -287,7 +288,7 @@ static int load(struct store *store, uint32_t page, enum page_kind kind, unsigne
 		.done = load_done,
 	};
 	store->stats.page_loads++;
-	medium->device->ops->submit(medium->device, &io->medium);
+	medium_ask(store, medium, &io->medium);
 	return -EAGAIN;
 }
 

@@ -48,6 +48,7 @@ static void run_done(struct dpu_block_request *request)
 	struct data_run *run = (struct data_run *)request;
 	bool failed = request->status != DPU_BLOCK_OK;
 
+	medium_answered(run->store);
 	store_count_error(run->store, request);
 	if (!failed)
 		judge(run, run->at, run->single ? 1 : run->count);
@@ -79,7 +80,7 @@ static void run_read(struct data_run *run)
 		.iov = &run->iov,
 		.done = run_done,
 	};
-	medium->device->ops->submit(medium->device, &run->medium);
+	medium_ask(run->store, medium, &run->medium);
 }
 
 static void close_run(struct data_check *check)

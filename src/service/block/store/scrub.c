@@ -125,8 +125,10 @@ static bool in_use(struct store *store, uint32_t page)
 
 static void page_read(struct dpu_block_request *request)
 {
-	struct scrub *scrub = (struct scrub *)(uintptr_t)((struct store_io *)request)->position;
+	struct store_io *io = (struct store_io *)request;
+	struct scrub *scrub = (struct scrub *)(uintptr_t)io->position;
 
+	medium_answered(io->store);
 	scrub->reading = false;
 	scrub->loaded = request->status == DPU_BLOCK_OK;
 }
@@ -154,7 +156,7 @@ static void page_start(struct store *store, struct scrub *scrub)
 		.iov = io->iov,
 		.done = page_read,
 	};
-	medium->device->ops->submit(medium->device, &io->medium);
+	medium_ask(store, medium, &io->medium);
 }
 
 static const char *page_fault(struct store *store, struct scrub *scrub)

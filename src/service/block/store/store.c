@@ -94,6 +94,8 @@ unsigned store_poll(struct store *store)
 {
 	unsigned work = poll_media(store);
 
+	if (store->ending)
+		return work;
 	store->again = false;
 	store->due_ns = UINT64_MAX;
 	work += commands_go(store);
@@ -108,9 +110,15 @@ unsigned store_poll(struct store *store)
 	return work + (store->again || (store->wake && (store->waiting_io || store->commands)));
 }
 
+bool store_drained(struct store *store)
+{
+	store->ending = true;
+	return store->at_media == 0;
+}
+
 uint64_t store_due_ns(const struct store *store)
 {
-	return store->due_ns;
+	return store->ending ? UINT64_MAX : store->due_ns;
 }
 
 void store_report_damage(struct store *store, enum store_damage damage, uint64_t volume, uint64_t block,

@@ -10,8 +10,8 @@
  * work is done in store_poll(), which also polls the media: a done is never called from within a submit.
  *
  * Life: store_new → STORE_FORMAT or STORE_OPEN → any other commands and requests → STORE_CLOSE → store_free. A failed
- * format or open leaves only store_free. The media may have no request of the store any more when it is freed; after
- * that they may be closed by whoever made them. store_free without STORE_CLOSE is what a crash would be: nothing that
+ * format or open leaves only store_free. The media may have no request of the store any more when it is freed:
+ * store_drained() says when; after that they may be closed by whoever made them. store_free without STORE_CLOSE is what a crash would be: nothing that
  * was acknowledged is lost while tail_path exists, nothing that was flushed otherwise. */
 #pragma once
 
@@ -54,6 +54,9 @@ struct store_options {
 int store_new(const struct store_options *options, struct dpu_block_device *const *media, unsigned count,
 	      struct store **ret, struct dpu_error *error);
 void store_free(struct store *store);
+/* From the first call on the store begins nothing any more; true when the media have nothing of it, which store_poll()
+ * brings about. */
+bool store_drained(struct store *store);
 /* Bounded work; returns how much was done. The worker calls it every round while anything is under way; when it returns
  * 0, nothing more happens before a request to a medium ends, somebody submits something, or store_due_ns(). */
 unsigned store_poll(struct store *store);

@@ -93,7 +93,7 @@ struct store_io {
 	struct store *store;
 	struct dpu_block_request *request;
 	void (*step)(struct store_io *io);
-	void (*medium_done)(struct dpu_block_request *medium); /* when the request has a trace */
+	void (*medium_done)(struct dpu_block_request *medium); /* what `medium` is for */
 	struct store_io *next;
 	uint64_t position, end; /* of the request: what is left, from its start */
 	uint64_t block;         /* of the volume: what is under way */
@@ -221,13 +221,15 @@ struct store {
 	uint32_t pages; /* ids */
 	uint64_t places;
 	bool started, ready, failed, wake, growing;
-	bool held; /* requests and commands wait for a repair */
+	bool held;   /* requests and commands wait for a repair */
+	bool ending; /* nothing is begun any more */
 	struct repair *repair;
 	struct scrub *scrubs; /* that are under way */
 	bool pages_lost;      /* a page of counts of pages */
 	bool unread;          /* while it is being opened: a page of the directory or of a tree; see `failure` */
 	bool again;           /* something stopped because it had done enough for one poll */
 	uint32_t busy_ios;
+	uint32_t at_media;     /* requests that the media have */
 	uint32_t residents_at; /* those of the pages before are in memory */
 
 	/* page.c */
@@ -274,6 +276,18 @@ const char *super_check(const void *block, const struct store_super *super, uint
 /* The superblock of the first medium of a new pool. */
 int super_choose(struct store_super *super, uint64_t blocks, const struct store_command *command);
 void uuid_new(uint8_t uuid[16]);
+
+/* Every request goes to a medium by this, and its done begins with medium_answered(). */
+static inline void medium_ask(struct store *store, struct medium *medium, struct dpu_block_request *request)
+{
+	store->at_media++;
+	medium->device->ops->submit(medium->device, request);
+}
+
+static inline void medium_answered(struct store *store)
+{
+	store->at_media--;
+}
 
 static inline struct medium *medium_of_place(struct store *store, uint64_t place, uint64_t *ret_offset)
 {
@@ -605,6 +619,7 @@ int checkpoint_step(struct store *store, struct store_command *command);
 struct raw_io { /* of whole blocks, one at a time */
 	struct dpu_block_request medium;
 	struct iovec iov;
+	struct store *store;
 	bool busy, failed;
 };
 void raw_start(struct raw_io *io, struct medium *medium, enum dpu_block_op op, uint64_t block, void *data,
