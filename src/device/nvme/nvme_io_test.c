@@ -380,6 +380,33 @@ static void test_shortage(void **state)
 	rig_free(rig);
 }
 
+/* What the first writes give back goes to none that waited beside them. */
+static void test_break_in_shortage(void **state)
+{
+	struct rig *rig = rig_new(&(struct rig_options){ .sector = 512, .pool_bytes = 256 << 10 });
+	struct host *admin, *io;
+	unsigned asked = 0;
+
+	host_pair(rig, &admin, &io, 0, 0);
+	for (unsigned i = 0; i < 8; i++) {
+		struct nvme_sqe write = { .opcode = NVME_WRITE,
+					  .nsid = 1,
+					  .cdw12 = 127,
+					  .sgl = { .length = 64 << 10, .type = NVME_SGL_TRANSPORT_DATA } };
+
+		host_capsule(io, &write, NULL, 0);
+	}
+	while (host_receive(io))
+		asked++;
+	assert_int_equal(asked, 2);
+	assert_int_equal(rig->account.waits, 6);
+	host_break(io);
+	assert_int_equal(nvme_pool_used(rig->pool), 0);
+	host_free(io);
+	host_free(admin);
+	rig_free(rig);
+}
+
 /* ---- devices that go, ANA ---- */
 
 static void note(void *arg)
@@ -449,12 +476,12 @@ static void test_ana(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_transfers),  cmocka_unit_test(test_success_flag),
-		cmocka_unit_test(test_refusals),   cmocka_unit_test(test_data_digest),
-		cmocka_unit_test(test_fused),      cmocka_unit_test(test_zeroes),
-		cmocka_unit_test(test_deallocate), cmocka_unit_test(test_copy),
-		cmocka_unit_test(test_shortage),   cmocka_unit_test(test_device_goes),
-		cmocka_unit_test(test_ana),
+		cmocka_unit_test(test_transfers),   cmocka_unit_test(test_success_flag),
+		cmocka_unit_test(test_refusals),    cmocka_unit_test(test_data_digest),
+		cmocka_unit_test(test_fused),       cmocka_unit_test(test_zeroes),
+		cmocka_unit_test(test_deallocate),  cmocka_unit_test(test_copy),
+		cmocka_unit_test(test_shortage),    cmocka_unit_test(test_break_in_shortage),
+		cmocka_unit_test(test_device_goes), cmocka_unit_test(test_ana),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

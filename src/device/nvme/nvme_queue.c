@@ -379,6 +379,10 @@ static void commands_drop(struct nvme_queue *queue)
 {
 	struct nvme_command *command, *next;
 
+	/* First nobody waits for what the others give back. */
+	nvme_buffer_wait_cancel(&queue->waiter);
+	TAILQ_FOREACH(command, &queue->active, link)
+	nvme_buffer_wait_cancel(&command->waiter);
 	for (command = TAILQ_FIRST(&queue->active); command; command = next) {
 		next = TAILQ_NEXT(command, link);
 		if (command->state == COMMAND_EXECUTING || command->state == COMMAND_ANSWERED)
@@ -386,7 +390,6 @@ static void commands_drop(struct nvme_queue *queue)
 		nvme_command_drop(command);
 		next = TAILQ_FIRST(&queue->active); /* a partner may have gone, too */
 	}
-	nvme_buffer_wait_cancel(&queue->waiter);
 	if (queue->early)
 		nvme_buffer_put(queue->early);
 	queue->early = NULL;

@@ -214,6 +214,7 @@ void host_break(struct host *host)
 	if (host->freed)
 		return;
 	host_release_sends(host);
+	host->closed = true; /* nothing is sent any more */
 	nvme_queue_closed(host->queue);
 	host->freed = true;
 	rig_poll(host->rig);

@@ -11,8 +11,9 @@
  *
  * Life: store_new → STORE_FORMAT or STORE_OPEN → any other commands and requests → STORE_CLOSE → store_free. A failed
  * format or open leaves only store_free. The media may have no request of the store any more when it is freed:
- * store_drained() says when; after that they may be closed by whoever made them. store_free without STORE_CLOSE is what a crash would be: nothing that
- * was acknowledged is lost while tail_path exists, nothing that was flushed otherwise. */
+ * store_drained() says when; after that they may be closed by whoever made them. store_free without STORE_CLOSE is what
+ * a crash would be: nothing that was acknowledged is lost while tail_path exists, nothing that was flushed otherwise.
+ */
 #pragma once
 
 #include <dpu/block.h>
