@@ -12,7 +12,7 @@ inside a ip tuntap add tap0 mode tap
 for net in 10.9.0.1/24 10.9.1.1/24; do inside a ip address add $net dev tap0; done
 inside a ip link set tap0 up
 lab_made guest vm
-inside a "$lab_top/devtools/guest/build" "$lab_image" || lab_fail "the guest image does not build"
+"$lab_top/devtools/guest/build" "$lab_image" || lab_fail "the guest image does not build"
 inside a "$lab_top/devtools/guest/guest" start vm --dir "$LAB_DIR" --image "$lab_image" --tap tap0 --storage --memory 256 --no-wait
 lab_dpud one a --workers 2 --huge-pages off
 cat >"$LAB_DIR/net.yaml" <<YAML
