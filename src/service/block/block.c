@@ -113,7 +113,8 @@ static int block_start(void *state, struct dpu_error *err)
 	block->started = true;
 	while ((subject = TAILQ_FIRST(&block->noted))) {
 		TAILQ_REMOVE(&block->noted, subject, noted_link);
-		subject->noted = subject->fresh = false;
+		subject->noted = NULL;
+		subject->fresh = false;
 		subject->settle(subject);
 	}
 	return 0;

@@ -29,6 +29,8 @@ void notes_fini(struct block *block);
 
 /* ---- subjects: objects in force, and those on their way out ---- */
 
+TAILQ_HEAD(subject_list, subject);
+
 /* What an object has as its runtime. It outlives the object until what it stands for is gone. */
 struct subject {
 	struct block *block;
@@ -40,13 +42,12 @@ struct subject {
 	void (*settle)(struct subject *subject);
 	void (*free)(struct subject *subject); /* was made by a transaction that came to nothing */
 	TAILQ_ENTRY(subject) noted_link, work_link;
-	uint64_t ticket; /* 0: nobody waits for it */
-	bool noted;      /* by the transaction that is being applied */
-	bool fresh;      /* created by it */
-	bool leaving;    /* its object was deleted */
-	bool committed;  /* … for good */
+	uint64_t ticket;            /* 0: nobody waits for it */
+	struct subject_list *noted; /* by the transaction that is being applied; NULL: not */
+	bool fresh;                 /* created by it */
+	bool leaving;               /* its object was deleted */
+	bool committed;             /* … for good */
 };
-TAILQ_HEAD(subject_list, subject);
 
 void subject_init(struct subject *subject, struct block *block, struct object *object);
 /* In apply(): the version in force, to be settled. */

@@ -21,16 +21,16 @@ static void note(struct subject *subject)
 {
 	if (subject->noted)
 		return;
-	subject->noted = true;
-	TAILQ_INSERT_TAIL(&subject->block->noted, subject, noted_link);
+	subject->noted = &subject->block->noted;
+	TAILQ_INSERT_TAIL(subject->noted, subject, noted_link);
 }
 
 static void unnote(struct subject *subject)
 {
 	if (!subject->noted)
 		return;
-	subject->noted = false;
-	TAILQ_REMOVE(&subject->block->noted, subject, noted_link);
+	TAILQ_REMOVE(subject->noted, subject, noted_link);
+	subject->noted = NULL;
 }
 
 void subject_init(struct subject *subject, struct block *block, struct object *object)
@@ -127,6 +127,7 @@ void block_settle(void *state, void (*done)(void *arg), void *arg)
 	TAILQ_CONCAT(&noted, &block->noted, noted_link);
 	TAILQ_FOREACH(subject, &noted, noted_link)
 	{
+		subject->noted = &noted; /* one may end another that is still in line */
 		if (subject->ticket)
 			continue;
 		subject->ticket = ++block->ticket;
@@ -135,8 +136,8 @@ void block_settle(void *state, void (*done)(void *arg), void *arg)
 	*settler = (struct settler){ .ticket = block->ticket, .done = done, .arg = arg };
 	TAILQ_INSERT_TAIL(&block->settlers, settler, link);
 	while ((subject = TAILQ_FIRST(&noted))) {
-		TAILQ_REMOVE(&noted, subject, noted_link);
-		subject->noted = subject->fresh = false;
+		unnote(subject);
+		subject->fresh = false;
 		subject->committed = subject->leaving;
 		subject->settle(subject);
 	}
