@@ -41,8 +41,12 @@ struct dpu_block_host {
 struct dpu_block_open {
 	const char *name;      /* of the medium; lent, as all here, until close is done */
 	const char *arguments; /* the user's, "" if there are none; what they mean is the module's choice */
-	/* Of a filter: what it sits on. It submits to it in the same worker, sets its `changed`, and neither polls nor
-	 * closes it. NULL for a back end. */
+	/* Of a filter: what it sits on, a medium, another filter or a namespace of another machine. It belongs to this
+	 * filter alone from open until close is done, and to the same worker: requests may be submitted to it in
+	 * submit, poll, `changed` and close, not in open. It needs not be polled and must not be closed. What
+	 * dpu_block_check() has something against comes back with that status.
+	 * Its size and features may change: it calls its `changed`, which is the filter's to set in open, and which
+	 * is where the filter takes them over, calling its own device's `changed` then. NULL for a back end. */
 	struct dpu_block_device *below;
 	const struct dpu_block_host *host;
 };

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# A back end from out of the tree: the examples compiled elsewhere with installed headers alone, loaded, used by a pool that survives
-# a kill -9 of dpud; what is not to be trusted, not there or not right is refused with its name.
+# A back end from out of the tree, and filters on it: the examples compiled elsewhere with installed headers alone, loaded, used by a
+# pool that survives a kill -9 of dpud; what is not to be trusted, not there or not right is refused with its name.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 lab_begin module
@@ -17,7 +17,9 @@ truncate -s 64M "$LAB_DIR/disk"
 ok ctl tenant create blue
 ok ctl medium create mine kind=module module=threadfile arguments="$LAB_DIR/disk"
 same "size" "$(field medium mine bytes)" 67108864
-ok ctl pool create p media=mine
+ok ctl medium create inverted kind=module module=invert below=mine
+ok ctl medium create passed kind=module module=flaky below=inverted arguments=every=0
+ok ctl pool create p media=passed
 ok ctl volume create blue/v pool=p size=16777216
 same "the volume" "$(field volume blue/v state)" ready
 grep -q "a module says.*text=\"opened\"" "$LAB_DIR/m.log" || lab_fail "the log has no word of the module: $(tail -5 "$LAB_DIR/m.log")"
@@ -27,6 +29,11 @@ wait_until 30 "dpud answers again" rpc m dpu.version
 wait_until 20 "the volume is back" is ready field volume blue/v state
 checkpoint=$(field pool p generation)
 [ -n "$checkpoint" ] || lab_fail "the pool says nothing"
+
+has 1 "is used by pool/p" ctl medium delete passed
+has 1 "is used by medium/inverted" ctl medium delete mine
+has 1 "mine is used by medium/inverted" ctl medium create x kind=module module=invert below=mine
+has 0 "nothing to change" eval 'ctl export | ctl apply --prune -f -'
 
 # ---- what cannot be: said in its state, and tried again
 why() { # MEDIUM WORDS
@@ -39,6 +46,17 @@ ctl medium create wrong kind=module module=threadfile arguments=relative >/dev/n
 why wrong "module threadfile: its arguments must be the absolute path of a file"
 ctl medium create filter kind=module module=invert >/dev/null 2>&1 || true
 why filter "invert is a filter: it needs a medium to sit on"
+ctl medium create below kind=ram size=4194304
+ctl medium create none-filter kind=module module=threadfile arguments="$LAB_DIR/disk" below=below >/dev/null 2>&1 || true
+why none-filter "threadfile is no filter: it sits on no other medium"
+# Compiled for another version of the interface.
+cp -r "$headers" "$LAB_DIR/newer"
+sed -i 's/DPU_BLOCK_MODULE_VERSION = 1/DPU_BLOCK_MODULE_VERSION = 2/' "$LAB_DIR/newer/dpu/block_module.h"
+make -s -C "$LAB_DIR/own" -B invert.so CPPFLAGS="-I$LAB_DIR/newer"
+install -m 644 "$LAB_DIR/own/invert.so" "$modules/newer.so"
+ok ctl medium delete none-filter
+ctl medium create newer kind=module module=newer below=below >/dev/null 2>&1 || true
+why newer "newer.so was made for version 2.1 of the interface, and this dpud has 1.1"
 cp "$modules/threadfile.so" "$modules/open.so"
 chmod 666 "$modules/open.so"
 ctl medium create open kind=module module=open arguments="$LAB_DIR/disk" >/dev/null 2>&1 || true
@@ -52,6 +70,7 @@ ok ctl medium delete open
 ok ctl medium create open kind=module module=open arguments="$LAB_DIR/other"
 same "the other" "$(field medium open state)" ready
 ok ctl medium delete open
-ok ctl volume delete blue/v
-ok ctl pool delete p
-ok ctl medium delete mine
+# All at once, what is below last, whatever the order.
+printf 'volume delete blue/v\npool delete p\nmedium delete passed\nmedium delete inverted\nmedium delete mine\n' >"$LAB_DIR/all"
+has 0 "5 deleted" ctl --transaction -f "$LAB_DIR/all"
+same "media that are left" "$(ctl -o json medium list | json "' '.join(sorted(row['name'] for row in d))")" "below filter newer none wrong"

@@ -102,6 +102,25 @@ static void invert_close(struct dpu_block_device *device, void (*done)(void *arg
 
 static const struct dpu_block_ops invert_ops = { .submit = invert_submit, .close = invert_close };
 
+/* Discarded blocks would not read as zeroes, and the CRCs of what is below are of other data. */
+static void measure(struct invert *invert)
+{
+	const uint32_t without = DPU_BLOCK_F_DISCARD | DPU_BLOCK_F_ZERO_DISCARD | DPU_BLOCK_F_CRC;
+
+	invert->device.bytes = invert->below->bytes;
+	invert->device.features = invert->below->features & ~without;
+}
+
+/* What is below has another size now, and so has this. */
+static void below_changed(void *ctx)
+{
+	struct invert *invert = ctx;
+
+	measure(invert);
+	if (invert->device.changed)
+		invert->device.changed(invert->device.changed_ctx);
+}
+
 static int invert_open(const struct dpu_block_open *open, struct dpu_block_device **ret, char *why, size_t why_bytes)
 {
 	struct invert *invert = calloc(1, sizeof(*invert));
@@ -114,9 +133,10 @@ static int invert_open(const struct dpu_block_open *open, struct dpu_block_devic
 	invert->device.ops = &invert_ops;
 	invert->device.name = open->name;
 	invert->device.changed = NULL;
-	/* Discarded blocks would not read as zeroes, and the CRCs of what is below are of other data. */
-	invert->device.features &= (uint32_t) ~(DPU_BLOCK_F_DISCARD | DPU_BLOCK_F_ZERO_DISCARD | DPU_BLOCK_F_CRC);
 	invert->below = open->below;
+	invert->below->changed = below_changed;
+	invert->below->changed_ctx = invert;
+	measure(invert);
 	*ret = &invert->device;
 	return 0;
 }

@@ -136,6 +136,8 @@ static void attachment_end(struct block_attachment *attachment)
 	TAILQ_REMOVE(&backing->attachments, attachment, link);
 	free(attachment);
 	backing_down_check(backing);
+	if (backing->left)
+		backing->left(backing);
 	if (done)
 		done(arg);
 }
@@ -294,18 +296,32 @@ void block_backing_fini(struct block_backing *backing)
 	free(backing->name);
 }
 
+/* Pools and filters may have waited for this one. A filter steps as often as there are some below it. */
+static void waiting_step(struct block *block, const struct block_backing *backing)
+{
+	struct medium *medium, *next_medium;
+	struct pool *pool, *next;
+
+	for (medium = TAILQ_FIRST(&block->media); medium; medium = next_medium) {
+		next_medium = TAILQ_NEXT(medium, link);
+		if (medium->below.backing == backing)
+			medium_step(medium);
+	}
+	for (pool = TAILQ_FIRST(&block->pools); pool; pool = next) {
+		next = TAILQ_NEXT(pool, link);
+		pool_step(pool);
+	}
+}
+
 void block_backing_wait(struct block_backing *backing, const char *why_not, bool trying)
 {
-	struct pool *pool, *next;
 	bool news = backing->trying && !trying;
 
 	if (why_not != backing->why_not)
 		snprintf(backing->why_not, sizeof(backing->why_not), "%s", why_not);
 	backing->trying = trying;
-	for (pool = news ? TAILQ_FIRST(&backing->block->pools) : NULL; pool; pool = next) {
-		next = TAILQ_NEXT(pool, link);
-		pool_step(pool); /* it may have waited for this one */
-	}
+	if (news)
+		waiting_step(backing->block, backing);
 }
 
 void block_backing_up(struct block_backing *backing, struct dpu_block_device *device, struct worker *worker)

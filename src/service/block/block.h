@@ -53,6 +53,8 @@ bool block_is_coming(const struct object *object);
  * refers to it. field: where the reference is. */
 int block_check_exclusive(struct block *block, const struct object *object, const struct object *user,
 			  const char *field, struct dpu_error *err);
+/* Whether a medium, or one that it sits on, is only read. */
+bool block_medium_read_only(const struct object *medium);
 
 /* ---- backings: objects that are block devices ---- */
 
@@ -65,6 +67,8 @@ struct block_backing {
 	/* A user wants it on this worker (a pool all its media on its own). The backing may move: down, then up there;
 	 * or stay, then requests are handed over. NULL: it never moves. */
 	void (*wanted)(struct block_backing *backing, struct worker *worker);
+	/* A user has detached; may free the backing. NULL: its owner need not know. */
+	void (*left)(struct block_backing *backing);
 	/* the block service's */
 	bool trying;
 	struct dpu_block_device *device; /* NULL: there is none */

@@ -128,6 +128,17 @@ int block_uring(struct block *block, struct worker *worker, struct uring **ret, 
 
 /* ---- media ---- */
 
+/* What a medium that is a filter sits on. */
+struct medium_below {
+	struct block_attachment *attachment; /* NULL: none */
+	struct block_backing *backing;
+	struct worker *worker;                   /* it was attached for */
+	struct dpu_block_device *given, *device; /* device: once it has been looked at */
+	struct dpu_block_device seen;            /* … its size and features */
+	bool asked;                              /* to be given back */
+	bool detaching, stepping;
+};
+
 struct medium {
 	struct block_backing backing; /* first */
 	struct subject subject;
@@ -144,6 +155,7 @@ struct medium {
 	uint64_t bytes;
 	bool direct;
 	enum medium_kind kind; /* of the device */
+	struct medium_below below;
 	/* what the guard of a module has found, from the worker */
 	struct note complaint;
 	char complaint_text[512];
@@ -158,9 +170,18 @@ bool medium_closed(const struct medium *medium);
 /* It was opened (rc 0) in a helper thread, or not. */
 void medium_opened(struct medium *medium, struct dpu_block_device *device, int rc, struct dpu_error *err);
 
+/* medium_below.c: media that sit on others */
+enum { MEDIUM_MAX_STACK = 8 };
+const struct object *medium_below(const struct object *object); /* NULL: it sits on nothing */
+void medium_below_attach(struct medium *medium);
+bool medium_below_detach(struct medium *medium); /* false: a step will follow */
+void medium_below_release(struct medium *medium);
+void medium_below_why(const struct medium *medium, char *why, size_t why_bytes);
+
 /* medium_module.c: media that out-of-tree modules bring */
 void medium_module_open(struct medium *medium, const struct medium_object *object);
 void medium_module_source(struct medium *medium);
+void medium_module_start(void *arg, struct worker *worker);
 
 /* ---- pools ---- */
 

@@ -26,6 +26,11 @@ static const struct field medium_fields[] = {
 	      .doc = "Of kind module: its name, a file NAME.so in the folder that dpud's option --module-dir names."),
 	FIELD(struct medium_object, arguments, .flags = FIELD_F_IMMUTABLE, .max = 4000,
 	      .doc = "Of kind module: what the module is told; what it means is the module's choice."),
+	FIELD(struct medium_object, below, .flags = FIELD_F_IMMUTABLE, .target = "medium",
+	      .doc = "Of kind module, if the module is a filter: the medium that it sits on, which may be a filter "
+		     "itself."),
+	FIELD(struct medium_object, below_remote, .flags = FIELD_F_IMMUTABLE, .target = "nvmf_remote",
+	      .doc = "The same, if it sits on a namespace of another machine."),
 	FIELD(struct medium_object, read_only, .flags = FIELD_F_IMMUTABLE, .def = "false",
 	      .doc = "Whether it is only read; pools need to write."),
 	FIELD(struct medium_object, cached, .flags = FIELD_F_IMMUTABLE, .def = "false",
@@ -44,12 +49,34 @@ static const struct field medium_fields[] = {
 	{ 0 },
 };
 
+/* What a filter sits on is its alone. The model refuses what refers to itself, this what is stacked too high. */
+static int below_validate(struct block *block, const struct medium_object *medium, struct dpu_error *err)
+{
+	const struct object *below = medium_below(&medium->base);
+	const char *field = medium->below.object ? "below" : "below_remote";
+	unsigned height = 0;
+
+	if (!below)
+		return 0;
+	if (medium->kind != MEDIUM_MODULE)
+		return error_set(err, DPU_E_INVALID, field,
+				 "goes with kind module only: a filter sits on another medium");
+	if (medium->below.object && medium->below_remote.object)
+		return error_set(err, DPU_E_INVALID, "below_remote", "goes without below: a filter sits on one medium");
+	for (const struct object *at = below; at && at->class == &medium_class; at = medium_below(at))
+		if (++height > MEDIUM_MAX_STACK)
+			return error_set(err, DPU_E_LIMIT, field, "there would be more than %d filters on one another",
+					 MEDIUM_MAX_STACK);
+	return block_check_exclusive(block, below, &medium->base, field, err);
+}
+
 static int medium_validate(void *ctx, const struct object *old, const struct object *new, struct dpu_error *err)
 {
 	const struct medium_object *medium = (const struct medium_object *)new;
+	int rc = old ? 0 : below_validate(ctx, medium, err);
 
-	(void)ctx;
-	(void)old;
+	if (rc < 0)
+		return rc;
 	if (medium->size % DPU_BLOCK_BYTES)
 		return error_set(err, DPU_E_INVALID, "size", "must be a multiple of %d", DPU_BLOCK_BYTES);
 	if (medium->kind == MEDIUM_MODULE && !medium->module)

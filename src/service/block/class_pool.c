@@ -122,7 +122,7 @@ static int pool_validate(void *ctx, const struct object *old, const struct objec
 	for (size_t i = 0; rc == 0 && i < pool->media.count; i++) {
 		const struct medium_object *medium = (const struct medium_object *)pool->media.items[i].object;
 
-		if (medium->read_only)
+		if (block_medium_read_only(&medium->base))
 			rc = error_set(err, DPU_E_INVALID, "media", "%s is read-only", medium->base.name);
 	}
 	return rc;

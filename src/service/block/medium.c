@@ -35,7 +35,7 @@ struct medium *medium_of(const struct object *object)
 
 bool medium_closed(const struct medium *medium)
 {
-	return !medium->device && !medium->busy;
+	return !medium->device && !medium->busy && !medium->below.attachment;
 }
 
 static struct medium *of_subject(struct subject *subject)
@@ -170,12 +170,14 @@ static int device_use(struct medium *medium, struct dpu_block_device *device, st
 	medium->device = device;
 	medium->bytes = device->bytes;
 	medium->source = (struct worker_source){ .fd = -1, .name = "medium" };
-	if (medium->kind == MEDIUM_MODULE)
+	if (medium->kind == MEDIUM_MODULE) {
 		medium_module_source(medium);
-	else if (medium->kind == MEDIUM_RAM)
+		block_call(medium->worker, medium_module_start, device, NULL);
+	} else if (medium->kind == MEDIUM_RAM) {
 		medium->source.poll = source_poll;
-	else
+	} else {
 		medium->source.tick = source_tick;
+	}
 	if (worker_add_source(medium->worker, &medium->source) != 0)
 		return error_set(err, DPU_E_LIMIT, medium->backing.name, "no memory to serve it");
 	medium->direct = medium->kind == MEDIUM_FILE && medium_file_direct(device);
@@ -273,12 +275,32 @@ static void open_ram(struct medium *medium, const struct medium_object *object)
 	medium_step(medium);
 }
 
+/* Whether what it sits on is there; else it waits for that, and who waits for it does so as long as that may come. */
+static bool below_ready(struct medium *medium)
+{
+	char why[BLOCK_WHY_BYTES];
+
+	if (!medium->below.attachment)
+		medium_below_attach(medium);
+	if (medium->below.device)
+		return true;
+	bool soon = medium->below.backing->device || medium->below.backing->trying;
+	medium_below_why(medium, why, sizeof(why));
+	medium->state = soon ? BLOCK_OPENING : BLOCK_WAITING;
+	block_backing_wait(&medium->backing, why, soon);
+	if (!soon && !medium->subject.committed)
+		subject_settled(&medium->subject);
+	return false;
+}
+
 static void medium_open(struct medium *medium)
 {
 	const struct medium_object *object = (const struct medium_object *)medium->subject.object;
 
 	if (medium->wanted)
 		medium->worker = medium->wanted;
+	if (medium_below(&object->base) && !below_ready(medium))
+		return;
 	if (medium->state != BLOCK_FAILED)
 		state_set(medium, BLOCK_OPENING, "the medium is being opened");
 	medium->kind = object->kind;
@@ -292,25 +314,58 @@ static void medium_open(struct medium *medium)
 
 /* ---- what is to be done ---- */
 
+static const char *why_close(const struct medium *medium, char *why, size_t why_bytes)
+{
+	if (medium->subject.block->stopping)
+		return "the DPU stops";
+	if (medium->subject.committed)
+		return "the medium was deleted";
+	if (!medium->below.asked)
+		return "the medium moves to another worker";
+	medium_below_why(medium, why, why_bytes);
+	return why;
+}
+
+static bool moves(const struct medium *medium)
+{
+	const struct worker *worker = medium->below.attachment ? medium->below.worker : medium->worker;
+
+	return medium->wanted && medium->wanted != worker && (medium->device || medium->below.attachment);
+}
+
+/* Closed. */
+static void rest(struct medium *medium, bool going)
+{
+	struct block *block = medium->subject.block;
+
+	if (medium->below.asked)
+		medium_below_release(medium);
+	if (going && !medium_below_detach(medium))
+		return;
+	if (medium->subject.committed && block_backing_users(&medium->backing) == 0)
+		medium_free(medium);
+	else if (medium->subject.committed)
+		return; /* its users are on their way out */
+	else if (block->stopping)
+		block_stop_check(block);
+	else if (!medium->retry)
+		medium_open(medium);
+}
+
 void medium_step(struct medium *medium)
 {
 	struct block *block = medium->subject.block;
-	bool moves = medium->wanted && medium->wanted != medium->worker;
+	bool going = medium->subject.committed || block->stopping || moves(medium);
+	char why[BLOCK_WHY_BYTES];
 
 	if (!medium->backing.trying && !medium->subject.committed)
 		subject_settled(&medium->subject);
 	if (medium->busy || !block->started)
 		return;
-	if (medium->device && (medium->subject.committed || block->stopping || moves))
-		medium_close(medium, block->stopping ? "the DPU stops"
-				     : moves         ? "the medium moves to another worker"
-						     : "the medium was deleted");
-	else if (medium->subject.committed && !medium->device)
-		medium_free(medium);
-	else if (block->stopping)
-		block_stop_check(block);
-	else if (!medium->device && !medium->retry)
-		medium_open(medium);
+	if (!medium->device)
+		rest(medium, going);
+	else if (going || medium->below.asked)
+		medium_close(medium, why_close(medium, why, sizeof(why)));
 }
 
 static void medium_settle(struct subject *subject)
@@ -341,12 +396,21 @@ static void medium_wanted(struct block_backing *backing, struct worker *worker)
 		medium_step(medium);
 }
 
+static void medium_left(struct block_backing *backing)
+{
+	struct medium *medium = (struct medium *)backing;
+
+	if (medium->subject.committed)
+		medium_step(medium);
+}
+
 static struct medium *medium_new(struct block *block, struct object *object)
 {
 	struct medium *medium = block_alloc(sizeof(*medium));
 
 	block_backing_init(&medium->backing, block, object->name, "the medium was not opened yet");
 	medium->backing.wanted = medium_wanted;
+	medium->backing.left = medium_left;
 	subject_init(&medium->subject, block, object);
 	medium->subject.settle = medium_settle;
 	medium->subject.free = subject_free;

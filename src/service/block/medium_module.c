@@ -11,6 +11,7 @@
 struct module_job {
 	struct medium *medium;
 	char *module, *arguments, *name;
+	struct dpu_block_device below_seen;
 	struct block_module_options options;
 	struct dpu_block_device *device;
 	struct dpu_error error;
@@ -43,8 +44,14 @@ static uint64_t source_tick(struct worker_source *source, struct worker *worker,
 	struct medium *medium = of_source(source);
 
 	(void)worker;
-	block_module_tick(medium->device, now_ns);
-	return block_module_busy(medium->device) ? 5 * CLOCK_NS_PER_S : UINT64_MAX;
+	atomic_store_explicit(&medium->errors, block_module_errors(medium->device), memory_order_relaxed);
+	return block_module_tick(medium->device, now_ns) ? 5 * CLOCK_NS_PER_S : UINT64_MAX;
+}
+
+void medium_module_start(void *arg, struct worker *worker)
+{
+	(void)worker;
+	block_module_start(arg);
 }
 
 void medium_module_source(struct medium *medium)
@@ -108,11 +115,14 @@ void medium_module_open(struct medium *medium, const struct medium_object *objec
 	job->module = block_text(object->module);
 	job->arguments = block_text(object->arguments ? object->arguments : "");
 	job->name = block_text(medium->backing.name);
+	job->below_seen = medium->below.seen;
 	job->options = (struct block_module_options){
 		.folder = block->dpu->module_dir,
 		.module = job->module,
 		.name = job->name,
 		.arguments = job->arguments,
+		.below = medium->below.device,
+		.below_seen = &job->below_seen,
 		.wake = wake,
 		.complain = complain,
 		.ctx = medium,

@@ -22,6 +22,7 @@ struct medium_object {
 	struct object base;
 	uint8_t kind; /* enum medium_kind */
 	char *path, *module, *arguments;
+	struct ref below, below_remote;
 	uint64_t size;
 	bool read_only, cached;
 	/* observed */

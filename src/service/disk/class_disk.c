@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "service/block/objects.h"
 #include "service/disk/disk_priv.h"
 
 static const char *const backends[] = {
@@ -116,7 +115,7 @@ static int disk_validate(void *ctx, const struct object *old, const struct objec
 		return block_check_exclusive(disks->block, remote, new, "remote", err);
 	if (!medium)
 		return 0;
-	if (((const struct medium_object *)medium)->read_only && !disk->read_only)
+	if (block_medium_read_only(medium) && !disk->read_only)
 		return error_set(err, DPU_E_INVALID, "read_only", "must be true: medium %s is only read", medium->name);
 	return block_check_exclusive(disks->block, medium, new, "medium", err);
 }

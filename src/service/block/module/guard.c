@@ -30,11 +30,12 @@ struct guard {
 	struct dpu_block_open open;
 	struct block_module module;
 	struct dpu_block_device *below; /* the module's */
+	struct lower lower;             /* what it sits on, if it is a filter */
 	struct guard_io *io, *free_io;
 	struct block_queue waiting; /* for an io, or to be failed */
 	unsigned under_way;
 	bool submitting, failed;
-	uint64_t now_ns, complained_ns;
+	uint64_t now_ns, complained_ns, errors;
 	void (*wake)(void *ctx);
 	void (*complain)(void *ctx, const char *sentence);
 	void *ctx;
@@ -43,8 +44,9 @@ struct guard {
 	char *name, *arguments;
 };
 
-static void complain(struct guard *guard, const char *what)
+static void complain(void *ctx, const char *what)
 {
+	struct guard *guard = ctx;
 	char sentence[512];
 
 	snprintf(sentence, sizeof(sentence), "module %.64s (%.300s) %.100s", guard->module.table->name,
@@ -81,6 +83,7 @@ static void below_done(struct dpu_block_request *below)
 		below->status = DPU_BLOCK_IO_ERROR;
 	}
 	io->above = NULL;
+	guard->errors += below->status != DPU_BLOCK_OK && below->status != DPU_BLOCK_MISCOMPARE;
 	guard->under_way--;
 	io->next = guard->free_io;
 	guard->free_io = io;
@@ -133,15 +136,20 @@ static unsigned guard_poll(struct dpu_block_device *device)
 	struct guard *guard = (struct guard *)device;
 	unsigned work = guard->below->ops->poll ? guard->below->ops->poll(guard->below) : 0;
 
+	if (guard->lower.real)
+		work += lower_poll(&guard->lower);
+
 	for (unsigned i = 0; i < BURST && guard->waiting.first; i++, work++) {
 		bool fail = guard->failed || guard->waiting.first->scratch[0];
 		if (!fail && !guard->free_io)
 			break;
 		struct dpu_block_request *request = block_queue_take(&guard->waiting);
-		if (fail)
-			dpu_block_complete(request, DPU_BLOCK_IO_ERROR);
-		else
+		if (!fail) {
 			send(guard, request);
+			continue;
+		}
+		guard->errors++;
+		dpu_block_complete(request, DPU_BLOCK_IO_ERROR);
 	}
 	return work;
 }
@@ -150,25 +158,39 @@ bool block_module_busy(const struct dpu_block_device *device)
 {
 	const struct guard *guard = (const struct guard *)device;
 
-	return guard->waiting.first || guard->under_way > 0;
+	return guard->waiting.first || guard->lower.refused.first || (guard->under_way > 0 && guard->below->ops->poll);
 }
 
-void block_module_tick(struct dpu_block_device *device, uint64_t now_ns)
+void block_module_start(struct dpu_block_device *device)
+{
+	struct guard *guard = (struct guard *)device;
+
+	if (guard->lower.real)
+		lower_start(&guard->lower);
+}
+
+bool block_module_tick(struct dpu_block_device *device, uint64_t now_ns)
 {
 	struct guard *guard = (struct guard *)device;
 	unsigned stuck = 0;
 
 	guard->now_ns = now_ns;
 	if (guard->under_way == 0 || now_ns - guard->complained_ns < PATIENCE_NS)
-		return;
+		return guard->under_way > 0;
 	for (unsigned i = 0; i < IOS; i++)
 		stuck += guard->io[i].above && now_ns - guard->io[i].since_ns >= PATIENCE_NS;
 	if (stuck == 0)
-		return;
+		return true;
 	char what[96];
 	snprintf(what, sizeof(what), "has not completed %u request%s for a minute", stuck, stuck > 1 ? "s" : "");
 	guard->complained_ns = now_ns;
 	complain(guard, what);
+	return true;
+}
+
+uint64_t block_module_errors(const struct dpu_block_device *device)
+{
+	return ((const struct guard *)device)->errors;
 }
 
 /* ---- closing ---- */
@@ -193,6 +215,8 @@ static void below_closed(void *arg)
 	for (unsigned i = 0; i < IOS; i++)
 		if (guard->io[i].above)
 			dpu_block_complete(guard->io[i].above, DPU_BLOCK_GONE);
+	if (guard->lower.real)
+		lower_end(&guard->lower);
 	guard_free(guard);
 	if (done)
 		done(done_arg);
@@ -207,6 +231,9 @@ static void guard_close(struct dpu_block_device *device, void (*done)(void *arg)
 	guard->close_arg = arg;
 	while ((request = block_queue_take(&guard->waiting)) != NULL)
 		dpu_block_complete(request, DPU_BLOCK_GONE);
+	if (guard->lower.real)
+		while (lower_poll(&guard->lower) > 0)
+			; /* what it waits for must not need another round */
 	guard->below->changed = NULL;
 	guard->below->ops->close(guard->below, below_closed, guard);
 }
@@ -321,8 +348,13 @@ static struct guard *guard_new(const struct block_module_options *options)
 	guard->device = (struct dpu_block_device){ .ops = &guard_ops, .name = guard->name };
 	guard->host = (struct dpu_block_host){ .wake = host_wake, .log = host_log };
 	guard->open = (struct dpu_block_open){
-		.name = guard->name, .arguments = guard->arguments, .below = options->below, .host = &guard->host
+		.name = guard->name,
+		.arguments = guard->arguments,
+		.below = options->below ? &guard->lower.device : NULL,
+		.host = &guard->host,
 	};
+	if (options->below)
+		lower_init(&guard->lower, options->below, options->below_seen, complain, guard);
 	guard->wake = options->wake;
 	guard->complain = options->complain;
 	guard->ctx = options->ctx;

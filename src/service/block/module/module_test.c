@@ -42,6 +42,7 @@ static int open_as(const char *module, const char *arguments, struct dpu_block_d
 		.name = "m",
 		.arguments = arguments,
 		.below = below,
+		.below_seen = below,
 		.wake = wake,
 		.complain = complain,
 	};
@@ -56,6 +57,11 @@ static void done(struct dpu_block_request *request)
 {
 	(void)request;
 	finished++;
+}
+
+static void count(void *arg)
+{
+	++*(unsigned *)arg;
 }
 
 static enum dpu_block_status io(struct dpu_block_device *device, struct dpu_block_device *below, enum dpu_block_op op,
@@ -77,11 +83,6 @@ static enum dpu_block_status io(struct dpu_block_device *device, struct dpu_bloc
 	}
 	assert_int_equal(finished, before + 1);
 	return request.status;
-}
-
-static void count(void *arg)
-{
-	++*(unsigned *)arg;
 }
 
 static void test_back_end(void **state)
@@ -123,6 +124,7 @@ static void test_filter(void **state)
 	assert_int_equal(block_ram_new("ram", 1 << 20, 512, &ram), 0);
 	if (open_as("invert", "", ram, &device, &err) != 0)
 		fail_msg("%s", err.message);
+	block_module_start(device);
 	memset(data, 0x5a, sizeof(data));
 	assert_int_equal(io(device, ram, DPU_BLOCK_WRITE, 8192, data, sizeof(data)), DPU_BLOCK_OK);
 	assert_int_equal(((uint8_t *)block_ram_data(ram))[8192], 0xa5);
@@ -130,6 +132,41 @@ static void test_filter(void **state)
 	assert_int_equal(io(device, ram, DPU_BLOCK_READ, 8192, back, sizeof(back)), DPU_BLOCK_OK);
 	assert_memory_equal(data, back, sizeof(data));
 	device->ops->close(device, NULL, NULL);
+	ram->ops->close(ram, NULL, NULL);
+}
+
+/* A change of size goes through a stack, also one that was missed while it was made; what is beyond the end does not go
+ * down. */
+static void test_resize(void **state)
+{
+	struct dpu_block_device *top, *middle, *ram;
+	struct dpu_error err;
+	uint8_t data[4096];
+	unsigned changes = 0;
+
+	assert_int_equal(block_ram_new("ram", 1 << 20, 512, &ram), 0);
+	assert_int_equal(open_as("flaky", "every=0", ram, &middle, &err), 0);
+	ram->bytes = 1 << 19;
+	block_module_start(middle);
+	assert_int_equal(middle->bytes, 1 << 19);
+	assert_int_equal(open_as("invert", "", middle, &top, &err), 0);
+	block_module_start(top);
+	top->changed = count;
+	top->changed_ctx = &changes;
+	ram->bytes = 1 << 18;
+	ram->changed(ram->changed_ctx);
+	assert_int_equal(top->bytes, 1 << 18);
+	assert_int_equal(changes, 1);
+	assert_int_equal(io(top, ram, DPU_BLOCK_WRITE, (1 << 18) - 4096, data, sizeof(data)), DPU_BLOCK_OK);
+	assert_int_equal(complaints, 0);
+	assert_int_equal(io(top, middle, DPU_BLOCK_WRITE, 1 << 18, data, sizeof(data)), DPU_BLOCK_RANGE);
+	assert_int_equal(complaints, 1);
+	assert_non_null(strstr(complaint, "module invert"));
+	assert_non_null(strstr(complaint, "that the device below cannot take"));
+	ram->bytes = 1 << 20;
+	top->ops->close(top, NULL, NULL);
+	middle->ops->close(middle, NULL, NULL);
+	assert_null(ram->changed);
 	ram->ops->close(ram, NULL, NULL);
 }
 
@@ -271,8 +308,9 @@ static void test_rights(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_back_end), cmocka_unit_test(test_filter),  cmocka_unit_test(test_misbehaving),
-		cmocka_unit_test(test_never),    cmocka_unit_test(test_refused), cmocka_unit_test(test_rights),
+		cmocka_unit_test(test_back_end), cmocka_unit_test(test_filter), cmocka_unit_test(test_misbehaving),
+		cmocka_unit_test(test_resize),   cmocka_unit_test(test_never),  cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_rights),
 	};
 
 	(void)argc;
