@@ -224,6 +224,5 @@ const struct object_class disk_class = {
 	.validate = disk_validate,
 	.apply = disk_apply,
 	.remove = disk_remove,
-	.commit = disk_commit,
 	.observe = disk_observe,
 };

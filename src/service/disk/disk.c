@@ -223,7 +223,7 @@ static struct disk *disk_revive(struct disks *disks, const struct object *object
 
 	TAILQ_FOREACH(disk, &disks->list, link)
 	{
-		if (disk->leaving && uuid_equal(&disk->uuid, &object->uuid)) {
+		if (disk->leaving && !disk->closing && uuid_equal(&disk->uuid, &object->uuid)) {
 			disk->leaving = false;
 			return disk;
 		}
@@ -255,6 +255,7 @@ static struct disk *disk_new(struct disks *disks, struct object *object)
 	disk->object = (struct disk_object *)object;
 	disk->uuid = object->uuid;
 	disk->tenant = object->tenant->uuid;
+	disk->fresh = !model_loading(disks->dpu->model);
 	if (loop_timer_add(disks->dpu->loop, UINT64_MAX / 2, 0, on_timer, disk, &disk->timer) != 0)
 		abort(); /* out of memory */
 	for (unsigned i = 0; i < DISK_MAX_QUEUES; i++)
@@ -294,23 +295,29 @@ void disk_remove(void *ctx, struct object *object)
 	disk->leaving = true;
 	if (disk->disks->stopping && !disk->closing) {
 		disk_free(disk);
-		return;
+	} else if (disk->fresh) { /* its creation came to nothing */
+		disk->deleted = true;
+		disk_close(disk);
+	} else {
+		backing_detach(disk);
 	}
-	backing_detach(disk);
 }
 
-void disk_commit(void *ctx)
+/* The transaction is durable: what it deleted ends. Not before, because a commit that fails gives disks back. */
+static void disks_settle(void *state, void (*done)(void *arg), void *arg)
 {
-	struct disks *disks = ctx;
+	struct disks *disks = state;
 	struct disk *disk, *next;
 
 	for (disk = TAILQ_FIRST(&disks->list); disk; disk = next) {
 		next = TAILQ_NEXT(disk, link);
+		disk->fresh = false;
 		if (!disk->leaving || disk->closing)
 			continue;
 		disk->deleted = true;
 		disk_close(disk);
 	}
+	done(arg);
 }
 
 /* ---- the service ---- */
@@ -365,5 +372,6 @@ const struct service disk_service = {
 	.classes = classes,
 	.init = disks_init,
 	.stop = disks_stop,
+	.settle = disks_settle,
 	.fini = disks_fini,
 };

@@ -87,7 +87,7 @@ struct disk {
 	_Atomic uint64_t bytes;   /* published by the worker */
 	atomic_uint posted;       /* notes that are under way to control */
 	/* its end */
-	bool leaving; /* by the transaction that is being applied */
+	bool leaving, fresh; /* goes, has come by the transaction that is being applied */
 	bool closing, deleted;
 };
 TAILQ_HEAD(disk_list, disk);
@@ -111,7 +111,6 @@ extern const char *const disk_state_names[];
 /* disk.c: in force */
 int disk_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err);
 void disk_remove(void *ctx, struct object *object);
-void disk_commit(void *ctx);
 void disk_observe(void *ctx, const struct object *object, struct object *copy);
 /* Something has changed: serves queues, takes them back, lets the device go, ends. May free it. */
 void disk_step(struct disk *disk);

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Disks on real workers, with a guest of our own: what comes and goes on either side of them. */
+#include <linux/virtio_blk.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include "service/disk/disk_rig.h"
+
+enum { BLOCK = 4096, SECTORS = BLOCK / 512 };
+
+static const char *state_of_disk(struct block_rig *rig)
+{
+	return block_rig_field(rig, "disk", "d", "state");
+}
+
+static void write_version(struct guest *guest, uint64_t block, uint8_t version)
+{
+	uint8_t data[BLOCK];
+
+	memset(data, version, sizeof(data));
+	assert_int_equal(guest_io(guest, VIRTIO_BLK_T_OUT, block * SECTORS, data, BLOCK), VIRTIO_BLK_S_OK);
+}
+
+static void expect_version(struct guest *guest, uint64_t block, uint8_t version)
+{
+	uint8_t data[BLOCK], wanted[BLOCK];
+
+	memset(wanted, version, sizeof(wanted));
+	assert_int_equal(guest_io(guest, VIRTIO_BLK_T_IN, block * SECTORS, data, BLOCK), VIRTIO_BLK_S_OK);
+	assert_memory_equal(data, wanted, BLOCK);
+}
+
+/* ---- coming and going ---- */
+
+static void attach_and_delete(void **state)
+{
+	struct block_rig *rig = *state;
+	struct guest guest;
+
+	guest_listen(&guest, rig);
+	disk_rig_disk(rig, "");
+	guest_connect(&guest);
+	assert_string_equal(state_of_disk(rig), "ready");
+	assert_int_equal(guest_config_bytes(&guest), 16 << 20);
+	write_version(&guest, 3, 7);
+	expect_version(&guest, 3, 7);
+	expect_version(&guest, 4, 0);
+	assert_string_equal(block_rig_field(rig, "disk", "d", "reads"), "2");
+	assert_string_equal(block_rig_field(rig, "volume", "v", "attachments"), "1");
+	block_rig_delete(rig, "disk", "blue/d", false, NULL);
+	assert_true(frontend_closed(&guest.frontend));
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "volume", "v", "attachments"), "0") == 0);
+	guest_free(&guest);
+}
+
+static void fail_commits(bool on)
+{
+	static struct rlimit before;
+	struct rlimit none;
+
+	signal(SIGXFSZ, on ? SIG_IGN : SIG_DFL);
+	if (on) {
+		assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+		none = (struct rlimit){ 4096, before.rlim_max };
+	}
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, on ? &none : &before), 0);
+}
+
+/* The model's store says no when all else has been done: the disk goes on as if nothing had been. */
+static void undone(void **state)
+{
+	struct block_rig *rig = *state;
+	struct dpu_error err = { 0 };
+	struct guest guest;
+
+	guest_listen(&guest, rig);
+	disk_rig_disk(rig, "");
+	guest_connect(&guest);
+	assert_int_equal(guest_set_write_back(&guest, false), 0);
+	write_version(&guest, 1, 5);
+	fail_commits(true);
+	assert_int_not_equal(block_rig_delete(rig, "disk", "blue/d", false, &err), 0);
+	assert_int_not_equal(block_rig_delete(rig, "volume", "blue/v", true, &err), 0);
+	assert_int_not_equal(block_rig_change(rig, CHANGE_CREATE, "disk", "blue/e", "{'volume': 'v'}", &err), 0);
+	fail_commits(false);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "volume", "v", "attachments"), "1") == 0);
+	WAIT_FOR(&rig->base, strcmp(state_of_disk(rig), "ready") == 0);
+	expect_version(&guest, 1, 5);
+	assert_string_equal(block_rig_field(rig, "disk", "d", "write_back"), "false");
+	/* Its mode has been kept for a successor, too. */
+	frontend_disconnect(&guest.frontend);
+	block_rig_down(rig);
+	block_rig_up(rig);
+	guest_connect(&guest);
+	assert_string_equal(block_rig_field(rig, "disk", "d", "write_back"), "false");
+	expect_version(&guest, 1, 5);
+	block_rig_delete(rig, "volume", "blue/v", true, NULL);
+	assert_null(block_rig_find(rig, "disk", "d"));
+	guest_free(&guest);
+}
+
+static int setup(void **state)
+{
+	struct block_rig *rig = malloc(sizeof(*rig));
+
+	disk_rig_new(rig, 2);
+	*state = rig;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	block_rig_free(*state);
+	free(*state);
+	return 0;
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(attach_and_delete),
+		TEST(undone),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
