@@ -113,6 +113,7 @@ static void view_remove(void *arg, struct worker *worker)
 	struct block_attachment *attachment = arg;
 
 	(void)worker;
+	attachment->view->device.changed = NULL;
 	LIST_REMOVE(attachment->view, link);
 }
 
@@ -142,31 +143,32 @@ static void attachment_end(struct block_attachment *attachment)
 		done(arg);
 }
 
-static void view_removed(void *arg)
+static void view_free(void *arg)
 {
 	struct block_attachment *attachment = arg;
 
+	attachment->handoff = NULL;
 	free(attachment->view);
 	attachment->view = NULL;
 	attachment->state = IDLE;
 	attachment_next(attachment);
 }
 
-static void handoff_gone(void *arg)
+/* The view tells nobody anything any more, so what it told may go. */
+static void view_removed(void *arg)
 {
 	struct block_attachment *attachment = arg;
 
-	attachment->handoff = NULL;
-	block_call(attachment->backing->worker, view_remove, attachment, view_removed);
+	if (attachment->handoff)
+		block_handoff_free(attachment->handoff, view_free, attachment);
+	else
+		view_free(attachment);
 }
 
 static void view_take_back(struct block_attachment *attachment)
 {
 	attachment->state = REMOVING;
-	if (attachment->handoff)
-		block_handoff_free(attachment->handoff, handoff_gone, attachment);
-	else
-		handoff_gone(attachment);
+	block_call(attachment->backing->worker, view_remove, attachment, view_removed);
 }
 
 static void view_added(void *arg)

@@ -334,6 +334,16 @@ static void changed(void *ctx)
 	atomic_fetch_add(&((struct block_rig_user *)ctx)->changes, 1);
 }
 
+/* In the worker, where a change may be told in any round. */
+static void watch(void *arg, struct worker *worker)
+{
+	struct block_rig_user *user = arg;
+
+	(void)worker;
+	user->watched->changed_ctx = user;
+	user->watched->changed = changed;
+}
+
 static void given(void *ctx, struct dpu_block_device *device, struct worker *worker)
 {
 	struct block_rig_user *user = ctx;
@@ -341,10 +351,9 @@ static void given(void *ctx, struct dpu_block_device *device, struct worker *wor
 	if (device) {
 		assert_null(user->device);
 		user->given++;
-		user->device = device;
+		user->device = user->watched = device;
 		user->worker = worker;
-		device->changed_ctx = user;
-		device->changed = changed;
+		assert_int_equal(worker_call(worker, watch, user, NULL), 0);
 		return;
 	}
 	user->asked = true;

@@ -40,7 +40,8 @@ json_t *block_rig_action(struct block_rig *rig, const char *class_name, const ch
 struct block_rig_user {
 	struct block_rig *rig;
 	struct block_attachment *attachment;
-	struct dpu_block_device *device; /* NULL: not now */
+	struct dpu_block_device *device;  /* NULL: not now */
+	struct dpu_block_device *watched; /* the worker's */
 	struct worker *worker;
 	bool hold, asked; /* hold: does not release by itself when it is asked back */
 	unsigned given;   /* how often it got a device */
