@@ -10,6 +10,7 @@
 #include <string.h>
 #include "service/block/block_priv.h"
 #include "service/block/handoff/block_handoff.h"
+#include "service/block/image/image.h"
 
 enum attachment_state { IDLE, ADDING, UP, ASKED, REMOVING };
 
@@ -403,6 +404,14 @@ const char *block_why_not(const struct object *object)
 	const struct block_backing *backing = object->runtime;
 
 	return backing->device && !backing->going ? NULL : backing->why_not;
+}
+
+int block_check_attach(const struct object *object, const char *field, struct dpu_error *err)
+{
+	if (object->class != &volume_class || !object->runtime || !image_imports(volume_of(object)))
+		return 0;
+	return error_set(err, DPU_E_IN_USE, field, "an import fills volume %s: wait for its end, or cancel it",
+			 object->name);
 }
 
 struct exclusive {

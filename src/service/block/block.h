@@ -49,6 +49,9 @@ const char *block_why_not(const struct object *object);
 /* Whether it has none because what it stands on is being opened or recovered at the moment, however long that takes. */
 bool block_is_coming(const struct object *object);
 
+/* For validate() of each front end that is to be created: fails while nobody may attach to the object, because an
+ * import overwrites it. (An import in turn is refused while any front end refers to its volume.) */
+int block_check_attach(const struct object *object, const char *field, struct dpu_error *err);
 /* For validate() of what takes a whole medium or remote namespace for itself: fails when another object than `user`
  * refers to it. field: where the reference is. */
 int block_check_exclusive(struct block *block, const struct object *object, const struct object *user,

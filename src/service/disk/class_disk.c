@@ -111,6 +111,8 @@ static int disk_validate(void *ctx, const struct object *old, const struct objec
 				 "exactly one of volume, snapshot, medium and remote must be given");
 	if (owned && !uuid_equal(&owned->tenant->uuid, &new->tenant->uuid))
 		return error_set(err, DPU_E_INVALID, volume ? "volume" : "snapshot", "belongs to another tenant");
+	if (volume)
+		return block_check_attach(volume, "volume", err);
 	if (remote)
 		return block_check_exclusive(disks->block, remote, new, "remote", err);
 	if (!medium)

@@ -8,7 +8,7 @@
 #include "device/virtio/vhost_protocol.h"
 #include "service/disk/disk.h"
 
-#define FEATURES  (VHOST_BIT(32) | VHOST_BIT(30) | VHOST_BIT(VIRTIO_BLK_F_FLUSH) | VHOST_BIT(VIRTIO_BLK_F_CONFIG_WCE))
+#define FEATURES (VHOST_BIT(32) | VHOST_BIT(30) | VHOST_BIT(VIRTIO_BLK_F_FLUSH) | VHOST_BIT(VIRTIO_BLK_F_CONFIG_WCE))
 #define PROTOCOL                                                                                                       \
 	(VHOST_BIT(VHOST_PROTOCOL_F_MQ) | VHOST_BIT(VHOST_PROTOCOL_F_REPLY_ACK) | VHOST_BIT(VHOST_PROTOCOL_F_CONFIG))
 
@@ -83,8 +83,8 @@ uint64_t guest_config_bytes(struct guest *guest)
 	struct vhost_config config = { .size = sizeof(uint64_t) };
 	uint64_t sectors;
 
-	frontend_send(&guest->frontend, VHOST_GET_CONFIG, VHOST_FLAG_VERSION, &config, offsetof(struct vhost_config, region) + 8, NULL,
-		      0);
+	frontend_send(&guest->frontend, VHOST_GET_CONFIG, VHOST_FLAG_VERSION, &config,
+		      offsetof(struct vhost_config, region) + 8, NULL, 0);
 	frontend_reply(&guest->frontend, VHOST_GET_CONFIG, &config, sizeof(config), NULL);
 	memcpy(&sectors, config.region, sizeof(sectors));
 	return sectors * 512;

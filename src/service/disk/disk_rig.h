@@ -29,7 +29,7 @@ void guest_connect(struct guest *guest);
 void guest_stop(struct guest *guest); /* GET_VRING_BASE: waits until nothing is under way */
 void guest_free(struct guest *guest);
 
-uint64_t guest_config_bytes(struct guest *guest);         /* capacity, as the configuration space has it */
+uint64_t guest_config_bytes(struct guest *guest);            /* capacity, as the configuration space has it */
 uint64_t guest_set_write_back(struct guest *guest, bool on); /* the endpoint's answer: 0 if it was done */
 
 /* One more request, without waiting; its number. type: VIRTIO_BLK_T_*. */

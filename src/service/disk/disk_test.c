@@ -101,6 +101,26 @@ static void undone(void **state)
 	guest_free(&guest);
 }
 
+/* Who fills a volume is alone with it until the end. */
+static void import(void **state)
+{
+	struct block_rig *rig = *state;
+	struct dpu_error err = { 0 };
+	char command[256];
+
+	snprintf(command, sizeof(command), "mkdir %s/images && head -c 8000000 /dev/urandom > %s/images/i", rig->dir,
+		 rig->dir);
+	assert_int_equal(system(command), 0);
+	json_decref(block_rig_action(rig, "volume", "import-image", "blue/v", json_pack("{s:s}", "file", "i"), NULL));
+	assert_int_not_equal(block_rig_change(rig, CHANGE_CREATE, "disk", "blue/d", "{'volume': 'v'}", &err), 0);
+	assert_int_equal(err.code, DPU_E_IN_USE);
+	assert_string_equal(err.path, "disk/blue/d.volume");
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "volume", "v", "image"), "import of i done") == 0);
+	disk_rig_disk(rig, "");
+	assert_null(block_rig_action(rig, "volume", "import-image", "blue/v", json_pack("{s:s}", "file", "i"), &err));
+	assert_int_equal(err.code, DPU_E_IN_USE);
+}
+
 static int setup(void **state)
 {
 	struct block_rig *rig = malloc(sizeof(*rig));
@@ -124,6 +144,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(attach_and_delete),
 		TEST(undone),
+		TEST(import),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -244,6 +244,19 @@ static int job_paths(struct image_job *job, const struct image_args *args, struc
 	return 0;
 }
 
+/* Front ends attach when they like: it is enough that one refers to it. */
+static int is_front_end(void *arg, struct object *object)
+{
+	(void)arg;
+	return object->class != &volume_class && object->class != &snapshot_class;
+}
+
+static bool has_users(const struct volume *volume)
+{
+	return block_backing_users(&volume->backing) > 0 ||
+	       model_each_referrer(volume->subject.block->dpu->model, volume->subject.object, NULL, is_front_end, NULL);
+}
+
 static int may_start(const struct block *block, const struct volume *volume, bool import, struct dpu_error *err)
 {
 	const struct image_job *job;
@@ -254,7 +267,7 @@ static int may_start(const struct block *block, const struct volume *volume, boo
 				 volume_why(volume));
 	if (volume->image)
 		return error_set(err, DPU_E_CONFLICT, NULL, "an import or export of it is under way");
-	if (import && block_backing_users(&volume->backing) > 0)
+	if (import && has_users(volume))
 		return error_set(err, DPU_E_IN_USE, NULL,
 				 "disks or namespaces use it, which would see it change: detach them first");
 	TAILQ_FOREACH(job, &block->jobs, link)
@@ -341,6 +354,11 @@ char *image_text(const struct volume *volume)
 	if (asprintf(&text, "%s %s, %u %%", job->phase, job->name, percent) < 0)
 		abort(); /* out of memory */
 	return text;
+}
+
+bool image_imports(const struct volume *volume)
+{
+	return volume->image && volume->image->import;
 }
 
 void image_abort(struct volume *volume)

@@ -47,6 +47,8 @@ int image_export_start(void *ctx, struct object *object, const void *args, struc
 int image_cancel(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err);
 /* "importing disk.qcow2, 45 %": malloc'd, NULL when nothing is going on and nothing was. */
 char *image_text(const struct volume *volume);
+/* An import overwrites it at the moment. */
+bool image_imports(const struct volume *volume);
 /* The volume is being deleted: what is under way is ended. */
 void image_abort(struct volume *volume);
 /* The DPU stops: all end soon, and then block_stop_check() is called. */

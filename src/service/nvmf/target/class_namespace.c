@@ -113,6 +113,8 @@ static int namespace_validate(void *ctx, const struct object *old, const struct 
 	if (search.taken[object->nsid])
 		return error_set(err, DPU_E_EXISTS, "nsid", "%u is another namespace's of this subsystem",
 				 object->nsid);
+	if (!old && object->volume.object)
+		return block_check_attach(object->volume.object, "volume", err);
 	if (!old && object->medium.object)
 		return block_check_exclusive(block_of(nvmf->dpu), object->medium.object, new, "medium", err);
 	return 0;
