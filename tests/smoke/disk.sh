@@ -48,6 +48,20 @@ more "writes" "$(field disk blue/fast writes)" 1000
 same "errors" "$(field disk blue/fast errors)" 0
 load "$LAB_DIR/fast.sock" packed chained write queues=2 depth=8 seconds=0.5 warm_up=0 | grep -q '"errors": 0,' || lab_fail "packed rings"
 
+# A disk on a medium: limited and timed only when somebody wants that, and goes on meanwhile
+has 1 "which is not timed as long as nobody limits it" ctl disk latency blue/fast
+has 0 "nobody limits it" ctl disk why blue/fast
+ctl qos_policy create blue/slow cap_iops=100 burst_ms=1
+has 1 "volume data has its own qos" ctl disk set blue/data qos=slow
+ctl disk set blue/fast qos=slow >/dev/null
+load "$LAB_DIR/fast.sock" queues=1 depth=8 seconds=0.5 warm_up=0 >"$LAB_DIR/slow.json"
+[ "$(json "d['errors'] == 0 and 30 <= d['requests'] <= 90" <"$LAB_DIR/slow.json")" = True ] || lab_fail "100/s for half a second: $(cat "$LAB_DIR/slow.json")"
+has 0 "at most 100/s" ctl disk why blue/fast
+has 0 "memory, on worker" ctl disk why blue/fast
+more "reads that were timed at the medium" "$(ctl -o json disk latency blue/fast | json "[r['count'] for r in d if r['requests'] == 'read' and r['stage'] == 'medium'][0]")" 30
+ctl qos_policy delete blue/slow >/dev/null 2>&1 && lab_fail "a policy that is in use was deleted"
+ctl disk set blue/fast qos= >/dev/null
+
 # A snapshot is only read
 load "/run/softdpu/$LAB-m/blue-old.disk.sock" seconds=0.3 warm_up=0 | grep -q '"errors": 0,' || lab_fail "reading a snapshot"
 load "/run/softdpu/$LAB-m/blue-old.disk.sock" write seconds=0.3 warm_up=0 >"$LAB_DIR/old.json"

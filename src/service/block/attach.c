@@ -34,7 +34,9 @@ struct block_attachment {
 	enum attachment_state state;
 	struct view *view;
 	struct block_handoff *handoff; /* NULL: the user is where the device is */
+	struct block_limit limit;
 	bool ending;
+	bool renewing; /* the device is asked back only to be given again */
 	void (*done)(void *arg);
 	void *arg;
 	TAILQ_ENTRY(block_attachment) link;
@@ -98,6 +100,7 @@ static void view_add(void *arg, struct worker *worker)
 {
 	struct block_attachment *attachment = arg;
 	struct view *view = attachment->view;
+	struct dpu_block_device *top = &view->device;
 
 	(void)worker;
 	view->device = *view->below;
@@ -105,8 +108,10 @@ static void view_add(void *arg, struct worker *worker)
 	view->device.name = attachment->backing->name;
 	view->device.changed = NULL;
 	LIST_INSERT_HEAD(&view->views->list, view, link);
+	if (attachment->limit.up)
+		top = limit_open(&attachment->limit, top);
 	if (attachment->handoff)
-		block_handoff_bind(attachment->handoff, &view->device);
+		block_handoff_bind(attachment->handoff, top);
 }
 
 static void view_remove(void *arg, struct worker *worker)
@@ -114,6 +119,8 @@ static void view_remove(void *arg, struct worker *worker)
 	struct block_attachment *attachment = arg;
 
 	(void)worker;
+	if (attachment->limit.up)
+		limit_close(&attachment->limit);
 	attachment->view->device.changed = NULL;
 	LIST_REMOVE(attachment->view, link);
 }
@@ -124,7 +131,7 @@ static void backing_down_check(struct block_backing *backing);
 
 static bool must_go(const struct block_attachment *attachment)
 {
-	return attachment->ending || attachment->backing->going || !attachment->backing->device;
+	return attachment->ending || attachment->renewing || attachment->backing->going || !attachment->backing->device;
 }
 
 static void attachment_next(struct block_attachment *attachment);
@@ -136,6 +143,7 @@ static void attachment_end(struct block_attachment *attachment)
 	void *arg = attachment->arg;
 
 	TAILQ_REMOVE(&backing->attachments, attachment, link);
+	limit_fini(&attachment->limit);
 	free(attachment);
 	backing_down_check(backing);
 	if (backing->left)
@@ -152,6 +160,9 @@ static void view_free(void *arg)
 	free(attachment->view);
 	attachment->view = NULL;
 	attachment->state = IDLE;
+	attachment->renewing = false;
+	if (attachment->limit.up)
+		limit_end(&attachment->limit);
 	attachment_next(attachment);
 }
 
@@ -169,6 +180,7 @@ static void view_removed(void *arg)
 static void view_take_back(struct block_attachment *attachment)
 {
 	attachment->state = REMOVING;
+	attachment->limit.qos.filter = NULL;
 	block_call(attachment->backing->worker, view_remove, attachment, view_removed);
 }
 
@@ -182,10 +194,13 @@ static void view_added(void *arg)
 		return;
 	}
 	attachment->state = UP;
+	if (attachment->limit.up)
+		limit_opened(&attachment->limit);
 	if (attachment->handoff)
 		user->device(user->ctx, block_handoff_device(attachment->handoff), user->worker);
 	else
-		user->device(user->ctx, &attachment->view->device, attachment->backing->worker);
+		user->device(user->ctx, attachment->limit.up ? attachment->limit.made : &attachment->view->device,
+			     attachment->backing->worker);
 }
 
 static void view_give(struct block_attachment *attachment)
@@ -198,6 +213,8 @@ static void view_give(struct block_attachment *attachment)
 	view->views = backing->views;
 	attachment->view = view;
 	attachment->state = ADDING;
+	if (limit_wanted(&attachment->limit))
+		limit_begin(&attachment->limit, backing->worker);
 	if (user->worker && user->worker != backing->worker &&
 	    block_handoff_new(backing->worker, user->worker, &attachment->handoff) != 0)
 		abort(); /* out of memory */
@@ -211,6 +228,7 @@ static void attachment_next(struct block_attachment *attachment)
 
 	if (attachment->state == UP && go) {
 		attachment->state = ASKED;
+		block_qos_drain(&attachment->limit.qos);
 		attachment->user.device(attachment->user.ctx, NULL, NULL);
 	} else if (attachment->state == IDLE && attachment->ending) {
 		attachment_end(attachment);
@@ -231,9 +249,9 @@ struct block_attachment *block_attach(struct block *block, const struct object *
 	struct block_backing *backing = object->runtime;
 	struct block_attachment *attachment = block_alloc(sizeof(*attachment));
 
-	(void)block;
 	attachment->backing = backing;
 	attachment->user = *user;
+	limit_init(&attachment->limit, block, object, user);
 	TAILQ_INSERT_TAIL(&backing->attachments, attachment, link);
 	if (user->worker && backing->wanted)
 		backing->wanted(backing, user->worker);
@@ -247,6 +265,34 @@ void block_released(struct block_attachment *attachment)
 {
 	assert(attachment->state == ASKED);
 	view_take_back(attachment);
+}
+
+const struct block_limit *attachment_limit(const struct block_attachment *attachment)
+{
+	return &attachment->limit;
+}
+
+void attachment_renew(struct block_limit *limit)
+{
+	struct block_attachment *attachment =
+		(struct block_attachment *)((uint8_t *)limit - offsetof(struct block_attachment, limit));
+
+	if (attachment->state == IDLE)
+		return; /* it will be as it should when a device comes */
+	attachment->renewing = true;
+	attachment_next(attachment);
+}
+
+void block_set_policy(struct block_attachment *attachment, const struct object *policy)
+{
+	struct block_limit *limit = &attachment->limit;
+
+	if (!limit->qos.block)
+		return;
+	limit->has_policy = policy;
+	if (policy)
+		limit->policy = policy->uuid;
+	limit->qos.block->policies_changed = true;
 }
 
 void block_detach(struct block_attachment *attachment, void (*done)(void *arg), void *arg)

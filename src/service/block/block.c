@@ -84,6 +84,7 @@ static int block_init(struct dpu *dpu, void **ret_state, struct dpu_error *err)
 	block->rings = block_alloc(block->workers * sizeof(*block->rings));
 	block->schedulers = block_alloc(block->workers * sizeof(*block->schedulers));
 	LIST_INIT(&block->shares);
+	LIST_INIT(&block->limits);
 	TAILQ_INIT(&block->noted);
 	TAILQ_INIT(&block->work);
 	TAILQ_INIT(&block->settlers);

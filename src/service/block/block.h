@@ -30,6 +30,10 @@ struct block_user {
 	/* Where the user wants to submit; a device that lives elsewhere is handed over by rings. NULL: where it lives.
 	 */
 	struct worker *worker;
+	/* On a medium or a remote namespace, which belong to nobody: the object whose requests these are, which counts
+	 * against its tenant, and what it is guaranteed and may beside that (a qos_policy; NULL: nothing). Volumes and
+	 * snapshots say that themselves. object NULL: nobody's, as those of a pool. Looked at in block_attach(). */
+	const struct object *object, *policy;
 };
 
 /* Attaches to what an object stands for: volume, snapshot, medium, or an object of another service that is a backing.
@@ -37,6 +41,8 @@ struct block_user {
  * control. The object may be replaced by new versions; it must not go before the attachment (a reference sees to it).
  */
 struct block_attachment *block_attach(struct block *block, const struct object *object, const struct block_user *user);
+/* The user's object has another policy now, or none. In apply(): it is in force when the transaction is. */
+void block_set_policy(struct block_attachment *attachment, const struct object *policy);
 /* Answers device(NULL): the device that came last is no more touched. */
 void block_released(struct block_attachment *attachment);
 /* Calls device(NULL) if a device is there that was not asked back yet. Once it is released, done(arg) runs, maybe
@@ -56,8 +62,49 @@ int block_check_attach(const struct object *object, const char *field, struct dp
  * refers to it. field: where the reference is. */
 int block_check_exclusive(struct block *block, const struct object *object, const struct object *user,
 			  const char *field, struct dpu_error *err);
+/* For validate() of what has a field "qos" for the time when it sits on a medium or a remote namespace. */
+int block_check_policy(const struct ref *policy, const struct object *backing, struct dpu_error *err);
 /* Whether a medium, or one that it sits on, is only read. */
 bool block_medium_read_only(const struct object *medium);
+
+/* ---- where a front end's requests go, and their time ---- */
+
+struct block_why_args {
+	uint64_t offset;
+};
+extern const struct field block_why_fields[];
+/* Bodies of a front end's actions: `latency` shows quantiles by stage since it came into use, `slowest` the slowest of
+ * about the last minute, `why` each step of the way of a request at an offset. attachment NULL: it has none. */
+int block_latency(const struct block_attachment *attachment, const struct object *backing, json_t **ret_result,
+		  struct dpu_error *err);
+int block_slowest(const struct block_attachment *attachment, const struct object *backing, struct action_reply *reply,
+		  struct dpu_error *err);
+int block_why(struct block *block, const struct block_attachment *attachment, const struct object *user,
+	      const struct object *backing, const struct object *policy, const void *args, struct action_reply *reply,
+	      struct dpu_error *err);
+#define BLOCK_LATENCY_ACTION(run_)                                                                                     \
+	{                                                                                                              \
+		.name = "latency",                                                                                     \
+		.doc = "Shows how long requests took since it came into use, stage by stage: waiting for their turn, " \
+		       "in "                                                                                           \
+		       "the volume's own code, at the medium, and whole.",                                             \
+		.read_only = true, .per_object = true, .run = run_                                                     \
+	}
+#define BLOCK_SLOWEST_ACTION(start_)                                                                                   \
+	{                                                                                                              \
+		.name = "slowest",                                                                                     \
+		.doc = "Shows the slowest requests of about the last minute, and where their time went.",              \
+		.read_only = true, .per_object = true, .start = start_                                                 \
+	}
+#define BLOCK_WHY_ACTION(class_, start_)                                                                               \
+	{                                                                                                              \
+		.name = "why",                                                                                         \
+		.doc = "Says what a request for a block passes on its way: users, quality of service, map, pool, "     \
+		       "filters, "                                                                                     \
+		       "medium and the place there; and where the time of its requests goes.",                         \
+		.example = "dpuctl " class_ " why blue/v offset=1MiB", .args = block_why_fields,                       \
+		.args_size = sizeof(struct block_why_args), .read_only = true, .per_object = true, .start = start_     \
+	}
 
 /* ---- backings: objects that are block devices ---- */
 

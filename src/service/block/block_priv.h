@@ -79,13 +79,33 @@ struct block_scheduler {
 	struct worker_source source;
 };
 
-/* A tenant that has volumes in use. */
+/* A tenant that has something in use. */
 struct block_share {
 	struct uuid tenant;
 	struct qos_tenant *qos;
 	struct qos_policy policy; /* in force */
-	unsigned volumes;
+	unsigned users;
 	LIST_ENTRY(block_share) link;
+};
+
+/* Quality of service of a volume or snapshot, or of one user of what belongs to nobody. */
+struct block_qos {
+	struct block *block;
+	struct worker *worker;
+	struct dpu_block_device *filter; /* NULL: not in use */
+	struct block_share *share;
+	struct qos_policy policy; /* in force */
+};
+
+/* … of such a user: a disk or namespace on a medium or a remote namespace. */
+struct block_limit {
+	struct block_qos qos;
+	struct uuid user, tenant, policy;
+	bool has_policy;
+	bool memory;                   /* too fast to be timed for nothing */
+	bool up;                       /* it is there, or on its way to the worker or back */
+	struct dpu_block_device *made; /* the worker's */
+	LIST_ENTRY(block_limit) link;
 };
 
 struct pool;
@@ -99,6 +119,7 @@ struct block {
 	struct block_ring *rings;           /* by worker */
 	struct block_scheduler *schedulers; /* … */
 	LIST_HEAD(, block_share) shares;
+	LIST_HEAD(, block_limit) limits;
 	bool policies_changed; /* by the transaction that is being applied */
 	_Atomic(struct note *) notes;
 	int note_fd;
@@ -378,10 +399,8 @@ struct volume {
 	struct image_job *image;   /* import or export under way */
 	char image_last[288];      /* how the last one ended */
 	struct dpu_block_device *device;
-	struct dpu_block_device *filter; /* on it, for quality of service; NULL: nobody uses it */
-	struct block_share *share;
-	struct qos_policy policy; /* in force */
-	struct intent *intent;    /* to make or delete it, noted in a file; NULL: it is made, or lost */
+	struct block_qos qos;  /* on the device; no filter: nobody uses it */
+	struct intent *intent; /* to make or delete it, noted in a file; NULL: it is made, or lost */
 	_Atomic uint64_t reads, writes, integrity_errors, allocated_bytes; /* published */
 };
 
@@ -411,25 +430,47 @@ void volume_filter_drain(struct volume *volume);
 void volume_filter_down(struct volume *volume);
 /* Its policy, and its tenant's, as the model has them now. */
 void volume_qos_update(struct volume *volume);
-/* The same for all volumes, when a policy has changed. */
+/* The same for all that is in use, when a policy has changed. */
 void block_qos_update(struct block *block);
+struct qos_policy block_policy(const struct qos_policy_object *object); /* NULL: none */
+/* A policy that is referred to must not be the tenant's. */
+int block_policy_check(const struct ref *policy, struct dpu_error *err);
+/* The tenant's own policy; NULL: it has none. */
+const struct qos_policy_object *block_policy_of_tenant(const struct block *block, const struct uuid *tenant);
+void block_qos_begin(struct block_qos *qos, struct block *block, const struct uuid *tenant, struct worker *worker);
+void block_qos_end(struct block_qos *qos);
+void block_qos_set(struct block_qos *qos, const struct qos_policy *policy);
+void block_qos_drain(struct block_qos *qos);
+/* In the worker, on what is to be limited; NULL: out of memory is fatal. */
+struct dpu_block_device *block_qos_open(struct block_qos *qos, struct dpu_block_device *below);
 /* Returns how often done(block) will run. */
 unsigned block_schedulers_close(struct block *block, void (*done)(void *arg));
 void block_schedulers_free(struct block *block);
 
+/* limit.c: quality of service of users of media and remote namespaces */
+void limit_init(struct block_limit *limit, struct block *block, const struct object *object,
+		const struct block_user *user);
+void limit_fini(struct block_limit *limit);
+bool limit_wanted(const struct block_limit *limit);
+void limit_begin(struct block_limit *limit, struct worker *worker); /* in control, before it goes to the worker */
+struct dpu_block_device *limit_open(struct block_limit *limit, struct dpu_block_device *below); /* in the worker */
+void limit_opened(struct block_limit *limit);                                                   /* in control */
+void limit_close(struct block_limit *limit); /* in the worker; nothing is outstanding */
+void limit_end(struct block_limit *limit);   /* in control */
+void limit_update(struct block_limit *limit);
+/* attach.c: it is to have a filter and has none, or the other way round. */
+void attachment_renew(struct block_limit *limit);
+const struct block_limit *attachment_limit(const struct block_attachment *attachment);
+
 /* volume_why.c */
-struct volume_why_args {
-	uint64_t offset;
-};
-extern const struct field volume_why_fields[];
 int volume_why_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
 		     struct dpu_error *err);
 
 /* latency.c */
 char *block_metrics(void *state);
-json_t *volume_latency_json(const struct volume *volume);
-int volume_slowest_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
-			 struct dpu_error *err);
+json_t *latency_json(const struct block_qos *qos);
+void slowest_start(const struct block_qos *qos, struct action_reply *reply); /* it has a filter */
+
 /* ---- intent.c: what a pool has not carried out yet ---- */
 
 void intents_load(struct block *block);

@@ -204,6 +204,87 @@ static bool text_has(const char *text, const char *what)
 	return text && strstr(text, what) != NULL;
 }
 
+static void flag(void *arg)
+{
+	*(bool *)arg = true;
+}
+
+/* On media, which belong to nobody: a user's own policy, on the device's worker and on another; detached, it does not
+ * wait for what its cap would let through in a minute. */
+static void medium(void **state)
+{
+	struct block_rig *rig = *state;
+	struct block_rig_user user;
+	struct burst *burst = calloc(1, sizeof(*burst));
+
+	block_rig_apply(rig, "{'media': [{'name': 'f', 'path': '%s/f', 'size': 4194304}]}", rig->dir);
+	set(rig, "{'cap_iops': 200, 'burst_ms': 1}");
+	for (unsigned i = 0; i < 2; i++) {
+		struct worker *other = workers_get(rig->dpu.workers, i);
+		block_rig_attach_as(&user, rig, "medium", "f", other, "v", "slow");
+		WAIT_FOR(&rig->base, user.device != NULL);
+		uint64_t begin = clock_ns();
+		burst_begin(burst, &user, DEPTH / 2);
+		WAIT_FOR(&rig->base, atomic_load(&burst->done) == DEPTH / 2);
+		assert_true(clock_ns() - begin > (DEPTH / 2 - 5) * CLOCK_NS_PER_S / 200);
+		char *text = block_service.metrics(block_of(&rig->dpu));
+		assert_true(text_has(text, "requests=\"write\",stage=\"medium\"} 32\n"));
+		free(text);
+		block_set_policy(user.attachment, NULL); /* in force with the next transaction */
+		set(rig, "{'cap_iops': 1}");
+		begin = clock_ns();
+		burst_begin(burst, &user, DEPTH);
+		WAIT_FOR(&rig->base, atomic_load(&burst->done) == DEPTH);
+		assert_true(clock_ns() - begin < CLOCK_NS_PER_S / 2);
+		block_set_policy(user.attachment, block_rig_find(rig, "qos_policy", "slow"));
+		set(rig, "{'cap_iops': 2}");
+		burst_begin(burst, &user, DEPTH);
+		rest(rig, 30 * CLOCK_NS_PER_MS);
+		assert_true(atomic_load(&burst->done) <= 3);
+		bool detached = false;
+		user.hold = true;
+		block_detach(user.attachment, flag, &detached);
+		WAIT_FOR(&rig->base, atomic_load(&burst->done) == DEPTH);
+		assert_int_equal(atomic_load(&burst->failed), 0);
+		assert_int_equal(user.given, 1);
+		block_rig_release(&user);
+		WAIT_FOR(&rig->base, detached);
+		set(rig, "{'cap_iops': 200}");
+	}
+	free(burst);
+}
+
+/* Memory is not timed before somebody limits it; a tenant's policy is for its volumes and for what it has on media. */
+static void memory(void **state)
+{
+	struct block_rig *rig = *state;
+	struct block_rig_user user[2];
+	struct burst *burst = calloc(2, sizeof(*burst));
+
+	block_rig_apply(rig, "{'media': [{'name': 'r', 'kind': 'ram', 'size': 4194304}]}");
+	block_rig_attach_as(&user[0], rig, "medium", "r", NULL, "v", "");
+	block_rig_attach(&user[1], rig, "volume", "w", NULL);
+	WAIT_FOR(&rig->base, user[0].device && user[1].device);
+	set(rig, "{'scope': 'tenant', 'cap_iops': 100, 'burst_ms': 1}");
+	WAIT_FOR(&rig->base, user[0].given == 2);
+	assert_int_equal(user[1].given, 1);
+	uint64_t begin = clock_ns();
+	for (unsigned i = 0; i < 2; i++)
+		burst_begin(&burst[i], &user[i], DEPTH / 2);
+	WAIT_FOR(&rig->base, atomic_load(&burst[0].done) + atomic_load(&burst[1].done) == DEPTH);
+	assert_true(clock_ns() - begin > (DEPTH - 5) * CLOCK_NS_PER_S / 100);
+	assert_int_equal(atomic_load(&burst[0].failed), 0);
+	block_rig_delete(rig, "qos_policy", "blue/slow", false, NULL);
+	WAIT_FOR(&rig->base, user[0].given == 3 && user[0].device);
+	begin = clock_ns();
+	burst_begin(&burst[0], &user[0], DEPTH);
+	WAIT_FOR(&rig->base, atomic_load(&burst[0].done) == DEPTH);
+	assert_true(clock_ns() - begin < CLOCK_NS_PER_S / 4);
+	for (unsigned i = 0; i < 2; i++)
+		block_rig_detach(&user[i]);
+	free(burst);
+}
+
 static void times(void **state)
 {
 	struct block_rig *rig = *state;
@@ -288,6 +369,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(cap, setup, teardown),
 		cmocka_unit_test_setup_teardown(tenant, setup, teardown),
 		cmocka_unit_test_setup_teardown(deleted, setup, teardown),
+		cmocka_unit_test_setup_teardown(medium, setup, teardown),
+		cmocka_unit_test_setup_teardown(memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(times, setup, teardown),
 		cmocka_unit_test_setup_teardown(refused, setup, teardown),
 	};

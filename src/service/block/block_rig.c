@@ -361,13 +361,23 @@ static void given(void *ctx, struct dpu_block_device *device, struct worker *wor
 		block_rig_release(user);
 }
 
-void block_rig_attach(struct block_rig_user *user, struct block_rig *rig, const char *class_name, const char *name,
-		      struct worker *worker)
+void block_rig_attach_as(struct block_rig_user *user, struct block_rig *rig, const char *class_name, const char *name,
+			 struct worker *worker, const char *as, const char *policy)
 {
 	struct block_user how = { .device = given, .ctx = user, .worker = worker };
 
+	if (as)
+		how.object = block_rig_find(rig, "volume", as);
+	if (policy[0])
+		how.policy = block_rig_find(rig, "qos_policy", policy);
 	*user = (struct block_rig_user){ .rig = rig };
 	user->attachment = block_attach(block_of(&rig->dpu), block_rig_find(rig, class_name, name), &how);
+}
+
+void block_rig_attach(struct block_rig_user *user, struct block_rig *rig, const char *class_name, const char *name,
+		      struct worker *worker)
+{
+	block_rig_attach_as(user, rig, class_name, name, worker, NULL, "");
 }
 
 void block_rig_release(struct block_rig_user *user)

@@ -50,6 +50,9 @@ struct block_rig_user {
 
 void block_rig_attach(struct block_rig_user *user, struct block_rig *rig, const char *class_name, const char *name,
 		      struct worker *worker);
+/* … as if it were this volume of a tenant, with a policy ("": none). */
+void block_rig_attach_as(struct block_rig_user *user, struct block_rig *rig, const char *class_name, const char *name,
+			 struct worker *worker, const char *as, const char *policy);
 void block_rig_release(struct block_rig_user *user);
 void block_rig_detach(struct block_rig_user *user);
 enum dpu_block_status block_rig_io(struct block_rig_user *user, enum dpu_block_op op, uint64_t offset, void *data,

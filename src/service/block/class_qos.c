@@ -5,9 +5,10 @@
 static const char *const scopes[] = { [QOS_OF_VOLUME] = "volume", [QOS_OF_TENANT] = "tenant", NULL };
 
 static const struct field qos_policy_fields[] = {
-	FIELD_ENUM_ROW(struct qos_policy_object, scope, scopes, .flags = FIELD_F_IMMUTABLE, .def = "volume",
-		       .doc = "Volume: for each volume that refers to it; tenant: for all volumes of the tenant "
-			      "together, on whatever worker they are."),
+	FIELD_ENUM_ROW(
+		struct qos_policy_object, scope, scopes, .flags = FIELD_F_IMMUTABLE, .def = "volume",
+		.doc = "Volume: for each volume, snapshot, disk or namespace that refers to it; tenant: for all of the "
+		       "tenant together, on whatever worker they are."),
 	FIELD(struct qos_policy_object, guarantee_iops, .unit = "requests_per_second", .def = "0", .max = QOS_RATE_MAX,
 	      .doc = "Requests per second that are served first, whoever else has how many waiting; one of more than "
 		     "64 "
@@ -26,7 +27,7 @@ static const struct field qos_policy_fields[] = {
 	      .doc = "Share of what is left beside guarantees, by bytes, among tenants or among a tenant's volumes; "
 		     "0 counts as 100."),
 	FIELD(struct qos_policy_object, volumes, .flags = FIELD_F_GAUGE, .unit = "volumes",
-	      .doc = "Volumes that refer to it."),
+	      .doc = "Volumes, snapshots, disks and namespaces that refer to it."),
 	{ 0 },
 };
 
@@ -109,14 +110,14 @@ static void qos_policy_observe(void *ctx, const struct object *object, struct ob
 {
 	const struct block *block = ctx;
 
-	model_each_referrer(block->dpu->model, object, "volume", count_one,
-			    &((struct qos_policy_object *)copy)->volumes);
+	model_each_referrer(block->dpu->model, object, NULL, count_one, &((struct qos_policy_object *)copy)->volumes);
 }
 
 const struct object_class qos_policy_class = {
 	.name = "qos_policy",
 	.plural = "qos_policies",
-	.doc = "What volumes of a tenant, or the tenant as a whole, are guaranteed and may use of their media.",
+	.doc = "What volumes of a tenant, or its disks and namespaces on media and remotes, or the tenant as a whole, "
+	       "are guaranteed and may use.",
 	.size = sizeof(struct qos_policy_object),
 	.fields = qos_policy_fields,
 	.validate = qos_policy_validate,

@@ -206,13 +206,10 @@ static int volume_validate(void *ctx, const struct object *old, const struct obj
 {
 	const struct block *block = ctx;
 	const struct volume_object *volume = (const struct volume_object *)new;
-	int rc = 0;
+	int rc = block_policy_check(&volume->qos, err);
 
-	const struct qos_policy_object *qos = (const struct qos_policy_object *)volume->qos.object;
-
-	if (qos && qos->scope != QOS_OF_VOLUME)
-		return error_set(err, DPU_E_INVALID, "qos", "%s is for the tenant as a whole, and needs no reference",
-				 qos->base.name);
+	if (rc < 0)
+		return rc;
 	if (volume->size == 0)
 		return error_set(err, DPU_E_INVALID, "size", "must be given unless the volume is a copy");
 	if (volume->size % DPU_BLOCK_SECTOR || volume->size > BLOCK_VOLUME_MAX_BYTES)
@@ -230,9 +227,9 @@ static int volume_validate(void *ctx, const struct object *old, const struct obj
 
 static uint64_t quantile_us(const struct volume *volume, enum qos_class class, uint32_t millionths)
 {
-	if (!volume->filter)
+	if (!volume->qos.filter)
 		return 0;
-	return histogram_quantile(&qos_latency(volume->filter)->of[class][QOS_STAGE_WHOLE], millionths) / 1000;
+	return histogram_quantile(&qos_latency(volume->qos.filter)->of[class][QOS_STAGE_WHOLE], millionths) / 1000;
 }
 
 static void volume_observe(void *ctx, const struct object *object, struct object *copy)
@@ -256,38 +253,26 @@ static void volume_observe(void *ctx, const struct object *object, struct object
 	out->write_p99_us = quantile_us(volume, QOS_WRITES, 990000);
 }
 
-static int latency_run(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err)
+static int volume_latency(void *ctx, struct object *object, const void *args, json_t **ret_result,
+			  struct dpu_error *err)
 {
 	(void)ctx;
 	(void)args;
-	(void)err;
-	*ret_result = volume_latency_json(volume_of(object));
-	return 0;
+	return block_latency(NULL, object, ret_result, err);
+}
+
+static int volume_slowest(void *ctx, struct object *object, const void *args, struct action_reply *reply,
+			  struct dpu_error *err)
+{
+	(void)ctx;
+	(void)args;
+	return block_slowest(NULL, object, reply, err);
 }
 
 static const struct action volume_actions[] = {
-	{ .name = "latency",
-	  .doc = "Shows how long its requests took since it came into use, stage by stage: waiting for their turn, in "
-		 "the "
-		 "volume's own code, at the medium, and whole.",
-	  .read_only = true,
-	  .per_object = true,
-	  .run = latency_run },
-	{ .name = "slowest",
-	  .doc = "Shows the slowest requests of about the last minute, and where their time went.",
-	  .read_only = true,
-	  .per_object = true,
-	  .start = volume_slowest_start },
-	{ .name = "why",
-	  .doc = "Says where a block of it is, and what a request for it passes on the way: users, quality of service, "
-		 "map, "
-		 "pool, medium; and where the time of its requests goes.",
-	  .example = "dpuctl volume why blue/v offset=1MiB",
-	  .args = volume_why_fields,
-	  .args_size = sizeof(struct volume_why_args),
-	  .read_only = true,
-	  .per_object = true,
-	  .start = volume_why_start },
+	BLOCK_LATENCY_ACTION(volume_latency),
+	BLOCK_SLOWEST_ACTION(volume_slowest),
+	BLOCK_WHY_ACTION("volume", volume_why_start),
 	IMAGE_IMPORT_ACTION,
 	IMAGE_EXPORT_ACTION("volume"),
 	IMAGE_CANCEL_ACTION("volume"),
@@ -314,6 +299,8 @@ const struct object_class volume_class = {
 static const struct field snapshot_fields[] = {
 	FIELD(struct snapshot_object, volume, .flags = FIELD_F_REQUIRED | FIELD_F_IMMUTABLE | FIELD_F_PARENT,
 	      .target = "volume", .doc = "The volume that it is of, as it is when the snapshot is made."),
+	FIELD(struct snapshot_object, qos, .target = "qos_policy",
+	      .doc = "What those who read it are guaranteed and may use, beside what its tenant is and may."),
 	FIELD_ENUM_ROW(struct snapshot_object, state, block_state_names, .flags = FIELD_F_STATE,
 		       .doc = "Whether it can be used."),
 	FIELD(struct snapshot_object, why, .flags = FIELD_F_STATE, .doc = "Why it cannot."),
@@ -335,10 +322,10 @@ static int snapshot_validate(void *ctx, const struct object *old, const struct o
 {
 	const struct block *block = ctx;
 	const struct object *volume = ((const struct snapshot_object *)new)->volume.object;
-	int rc;
+	int rc = block_policy_check(&((const struct snapshot_object *)new)->qos, err);
 
-	if (old)
-		return 0;
+	if (rc < 0 || old)
+		return rc;
 	rc = pool_check(block, ((const struct volume_object *)volume)->pool.object, "volume", err);
 	return rc ? rc : source_check(block, volume, "volume", err);
 }
@@ -367,6 +354,9 @@ static void snapshot_observe(void *ctx, const struct object *object, struct obje
 }
 
 static const struct action snapshot_actions[] = {
+	BLOCK_LATENCY_ACTION(volume_latency),
+	BLOCK_SLOWEST_ACTION(volume_slowest),
+	BLOCK_WHY_ACTION("snapshot", volume_why_start),
 	IMAGE_EXPORT_ACTION("snapshot"),
 	IMAGE_CANCEL_ACTION("snapshot"),
 	{ 0 },

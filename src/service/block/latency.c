@@ -27,9 +27,9 @@ static json_t *stage_json(const char *class, const char *stage, const struct his
 			 us(histogram_quantile(histogram, 1000000)));
 }
 
-json_t *volume_latency_json(const struct volume *volume)
+json_t *latency_json(const struct block_qos *qos)
 {
-	const struct qos_latency *latency = volume->filter ? qos_latency(volume->filter) : NULL;
+	const struct qos_latency *latency = qos->filter ? qos_latency(qos->filter) : NULL;
 	json_t *rows = json_array();
 
 	for (unsigned i = 0; latency && i < QOS_CLASSES; i++) {
@@ -86,34 +86,20 @@ static void slowest_answer(void *arg)
 	free(slowest);
 }
 
-int volume_slowest_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
-			 struct dpu_error *err)
+void slowest_start(const struct block_qos *qos, struct action_reply *reply)
 {
-	const struct volume *volume = volume_of(object);
-
-	(void)ctx;
-	(void)args;
-	if (!volume->filter)
-		return error_set(err, DPU_E_IO, NULL, "%s is %s: %s", object->name, block_state_names[volume->state],
-				 volume_why(volume));
 	struct slowest *slowest = block_alloc(sizeof(*slowest));
+
 	slowest->reply = reply;
-	slowest->filter = volume->filter;
-	block_call(volume->pool->worker, slowest_look, slowest, slowest_answer);
-	return 0;
+	slowest->filter = qos->filter;
+	block_call(qos->worker, slowest_look, slowest, slowest_answer);
 }
 
 /* ---- Prometheus ---- */
 
 /* Whole powers of two, from 2 us to 8 s. */
-static void histogram_text(FILE *out, const struct volume *volume, unsigned class, unsigned stage)
+static void histogram_text(FILE *out, const struct histogram *histogram, const char *labels)
 {
-	const struct histogram *histogram = &qos_latency(volume->filter)->of[class][stage];
-	const struct object *object = volume->subject.object;
-	char labels[OBJECT_PATH_TEXT + 64];
-
-	snprintf(labels, sizeof(labels), "tenant=\"%s\",%s=\"%s\",requests=\"%s\",stage=\"%s\"", object->tenant->name,
-		 object->class->name, object->name, qos_class_names[class], qos_stage_names[stage]);
 	for (unsigned bit = 11; bit <= 33; bit += 2)
 		fprintf(out, "dpu_volume_latency_seconds_bucket{%s,le=\"%.9f\"} %llu\n", labels,
 			(double)(UINT64_C(1) << bit) / 1e9,
@@ -127,18 +113,26 @@ static void histogram_text(FILE *out, const struct volume *volume, unsigned clas
 		labels, count);
 }
 
-static void volume_text(FILE *out, const struct volume *volume)
+static void qos_text(FILE *out, const struct block_qos *qos, const struct object *object)
 {
-	if (!volume->filter || !volume->subject.object)
+	char labels[OBJECT_PATH_TEXT + 64];
+
+	if (!qos->filter || !object)
 		return;
-	for (unsigned i = 0; i < QOS_CLASSES; i++)
-		for (unsigned j = 0; j < QOS_STAGES; j++)
-			histogram_text(out, volume, i, j);
+	for (unsigned i = 0; i < QOS_CLASSES; i++) {
+		for (unsigned j = 0; j < QOS_STAGES; j++) {
+			snprintf(labels, sizeof(labels), "tenant=\"%s\",%s=\"%s\",requests=\"%s\",stage=\"%s\"",
+				 object->tenant->name, object->class->name, object->name, qos_class_names[i],
+				 qos_stage_names[j]);
+			histogram_text(out, &qos_latency(qos->filter)->of[i][j], labels);
+		}
+	}
 }
 
 char *block_metrics(void *state)
 {
 	const struct block *block = state;
+	const struct block_limit *limit;
 	const struct volume *volume;
 	const struct pool *pool;
 	char *text = NULL;
@@ -147,14 +141,17 @@ char *block_metrics(void *state)
 
 	if (!out)
 		return NULL;
-	fprintf(out, "# HELP dpu_volume_latency_seconds Time of requests of volumes by stage: waiting for their turn, "
-		     "in the volume's own code, at the medium, and whole.\n"
+	fprintf(out, "# HELP dpu_volume_latency_seconds Time of requests of volumes and snapshots, and of disks and "
+		     "namespaces on media and remotes, by stage: waiting for their turn, in the volume's own code, at "
+		     "the medium, and whole.\n"
 		     "# TYPE dpu_volume_latency_seconds histogram\n");
 	TAILQ_FOREACH(pool, &block->pools, link)
 	{
 		TAILQ_FOREACH(volume, &pool->volumes, link)
-		volume_text(out, volume);
+		qos_text(out, &volume->qos, volume->subject.object);
 	}
+	LIST_FOREACH(limit, &block->limits, link)
+	qos_text(out, &limit->qos, model_find_uuid(block->dpu->model, &limit->user));
 	fclose(out);
 	return text;
 }

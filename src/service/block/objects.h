@@ -77,7 +77,7 @@ struct volume_object {
 
 struct snapshot_object {
 	struct object base;
-	struct ref volume;
+	struct ref volume, qos;
 	/* observed */
 	uint8_t state; /* enum block_state */
 	char *why, *created, *image;

@@ -294,7 +294,7 @@ static void finished(struct volume *volume)
 		volume_qos_update(volume);
 		if (!volume->backing.device) {
 			volume_filter_up(volume);
-			block_backing_up(&volume->backing, volume->filter, volume->pool->worker);
+			block_backing_up(&volume->backing, volume->qos.filter, volume->pool->worker);
 		}
 	}
 	todo_end(volume);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Quality of service of volumes in use: a scheduler on each worker that has some, the share of each tenant, and the
+/* Quality of service of what is in use: a scheduler on each worker that has some, the share of each tenant, and the
  * filter between a volume's device and the views of its users. */
 #include <stdlib.h>
 #include <string.h>
@@ -78,7 +78,7 @@ void block_schedulers_free(struct block *block)
 
 /* ---- policies ---- */
 
-static struct qos_policy policy_of(const struct qos_policy_object *object)
+struct qos_policy block_policy(const struct qos_policy_object *object)
 {
 	if (!object)
 		return (struct qos_policy){ 0 };
@@ -90,6 +90,16 @@ static struct qos_policy policy_of(const struct qos_policy_object *object)
 		.burst_ns = object->burst_ms * CLOCK_NS_PER_MS,
 		.weight = object->weight,
 	};
+}
+
+int block_policy_check(const struct ref *policy, struct dpu_error *err)
+{
+	const struct qos_policy_object *object = (const struct qos_policy_object *)policy->object;
+
+	if (!object || object->scope == QOS_OF_VOLUME)
+		return 0;
+	return error_set(err, DPU_E_INVALID, "qos", "%s is for the tenant as a whole, and needs no reference",
+			 object->base.name);
 }
 
 static bool same(const struct qos_policy *a, const struct qos_policy *b)
@@ -106,14 +116,20 @@ static int find_of_tenant(void *arg, struct object *object)
 	return 1;
 }
 
-static void share_update(struct block *block, struct block_share *share)
+const struct qos_policy_object *block_policy_of_tenant(const struct block *block, const struct uuid *uuid)
 {
-	const struct object *tenant = model_find_uuid(block->dpu->model, &share->tenant);
+	const struct object *tenant = model_find_uuid(block->dpu->model, uuid);
 	const struct qos_policy_object *object = NULL;
 
 	if (tenant)
 		model_each(block->dpu->model, "qos_policy", tenant, find_of_tenant, &object);
-	struct qos_policy policy = policy_of(object);
+	return object;
+}
+
+static void share_update(struct block *block, struct block_share *share)
+{
+	struct qos_policy policy = block_policy(block_policy_of_tenant(block, &share->tenant));
+
 	if (same(&policy, &share->policy))
 		return;
 	share->policy = policy;
@@ -123,20 +139,20 @@ static void share_update(struct block *block, struct block_share *share)
 			block_call(block->schedulers[i].worker, scheduler_sync, block->schedulers[i].qos, NULL);
 }
 
-static struct block_share *share_get(struct block *block, const struct object *tenant)
+static struct block_share *share_get(struct block *block, const struct uuid *tenant)
 {
 	struct block_share *share;
 
 	LIST_FOREACH(share, &block->shares, link)
 	{
-		if (uuid_equal(&share->tenant, &tenant->uuid)) {
-			share->volumes++;
+		if (uuid_equal(&share->tenant, tenant)) {
+			share->users++;
 			return share;
 		}
 	}
 	share = block_alloc(sizeof(*share));
-	share->tenant = tenant->uuid;
-	share->volumes = 1;
+	share->tenant = *tenant;
+	share->users = 1;
 	if (qos_tenant_new(&share->qos) != 0)
 		abort(); /* out of memory */
 	LIST_INSERT_HEAD(&block->shares, share, link);
@@ -146,7 +162,7 @@ static struct block_share *share_get(struct block *block, const struct object *t
 
 static void share_put(struct block_share *share)
 {
-	if (--share->volumes > 0)
+	if (--share->users > 0)
 		return;
 	LIST_REMOVE(share, link);
 	qos_tenant_unref(share->qos);
@@ -189,72 +205,105 @@ static void filter_close(void *arg, struct worker *worker)
 	filter->ops->close(filter, NULL, NULL);
 }
 
-void volume_qos_update(struct volume *volume)
-{
-	const struct object *object = volume->subject.object;
-	const struct qos_policy_object *policy = NULL;
-
-	if (!object)
-		return;
-	if (!volume->snapshot)
-		policy = (const struct qos_policy_object *)((const struct volume_object *)object)->qos.object;
-	struct qos_policy wanted = policy_of(policy);
-	if (same(&wanted, &volume->policy))
-		return;
-	volume->policy = wanted;
-	if (!volume->filter)
-		return;
-	struct filter_call *call = block_alloc(sizeof(*call));
-	*call = (struct filter_call){ .filter = volume->filter, .policy = wanted };
-	block_call(volume->pool->worker, filter_set, call, free);
-}
-
-void volume_filter_up(struct volume *volume)
-{
-	struct block *block = volume->subject.block;
-	struct filter_call *call = block_alloc(sizeof(*call));
-
-	volume->share = share_get(block, volume->subject.object->tenant);
-	if (qos_new(volume->device, &volume->filter) != 0)
-		abort(); /* out of memory */
-	*call = (struct filter_call){
-		.filter = volume->filter,
-		.scheduler = scheduler_of(block, volume->pool->worker)->qos,
-		.tenant = volume->share->qos,
-		.policy = volume->policy,
-	};
-	block_call(volume->pool->worker, filter_join, call, free);
-}
-
 static void filter_drain(void *arg, struct worker *worker)
 {
 	(void)worker;
 	qos_drain(arg);
 }
 
+void block_qos_begin(struct block_qos *qos, struct block *block, const struct uuid *tenant, struct worker *worker)
+{
+	qos->block = block;
+	qos->worker = worker;
+	qos->share = share_get(block, tenant);
+	scheduler_of(block, worker);
+}
+
+void block_qos_end(struct block_qos *qos)
+{
+	share_put(qos->share);
+	qos->share = NULL;
+	qos->filter = NULL;
+}
+
+struct dpu_block_device *block_qos_open(struct block_qos *qos, struct dpu_block_device *below)
+{
+	struct qos_scheduler *scheduler = qos->block->schedulers[worker_index(qos->worker)].qos;
+	struct dpu_block_device *filter;
+
+	if (qos_open(scheduler, qos->share->qos, below, &filter) != 0)
+		abort(); /* out of memory */
+	return filter;
+}
+
+void block_qos_set(struct block_qos *qos, const struct qos_policy *policy)
+{
+	if (same(policy, &qos->policy))
+		return;
+	qos->policy = *policy;
+	if (!qos->filter)
+		return;
+	struct filter_call *call = block_alloc(sizeof(*call));
+	*call = (struct filter_call){ .filter = qos->filter, .policy = *policy };
+	block_call(qos->worker, filter_set, call, free);
+}
+
+void block_qos_drain(struct block_qos *qos)
+{
+	if (qos->filter)
+		block_call(qos->worker, filter_drain, qos->filter, NULL);
+}
+
+/* ---- of volumes and snapshots ---- */
+
+void volume_qos_update(struct volume *volume)
+{
+	const struct object *object = volume->subject.object;
+
+	if (!object)
+		return;
+	const struct ref *ref = volume->snapshot ? &((const struct snapshot_object *)object)->qos
+						 : &((const struct volume_object *)object)->qos;
+	struct qos_policy policy = block_policy((const struct qos_policy_object *)ref->object);
+	block_qos_set(&volume->qos, &policy);
+}
+
+void volume_filter_up(struct volume *volume)
+{
+	struct block_qos *qos = &volume->qos;
+	struct filter_call *call = block_alloc(sizeof(*call));
+
+	block_qos_begin(qos, volume->subject.block, &volume->subject.object->tenant->uuid, volume->pool->worker);
+	if (qos_new(volume->device, &qos->filter) != 0)
+		abort(); /* out of memory */
+	*call = (struct filter_call){
+		.filter = qos->filter,
+		.scheduler = scheduler_of(qos->block, qos->worker)->qos,
+		.tenant = qos->share->qos,
+		.policy = qos->policy,
+	};
+	block_call(qos->worker, filter_join, call, free);
+}
+
 void volume_filter_drain(struct volume *volume)
 {
-	if (volume->filter)
-		block_call(volume->pool->worker, filter_drain, volume->filter, NULL);
+	block_qos_drain(&volume->qos);
 }
 
 /* What the worker is told now, it does before any command that takes the device away. Nothing is outstanding, so the
  * filter is no more when it has been told. */
 void volume_filter_down(struct volume *volume)
 {
-	struct dpu_block_device *filter = volume->filter;
-
-	if (!filter)
+	if (!volume->qos.filter)
 		return;
-	volume->filter = NULL;
-	block_call(volume->pool->worker, filter_close, filter, NULL);
-	share_put(volume->share);
-	volume->share = NULL;
+	block_call(volume->qos.worker, filter_close, volume->qos.filter, NULL);
+	block_qos_end(&volume->qos);
 }
 
 void block_qos_update(struct block *block)
 {
 	struct block_share *share;
+	struct block_limit *limit;
 	struct volume *volume;
 	struct pool *pool;
 
@@ -265,4 +314,6 @@ void block_qos_update(struct block *block)
 		TAILQ_FOREACH(volume, &pool->volumes, link)
 		volume_qos_update(volume);
 	}
+	LIST_FOREACH(limit, &block->limits, link)
+	limit_update(limit);
 }

@@ -187,7 +187,9 @@ static void on_device(void *ctx, struct dpu_block_device *device, struct worker 
 
 void backing_attach(struct disk *disk)
 {
-	struct block_user user = { .device = on_device, .ctx = disk };
+	struct block_user user = {
+		.device = on_device, .ctx = disk, .object = &disk->object->base, .policy = disk->object->qos.object
+	};
 
 	disk->attachment = block_attach(disk->disks->block, disk_backing(disk), &user);
 }

@@ -40,6 +40,10 @@ static const struct field disk_fields[] = {
 	      .doc = "The whole medium that the guest sees, without a pool between."),
 	FIELD(struct disk_object, remote, .flags = FIELD_F_IMMUTABLE, .target = "nvmf_remote",
 	      .doc = "The namespace of another machine that the guest sees, without a pool between."),
+	FIELD(struct disk_object, qos, .target = "qos_policy",
+	      .doc = "On a medium or remote: what the disk is guaranteed and may use, beside what its tenant is and "
+		     "may. "
+		     "Volumes and snapshots have their own."),
 	FIELD_ENUM_ROW(struct disk_object, backend, backends, .flags = FIELD_F_IMMUTABLE, .def = "vhost_user_client",
 		       .doc = "Which side of the vhost-user socket the DPU is; QEMU is the other."),
 	FIELD(struct disk_object, socket, .flags = FIELD_F_IMMUTABLE | FIELD_F_UNIQUE, .max = 100,
@@ -105,10 +109,12 @@ static int disk_validate(void *ctx, const struct object *old, const struct objec
 	const struct object *owned = volume ? volume : snapshot;
 
 	if (old)
-		return 0;
+		return block_check_policy(&disk->qos, disk_backing_of(disk), err);
 	if (!!volume + !!snapshot + !!medium + !!remote != 1)
 		return error_set(err, DPU_E_INVALID, "volume",
 				 "exactly one of volume, snapshot, medium and remote must be given");
+	if (block_check_policy(&disk->qos, disk_backing_of(disk), err) < 0)
+		return error_errno(err->code);
 	if (owned && !uuid_equal(&owned->tenant->uuid, &new->tenant->uuid))
 		return error_set(err, DPU_E_INVALID, volume ? "volume" : "snapshot", "belongs to another tenant");
 	if (volume)
@@ -216,12 +222,48 @@ void disk_observe(void *ctx, const struct object *object, struct object *copy)
 	queues_observe(disk, out);
 }
 
+/* ---- where the time goes ---- */
+
+static int disk_latency(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err)
+{
+	const struct disk *disk = object->runtime;
+
+	(void)ctx;
+	(void)args;
+	return block_latency(disk->attachment, disk_backing(disk), ret_result, err);
+}
+
+static int disk_slowest(void *ctx, struct object *object, const void *args, struct action_reply *reply,
+			struct dpu_error *err)
+{
+	const struct disk *disk = object->runtime;
+
+	(void)ctx;
+	(void)args;
+	return block_slowest(disk->attachment, disk_backing(disk), reply, err);
+}
+
+static int disk_why(void *ctx, struct object *object, const void *args, struct action_reply *reply,
+		    struct dpu_error *err)
+{
+	const struct disk *disk = object->runtime;
+
+	return block_why(((struct disks *)ctx)->block, disk->attachment, object, disk_backing(disk),
+			 disk->object->qos.object, args, reply, err);
+}
+
+static const struct action disk_actions[] = { BLOCK_LATENCY_ACTION(disk_latency),
+					      BLOCK_SLOWEST_ACTION(disk_slowest),
+					      BLOCK_WHY_ACTION("disk", disk_why),
+					      { 0 } };
+
 const struct object_class disk_class = {
 	.name = "disk",
 	.plural = "disks",
 	.doc = "A virtio-blk disk of a VM, over vhost-user.",
 	.size = sizeof(struct disk_object),
 	.fields = disk_fields,
+	.actions = disk_actions,
 	.max_objects = 4096,
 	.validate = disk_validate,
 	.apply = disk_apply,

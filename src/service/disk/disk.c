@@ -17,14 +17,17 @@ void *disk_alloc(size_t bytes)
 	return memory;
 }
 
-const struct object *disk_backing(const struct disk *disk)
+const struct object *disk_backing_of(const struct disk_object *object)
 {
-	const struct disk_object *object = disk->object;
-
 	return object->volume.object     ? object->volume.object
 	       : object->snapshot.object ? object->snapshot.object
 	       : object->medium.object   ? object->medium.object
 					 : object->remote.object;
+}
+
+const struct object *disk_backing(const struct disk *disk)
+{
+	return disk_backing_of(disk->object);
 }
 
 void disk_notice(struct disk *disk, const char *name, const char *sentence)
@@ -280,6 +283,8 @@ int disk_apply(void *ctx, struct object *old, struct object *new, struct dpu_err
 	object_path(new, disk->path, sizeof(disk->path));
 	if (!disk->attachment)
 		backing_attach(disk);
+	else if (!disk->detaching)
+		block_set_policy(disk->attachment, disk->object->qos.object);
 	if (!disk->detaching)
 		patience_step(disk);
 	return 0;

@@ -118,6 +118,7 @@ void disk_notice(struct disk *disk, const char *name, const char *sentence);
 void disk_close(struct disk *disk);
 enum disk_state disk_state(const struct disk *disk);
 const struct object *disk_backing(const struct disk *disk);
+const struct object *disk_backing_of(const struct disk_object *object);
 
 /* guest.c: the endpoint */
 int guest_open(struct disk *disk, struct dpu_error *err);

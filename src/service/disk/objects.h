@@ -15,7 +15,7 @@ enum disk_state {
 
 struct disk_object {
 	struct object base;
-	struct ref volume, snapshot, medium, remote;
+	struct ref volume, snapshot, medium, remote, qos;
 	uint8_t backend; /* enum disk_backend */
 	char *socket, *serial;
 	uint16_t queues, queue_size, wait_seconds;

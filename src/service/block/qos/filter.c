@@ -40,7 +40,7 @@ static uint64_t account(struct qos_volume *volume, const struct qos_io *io, uint
 	struct histogram *of = volume->latency.of[class_of(&io->below)];
 	uint64_t whole_ns = cycles_ns(end - io->submitted, scale);
 
-	if (medium > below)
+	if (medium > below || volume->on_medium)
 		medium = below;
 	uint64_t ns[QOS_STAGES] = {
 		cycles_ns(io->dispatched - io->submitted, scale),
@@ -175,6 +175,11 @@ void qos_drain(struct dpu_block_device *device)
 	qos_set(device, &(struct qos_policy){ 0 });
 	volume->draining = true;
 	drain(volume);
+}
+
+void qos_on_medium(struct dpu_block_device *device)
+{
+	((struct qos_volume *)device)->on_medium = true;
 }
 
 static void filter_close(struct dpu_block_device *device, void (*done)(void *arg), void *arg)

@@ -79,6 +79,8 @@ int qos_join(struct dpu_block_device *device, struct qos_scheduler *scheduler, s
 int qos_open(struct qos_scheduler *scheduler, struct qos_tenant *tenant, struct dpu_block_device *below,
 	     struct dpu_block_device **ret);
 void qos_set(struct dpu_block_device *device, const struct qos_policy *policy);
+/* What is below is a medium itself: all time there counts as the medium's. Before the first request. */
+void qos_on_medium(struct dpu_block_device *device);
 /* The volume is to go, and its users wait for what they have submitted: what waits goes down now, whatever the caps
  * say, and so does what still comes. */
 void qos_drain(struct dpu_block_device *device);

@@ -74,6 +74,7 @@ struct qos_volume {
 	struct qos_bucket cap[QOS_UNITS], guarantee[QOS_UNITS];
 	uint64_t queued, under_way;
 	struct qos_stats stats;
+	bool on_medium; /* what is below is one */
 	bool closing, draining;
 	void (*close_done)(void *arg);
 	void *close_arg;

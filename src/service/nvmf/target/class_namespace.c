@@ -28,6 +28,10 @@ static const struct field namespace_fields[] = {
 	      .doc = "The snapshot that it shows, read-only."),
 	FIELD(struct namespace_object, medium, .target = "medium", .flags = FIELD_F_IMMUTABLE,
 	      .doc = "The medium that it shows."),
+	FIELD(struct namespace_object, qos, .target = "qos_policy",
+	      .doc = "On a medium: what its hosts are guaranteed and may use, beside what its tenant is and may. "
+		     "Volumes "
+		     "and snapshots have their own."),
 	FIELD(struct namespace_object, block_size, .unit = "bytes", .flags = FIELD_F_IMMUTABLE, .max = 4096,
 	      .doc = "Logical block, 512 or 4096; by default the smallest that the volume can do."),
 	FIELD(struct namespace_object, ana_group, .flags = FIELD_F_IMMUTABLE, .def = "1", .min = 1,
@@ -107,6 +111,8 @@ static int namespace_validate(void *ctx, const struct object *old, const struct 
 
 	if (given != 1)
 		return error_set(err, DPU_E_INVALID, "volume", "give exactly one of volume, snapshot and medium");
+	if (block_check_policy(&object->qos, namespace_backing(object), err) < 0)
+		return error_errno(err->code);
 	if (!block_size_good(object->block_size))
 		return error_set(err, DPU_E_INVALID, "block_size", "must be 512 or 4096");
 	nsids_find(nvmf, object, &search);
@@ -127,6 +133,7 @@ static int namespace_apply(void *ctx, struct object *old, struct object *new, st
 	(void)old;
 	(void)err;
 	item_apply(target, &target->namespaces, sizeof(struct namespace), new);
+	namespace_policy(new->runtime);
 	return 0;
 }
 
@@ -160,9 +167,7 @@ static void namespace_observe(void *ctx, const struct object *object, struct obj
 	const struct namespace *ns = object->runtime;
 	const struct namespace_object *now = (const struct namespace_object *)object;
 	struct namespace_object *out = (struct namespace_object *)copy;
-	const struct object *backing = now->volume.object     ? now->volume.object
-				       : now->snapshot.object ? now->snapshot.object
-							      : now->medium.object;
+	const struct object *backing = namespace_backing(now);
 
 	(void)ctx;
 	out->nguid = object->uuid;
@@ -176,12 +181,51 @@ static void namespace_observe(void *ctx, const struct object *object, struct obj
 		stats_copy(nvme_namespace_stats(ns->nvme), out);
 }
 
+/* ---- where the time goes ---- */
+
+static int namespace_latency(void *ctx, struct object *object, const void *args, json_t **ret_result,
+			     struct dpu_error *err)
+{
+	const struct namespace *ns = object->runtime;
+
+	(void)ctx;
+	(void)args;
+	return block_latency(ns->attachment, namespace_backing((const struct namespace_object *)object), ret_result,
+			     err);
+}
+
+static int namespace_slowest(void *ctx, struct object *object, const void *args, struct action_reply *reply,
+			     struct dpu_error *err)
+{
+	const struct namespace *ns = object->runtime;
+
+	(void)ctx;
+	(void)args;
+	return block_slowest(ns->attachment, namespace_backing((const struct namespace_object *)object), reply, err);
+}
+
+static int namespace_why(void *ctx, struct object *object, const void *args, struct action_reply *reply,
+			 struct dpu_error *err)
+{
+	const struct namespace *ns = object->runtime;
+	const struct namespace_object *now = (const struct namespace_object *)object;
+
+	return block_why(block_of(((struct nvmf *)ctx)->dpu), ns->attachment, object, namespace_backing(now),
+			 now->qos.object, args, reply, err);
+}
+
+static const struct action namespace_actions[] = { BLOCK_LATENCY_ACTION(namespace_latency),
+						   BLOCK_SLOWEST_ACTION(namespace_slowest),
+						   BLOCK_WHY_ACTION("nvmf_namespace", namespace_why),
+						   { 0 } };
+
 const struct object_class nvmf_namespace_class = {
 	.name = "nvmf_namespace",
 	.plural = "nvmf_namespaces",
 	.doc = "A volume, snapshot or medium that an NVMe subsystem shows to hosts.",
 	.size = sizeof(struct namespace_object),
 	.fields = namespace_fields,
+	.actions = namespace_actions,
 	.max_objects = 16384,
 	.complete = namespace_complete,
 	.validate = namespace_validate,

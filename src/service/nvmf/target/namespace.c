@@ -87,7 +87,7 @@ static void on_device(void *ctx, struct dpu_block_device *device, struct worker 
 
 /* ---- attaching ---- */
 
-static const struct object *backing_of(const struct namespace_object *object)
+const struct object *namespace_backing(const struct namespace_object *object)
 {
 	if (object->volume.object)
 		return object->volume.object;
@@ -99,9 +99,18 @@ static void attach(struct namespace *ns)
 	const struct namespace_object *object = (const struct namespace_object *)ns->item.object;
 	struct block *block = block_of(nvmf_for(ns)->dpu);
 
-	ns->attachment =
-		block_attach(block, backing_of(object),
-			     &(struct block_user){ .device = on_device, .ctx = ns, .worker = ns->subsystem->home });
+	ns->attachment = block_attach(block, namespace_backing(object),
+				      &(struct block_user){ .device = on_device,
+							    .ctx = ns,
+							    .worker = ns->subsystem->home,
+							    .object = &object->base,
+							    .policy = object->qos.object });
+}
+
+void namespace_policy(struct namespace *ns)
+{
+	if (ns->attachment && !ns->detaching)
+		block_set_policy(ns->attachment, ((const struct namespace_object *)ns->item.object)->qos.object);
 }
 
 static void detached(void *arg)

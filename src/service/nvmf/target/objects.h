@@ -20,7 +20,7 @@ struct subsystem_object {
 
 struct namespace_object {
 	struct object base;
-	struct ref subsystem, volume, snapshot, medium;
+	struct ref subsystem, volume, snapshot, medium, qos;
 	uint32_t nsid;
 	uint32_t ana_group;
 	uint16_t block_size;

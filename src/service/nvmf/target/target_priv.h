@@ -187,6 +187,8 @@ bool listener_serves(const struct listener *listener, const struct subsystem *su
 /* ---- namespace.c ---- */
 
 void namespace_step(struct namespace *ns);
+const struct object *namespace_backing(const struct namespace_object *object);
+void namespace_policy(struct namespace *ns); /* may have changed */
 
 /* ---- listener.c, handshake.c, connection.c ---- */
 
