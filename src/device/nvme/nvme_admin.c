@@ -15,6 +15,7 @@ static void event_request(struct nvme_command *command)
 		nvme_command_fail(command, NVME_AER_LIMIT | NVME_DNR);
 		return;
 	}
+	nvme_command_give_back(command);
 	command->state = COMMAND_OUTSTANDING;
 	TAILQ_INSERT_TAIL(&controller->aers, command, ns_link);
 	controller->aer_count++;

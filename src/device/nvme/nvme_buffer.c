@@ -3,19 +3,29 @@
 #include "device/nvme/nvme_buffer.h"
 
 #include <assert.h>
+#include <limits.h>
 #include <stdlib.h>
+#include "base/clock.h"
 
 enum { MIB = 1 << 20, BLOCK_BYTES = 4096 };
 
+static const uint64_t TRIM_NS = CLOCK_NS_PER_S, RETRY_NS = 100 * CLOCK_NS_PER_MS;
+
 struct nvme_pool {
-	uint64_t limit, reserve_limit;
-	uint64_t allocated; /* lent and kept */
-	uint64_t used, reserve_used;
+	uint64_t limit, floor;
+	uint64_t lent, kept_bytes;
+	uint64_t shared, shared_asked; /* what tenants use beyond their floors */
 	struct nvme_buffer *kept[NVME_BUFFER_CLASSES];
+	unsigned count[NVME_BUFFER_CLASSES], least[NVME_BUFFER_CLASSES]; /* kept, and the fewest since the last trim */
+	uint64_t trim_ns;
+	uint64_t order;
 	TAILQ_HEAD(, nvme_account) hungry;
-	struct nvme_waiters reserve_waiting;
+	struct nvme_account *starved; /* its first waits for the shared part: nobody passes it there */
 	bool serving;
 };
+
+/* Why there is no buffer. */
+enum room { ROOM_OK, ROOM_ASKED, ROOM_ACCOUNT, ROOM_SHARED, ROOM_MEMORY };
 
 static size_t class_bytes(unsigned class)
 {
@@ -35,6 +45,8 @@ size_t nvme_buffer_bytes(const struct nvme_buffer *buffer)
 	return class_bytes(buffer->class);
 }
 
+/* ---- the pool ---- */
+
 struct nvme_pool *nvme_pool_new(const struct nvme_pool_options *options)
 {
 	struct nvme_pool *pool = calloc(1, sizeof(*pool));
@@ -42,31 +54,31 @@ struct nvme_pool *nvme_pool_new(const struct nvme_pool_options *options)
 	if (!pool)
 		return NULL;
 	pool->limit = options->bytes ? options->bytes : UINT64_C(64) * MIB;
-	pool->reserve_limit = options->reserve_bytes ? options->reserve_bytes : UINT64_C(4) * MIB;
+	pool->floor = options->floor_bytes ? options->floor_bytes : UINT64_C(2) * MIB;
 	TAILQ_INIT(&pool->hungry);
-	TAILQ_INIT(&pool->reserve_waiting);
 	return pool;
 }
 
-static void buffer_free(struct nvme_pool *pool, struct nvme_buffer *buffer)
+static struct nvme_buffer *kept_take(struct nvme_pool *pool, unsigned class)
 {
-	pool->allocated -= class_bytes(buffer->class);
-	free(buffer->data);
-	free(buffer);
+	struct nvme_buffer *buffer = pool->kept[class];
+
+	if (!buffer)
+		return NULL;
+	pool->kept[class] = buffer->next;
+	pool->kept_bytes -= class_bytes(class);
+	if (--pool->count[class] < pool->least[class])
+		pool->least[class] = pool->count[class];
+	return buffer;
 }
 
-/* Gives kept buffers back to the system, the largest first, until `bytes` more fit. */
-static void pool_trim(struct nvme_pool *pool, size_t bytes)
+static void kept_free(struct nvme_pool *pool, unsigned class, unsigned count)
 {
-	uint64_t most = pool->limit + pool->reserve_limit;
+	struct nvme_buffer *buffer;
 
-	for (unsigned class = NVME_BUFFER_CLASSES; class -- > 0 && pool->allocated + bytes > most;) {
-		while (pool->kept[class] && pool->allocated + bytes > most) {
-			struct nvme_buffer *buffer = pool->kept[class];
-
-			pool->kept[class] = buffer->next;
-			buffer_free(pool, buffer);
-		}
+	while (count-- > 0 && (buffer = kept_take(pool, class)) != NULL) {
+		free(buffer->data);
+		free(buffer);
 	}
 }
 
@@ -74,35 +86,27 @@ void nvme_pool_free(struct nvme_pool *pool)
 {
 	if (!pool)
 		return;
-	assert(pool->used + pool->reserve_used == 0);
-	for (unsigned class = 0; class < NVME_BUFFER_CLASSES; class ++) {
-		struct nvme_buffer *next;
-
-		for (struct nvme_buffer *buffer = pool->kept[class]; buffer; buffer = next) {
-			next = buffer->next;
-			buffer_free(pool, buffer);
-		}
-	}
+	assert(pool->lent == 0);
+	for (unsigned class = 0; class < NVME_BUFFER_CLASSES; class ++)
+		kept_free(pool, class, UINT_MAX);
 	free(pool);
 }
 
 uint64_t nvme_pool_used(const struct nvme_pool *pool)
 {
-	return pool->used + pool->reserve_used;
+	return pool->lent;
 }
 
-void nvme_account_init(struct nvme_account *account, struct nvme_pool *pool, uint64_t limit)
+uint64_t nvme_pool_kept(const struct nvme_pool *pool)
 {
-	*account = (struct nvme_account){ .pool = pool, .limit = limit ? limit : pool->limit / 2 };
-	TAILQ_INIT(&account->waiting);
+	return pool->kept_bytes;
 }
 
-static struct nvme_buffer *buffer_new(struct nvme_pool *pool, unsigned class)
+static struct nvme_buffer *buffer_new(unsigned class)
 {
 	size_t bytes = class_bytes(class);
-
-	pool_trim(pool, bytes);
 	struct nvme_buffer *buffer = malloc(sizeof(*buffer) + bytes / BLOCK_BYTES * sizeof(buffer->crc[0]));
+
 	if (!buffer)
 		return NULL;
 	buffer->data = aligned_alloc(NVME_BUFFER_MIN_BYTES, bytes);
@@ -111,62 +115,189 @@ static struct nvme_buffer *buffer_new(struct nvme_pool *pool, unsigned class)
 		return NULL;
 	}
 	buffer->class = (uint8_t) class;
-	pool->allocated += bytes;
 	return buffer;
 }
 
-struct nvme_buffer *nvme_buffer_get(struct nvme_account *account, size_t bytes, bool reserve)
+/* One that is kept, or a new one; if the system has none, those of other sizes are given back for it. */
+static struct nvme_buffer *buffer_find(struct nvme_pool *pool, unsigned class)
 {
-	struct nvme_pool *pool = account->pool;
-	unsigned class = class_of(bytes);
-	size_t size = class_bytes(class);
+	struct nvme_buffer *buffer = kept_take(pool, class);
 
-	/* Who uses nothing gets one, however small its limit is: else it would wait for ever. */
-	if (reserve ? pool->reserve_used > 0 && pool->reserve_used + size > pool->reserve_limit
-		    : (account->used > 0 && account->used + size > account->limit) ||
-			      (pool->used > 0 && pool->used + size > pool->limit))
-		return NULL;
-	struct nvme_buffer *buffer = pool->kept[class];
-	if (buffer)
-		pool->kept[class] = buffer->next;
-	else if (!(buffer = buffer_new(pool, class)))
+	if (buffer || (buffer = buffer_new(class)) != NULL || pool->kept_bytes == 0)
+		return buffer;
+	for (unsigned other = 0; other < NVME_BUFFER_CLASSES; other++)
+		kept_free(pool, other, UINT_MAX);
+	return buffer_new(class);
+}
+
+/* ---- who pays ---- */
+
+void nvme_tenant_init(struct nvme_tenant *tenant, struct nvme_pool *pool)
+{
+	*tenant = (struct nvme_tenant){ .pool = pool };
+}
+
+void nvme_account_init(struct nvme_account *account, struct nvme_pool *pool, struct nvme_tenant *tenant, uint64_t limit)
+{
+	*account = (struct nvme_account){ .pool = pool, .tenant = tenant, .limit = limit };
+	TAILQ_INIT(&account->waiting[NVME_BUFFER_DIRECT]);
+	TAILQ_INIT(&account->waiting[NVME_BUFFER_ASKED]);
+}
+
+static uint64_t share(uint64_t bytes)
+{
+	return bytes / 4 * 3;
+}
+
+static uint64_t beyond(uint64_t used, uint64_t floor)
+{
+	return used > floor ? used - floor : 0;
+}
+
+static enum room tenant_room(const struct nvme_pool *pool, const struct nvme_tenant *tenant, size_t size,
+			     enum nvme_buffer_use use)
+{
+	uint64_t asked = beyond(tenant->asked + size, share(pool->floor)) - beyond(tenant->asked, share(pool->floor));
+	uint64_t used = beyond(tenant->used + size, pool->floor) - beyond(tenant->used, pool->floor);
+
+	if (use == NVME_BUFFER_ASKED && asked > 0 && pool->shared_asked + asked > share(pool->limit))
+		return ROOM_ASKED;
+	return used > 0 && pool->shared + used > pool->limit ? ROOM_SHARED : ROOM_OK;
+}
+
+/* Who uses nothing in this manner gets one, however small its limit is: else it would wait for ever. */
+static enum room room_for(const struct nvme_account *account, size_t size, enum nvme_buffer_use use)
+{
+	const struct nvme_tenant *tenant = account->tenant;
+
+	if (use == NVME_BUFFER_ASKED ? account->asked > 0 : account->used > account->asked) {
+		if (use == NVME_BUFFER_ASKED && account->asked + size > share(account->limit))
+			return ROOM_ASKED;
+		if (account->used + size > account->limit)
+			return ROOM_ACCOUNT;
+	}
+	if (!tenant || (use == NVME_BUFFER_ASKED ? tenant->asked == 0 : tenant->used == tenant->asked))
+		return ROOM_OK;
+	return tenant_room(account->pool, tenant, size, use);
+}
+
+/* The tenant's new figures; what goes beyond its floor is the shared part's. */
+static void tenant_set(struct nvme_pool *pool, struct nvme_tenant *tenant, uint64_t used, uint64_t asked)
+{
+	pool->shared += beyond(used, pool->floor) - beyond(tenant->used, pool->floor);
+	pool->shared_asked += beyond(asked, share(pool->floor)) - beyond(tenant->asked, share(pool->floor));
+	tenant->used = used;
+	tenant->asked = asked;
+}
+
+static void charge(struct nvme_account *account, size_t size, enum nvme_buffer_use use)
+{
+	size_t asked = use == NVME_BUFFER_ASKED ? size : 0;
+
+	account->used += size;
+	account->asked += asked;
+	if (account->tenant)
+		tenant_set(account->pool, account->tenant, account->tenant->used + size,
+			   account->tenant->asked + asked);
+}
+
+static void credit(struct nvme_account *account, size_t used, size_t asked)
+{
+	account->used -= used;
+	account->asked -= asked;
+	if (account->tenant)
+		tenant_set(account->pool, account->tenant, account->tenant->used - used,
+			   account->tenant->asked - asked);
+}
+
+static struct nvme_buffer *buffer_lend(struct nvme_account *account, unsigned class, enum nvme_buffer_use use)
+{
+	struct nvme_buffer *buffer = buffer_find(account->pool, class);
+
+	if (!buffer)
 		return NULL;
 	buffer->account = account;
-	buffer->reserve = reserve;
-	if (reserve) {
-		pool->reserve_used += size;
-	} else {
-		pool->used += size;
-		account->used += size;
-	}
+	buffer->pool = account->pool;
+	buffer->use = (uint8_t)use;
+	account->pool->lent += class_bytes(class);
+	charge(account, class_bytes(class), use);
 	return buffer;
 }
 
-/* Takes the first of those who wait out of the line if there is a buffer for it. */
-static struct nvme_waiter *waiter_serve(struct nvme_waiters *waiting, struct nvme_buffer **ret)
-{
-	struct nvme_waiter *waiter = TAILQ_FIRST(waiting);
+/* ---- who waits ---- */
 
-	if (!waiter)
-		return NULL;
-	*ret = nvme_buffer_get(waiter->account, waiter->bytes, waiter->reserve);
-	if (!*ret)
-		return NULL;
-	nvme_buffer_wait_cancel(waiter);
-	return waiter;
+static size_t waiter_size(const struct nvme_waiter *waiter)
+{
+	return class_bytes(class_of(waiter->bytes));
 }
 
+/* Whether a newcomer may not pass those who wait in its account. */
+static bool account_stands(const struct nvme_account *account, enum nvme_buffer_use use)
+{
+	const struct nvme_waiter *asked = TAILQ_FIRST(&account->waiting[NVME_BUFFER_ASKED]);
+
+	if (!TAILQ_EMPTY(&account->waiting[NVME_BUFFER_DIRECT]) || (asked && use == NVME_BUFFER_ASKED))
+		return true;
+	return asked && room_for(account, waiter_size(asked), NVME_BUFFER_ASKED) != ROOM_ASKED;
+}
+
+/* Whether it would take from the shared part what another waits for. */
+static bool shared_stands(struct nvme_pool *pool, const struct nvme_account *account, size_t size)
+{
+	return pool->starved && account->tenant && account->tenant->used + size > pool->floor &&
+	       account->tenant->used > 0;
+}
+
+struct nvme_buffer *nvme_buffer_get(struct nvme_account *account, size_t bytes, enum nvme_buffer_use use)
+{
+	unsigned class = class_of(bytes);
+
+	if (account->linked && account_stands(account, use))
+		return NULL;
+	if (shared_stands(account->pool, account, class_bytes(class)) ||
+	    room_for(account, class_bytes(class), use) != ROOM_OK)
+		return NULL;
+	return buffer_lend(account, class, use);
+}
+
+/* The earlier of the two firsts, or, if only the limit of asked ones holds it up, the other. */
+static enum room account_serve(struct nvme_account *account, struct nvme_waiter **ret, struct nvme_buffer **ret_buffer)
+{
+	struct nvme_waiter *direct = TAILQ_FIRST(&account->waiting[NVME_BUFFER_DIRECT]);
+	struct nvme_waiter *asked = TAILQ_FIRST(&account->waiting[NVME_BUFFER_ASKED]);
+	struct nvme_waiter *first = direct && (!asked || direct->order < asked->order) ? direct : asked;
+	enum room room = room_for(account, waiter_size(first), first->use);
+
+	if (room == ROOM_ASKED && direct) {
+		first = direct;
+		room = room_for(account, waiter_size(first), first->use);
+	}
+	if (room == ROOM_OK && shared_stands(account->pool, account, waiter_size(first)))
+		room = ROOM_SHARED;
+	if (room != ROOM_OK)
+		return room;
+	*ret_buffer = buffer_lend(account, class_of(first->bytes), first->use);
+	if (!*ret_buffer)
+		return ROOM_MEMORY;
+	*ret = first;
+	nvme_buffer_wait_cancel(first);
+	return ROOM_OK;
+}
+
+/* Accounts in turn; behind one that waits for the shared part only those are served who need none of it. */
 static struct nvme_waiter *pool_next(struct nvme_pool *pool, struct nvme_buffer **ret)
 {
-	struct nvme_waiter *waiter = waiter_serve(&pool->reserve_waiting, ret);
 	struct nvme_account *account;
+	struct nvme_waiter *waiter;
 
-	if (waiter)
-		return waiter;
+	pool->starved = NULL;
 	TAILQ_FOREACH(account, &pool->hungry, link)
 	{
-		waiter = waiter_serve(&account->waiting, ret);
-		if (!waiter)
+		enum room room = account_serve(account, &waiter, ret);
+
+		if (room == ROOM_SHARED && !pool->starved)
+			pool->starved = account;
+		if (room != ROOM_OK)
 			continue;
 		if (account->linked) { /* the others' turn */
 			TAILQ_REMOVE(&pool->hungry, account, link);
@@ -177,49 +308,71 @@ static struct nvme_waiter *pool_next(struct nvme_pool *pool, struct nvme_buffer 
 	return NULL;
 }
 
-void nvme_buffer_put(struct nvme_buffer *buffer)
+static void pool_serve(struct nvme_pool *pool)
 {
-	struct nvme_account *account = buffer->account;
-	struct nvme_pool *pool = account->pool;
-	size_t size = class_bytes(buffer->class);
-
-	if (buffer->reserve) {
-		pool->reserve_used -= size;
-	} else {
-		pool->used -= size;
-		account->used -= size;
-	}
-	buffer->next = pool->kept[buffer->class];
-	pool->kept[buffer->class] = buffer;
-	if (TAILQ_EMPTY(&pool->hungry) && TAILQ_EMPTY(&pool->reserve_waiting))
-		return;
-	if (pool->serving)
-		return; /* somebody who was served gives back at once: the loop below goes on */
 	struct nvme_waiter *waiter;
+	struct nvme_buffer *buffer;
 
+	if (pool->serving || TAILQ_EMPTY(&pool->hungry))
+		return; /* somebody who was served gives back at once: the loop below goes on */
 	pool->serving = true;
 	while ((waiter = pool_next(pool, &buffer)) != NULL)
 		waiter->ready(waiter, buffer);
 	pool->serving = false;
 }
 
-void nvme_buffer_wait(struct nvme_account *account, struct nvme_waiter *waiter, size_t bytes, bool reserve)
+void nvme_buffer_exempt(struct nvme_buffer *buffer)
+{
+	if (!buffer->account)
+		return;
+	size_t size = class_bytes(buffer->class);
+
+	credit(buffer->account, size, buffer->use == NVME_BUFFER_ASKED ? size : 0);
+	buffer->account = NULL;
+	pool_serve(buffer->pool);
+}
+
+void nvme_buffer_landed(struct nvme_buffer *buffer)
+{
+	if (buffer->use != NVME_BUFFER_ASKED)
+		return;
+	buffer->use = NVME_BUFFER_DIRECT;
+	if (buffer->account)
+		credit(buffer->account, 0, class_bytes(buffer->class));
+	pool_serve(buffer->pool);
+}
+
+void nvme_buffer_put(struct nvme_buffer *buffer)
+{
+	struct nvme_pool *pool = buffer->pool;
+	size_t size = class_bytes(buffer->class);
+
+	if (buffer->account)
+		credit(buffer->account, size, buffer->use == NVME_BUFFER_ASKED ? size : 0);
+	pool->lent -= size;
+	pool->kept_bytes += size;
+	pool->count[buffer->class]++;
+	buffer->next = pool->kept[buffer->class];
+	pool->kept[buffer->class] = buffer;
+	pool_serve(pool);
+}
+
+void nvme_buffer_wait(struct nvme_account *account, struct nvme_waiter *waiter, size_t bytes, enum nvme_buffer_use use)
 {
 	struct nvme_pool *pool = account->pool;
 
 	waiter->account = account;
 	waiter->bytes = bytes;
 	waiter->waiting = true;
-	waiter->reserve = reserve;
+	waiter->use = (uint8_t)use;
+	waiter->order = ++pool->order;
 	account->waits++;
-	if (reserve) {
-		TAILQ_INSERT_TAIL(&pool->reserve_waiting, waiter, link);
-		return;
-	}
-	TAILQ_INSERT_TAIL(&account->waiting, waiter, link);
+	TAILQ_INSERT_TAIL(&account->waiting[use], waiter, link);
 	if (!account->linked)
 		TAILQ_INSERT_TAIL(&pool->hungry, account, link);
 	account->linked = true;
+	if (!pool->starved && room_for(account, waiter_size(waiter), use) == ROOM_SHARED)
+		pool->starved = account;
 }
 
 void nvme_buffer_wait_cancel(struct nvme_waiter *waiter)
@@ -229,13 +382,28 @@ void nvme_buffer_wait_cancel(struct nvme_waiter *waiter)
 	if (!waiter->waiting)
 		return;
 	waiter->waiting = false;
-	if (waiter->reserve) {
-		TAILQ_REMOVE(&account->pool->reserve_waiting, waiter, link);
+	TAILQ_REMOVE(&account->waiting[waiter->use], waiter, link);
+	if (account->pool->starved == account)
+		account->pool->starved = NULL;
+	if (!TAILQ_EMPTY(&account->waiting[NVME_BUFFER_DIRECT]) || !TAILQ_EMPTY(&account->waiting[NVME_BUFFER_ASKED]))
 		return;
+	TAILQ_REMOVE(&account->pool->hungry, account, link);
+	account->linked = false;
+}
+
+/* ---- housekeeping ---- */
+
+uint64_t nvme_pool_tick(struct nvme_pool *pool, uint64_t now_ns)
+{
+	pool_serve(pool);
+	if (now_ns >= pool->trim_ns) {
+		pool->trim_ns = now_ns + TRIM_NS;
+		for (unsigned class = 0; class < NVME_BUFFER_CLASSES; class ++) {
+			kept_free(pool, class, pool->least[class]);
+			pool->least[class] = pool->count[class];
+		}
 	}
-	TAILQ_REMOVE(&account->waiting, waiter, link);
-	if (TAILQ_EMPTY(&account->waiting)) {
-		TAILQ_REMOVE(&account->pool->hungry, account, link);
-		account->linked = false;
-	}
+	if (!TAILQ_EMPTY(&pool->hungry))
+		return RETRY_NS;
+	return pool->kept_bytes > 0 ? pool->trim_ns - now_ns : UINT64_MAX;
 }

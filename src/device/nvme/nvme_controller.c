@@ -82,6 +82,7 @@ void nvme_controller_add_queue(struct nvme_controller *controller, struct nvme_q
 	controller->active = true;
 	if (queue->qid == 0) {
 		controller->admin = queue;
+		nvme_account_init(&queue->own, controller->subsystem->account->pool, NULL, ADMIN_OWN_BYTES);
 		notify(controller, queue, NVME_TARGET_CONTROLLER_UP, NVME_REASON_NONE);
 	} else {
 		notify(controller, queue, NVME_TARGET_QUEUE_UP, NVME_REASON_NONE);

@@ -92,8 +92,10 @@ static void collected(struct nvme_command *command)
 	}
 	command->state = COMMAND_WAITING;
 	command->collected = true;
-	if (!second->collected)
+	if (!second->collected) {
+		nvme_buffer_exempt(command->buffer);
 		return;
+	}
 	first = (command->sqe.flags & NVME_FUSE_MASK) == NVME_FUSE_FIRST ? command : second;
 	second = first->partner;
 	if ((status = nvme_io_check(second)) || (status = nvme_io_check(first))) {
@@ -133,6 +135,8 @@ void nvme_fused_start(struct nvme_command *command, uint16_t status)
 	if (fuse == NVME_FUSE_FIRST) {
 		command->state = COMMAND_WAITING;
 		queue->fused_first = command;
+		if (command->buffer)
+			nvme_buffer_exempt(command->buffer);
 		return;
 	}
 	if (fuse != NVME_FUSE_SECOND || !first) {

@@ -113,13 +113,21 @@ static void command_free(struct nvme_command *command)
 	nvme_queue_settle(queue);
 }
 
-void nvme_command_drop(struct nvme_command *command)
+/* It waits for nothing any more. */
+static void command_detach(struct nvme_command *command)
 {
 	nvme_buffer_wait_cancel(&command->waiter);
 	nvme_namespace_forget(command);
 	nvme_fused_forget(command);
 	if (command->state == COMMAND_OUTSTANDING)
 		nvme_event_forget(command);
+	if (command->state != COMMAND_ANSWERED)
+		command->state = COMMAND_WAITING;
+}
+
+void nvme_command_drop(struct nvme_command *command)
+{
+	command_detach(command);
 	if (command->state != COMMAND_ANSWERED)
 		command->queue->outstanding--;
 	command->state = COMMAND_ANSWERED;
@@ -277,16 +285,30 @@ static void buffer_ready(struct nvme_waiter *waiter, struct nvme_buffer *buffer)
 	command->ready(command);
 }
 
-void nvme_command_buffer(struct nvme_command *command, uint32_t bytes, void (*ready)(struct nvme_command *command))
+/* A host can always do with its admin queue what needs little memory, however much others hold. */
+struct nvme_account *nvme_queue_account(struct nvme_queue *queue, uint32_t bytes)
 {
-	struct nvme_queue *queue = command->queue;
-	struct nvme_account *account = queue->controller->subsystem->account;
+	return queue->qid == 0 && bytes <= ADMIN_OWN_BYTES ? &queue->own : queue->controller->subsystem->account;
+}
 
-	if (command->buffer) /* in-capsule data that nobody asked for */
-		nvme_buffer_put(command->buffer);
+void nvme_command_give_back(struct nvme_command *command)
+{
+	struct nvme_buffer *buffer = command->buffer;
+
+	command->buffer = NULL;
+	if (buffer)
+		nvme_buffer_put(buffer);
+}
+
+static void buffer_request(struct nvme_command *command, uint32_t bytes, enum nvme_buffer_use use,
+			   void (*ready)(struct nvme_command *command))
+{
+	struct nvme_account *account = nvme_queue_account(command->queue, bytes);
+
+	nvme_command_give_back(command); /* in-capsule data that nobody asked for */
 	command->in_capsule = 0;
 	command->has_crc = false;
-	command->buffer = nvme_buffer_get(account, bytes, queue->qid == 0);
+	command->buffer = nvme_buffer_get(account, bytes, use);
 	if (command->buffer) {
 		ready(command);
 		return;
@@ -294,7 +316,12 @@ void nvme_command_buffer(struct nvme_command *command, uint32_t bytes, void (*re
 	command->state = COMMAND_WAITING;
 	command->ready = ready;
 	command->waiter.ready = buffer_ready;
-	nvme_buffer_wait(account, &command->waiter, bytes, queue->qid == 0);
+	nvme_buffer_wait(account, &command->waiter, bytes, use);
+}
+
+void nvme_command_buffer(struct nvme_command *command, uint32_t bytes, void (*ready)(struct nvme_command *command))
+{
+	buffer_request(command, bytes, NVME_BUFFER_DIRECT, ready);
 }
 
 static void r2t_send(struct nvme_command *command)
@@ -355,7 +382,7 @@ void nvme_command_collect(struct nvme_command *command, uint32_t bytes, void (*e
 		execute(command);
 		return;
 	}
-	nvme_command_buffer(command, bytes, r2t_send);
+	buffer_request(command, bytes, NVME_BUFFER_ASKED, r2t_send);
 }
 
 void nvme_command_start(struct nvme_command *command)
@@ -374,21 +401,27 @@ void nvme_command_start(struct nvme_command *command)
 
 /* ---- the end ---- */
 
-/* What is not in a device is forgotten. */
+static bool can_drop(const struct nvme_command *command)
+{
+	return command->state != COMMAND_EXECUTING && command->state != COMMAND_ANSWERED;
+}
+
+/* What is not in a device is forgotten. First nobody waits for what the others give back: then a drop does nothing to
+ * other commands of this queue. */
 static void commands_drop(struct nvme_queue *queue)
 {
 	struct nvme_command *command, *next;
 
-	/* First nobody waits for what the others give back. */
 	nvme_buffer_wait_cancel(&queue->waiter);
 	TAILQ_FOREACH(command, &queue->active, link)
-	nvme_buffer_wait_cancel(&command->waiter);
+	{
+		if (can_drop(command))
+			command_detach(command);
+	}
 	for (command = TAILQ_FIRST(&queue->active); command; command = next) {
 		next = TAILQ_NEXT(command, link);
-		if (command->state == COMMAND_EXECUTING || command->state == COMMAND_ANSWERED)
-			continue;
-		nvme_command_drop(command);
-		next = TAILQ_FIRST(&queue->active); /* a partner may have gone, too */
+		if (can_drop(command))
+			nvme_command_drop(command);
 	}
 	if (queue->early)
 		nvme_buffer_put(queue->early);

@@ -124,6 +124,7 @@ static void ranges_keep(struct nvme_command *command)
 	command->buffer = NULL;
 	command->has_crc = false;
 	command->step = 0;
+	nvme_buffer_exempt(command->ranges);
 }
 
 static void discard_collected(struct nvme_command *command)

@@ -117,11 +117,14 @@ static void data_done(struct nvme_queue *queue)
 	if ((queue->digests & NVME_TCP_DGST_DATA) && receive->digest != receive->crc)
 		command->bad_digest = true;
 	receive_next(queue);
-	if (command->in_capsule > 0)
+	if (command->in_capsule > 0) {
 		nvme_command_start(command);
-	else if (command->received < command->length)
 		return;
-	else if (command->bad_digest)
+	}
+	if (command->received < command->length)
+		return;
+	nvme_buffer_landed(command->buffer);
+	if (command->bad_digest)
 		nvme_command_fail(command, NVME_TRANSIENT_TRANSPORT);
 	else
 		command->execute(command);
@@ -189,16 +192,16 @@ static uint8_t *capsule_room(struct nvme_queue *queue, uint32_t bytes)
 			nvme_queue_close(queue, false, NVME_REASON_CONTROL);
 		return (uint8_t *)queue->connect_data;
 	}
-	struct nvme_account *account = queue->controller->subsystem->account;
+	struct nvme_account *account = nvme_queue_account(queue, bytes);
 
-	if (!queue->early)
-		queue->early = nvme_buffer_get(account, bytes, queue->qid == 0);
+	if (!queue->early && !queue->waiter.waiting)
+		queue->early = nvme_buffer_get(account, bytes, NVME_BUFFER_DIRECT);
 	if (queue->early)
 		return queue->early->data;
 	queue->receive.state = RECEIVE_BLOCKED;
 	if (!queue->waiter.waiting) {
 		queue->waiter.ready = early_ready;
-		nvme_buffer_wait(account, &queue->waiter, bytes, queue->qid == 0);
+		nvme_buffer_wait(account, &queue->waiter, bytes, NVME_BUFFER_DIRECT);
 	}
 	return NULL;
 }

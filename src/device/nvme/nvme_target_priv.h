@@ -12,6 +12,7 @@ enum {
 	ERROR_ENTRIES = 16,
 	RESERVATION_NOTICES = 16,
 	CHANGED_NAMESPACES_MAX = 1024,
+	ADMIN_OWN_BYTES = 16 << 10, /* of an admin queue: longer transfers are the subsystem's */
 	NVME_COPY_RANGES_MAX = 128,
 	NVME_COPY_BLOCKS_MAX = 1 << 16,
 	NVME_ATOMIC_WRITE_UNIT = 0x014, /* generic status: Atomic Write Unit Exceeded */
@@ -136,6 +137,7 @@ struct nvme_queue {
 	struct nvme_command *connect_command;
 	struct nvme_waiter waiter; /* of RECEIVE_BLOCKED */
 	struct nvme_buffer *early; /* … that it got */
+	struct nvme_account own;   /* of an admin queue */
 	/* handshake and termination */
 	struct nvme_send icresp_send, term_send;
 	struct iovec icresp_iov, term_iov;
@@ -249,6 +251,10 @@ struct nvme_command *nvme_command_new(struct nvme_queue *queue);
 struct nvme_command *nvme_command_find(struct nvme_queue *queue, uint16_t index);
 /* Forgets it without an answer; not while it executes. */
 void nvme_command_drop(struct nvme_command *command);
+/* Who pays for that much on this queue. */
+struct nvme_account *nvme_queue_account(struct nvme_queue *queue, uint32_t bytes);
+/* Its buffer, if it has one. */
+void nvme_command_give_back(struct nvme_command *command);
 /* A buffer of `bytes`, now or later, then ready(command); the command is WAITING meanwhile. */
 void nvme_command_buffer(struct nvme_command *command, uint32_t bytes, void (*ready)(struct nvme_command *command));
 /* The data that the host has for the command, then execute(command). Checks the SGL. */

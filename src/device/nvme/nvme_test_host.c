@@ -62,7 +62,9 @@ struct rig *rig_new(const struct rig_options *options)
 	assert(rig);
 	rig->discovery = options->discovery;
 	rig->pool = nvme_pool_new(&(struct nvme_pool_options){ .bytes = options->pool_bytes });
-	nvme_account_init(&rig->account, rig->pool, 0);
+	nvme_tenant_init(&rig->tenant, rig->pool);
+	nvme_account_init(&rig->account, rig->pool, &rig->tenant,
+			  options->pool_bytes ? options->pool_bytes / 2 : UINT64_C(32) << 20);
 	assert(nvme_subsystem_new(
 		       &(struct nvme_subsystem_options){
 			       .nqn = options->discovery ? NVME_DISCOVERY_NQN : HOST_SUBNQN,

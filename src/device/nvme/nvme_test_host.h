@@ -13,6 +13,7 @@ enum { HOST_OUTPUT_BYTES = 4 << 20, HOST_NAMESPACES = 4 };
 
 struct rig {
 	struct nvme_pool *pool;
+	struct nvme_tenant tenant;
 	struct nvme_account account;
 	struct nvme_subsystem *subsystem;
 	struct nvme_namespace *ns[HOST_NAMESPACES];

@@ -22,7 +22,39 @@ static uint64_t group_tick(struct worker_source *source, struct worker *worker, 
 
 		soonest = next < soonest ? next : soonest;
 	}
-	return soonest;
+	uint64_t next = nvme_pool_tick(group->pool, now_ns);
+
+	return next < soonest ? next : soonest;
+}
+
+static struct tenant_part *part_get(struct target_group *group, const struct object *object)
+{
+	const struct object *tenant = object ? object->tenant : NULL;
+	static const struct uuid none;
+	const struct uuid *uuid = tenant ? &tenant->uuid : &none;
+	struct tenant_part *part;
+
+	LIST_FOREACH(part, &group->tenants, link)
+	{
+		if (uuid_equal(&part->uuid, uuid))
+			break;
+	}
+	if (!part) {
+		part = nvmf_alloc(sizeof(*part));
+		part->uuid = *uuid;
+		nvme_tenant_init(&part->memory, group->pool);
+		LIST_INSERT_HEAD(&group->tenants, part, link);
+	}
+	part->subsystems++;
+	return part;
+}
+
+static void part_put(struct tenant_part *part)
+{
+	if (--part->subsystems > 0)
+		return;
+	LIST_REMOVE(part, link);
+	free(part);
 }
 
 static int group_make(struct target_group *group, struct worker *worker, struct dpu_error *err)
@@ -178,8 +210,13 @@ static int nvme_make(struct subsystem *subsystem)
 		.ctx = subsystem,
 	};
 
-	nvme_account_init(&subsystem->account, subsystem->group->pool, object ? object->memory : (uint64_t)MIB);
-	return nvme_subsystem_new(&options, &subsystem->nvme);
+	subsystem->part = part_get(subsystem->group, subsystem->item.object);
+	nvme_account_init(&subsystem->account, subsystem->group->pool, &subsystem->part->memory,
+			  object ? object->memory : (uint64_t)MIB);
+	int rc = nvme_subsystem_new(&options, &subsystem->nvme);
+	if (rc != 0)
+		part_put(subsystem->part);
+	return rc;
 }
 
 static void subsystem_add(void *arg, struct worker *worker)
@@ -366,6 +403,7 @@ static void subsystem_freed(void *arg)
 {
 	struct subsystem *subsystem = arg;
 
+	part_put(subsystem->part);
 	subsystem->nvme = NULL;
 	subsystem->home = NULL;
 	step_end(subsystem->item.target);

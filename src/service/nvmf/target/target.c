@@ -208,6 +208,7 @@ struct target *target_new(struct nvmf *nvmf)
 		target->groups[i].target = target;
 		LIST_INIT(&target->groups[i].subsystems);
 		LIST_INIT(&target->groups[i].draining);
+		LIST_INIT(&target->groups[i].tenants);
 	}
 	snprintf(target->reservation_dir, sizeof(target->reservation_dir), "%s/nvmf-reservations",
 		 nvmf->dpu->store_dir ? nvmf->dpu->store_dir : "");

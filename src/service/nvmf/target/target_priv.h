@@ -35,6 +35,15 @@ struct subsystem;
 
 /* ---- in the workers ---- */
 
+/* What a tenant has of a worker's memory for data, as long as one of its subsystems is at home there. Control's; the
+ * figures are the worker's. */
+struct tenant_part {
+	struct nvme_tenant memory;
+	struct uuid uuid; /* of the tenant; zeroes: discovery's */
+	unsigned subsystems;
+	LIST_ENTRY(tenant_part) link;
+};
+
 /* A worker's part of the target. */
 struct target_group {
 	struct target *target;
@@ -43,6 +52,7 @@ struct target_group {
 	struct worker_source source; /* keep-alive timers, connections that drain */
 	LIST_HEAD(, subsystem) subsystems;
 	LIST_HEAD(, connection) draining;
+	LIST_HEAD(, tenant_part) tenants;
 	bool ready;
 };
 
@@ -87,11 +97,12 @@ struct subsystem {
 	struct target_group *group;
 	struct nvme_subsystem *nvme; /* the worker's */
 	struct nvme_account account; /* … */
-	LIST_ENTRY(subsystem) link;  /* … of its group */
-	unsigned connections;        /* … that have been adopted and are not freed */
-	bool leaving;                /* … free it when they are */
-	bool removing, taken;        /* control: the worker was told to end connections, to let go */
-	unsigned namespaces;         /* items of its own that are there */
+	struct tenant_part *part;
+	LIST_ENTRY(subsystem) link; /* … of its group */
+	unsigned connections;       /* … that have been adopted and are not freed */
+	bool leaving;               /* … free it when they are */
+	bool removing, taken;       /* control: the worker was told to end connections, to let go */
+	unsigned namespaces;        /* items of its own that are there */
 	TAILQ_HEAD(, seen_controller) controllers;
 	unsigned queues;
 	uint64_t refused, keep_alive_expired, protocol_errors;
