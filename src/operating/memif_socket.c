@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include "base/fds.h"
 
 enum { BACKLOG = 8 };
 
@@ -139,21 +140,10 @@ union control {
 
 int memif_send(int fd, const struct memif_message *message, int passed_fd)
 {
-	struct iovec iov = { .iov_base = (void *)(uintptr_t)message, .iov_len = sizeof(*message) };
-	struct msghdr header = { .msg_iov = &iov, .msg_iovlen = 1 };
-	union control control = { 0 };
+	const struct iovec bytes = { .iov_base = (void *)(uintptr_t)message, .iov_len = sizeof(*message) };
+	ssize_t sent = fds_send(fd, &bytes, 1, &passed_fd, passed_fd >= 0, MSG_DONTWAIT);
 
-	if (passed_fd >= 0) {
-		header.msg_control = control.bytes;
-		header.msg_controllen = sizeof(control.bytes);
-		struct cmsghdr *c = CMSG_FIRSTHDR(&header);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &passed_fd, sizeof(int));
-	}
-	ssize_t sent = sendmsg(fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
-	return sent < 0 ? -errno : sent == sizeof(*message) ? 0 : -EIO;
+	return sent < 0 ? (int)sent : sent == sizeof(*message) ? 0 : -EIO;
 }
 
 /* There is room for one; the kernel closes more, and says so by MSG_CTRUNC. */

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include "base/fds.h"
 #include "base/loop.h"
 #include "base/event_signal.h"
 #include "device/virtio/vhost_protocol.h"
@@ -228,25 +229,10 @@ static void listen_to_replies(void)
 
 static void transmit(const void *bytes, size_t length, const int *fds, unsigned count)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int) * 16)];
-	} control = { 0 };
-	struct iovec iov = { (void *)(uintptr_t)bytes, length };
-	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+	const struct iovec part = { (void *)(uintptr_t)bytes, length };
 
-	if (length == 0)
-		return;
-	if (count) {
-		message.msg_control = control.bytes;
-		message.msg_controllen = CMSG_SPACE(sizeof(int) * count);
-		struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int) * count);
-		memcpy(CMSG_DATA(c), fds, sizeof(int) * count);
-	}
-	(void)!sendmsg(rig.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (length > 0)
+		fds_send(rig.fd, &part, 1, fds, count, MSG_DONTWAIT);
 }
 
 struct message {

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include "base/fds.h"
 
 enum {
 	GET_FEATURES = 1,
@@ -146,22 +147,11 @@ void frontend_send(struct frontend *frontend, uint32_t request, uint32_t flags, 
 		   const int *fds, unsigned count)
 {
 	uint32_t header[3] = { request, flags, size };
-	_Alignas(struct cmsghdr) char control[CMSG_SPACE(16 * sizeof(int))] = { 0 };
-	struct iovec iov[2] = { { header, sizeof(header) }, { (void *)(uintptr_t)payload, size } };
-	struct msghdr message = { .msg_iov = iov, .msg_iovlen = size ? 2 : 1 };
+	const struct iovec parts[2] = { { header, sizeof(header) }, { (void *)(uintptr_t)payload, size } };
+	ssize_t n = fds_send(frontend->fd, parts, size ? 2 : 1, fds, count, 0);
 
-	if (count) {
-		message.msg_control = control;
-		message.msg_controllen = CMSG_SPACE(count * sizeof(int));
-		struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(count * sizeof(int));
-		memcpy(CMSG_DATA(c), fds, count * sizeof(int));
-	}
-	ssize_t n = sendmsg(frontend->fd, &message, MSG_NOSIGNAL);
-	if (n != (ssize_t)(sizeof(header) + size) && errno != EPIPE && errno != ECONNRESET)
-		fail_msg("sending request %u: %s", request, strerror(errno));
+	if (n != (ssize_t)(sizeof(header) + size) && n != -EPIPE && n != -ECONNRESET)
+		fail_msg("sending request %u: %s", request, strerror(n < 0 ? (int)-n : 0));
 }
 
 unsigned frontend_reply(struct frontend *frontend, uint32_t request, void *payload, unsigned room, int *ret_fd)

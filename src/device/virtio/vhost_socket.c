@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include "base/clock.h"
+#include "base/fds.h"
 #include "device/virtio/vhost_user_priv.h"
 
 static int socket_new(void)
@@ -238,27 +239,13 @@ int vhost_message_read(struct vhost_endpoint *endpoint)
 
 int vhost_message_send(int fd, const struct vhost_header *header, const void *payload, int passed_fd)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
-	struct iovec iov[2] = { { .iov_base = (void *)(uintptr_t)header, .iov_len = sizeof(*header) },
-				{ .iov_base = (void *)(uintptr_t)payload, .iov_len = header->size } };
-	struct msghdr message = { .msg_iov = iov, .msg_iovlen = 2 };
+	const struct iovec parts[2] = { { .iov_base = (void *)(uintptr_t)header, .iov_len = sizeof(*header) },
+					{ .iov_base = (void *)(uintptr_t)payload, .iov_len = header->size } };
+	ssize_t sent = fds_send(fd, parts, 2, &passed_fd, passed_fd >= 0, MSG_DONTWAIT);
 
-	if (passed_fd >= 0) {
-		message.msg_control = control.bytes;
-		message.msg_controllen = sizeof(control.bytes);
-		struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &passed_fd, sizeof(int));
-	}
-	ssize_t n = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-	if (n < 0)
-		return -errno;
-	return (size_t)n == sizeof(*header) + header->size ? 0 : -EAGAIN;
+	if (sent < 0)
+		return (int)sent;
+	return (size_t)sent == sizeof(*header) + header->size ? 0 : -EAGAIN;
 }
 
 void vhost_message_reset(struct vhost_message *message)

@@ -13,36 +13,24 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/event_signal.h"
+#include "base/fds.h"
 #include "base/log.h"
 #include "service/eswitch/eswitch_priv.h"
 
 static const uint64_t HELLO_NS = 5 * CLOCK_NS_PER_S;  /* a connection that says nothing is ended */
 static const uint64_t DRAIN_NS = 5 * CLOCK_NS_PER_MS; /* between two looks whether rules are gone */
-enum { FDS_MAX = 2 * ESWITCH_MAX_QUEUES + 2 };
 
 /* ---- out ---- */
 
 void eswitch_tell(struct client *client, const struct eswitch_message *message, const int *fds, unsigned count)
 {
-	struct iovec bytes = { .iov_base = (void *)(uintptr_t)message, .iov_len = sizeof(*message) };
-	union {
-		char room[CMSG_SPACE(FDS_MAX * sizeof(int))];
-		struct cmsghdr header;
-	} control = { 0 };
-	struct msghdr header = { .msg_iov = &bytes, .msg_iovlen = 1 };
+	const struct iovec bytes = { .iov_base = (void *)(uintptr_t)message, .iov_len = sizeof(*message) };
 
 	if (client->fd < 0)
 		return;
-	if (count > 0) {
-		header.msg_control = &control;
-		header.msg_controllen = CMSG_SPACE(count * sizeof(int));
-		control.header = (struct cmsghdr){ .cmsg_len = CMSG_LEN(count * sizeof(int)),
-						   .cmsg_level = SOL_SOCKET,
-						   .cmsg_type = SCM_RIGHTS };
-		memcpy(CMSG_DATA(&control.header), fds, count * sizeof(int));
-	}
-	if (sendmsg(client->fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		eswitch_dismiss(client, errno == EAGAIN ? "it does not read what it is told" : strerror(errno));
+	ssize_t sent = fds_send(client->fd, &bytes, 1, fds, count, MSG_DONTWAIT);
+	if (sent < 0)
+		eswitch_dismiss(client, sent == -EAGAIN ? "it does not read what it is told" : strerror((int)-sent));
 }
 
 /* ---- the end of a client: its socket, its ports; its rules, by the worker; the rest ---- */
