@@ -42,7 +42,7 @@ struct driver_port {
 	uint32_t slots;
 	uint16_t max_queues;
 	_Atomic uint16_t member_mtu;
-	struct rte_ether_addr mac, told_mac; /* the application's; the representor's */
+	struct rte_ether_addr mac; /* the representor's, until the application sets one */
 	struct rings rings;
 	_Atomic bool running; /* started: what changes now the application has read already */
 	_Atomic uint64_t openings;

@@ -18,7 +18,6 @@ static int dev_start(struct rte_eth_dev *dev)
 	struct driver_port *port = driver_port(dev);
 	unsigned pairs = RTE_MAX(dev->data->nb_rx_queues, dev->data->nb_tx_queues);
 	const uint64_t uncut = ESWITCH_PACKET_CSUM | ESWITCH_PACKET_TSO4 | ESWITCH_PACKET_TSO6;
-	struct rte_ether_addr told = port->told_mac;
 	const struct rings_wanted wanted = {
 		.representor = port->representor,
 		.number = port->number,
@@ -38,8 +37,6 @@ static int dev_start(struct rte_eth_dev *dev)
 		driver_sleep_end(dev);
 		return status;
 	}
-	if (rte_is_same_ether_addr(&port->mac, &told)) /* the application has not chosen another */
-		port->mac = port->told_mac;
 	port->running = true;
 	driver_queues_start(dev);
 	rules_retry(port->hub->rules);

@@ -8,12 +8,11 @@
 
 RTE_LOG_REGISTER(driver_logtype, pmd.net.softdpu, NOTICE);
 
-enum { EVENT_LINK = 1 << 0, EVENT_RESET = 1 << 1, EVENT_REMOVED = 1 << 2 };
+enum { EVENT_LINK = 1 << 0, EVENT_REMOVED = 1 << 1 };
 
 static void deliver(void *arg)
 {
-	static const enum rte_eth_event_type types[] = { RTE_ETH_EVENT_INTR_LSC, RTE_ETH_EVENT_INTR_RESET,
-							 RTE_ETH_EVENT_INTR_RMV };
+	static const enum rte_eth_event_type types[] = { RTE_ETH_EVENT_INTR_LSC, RTE_ETH_EVENT_INTR_RMV };
 	struct driver_port *port = arg;
 	struct rte_eth_dev *dev = port->dev;
 	unsigned events = atomic_exchange(&port->events, 0);
@@ -52,20 +51,6 @@ void driver_tell_link(struct driver_port *port, bool up)
 		post(port, EVENT_LINK);
 }
 
-/* What an application has read once and must read again. */
-static void take_info(struct driver_port *port, const struct eswitch_port_info *info)
-{
-	struct rte_ether_addr mac;
-
-	memcpy(mac.addr_bytes, info->mac, sizeof(mac.addr_bytes));
-	port->member_mtu = info->mtu;
-	if (rte_is_same_ether_addr(&mac, &port->told_mac))
-		return;
-	port->told_mac = mac;
-	if (port->running)
-		post(port, EVENT_RESET);
-}
-
 static void on_lost(struct hub_port *in_hub)
 {
 	struct driver_port *port = (struct driver_port *)in_hub;
@@ -78,7 +63,7 @@ static void on_changed(struct hub_port *in_hub, const struct eswitch_port_info *
 {
 	struct driver_port *port = (struct driver_port *)in_hub;
 
-	take_info(port, info);
+	port->member_mtu = info->mtu;
 	driver_tell_link(port, info->link_up);
 }
 
@@ -97,7 +82,7 @@ void driver_opened(void *arg, const struct eswitch_port_info *info)
 {
 	struct driver_port *port = arg;
 
-	take_info(port, info);
+	port->member_mtu = info->mtu;
 	port->in_hub.number = (int32_t)info->number;
 	port->openings++;
 	driver_queues_nudge(port);

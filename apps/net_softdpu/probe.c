@@ -154,7 +154,6 @@ static int fill(struct rte_eth_dev *dev, const struct arguments *arguments, stru
 	int status = look_at(port, &port->mac);
 	if (status < 0)
 		return status;
-	port->told_mac = port->mac;
 	rings_init(&port->rings, hub->link, driver_opened, port);
 	dev->dev_ops = &driver_ethdev_ops;
 	driver_queue_functions(dev);

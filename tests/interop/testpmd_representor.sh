@@ -4,6 +4,7 @@
 # right and flows that are wrong, as many as there can be, dpud killed and back again and again under traffic without a hand, testpmd killed and back;
 # then an application that sleeps between frames, and dpdk-test-flow-perf.
 set -euo pipefail
+. "$(dirname "$0")/../lib/machine.sh"
 . "$(dirname "$0")/../lib/lab.sh"
 command -v dpdk-testpmd >/dev/null || { echo "skipped: no dpdk-testpmd (package dpdk-dev)"; exit 77; }
 lab_begin pmd
@@ -212,6 +213,7 @@ wait_until 10 "the removal" grep -q 'removed 0' sleeping.out
 dpu m representor create web eswitch=ovs vnic=blue/web >/dev/null
 never_told ' 1$' || lab_fail "the other port was told: $(cat sleeping.out)"
 wait_until 10 "a ping through a representor that is back" ping_ok
+never_told reset || lab_fail "told to read anew what is as it was: $(cat sleeping.out)"
 sleep 2
 kill -TERM "$sleeper"
 wait "$sleeper" || lab_fail "the one that sleeps ended with $?"
