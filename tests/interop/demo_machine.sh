@@ -1,22 +1,14 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: BSD-3-Clause
-# What the tests of the demonstrations share. A script that includes this first runs anew in a machine of its own (processes, network,
-# /run, /tmp, …), in which what is left can be seen.
-top=$(cd "$(dirname "$0")/../.." && pwd)
-[ "$(id -u)" -eq 0 ] || { echo "skipped: not root"; exit 77; }
-[ -c /dev/net/tun ] || { echo "skipped: no /dev/net/tun"; exit 77; }
-if [ -z "${IN_OWN_MACHINE:-}" ]; then
-	made=
-	[ -d /var/lib/softdpu ] || { mkdir /var/lib/softdpu; made=1; }
-	status=0
-	IN_OWN_MACHINE=1 unshare --mount --net --pid --fork --kill-child --mount-proc --propagation private "$0" || status=$?
-	[ -z "$made" ] || rmdir --ignore-fail-on-non-empty /var/lib/softdpu
-	exit $status
-fi
-for place in /run /var/lib/softdpu /dev/shm /tmp; do mount -t tmpfs none $place; done
-ip link set lo up
-out=$(mktemp -d "${MESON_BUILD_ROOT:-$top/build}/demo-test.XXXXXX")
-trap 'rm -rf "$out"' EXIT
+# What the tests of the demonstrations share. A script that includes this first has a machine of its own, in which what is left can be
+# seen.
+# shellcheck disable=SC2034 # for machine.sh
+machine_guests=1
+. "$(dirname "$0")/../lib/machine.sh"
+top=$machine_top
+out=/mnt/demo-test # not where the demonstration leaves things
+mount -t tmpfs none /mnt
+mkdir $out
 export NO_COLOR=1
 
 fail() {
@@ -30,7 +22,8 @@ state() {
 		[[ -z $text || $text == *"${0##*/}"* ]] || echo "${item#/proc/} $text"
 	done
 	ip -o link | cut -d' ' -f2
-	find /run /var/lib/softdpu /dev/shm /tmp -mindepth 1
+	find /run /dev/shm /tmp -mindepth 1
+	find /var/lib -path "*/softdpu*"
 }
 state >"$out/before"
 unchanged() { # WHEN

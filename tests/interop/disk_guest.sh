@@ -4,8 +4,10 @@
 # resize while attached, discard, a full pool. DISK_KILLS=N and DISK_PACKED=--packed: by hand, longer, and with QEMU's packed rings;
 # DISK_QEMU=PATH: another QEMU.
 set -euo pipefail
+# shellcheck disable=SC2034 # for machine.sh
+machine_guests=1
+. "$(dirname "$0")/../lib/machine.sh"
 . "$(dirname "$0")/../lib/lab.sh"
-[ "$(id -u)" -eq 0 ] || lab_skip "not root"
 command -v qemu-system-x86_64 >/dev/null || lab_skip "no qemu-system-x86_64"
 lab_begin diskg
 lab_netns m

@@ -5,6 +5,7 @@
 #
 #   box ── TAP ── dpud (a) ── up0 ═══ up0 ── Linux vx4, vx6 (peer)      near ── dpud (a) ── g0 ═══ g0 ── dpud (b) ── far
 set -euo pipefail
+. "$(dirname "$0")/../lib/machine.sh"
 . "$(dirname "$0")/../lib/lab.sh"
 lab_begin etun
 for name in a b peer box near far; do lab_netns $name; done
@@ -85,12 +86,8 @@ ping_ok box 10.4.0.9 "VXLAN over IPv4, Linux's device"
 ping_ok peer 10.4.0.2 "VXLAN over IPv4, from Linux"
 ping_ok box 10.6.0.9 "VXLAN over IPv6"
 ping_ok near 10.7.0.2 "Geneve between two DPUs"
-inside peer nc -d -l 10.4.0.9 5001 >"$LAB_DIR/got" &
-lab_pids+=($!)
-sleep 0.5
 head -c 3000000 /dev/urandom >"$LAB_DIR/sent"
-inside box timeout 30 nc -N 10.4.0.9 5001 <"$LAB_DIR/sent" || lab_fail "no TCP through the tunnel"
-wait_until 5 "all of the transfer" cmp "$LAB_DIR/sent" "$LAB_DIR/got"
+lab_transfer "through the tunnel" peer 10.4.0.9 lab_send box 10.4.0.9
 
 # The same VNI from another end is another representor: the first device gives way to one with the other address.
 inside peer ip link del vx4

@@ -3,6 +3,9 @@
 # Debian guests on two DPUs: DHCPv4 and DHCPv6 from the DPU, ping, UDP and TCP across the overlay by VXLAN and Geneve, two tenants with
 # equal addresses, and kill -9 of a dpud in the middle of a TCP transfer behind a default-deny security group.
 set -euo pipefail
+# shellcheck disable=SC2034 # for machine.sh
+machine_guests=1
+. "$(dirname "$0")/../lib/machine.sh"
 . "$(dirname "$0")/../lib/lab.sh"
 lab_begin guests
 for name in a b box; do lab_netns $name; done

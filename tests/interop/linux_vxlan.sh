@@ -5,6 +5,7 @@
 #
 #   box ── TAP ── dpud (a) ── up0 ═══ up0 ── Linux vx4, vx6 (peer)
 set -euo pipefail
+. "$(dirname "$0")/../lib/machine.sh"
 . "$(dirname "$0")/../lib/lab.sh"
 lab_begin vxlan
 for name in a peer box; do lab_netns $name; done
@@ -52,19 +53,8 @@ attach() { # name, VNI, IPv4 net, IPv6 net, remote, local
 attach four 4 10.4.0 fd04 192.0.2.1 192.0.2.2
 attach six 6 10.6.0 fd06 2001:db8::1 2001:db8::2
 
-transfer() { # from namespace, to namespace, address: 20 MB, checked
-	local sent got
-	inside "$2" nc -d -l "$3" 5001 >"$LAB_DIR/got" &
-	local receiver=$!
-	lab_pids+=("$receiver")
-	sleep 0.5
-	head -c 20000000 /dev/urandom >"$LAB_DIR/sent"
-	inside "$1" timeout 60 nc -N "$3" 5001 <"$LAB_DIR/sent"
-	wait $receiver
-	sent=$(sha256sum <"$LAB_DIR/sent")
-	got=$(sha256sum <"$LAB_DIR/got")
-	[ "$sent" = "$got" ] || lab_fail "transfer from $1 to $3 is damaged"
-}
+head -c 20000000 /dev/urandom >"$LAB_DIR/sent"
+transfer() { lab_transfer "from $1 to $3" "$2" "$3" lab_send "$1" "$3"; } # FROM TO ADDRESS
 
 for address in 10.4.0.9 10.6.0.9 fd04::9 fd06::9; do
 	wait_until 15 "box reaches $address" inside box ping -c 1 -W 1 "$address"

@@ -3,6 +3,9 @@
 # A running guest moves from the vNIC of one DPU to the vNIC of another while traffic flows into its memory. What dpud writes there must be in
 # the dirty log: data that no program of the guest has read before the move is only in buffers that nobody but dpud wrote.
 set -euo pipefail
+# shellcheck disable=SC2034 # for machine.sh
+machine_guests=1
+. "$(dirname "$0")/../lib/machine.sh"
 . "$(dirname "$0")/../lib/lab.sh"
 lab_begin migrate
 for name in a b box; do lab_netns $name; done

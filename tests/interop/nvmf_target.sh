@@ -3,6 +3,9 @@
 # Linux's NVMe/TCP initiator and nvme-cli in a guest against our target: discovery, two paths with and without digests, fio --verify, reset,
 # namespaces that come, grow and go, reservations, the loss of a path and kill -9 of dpud during I/O; a capture that tshark reads.
 set -euo pipefail
+# shellcheck disable=SC2034 # for machine.sh
+machine_guests=1
+. "$(dirname "$0")/../lib/machine.sh"
 . "$(dirname "$0")/../lib/lab.sh"
 lab_begin nvmft
 nqn=nqn.2025-01.org.example:disks

@@ -3,6 +3,7 @@
 # Stock Open vSwitch drives dpud through librte_net_softdpu.so: first packets go up, flows come down and forward alone; a changed OpenFlow
 # rule takes effect; OVS killed and dpud killed under traffic, and both back.
 set -euo pipefail
+. "$(dirname "$0")/../lib/machine.sh"
 . "$(dirname "$0")/../lib/lab.sh"
 . "$(dirname "$0")/../lib/ovs.sh"
 lab_begin ovs

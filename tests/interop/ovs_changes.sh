@@ -3,6 +3,7 @@
 # Changes under stock Open vSwitch while traffic goes on, which loses a few packets at most: ports added and removed, vNICs and their
 # representors deleted and made again, bypass switched, queues and bridges configured anew; with two workers and four offload threads.
 set -euo pipefail
+. "$(dirname "$0")/../lib/machine.sh"
 . "$(dirname "$0")/../lib/lab.sh"
 . "$(dirname "$0")/../lib/ovs.sh"
 lab_begin ovscha
@@ -111,10 +112,8 @@ requeue() {
 	done
 }
 head -c 20000000 /dev/urandom >"$LAB_DIR/sent"
-inside db nc -d -l 10.0.0.6 5001 >"$LAB_DIR/got" &
-listener=$!
-lab_pids+=("$listener")
-wait_until 5 "a listener" bash -c "ip netns exec $LAB-db ss -ltn | grep -q :5001"
+lab_listen db 10.0.0.6
+listener=$lab_last
 slowly() { for part in $(seq 0 39); do dd if="$LAB_DIR/sent" bs=500000 skip="$part" count=1 status=none; sleep 0.1; done; }
 slowly | inside web timeout 40 nc -N 10.0.0.6 5001 &
 sender=$!

@@ -3,6 +3,7 @@
 # Stock Open vSwitch and dpud end, killed or asked to, again and again and quickly, under a ping and a TCP connection that go on: each
 # time traffic comes back by itself and is forwarded below OVS, and no rule is left that OVS does not have.
 set -euo pipefail
+. "$(dirname "$0")/../lib/machine.sh"
 . "$(dirname "$0")/../lib/lab.sh"
 . "$(dirname "$0")/../lib/ovs.sh"
 lab_begin ovsdea
@@ -20,10 +21,8 @@ pings() { inside web ping -c 20 -i 0.05 -W 1 10.0.0.6; }
 wait_until 20 "a ping" ping_ok
 
 # Lines with their numbers, 20 a second, by one connection until the end: none may be missing then.
-inside db nc -d -l 10.0.0.6 5001 >"$LAB_DIR/got" &
-listener=$!
-lab_pids+=("$listener")
-wait_until 5 "a listener" bash -c "ip netns exec $LAB-db ss -ltn | grep -q :5001"
+lab_listen db 10.0.0.6
+listener=$lab_last
 talk() {
 	local line=0
 	until [ -e "$LAB_DIR/enough" ]; do

@@ -9,6 +9,7 @@
 #   d1 … d4 ── TAP ── dpud ══ OVS dut        r1 … r6, br-ref ── internal ports ── OVS ref
 #   d5, d6 ── veth ── dpud ══ (br-dut is its LOCAL port)
 set -euo pipefail
+. "$(dirname "$0")/../lib/machine.sh"
 . "$(dirname "$0")/../lib/lab.sh"
 . "$(dirname "$0")/../lib/ovs.sh"
 seconds=36 seed=1

@@ -3,6 +3,7 @@
 # dpuctl beside a stock Open vSwitch: dpud's rules joined with OVS's flows and their ufids, why flows are not offloaded, how long insertions
 # take, offload threads, and bypass, in which OVS forwards everything.
 set -euo pipefail
+. "$(dirname "$0")/../lib/machine.sh"
 . "$(dirname "$0")/../lib/lab.sh"
 . "$(dirname "$0")/../lib/ovs.sh"
 ovs_needs

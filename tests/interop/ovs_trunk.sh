@@ -3,6 +3,7 @@
 # More vNICs than DPDK has ports: the 33rd device is refused with a sentence that names the trunk, and stock OVS reaches what has no
 # device by the trunk, on which a VLAN tag names the vNIC.
 set -euo pipefail
+. "$(dirname "$0")/../lib/machine.sh"
 . "$(dirname "$0")/../lib/lab.sh"
 . "$(dirname "$0")/../lib/ovs.sh"
 lab_begin ovstru

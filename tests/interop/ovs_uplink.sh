@@ -7,6 +7,7 @@
 #   web, db, app ── TAP ── dpud (m) ── up0 ═══ up0 ── OVS (wire) ── v10, v20, v30       net
 #                            OVS (ovs), in a
 set -euo pipefail
+. "$(dirname "$0")/../lib/machine.sh"
 . "$(dirname "$0")/../lib/lab.sh"
 . "$(dirname "$0")/../lib/ovs.sh"
 lab_begin ovsup
@@ -121,26 +122,14 @@ alone "an address that is rewritten" pings web 10.0.10.99
 inside web ping -c 1 10.0.10.99 | grep "ttl=63" >/dev/null || lab_fail "no TTL was decremented"
 alone "an IPv6 address that is rewritten" pings web fd00:10::99
 
-# COMMAND... sends standard input to a listener of NAMESPACE's port 5001: what arrives is what was sent.
 head -c 3000000 /dev/urandom >"$LAB_DIR/sent"
-transfer() { # WHAT NAMESPACE ADDRESS COMMAND...
-	local what=$1 listener
-	inside "$2" nc -d -l "$3" 5001 >"$LAB_DIR/got" &
-	listener=$!
-	lab_pids+=("$listener")
-	wait_until 5 "a listener" bash -c "ip netns exec $LAB-$2 ss -ltn | grep -q :5001"
-	"${@:4}" <"$LAB_DIR/sent" || lab_fail "$what: TCP breaks off"
-	wait $listener
-	cmp "$LAB_DIR/sent" "$LAB_DIR/got" || lab_fail "$what: the transfer is damaged"
-}
-to() { inside "$1" timeout 30 nc -N "$2" "$3"; }
 # The other OVS reads the wire through the buffer of a raw socket, which holds few jumbo frames.
 inside web ip link set eth0 mtu 1500
-transfer "TCP out of the uplink" v10 10.0.10.9 to web 10.0.10.9 5001
-transfer "TCP by IPv6" v10 fd00:10::9 to web fd00:10::9 5001
-transfer "TCP with address and port rewritten" v10 10.0.10.8 to web 10.0.10.99 5009
-transfer "TCP by IPv6 with address and port rewritten" v10 fd00:10::8 to web fd00:10::99 5009
-transfer "TCP from the network" web 10.0.10.1 to v10 10.0.10.1 5001
+lab_transfer "TCP out of the uplink" v10 10.0.10.9 lab_send web 10.0.10.9
+lab_transfer "TCP by IPv6" v10 fd00:10::9 lab_send web fd00:10::9
+lab_transfer "TCP with address and port rewritten" v10 10.0.10.8 lab_send web 10.0.10.99 5009
+lab_transfer "TCP by IPv6 with address and port rewritten" v10 fd00:10::8 lab_send web fd00:10::99 5009
+lab_transfer "TCP from the network" web 10.0.10.1 lab_send v10 10.0.10.1
 
 inside web ip link set eth0 mtu 9000
 ofctl ovs del-flows br0
@@ -159,8 +148,8 @@ address db eth0 10 2
 wait_until 10 "db in VLAN 10" ping_ok db 10.0.10.1
 head -c 20000000 /dev/urandom >"$LAB_DIR/sent"
 dpu m eswitch set ovs bypass=true >/dev/null
-transfer "TCP between vNICs by OVS" db 10.0.10.2 to web 10.0.10.2 5001
-transfer "TCP by IPv6 between vNICs by OVS" db fd00:10::2 to web fd00:10::2 5001
+lab_transfer "TCP between vNICs by OVS" db 10.0.10.2 lab_send web 10.0.10.2
+lab_transfer "TCP by IPv6 between vNICs by OVS" db fd00:10::2 lab_send web fd00:10::2
 dpu m eswitch set ovs bypass=false >/dev/null
-transfer "TCP between vNICs" db 10.0.10.2 to web 10.0.10.2 5001
-transfer "TCP by IPv6 between vNICs" db fd00:10::2 to web fd00:10::2 5001
+lab_transfer "TCP between vNICs" db 10.0.10.2 lab_send web 10.0.10.2
+lab_transfer "TCP by IPv6 between vNICs" db fd00:10::2 lab_send web fd00:10::2

@@ -6,9 +6,10 @@
 # usage: qemu_vhost.sh VHOST_PEER
 set -euo pipefail
 peer=$1
-# shellcheck source=tests/lib/lab.sh
+# shellcheck disable=SC2034 # for machine.sh
+machine_guests=1
+. "$(dirname "$0")/../lib/machine.sh"
 . "$(dirname "$0")/../lib/lab.sh"
-[ "$(id -u)" -eq 0 ] || lab_skip "not root"
 command -v qemu-system-x86_64 >/dev/null || lab_skip "no qemu-system-x86_64"
 lab_begin qv
 lab_netns host

@@ -6,23 +6,15 @@
 # usage: virtio_user.sh VHOST_PEER
 set -euo pipefail
 echo_program=$1
+. "$(dirname "$0")/../lib/machine.sh"
 command -v dpdk-testpmd >/dev/null || { echo "skipped: no dpdk-testpmd (package dpdk-dev)"; exit 77; }
-[ "$(id -u)" -eq 0 ] || { echo "skipped: not root"; exit 77; }
-dir=$(mktemp -d /tmp/sdpu-virtio-user-XXXXXX)
-echo_pid='' pmd_pid=''
+dir=/tmp/virtio-user
+mkdir $dir
 finish() {
 	local status=$?
-	trap - EXIT
-	[ -z "$echo_pid" ] || kill -9 "$echo_pid" 2>/dev/null || true
-	[ -z "$pmd_pid" ] || kill -9 "$pmd_pid" 2>/dev/null || true
-	if [ $status -ne 0 ]; then
-		tail -n 30 "$dir"/*.log >&2
-	fi
-	rm -rf "$dir" "/dev/shm/${dir##*/}" "/var/run/dpdk/${dir##*/}"
-	exit $status
+	[ $status -eq 0 ] || tail -n 30 "$dir"/*.log >&2
 }
 trap finish EXIT
-trap 'exit 130' INT TERM
 
 fail() {
 	echo "FAILED: $case: $*" >&2
@@ -83,10 +75,8 @@ run_case() { # our role, packed, queue pairs
 	echo quit >&7
 	exec 7>&-
 	wait "$pmd_pid" || fail "testpmd ended with $?"
-	pmd_pid=''
 	kill -TERM "$echo_pid"
 	wait "$echo_pid" || fail "vhost_peer ended with $?"
-	echo_pid=''
 	grep -q ' bad-header 0 ' "$dir/echo.out" || fail "$(cat "$dir/echo.out")"
 	rm -f "$dir/commands" "$dir/socket"
 	echo "ok: $case: $(cat "$dir/echo.out")"

@@ -13,6 +13,7 @@
 #   lab_guest_wait web1               after lab_guest … --no-wait
 #   inside a COMMAND                  runs in a namespace
 #   lab_background COMMAND...         a process that ends with the lab; lab_last is its id
+#   lab_transfer WHAT b ADDRESS lab_send a ADDRESS   a file by TCP between two namespaces
 #
 # What was made is written down in $LAB_DIR/made, so that another process can undo it: lab_adopt LAB DIRECTORY; lab_undo.
 
@@ -57,7 +58,8 @@ lab_end() {
 		# Once more, where it is seen.
 		if [ -f "$LAB_DIR/failed" ]; then cat "$LAB_DIR/failed"; else echo "FAILED: status $status of: $last"; fi >&2
 	fi
-	lab_undo
+	# A machine of its own ends with this process.
+	[ -n "${machine_top:-}" ] || lab_undo
 	exit "$status"
 }
 
@@ -182,6 +184,22 @@ on() {
 	shift
 	"$lab_top/devtools/guest/guest" exec "$name" --dir "$LAB_DIR" --timeout "${ON_TIMEOUT:-60}" -- "$*"
 }
+# Listens in NAMESPACE for one TCP connection: what it sends is in $LAB_DIR/got, lab_last ends when it has ended.
+lab_listen() { # NAMESPACE ADDRESS
+	lab_background inside "$1" nc -d -l "$2" 5001 >"$LAB_DIR/got"
+	wait_until 5 "a listener" inside "$1" sh -c "ss -ltn | grep -q :5001"
+}
+# COMMAND sends its standard input, $LAB_DIR/sent, to ADDRESS of NAMESPACE: it arrives as it was sent.
+lab_transfer() { # WHAT NAMESPACE ADDRESS COMMAND...
+	local what=$1
+	lab_listen "$2" "$3"
+	"${@:4}" <"$LAB_DIR/sent" || lab_fail "$what: TCP breaks off"
+	wait "$lab_last"
+	cmp "$LAB_DIR/sent" "$LAB_DIR/got" || lab_fail "$what: the transfer is damaged"
+}
+# For that: connects from NAMESPACE.
+lab_send() { inside "$1" timeout 40 nc -N "$2" "${3:-5001}"; } # NAMESPACE ADDRESS [PORT]
+
 # Two containers on TAP vNICs, web (10.0.0.5) and db (10.0.0.6), each with a representor of dpud's eswitch ovs.
 lab_members() { # DPUD [FIELDS of the eswitch]
 	cat >"$LAB_DIR/net.yaml" <<-YAML

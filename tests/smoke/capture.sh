@@ -3,8 +3,6 @@
 # Captures as tshark reads them: what each stage shows of packets that hit sessions, in VXLAN and Geneve, IPv4 and IPv6; filters, limits,
 # several at once; a dpud that is killed meanwhile, a disk that is full, names that are no files.
 set -euo pipefail
-# In a mount namespace of its own, for the small file system that captures go to.
-[ -n "${CAPTURE_APART:-}" ] || CAPTURE_APART=1 exec unshare --mount --propagation private "$0"
 . "$(dirname "$0")/common.sh"
 command -v tshark >/dev/null || { echo "skipped: needs tshark" >&2; exit 77; }
 lab_begin capture

@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck disable=SC2034 # for those who source this
-# What the smoke tests of dpud and dpuctl share: one dpud "m" in a laboratory (tests/lib/lab.sh), and comparing what dpuctl prints.
+# What the smoke tests of dpud and dpuctl share: one dpud "m" in a laboratory (tests/lib/lab.sh) on a machine of its own, and comparing what dpuctl prints.
+. "$(dirname "${BASH_SOURCE[0]}")/../lib/machine.sh"
 . "$(dirname "${BASH_SOURCE[0]}")/../lib/lab.sh"
 
 dpud=$lab_build/src/daemon/dpud

@@ -6,63 +6,55 @@
 #
 # usage: docs.sh [PAGE.md...]
 set -euo pipefail
-top=$(cd "$(dirname "$0")/../.." && pwd)
-build=${MESON_BUILD_ROOT:-$top/build}
 if [ -z "${PAGE:-}" ]; then
 	[ $# -gt 0 ] || set -- dpuctl.md operations.md block.md
-	if [ "$1" = ovs.md ]; then
-		[ -x /usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk ] || { echo "skipped: no OVS with DPDK is installed"; exit 77; }
-		[ -e "$build/apps/net_softdpu/librte_net_softdpu.so" ] || { echo "skipped: the driver is not built: DPDK's driver headers are missing"; exit 77; }
-	fi
-	for page in "$@"; do
-		PAGE=$top/docs/$page unshare --mount --net --pid --fork --kill-child --mount-proc --propagation private "$0"
-	done
+	for page in "$@"; do PAGE=$page "$0"; done
 	exit
 fi
+. "$(dirname "$0")/../lib/machine.sh"
+top=$machine_top build=$machine_build
+page=$top/docs/$PAGE
 unset DPUCTL_INSTANCE DPUCTL_SOCKET DPUCTL_TENANT MAKEFLAGS
-ip link set lo up
 
 # What is installed goes nowhere, and neither do the configuration of OVS and the choice of an alternative. A driver is loaded only from
 # folders that not everybody may write.
 own_places() {
 	local place
-	mkdir -p /var/lib/softdpu
-	for place in /run /var/lib/softdpu /var/lib/openvswitch /var/log /dev/shm /tmp; do mount -t tmpfs none $place; done
+	mount -t tmpfs none /var/log
 	for place in /usr/local/bin /usr/local/sbin /usr/local/share /usr/local/lib; do
 		[ ! -d $place ] || mount -t tmpfs -o mode=755 none $place
 	done
-	for place in /etc /var/lib/dpkg/alternatives; do
-		mkdir -p /tmp/changed$place/upper /tmp/changed$place/work
-		mount -t overlay -o "lowerdir=$place,upperdir=/tmp/changed$place/upper,workdir=/tmp/changed$place/work" none $place
-	done
+	mkdir -p /tmp/changed/upper /tmp/changed/work
+	mount -t overlay -o lowerdir=/etc,upperdir=/tmp/changed/upper,workdir=/tmp/changed/work none /etc
 	[ "$build" -ef "$top/build" ] || { mkdir -p "$top/build" && mount --bind "$build" "$top/build"; }
 }
 # Sentences of the page's last table that are ours are in our sources; … stands for what varies.
 ours_are_said() {
 	local said part
-	sed -n '/^## Troubleshooting/,$s/^| `\([^`]*\)` .*/\1/p' "$PAGE" | grep -v '^EAL\|^failed to create\|^could not open\|^Failed to create\|^Rx checksum\|^offloaded:' >/tmp/said
-	[ -s /tmp/said ] || { echo "$PAGE: it has no table of errors" >&2; exit 1; }
+	sed -n '/^## Troubleshooting/,$s/^| `\([^`]*\)` .*/\1/p' "$page" | grep -v '^EAL\|^failed to create\|^could not open\|^Failed to create\|^Rx checksum\|^offloaded:' >/tmp/said
+	[ -s /tmp/said ] || { echo "$page: it has no table of errors" >&2; exit 1; }
 	while read -r said; do
 		for part in "${said%%…*}" "${said##*…}"; do
 			part=$(sed 's/^ *//; s/ *$//' <<<"$part")
-			grep -rqF -- "$part" "$top/src" "$top/apps" || { echo "$PAGE: nothing of ours says '$said'" >&2; exit 1; }
+			grep -rqF -- "$part" "$top/src" "$top/apps" || { echo "$page: nothing of ours says '$said'" >&2; exit 1; }
 		done
 	done </tmp/said
 }
-if [ "${PAGE##*/}" = ovs.md ]; then
+if [ "$PAGE" = ovs.md ]; then
+	[ -x /usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk ] || { echo "skipped: no OVS with DPDK is installed"; exit 77; }
+	[ -e "$build/apps/net_softdpu/librte_net_softdpu.so" ] || { echo "skipped: the driver is not built: DPDK's driver headers are missing"; exit 77; }
 	own_places
 	export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin NO_COLOR=1 HOME=/tmp
 	cd "$top"
 	ours_are_said
-	tests/lib/run_document "$PAGE" </dev/null
+	tests/lib/run_document "$page" </dev/null
 	exit
 fi
-for place in /run /var/lib /dev/shm /tmp; do mount -t tmpfs none "$place"; done
 export PATH=$build/src/daemon:$build/apps/dpuctl:$PATH NO_COLOR=1 HOME=/tmp
 mkdir /tmp/work
 cd /tmp/work
-"$top/tests/lib/run_document" "$PAGE"
-[ "${PAGE##*/}" = operations.md ] || exit 0
+"$top/tests/lib/run_document" "$page"
+[ "$PAGE" = operations.md ] || exit 0
 
 # A DPU with an object of each class that has metrics; what it says is what the page says.
 dpud --instance lists --workers 1 --metrics /tmp/metrics.sock --log /tmp/lists.log &
@@ -87,5 +79,5 @@ dpuctl apply -f net.yaml >/dev/null
 } >said
 kill $pid
 wait $pid
-grep '^| `[a-z0-9_-]*` | ' "$PAGE" >written
-diff -u written said || { echo "$PAGE: its lists (-) are not what dpud says (+)" >&2; exit 1; }
+grep '^| `[a-z0-9_-]*` | ' "$page" >written
+diff -u written said || { echo "$page: its lists (-) are not what dpud says (+)" >&2; exit 1; }

@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # What the machine does to a DPU: the uplink's interface vanishes and comes back, the disk under the store is full.
 set -euo pipefail
-# Mounts are its own and end with it.
-[ "${OWN_MOUNTS:-}" ] || OWN_MOUNTS=1 exec unshare --mount --propagation private "$0"
 . "$(dirname "$0")/common.sh"
 lab_begin faults
 for name in a b box far red redfar; do lab_netns $name; done

@@ -1,21 +1,17 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# shellcheck disable=SC2016
+# shellcheck disable=SC2016,SC2034
 # What README.md tells people to type does what it says, with a VM, on a machine of its own; and its demonstration's table has the rows
 # that ./run demo prints.
 set -euo pipefail
-top=$(cd "$(dirname "$0")/../.." && pwd)
-build=${MESON_BUILD_ROOT:-$top/build}
-# The guest's kernel is fetched while there is a network.
-[ "${IN_OWN_MACHINE:-}" ] || "$top/devtools/guest/build" "$build/guest"
-[ "${IN_OWN_MACHINE:-}" ] || IN_OWN_MACHINE=1 exec unshare --mount --net --pid --fork --kill-child --mount-proc --propagation private "$0"
-# Packages are looked up in the rest of /var/lib; what is installed goes nowhere.
-mkdir -p /var/lib/softdpu
-for place in /run /var/lib/softdpu /dev/shm /tmp /usr/local/bin /usr/local/sbin /usr/local/share /usr/local/lib; do
+machine_guests=1
+. "$(dirname "$0")/../lib/machine.sh"
+top=$machine_top
+# What is installed goes nowhere.
+for place in /usr/local/bin /usr/local/sbin /usr/local/share /usr/local/lib; do
 	[ ! -d "$place" ] || mount -t tmpfs none "$place"
 done
-[ "$build" -ef "$top/build" ] || { mkdir -p "$top/build" && mount --bind "$build" "$top/build"; }
-ip link set lo up
+[ "$machine_build" -ef "$top/build" ] || { mkdir -p "$top/build" && mount --bind "$machine_build" "$top/build"; }
 unset DPUCTL_INSTANCE DPUCTL_SOCKET DPUCTL_TENANT MAKEFLAGS
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin NO_COLOR=1 HOME=/tmp
 cd "$top"
