@@ -262,10 +262,59 @@ static void test_hostile_capsule(void **state)
 	hostile(&pdu, 72, 0, NVME_TCP_FES_HEADER_FIELD, 1);
 	pdu.header.type = NVME_TCP_R2T;
 	hostile(&pdu, 72, 0, NVME_TCP_FES_HEADER_FIELD, 0);
+	pdu = good;
+	pdu.header.plen = 76; /* ends where its data would begin */
+	pdu.header.pdo = 76;
+	hostile(&pdu, 72, 0, NVME_TCP_FES_HEADER_FIELD, 4);
+
+	struct nvme_tcp_term_req term = { .header = { .type = NVME_TCP_H2C_TERM_REQ, .hlen = 24 } };
+	term.header.plen = sizeof(term) + NVME_TCP_TERM_DATA_MAX + 1;
+	hostile(&term, sizeof(term), 0, NVME_TCP_FES_HEADER_FIELD, 4);
 }
 
-/* A write that waits for its data, then H2CData with one field wrong. */
-static void hostile_data(unsigned offset, uint8_t value, uint16_t fes, uint32_t fei)
+/* Data may begin behind its header: what is between is passed over, in pieces of any size. */
+static void test_padding(void **state)
+{
+	enum { PDO = 96 };
+	static uint8_t pdu[PDO + 4096], back[4096];
+	struct nvme_tcp_capsule_cmd *capsule = (struct nvme_tcp_capsule_cmd *)pdu;
+	struct rig *rig = rig_new(NULL);
+	struct host *admin, *io = io_queue(rig, &admin, 0);
+
+	for (unsigned i = 0; i < sizeof(pdu); i++)
+		pdu[i] = (uint8_t)(i * 7 + i / 256);
+	for (unsigned piece = 0; piece < 40; piece += 13) {
+		*capsule = (struct nvme_tcp_capsule_cmd){
+			.header = { .type = NVME_TCP_CAPSULE_CMD, .hlen = 72, .pdo = PDO, .plen = sizeof(pdu) },
+			.sqe = { .opcode = NVME_WRITE,
+				 .flags = 0x40,
+				 .cid = (uint16_t)piece,
+				 .nsid = 1,
+				 .cdw10 = piece * 8,
+				 .cdw12 = 7,
+				 .sgl = { .length = 4096, .type = NVME_SGL_IN_CAPSULE } },
+		};
+		pdu[PDO] = (uint8_t)piece;
+		host_send(io, pdu, sizeof(pdu), piece);
+		rig_poll(rig);
+		const struct nvme_tcp_capsule_resp *resp = (const struct nvme_tcp_capsule_resp *)host_receive(io);
+		assert_non_null(resp);
+		assert_true(resp->cqe.cid == piece && resp->cqe.status >> 1 == NVME_OK);
+		struct exchange read = {
+			.sqe = { .opcode = NVME_READ, .nsid = 1, .cdw10 = piece * 8, .cdw12 = 7 },
+			.in = back,
+			.in_bytes = sizeof(back),
+		};
+		assert_int_equal(host_command(io, &read), NVME_OK);
+		assert_memory_equal(back, pdu + PDO, sizeof(back));
+	}
+	host_free(io);
+	host_free(admin);
+	rig_free(rig);
+}
+
+/* A write that waits for its data, then H2CData with a byte or two wrong. */
+static void hostile_data_pair(unsigned offset, unsigned other, uint8_t value, uint16_t fes, uint32_t fei)
 {
 	struct rig *rig = rig_new(NULL);
 	struct host *admin, *io = io_queue(rig, &admin, 0);
@@ -285,11 +334,17 @@ static void hostile_data(unsigned offset, uint8_t value, uint16_t fes, uint32_t 
 		.datal = 4096,
 	};
 	((uint8_t *)&data)[offset] = value;
+	((uint8_t *)&data)[other] = value;
 	host_send(io, &data, sizeof(data), 5);
 	expect_term(io, fes, fei, NVME_TCP_H2C_DATA);
 	host_free(io);
 	host_free(admin);
 	rig_free(rig);
+}
+
+static void hostile_data(unsigned offset, uint8_t value, uint16_t fes, uint32_t fei)
+{
+	hostile_data_pair(offset, offset, value, fes, fei);
 }
 
 static void test_hostile_data(void **state)
@@ -304,6 +359,18 @@ static void test_hostile_data(void **state)
 	hostile_data(6, 0x10, NVME_TCP_FES_LIMIT, 0); /* more than MAXH2CDATA */
 	hostile_data(3, 20, NVME_TCP_FES_HEADER_FIELD, 3);
 	hostile_data(2, 25, NVME_TCP_FES_HEADER_FIELD, 2);
+	hostile_data_pair(5, 17, 0x30, NVME_TCP_FES_RANGE, 0); /* 12 KiB of 8 */
+
+	/* Before Connect nobody has asked for data. */
+	struct rig *rig = rig_new(NULL);
+	struct host *host = host_new(rig);
+	struct nvme_tcp_data data = { .header = { .type = NVME_TCP_H2C_DATA, .hlen = 24, .pdo = 24, .plen = 28 },
+				      .datal = 4 };
+	host_handshake(host, 0, 0);
+	host_send(host, &data, sizeof(data), 0);
+	expect_term(host, NVME_TCP_FES_SEQUENCE, 0, NVME_TCP_H2C_DATA);
+	host_free(host);
+	rig_free(rig);
 }
 
 /* More commands than the queue has entries. */
@@ -349,6 +416,7 @@ int main(void)
 		cmocka_unit_test(test_removal),
 		cmocka_unit_test(test_keep_alive),
 		cmocka_unit_test(test_hostile_capsule),
+		cmocka_unit_test(test_padding),
 		cmocka_unit_test(test_hostile_data),
 		cmocka_unit_test(test_overrun),
 		cmocka_unit_test(test_host_terminates),
