@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Hosts that race for a reservation of one namespace: nvmf_races.py ADDRESS PORT NQN ROUNDS."""
+import struct
+import sys
+import threading
+
+from nvmf_client import IN_CAPSULE, READ, TRANSPORT, WRITE, Host, sqe
+
+REGISTER, REPORT, ACQUIRE, RELEASE = 0x0D, 0x0E, 0x11, 0x15
+PREEMPT_ABORT, WRITE_EXCLUSIVE, CONFLICT = 2, 1 << 8, 0x83
+HOSTS, DEPTH, BYTES = 4, 8, 4096
+ADDRESS, PORT, NQN, ROUNDS = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+BLOCKS = struct.pack("<QI", 0, 7)
+
+
+def fail(words):
+    sys.exit(f"nvmf_races.py: {words}")
+
+
+class Rival:
+    def __init__(self, number):
+        self.key = 0xA0 + number
+        host = Host(ADDRESS, PORT, NQN, f"nqn.2025-01.org.example:rival{number}", bytes([number + 1]) * 16)
+        status, self.admin, self.io = host.pair()
+        if status:
+            fail(f"Connect: {status:x}")
+        self.register()
+
+    def ask(self, opcode, cdw10, *keys):
+        data = struct.pack(f"<{len(keys)}Q", *keys)
+        return self.io.call(sqe(opcode, 1, 1, len(data), IN_CAPSULE, struct.pack("<I", cdw10)), data)[0] & 0x7FF
+
+    def register(self):
+        if self.ask(REGISTER, 0, 0, self.key):
+            fail("a host cannot register")
+
+    def acquire(self, action=0, preempted=0):
+        return self.ask(ACQUIRE, WRITE_EXCLUSIVE | action, self.key, preempted)
+
+    def release(self):
+        return self.ask(RELEASE, WRITE_EXCLUSIVE, self.key)
+
+    def holders(self):
+        """Keys of those who hold the reservation, and how many are registered."""
+        status, _, data = self.io.call(sqe(REPORT, 1, 1, BYTES, TRANSPORT, struct.pack("<II", BYTES // 4 - 1, 1)))
+        count = struct.unpack_from("<H", data, 5)[0]
+        entries = [data[64 + 64 * i:128 + 64 * i] for i in range(count)]
+        return status or [struct.unpack_from("<Q", entry, 8)[0] for entry in entries if entry[2] & 1], count
+
+    def write(self, cid=1):
+        self.io.send(sqe(WRITE, 1, cid, BYTES, IN_CAPSULE, BLOCKS), bytes([self.key]) * BYTES)
+
+    def keep_writing(self, begun):
+        """DEPTH writes at a time until one is refused; then what is under way is waited for."""
+        for cid in range(DEPTH):
+            self.write(cid)
+        ended = None
+        done = 0
+        while ended is None:
+            status = self.io.answer()[0] & 0x7FF
+            done += 1
+            if status == 0:
+                self.write()
+            else:
+                ended = status
+            if done == DEPTH:
+                begun.set()
+        self.statuses = [ended] + [self.io.answer()[0] & 0x7FF for _ in range(DEPTH - 1)]
+        begun.set()
+
+
+def all_at_once(rivals, what):
+    barrier, results = threading.Barrier(len(rivals)), [None] * len(rivals)
+
+    def one(index):
+        barrier.wait()
+        results[index] = what(rivals[index])
+    threads = [threading.Thread(target=one, args=(index,), daemon=True) for index in range(len(rivals))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    return results
+
+
+def one_acquires(rivals):
+    winners = set()
+    for _ in range(ROUNDS):
+        results = all_at_once(rivals, Rival.acquire)
+        if sorted(results) != [0] + [CONFLICT] * (HOSTS - 1):
+            fail(f"of those who acquire one must succeed: {results}")
+        winner = rivals[results.index(0)]
+        winners.add(winner.key)
+        for rival in rivals:
+            if rival.holders() != ([winner.key], HOSTS):
+                fail(f"the report says {rival.holders()}, not {winner.key}")
+        if winner.release():
+            fail("the holder cannot release")
+    return len(winners)
+
+
+def none_writes_after_preemption(rivals):
+    """Once Preempt and Abort is answered nothing of the preempted host reaches the medium, whatever it had under way."""
+    for number in range(ROUNDS):
+        holder, other = rivals[number % HOSTS], rivals[(number + 1) % HOSTS]
+        if holder.acquire():
+            fail("a free reservation cannot be acquired")
+        begun = threading.Event()
+        writer = threading.Thread(target=holder.keep_writing, args=(begun,), daemon=True)
+        writer.start()
+        begun.wait(10)
+        if other.acquire(PREEMPT_ABORT, holder.key):
+            fail("a holder cannot be preempted")
+        other.write()
+        if other.io.answer()[0]:
+            fail("the new holder cannot write")
+        writer.join(10)
+        if writer.is_alive() or set(holder.statuses) - {0, CONFLICT, 7}:
+            fail(f"the preempted host's writes end with {getattr(holder, 'statuses', 'nothing')}")
+        data = rivals[-1].io.call(sqe(READ, 1, 1, BYTES, TRANSPORT, BLOCKS))[2]
+        if data != bytes([other.key]) * BYTES:
+            fail(f"{bytes(data[:4]).hex()} was written after the preemption")
+        if other.release():
+            fail("the new holder cannot release")
+        holder.register()
+
+
+def main():
+    rivals = [Rival(number) for number in range(HOSTS)]
+    winners = one_acquires(rivals)
+    none_writes_after_preemption(rivals)
+    print(f"{ROUNDS} races, {winners} winners; {ROUNDS} preemptions under write")
+
+
+main()
