@@ -52,7 +52,7 @@ static unsigned receive(int *ret_fds, unsigned room)
 	return count;
 }
 
-static const struct iovec parts[2] = { { (char[]){ "hel" }, 3 }, { (char[]){ "lo" }, 2 } };
+static const struct iovec parts[2] = { { (char[]){ "he" }, 2 }, { (char[]){ "llo" }, 3 } };
 
 static void descriptors_arrive(void **state)
 {

@@ -121,7 +121,7 @@ lab_pids+=("$sender")
 requeue
 switch_bypass
 wait $sender || lab_fail "TCP breaks off when queues change"
-wait $listener
+wait "$listener"
 cmp "$LAB_DIR/sent" "$LAB_DIR/got" || lab_fail "the transfer is damaged"
 wait_until 10 "a ping after queues changed" ping_ok web 10.0.0.6
 pings >/dev/null

@@ -96,6 +96,6 @@ well "after both died"
 
 touch "$LAB_DIR/enough"
 wait $talker || lab_fail "the connection is lost"
-wait $listener
+wait "$listener"
 tail -1 "$LAB_DIR/got" | grep -q "^end " || lab_fail "the connection ended early"
 [ "$(grep -vc end "$LAB_DIR/got")" = "$(sed -n 's/^end //p' "$LAB_DIR/got")" ] || lab_fail "lines of the connection are missing"

@@ -19,7 +19,6 @@ megabytes=24
 peer_start() {
 	ip netns exec "$LAB-host" "$peer" "$socket" "$role" "/dev/shm/softdpu-$LAB-peer" 1 t0 >"$LAB_DIR/peer.out" 2>>"$LAB_DIR/peer.log" &
 	peer_pid=$!
-	lab_pids=("$peer_pid")
 }
 peer_kill() {
 	kill -9 "$peer_pid"

@@ -63,8 +63,9 @@ done
 for name in web db far; do
 	[ -z "$(inside $name ip -6 address show dev eth0 dadfailed)" ] || lab_fail "$name takes its own address for a duplicate"
 done
-inside web ip -6 neighbour show dev eth0 | grep -q "fe80::ff:fe00:6 lladdr 02:00:00:00:00:06" || lab_fail "the neighbour has another MAC"
-inside web ip -6 neighbour show dev eth0 | grep fe80::ff:fe00:6 | grep -q router && lab_fail "a neighbour says that it is a router"
+neighbour=$(inside web ip -6 neighbour show fe80::ff:fe00:6 dev eth0)
+[[ $neighbour == "fe80::ff:fe00:6 lladdr 02:00:00:00:00:06 "* ]] || lab_fail "the neighbour has another MAC: $neighbour"
+[[ $neighbour != *router* ]] || lab_fail "a neighbour says that it is a router: $neighbour"
 
 # TCP as well, and more than one packet of it.
 head -c 3M /dev/urandom >"$LAB_DIR/sent"

@@ -74,9 +74,12 @@ kill "$many" 2>/dev/null || true
 ok ctl -t blue nvmf_subsystem set disks allow_any_host=true
 host 127.0.0.1 4420 $nqn
 
-# ---- hosts that race for a reservation
+# ---- hosts that race for a reservation, of a volume whose limit keeps writes waiting
+ok ctl qos_policy create blue/slow cap_iops=40
+ok ctl volume set blue/one qos=slow
 inside a timeout -k 5 60 /usr/bin/python3 "$(dirname "$0")/nvmf_races.py" 127.0.0.1 4420 $nqn 25 || lab_fail "reservations"
 more "conflicts" "$(field nvmf_namespace blue/one reservation_conflicts)" 75
+ok ctl volume set blue/one qos=
 
 # ---- after kill -9 it is all there
 lab_dpud_kill m
