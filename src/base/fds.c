@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+/* The control message of descriptors, put together and sent. */
 #include "base/fds.h"
 
 #include <assert.h>
