@@ -9,9 +9,10 @@
 #include "base/log.h"
 #include "service/block/block_priv.h"
 
-/* A transaction that waits for what was begun up to its ticket. */
+/* A transaction that waits for its subjects. Those that were under way already have older tickets, and then it waits for
+ * what was begun in between, too. One that does not end holds up nobody who has nothing to do with it. */
 struct settler {
-	uint64_t ticket;
+	uint64_t first, last; /* tickets; first after last: it has none */
 	void (*done)(void *arg);
 	void *arg;
 	TAILQ_ENTRY(settler) link;
@@ -81,16 +82,39 @@ void subject_fini(struct subject *subject)
 
 /* ---- waiting ---- */
 
+static bool waits(const struct block *block, const struct settler *settler)
+{
+	const struct subject *subject;
+
+	TAILQ_FOREACH(subject, &block->work, work_link)
+	{
+		if (subject->ticket > settler->last)
+			return false;
+		if (subject->ticket >= settler->first)
+			return true;
+	}
+	return false;
+}
+
+static struct settler *first_settled(const struct block *block)
+{
+	struct settler *settler;
+
+	TAILQ_FOREACH(settler, &block->settlers, link)
+	{
+		if (!waits(block, settler))
+			return settler;
+	}
+	return NULL;
+}
+
 static void settlers_answer(void *arg)
 {
 	struct block *block = arg;
+	struct settler *settler;
 
 	block->settle_posted = false;
-	for (;;) {
-		struct settler *settler = TAILQ_FIRST(&block->settlers);
-		const struct subject *oldest = TAILQ_FIRST(&block->work);
-		if (!settler || (oldest && oldest->ticket <= settler->ticket))
-			return;
+	while ((settler = first_settled(block)) != NULL) {
 		TAILQ_REMOVE(&block->settlers, settler, link);
 		settler->done(settler->arg);
 		free(settler);
@@ -121,6 +145,7 @@ void block_settle(void *state, void (*done)(void *arg), void *arg)
 	struct block *block = state;
 	struct subject_list noted = TAILQ_HEAD_INITIALIZER(noted);
 	struct settler *settler = block_alloc(sizeof(*settler));
+	uint64_t first = UINT64_MAX;
 	struct subject *subject;
 
 	/* All have their tickets before the first begins: what it needs may be among the others. */
@@ -128,12 +153,14 @@ void block_settle(void *state, void (*done)(void *arg), void *arg)
 	TAILQ_FOREACH(subject, &noted, noted_link)
 	{
 		subject->noted = &noted; /* one may end another that is still in line */
-		if (subject->ticket)
-			continue;
-		subject->ticket = ++block->ticket;
-		TAILQ_INSERT_TAIL(&block->work, subject, work_link);
+		if (!subject->ticket) {
+			subject->ticket = ++block->ticket;
+			TAILQ_INSERT_TAIL(&block->work, subject, work_link);
+		}
+		if (subject->ticket < first)
+			first = subject->ticket;
 	}
-	*settler = (struct settler){ .ticket = block->ticket, .done = done, .arg = arg };
+	*settler = (struct settler){ .first = first, .last = block->ticket, .done = done, .arg = arg };
 	TAILQ_INSERT_TAIL(&block->settlers, settler, link);
 	while ((subject = TAILQ_FIRST(&noted))) {
 		unnote(subject);

@@ -236,8 +236,7 @@ static bool unclaimed_source(const struct volume *volume, uint64_t *ret_id)
 	return found;
 }
 
-/* False: wait for the command. */
-static bool make(struct volume *volume)
+static void make(struct volume *volume)
 {
 	struct volume *source = volume_source(volume);
 	struct store_command *command;
@@ -248,16 +247,16 @@ static bool make(struct volume *volume)
 		/* After a restart: first what it is a copy of. */
 		TAILQ_REMOVE(&volume->pool->todo, source, todo_link);
 		TAILQ_INSERT_HEAD(&volume->pool->todo, source, todo_link);
-		return true;
+		return;
 	}
 	if (source && !source->id) {
 		snprintf(why, sizeof(why), "%.200s, which it is a copy of, is not there", source->subject.name);
 		failed(volume, why);
-		return true;
+		return;
 	}
 	if (!unclaimed_source(volume, &id)) {
 		failed(volume, "the pool does not have the unclaimed volume that it is to be a copy of");
-		return true;
+		return;
 	}
 	if (source)
 		id = source->id;
@@ -265,24 +264,22 @@ static bool make(struct volume *volume)
 	command->volume = id;
 	command->bytes = wanted_bytes(volume);
 	pool_command(volume->pool, volume, made);
-	return false;
 }
 
-static bool unmake(struct volume *volume)
+static void unmake(struct volume *volume)
 {
 	image_abort(volume);
 	if (volume->backing.device) {
 		down_begin(volume, "the volume was deleted");
-		return false;
+		return;
 	}
 	if (!volume->id || volume->pool->subject.leaving) {
 		intent_drop(volume);
 		volume_free(volume);
-		return true;
+		return;
 	}
 	command_new(volume, STORE_DELETE);
 	pool_command(volume->pool, volume, deleted);
-	return false;
 }
 
 static void finished(struct volume *volume)
@@ -300,35 +297,50 @@ static void finished(struct volume *volume)
 	todo_end(volume);
 }
 
-/* False: an event will follow. */
-static bool step(struct volume *volume)
+/* A command, or down for one: then the pool is busy, or the volume not in line; or all is done. */
+static void step(struct volume *volume)
 {
-	if (volume->downing)
-		return false;
-	if (volume->subject.leaving)
-		return unmake(volume);
+	if (volume->subject.leaving) {
+		unmake(volume);
+		return;
+	}
 	if (!volume->id && !volume->intent) {
 		failed(volume,
 		       "the pool does not have it: its media are not the ones that they were, or it was deleted "
 		       "by another DPU");
-		return true;
+		return;
 	}
-	if (!volume->id)
-		return make(volume);
+	if (!volume->id) {
+		make(volume);
+		return;
+	}
 	if (volume->bytes != wanted_bytes(volume) && volume->state != BLOCK_QUARANTINED) {
 		command_new(volume, STORE_RESIZE)->bytes = wanted_bytes(volume);
 		pool_command(volume->pool, volume, resized);
-		return false;
+		return;
 	}
 	finished(volume);
-	return true;
+}
+
+/* Whoever waits for his users to let go is in nobody's way: volume_down() is his next step. */
+static struct volume *first_in_line(const struct pool *pool)
+{
+	struct volume *volume;
+
+	TAILQ_FOREACH(volume, &pool->todo, todo_link)
+	{
+		if (!volume->downing)
+			return volume;
+	}
+	return NULL;
 }
 
 void volumes_go(struct pool *pool)
 {
-	while (!pool->busy && !TAILQ_EMPTY(&pool->todo))
-		if (!step(TAILQ_FIRST(&pool->todo)))
-			return;
+	struct volume *volume;
+
+	while (!pool->busy && (volume = first_in_line(pool)) != NULL)
+		step(volume);
 }
 
 /* Those that go with their pool need no command; others that go stay until it opens. */
