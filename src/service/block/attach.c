@@ -18,6 +18,7 @@ struct view {
 	struct dpu_block_device device; /* first */
 	struct dpu_block_device *below;
 	struct block_views *views;
+	bool limited, hurry;
 	LIST_ENTRY(view) link;
 };
 
@@ -46,9 +47,12 @@ struct block_attachment {
 
 static void view_submit(struct dpu_block_device *device, struct dpu_block_request *request)
 {
-	struct dpu_block_device *below = ((struct view *)device)->below;
+	const struct view *view = (const struct view *)device;
 
-	below->ops->submit(below, request);
+	if (view->limited)
+		qos_submit(view->below, request, view, view->hurry);
+	else
+		view->below->ops->submit(view->below, request);
 }
 
 /* It has nothing of its own; who closes has waited for what it has submitted. */
@@ -112,6 +116,23 @@ static void view_add(void *arg, struct worker *worker)
 		top = limit_open(&attachment->limit, top);
 	if (attachment->handoff)
 		block_handoff_bind(attachment->handoff, top);
+}
+
+/* On its way to the worker. */
+struct hurry {
+	struct dpu_block_device *filter;
+	struct view *view; /* its user, if it has several */
+	bool on;
+};
+
+static void filter_hurry(void *arg, struct worker *worker)
+{
+	const struct hurry *hurry = arg;
+
+	(void)worker;
+	if (hurry->view)
+		hurry->view->hurry = hurry->on;
+	qos_hurry(hurry->filter, hurry->view, hurry->on);
 }
 
 static void view_remove(void *arg, struct worker *worker)
@@ -211,14 +232,33 @@ static void view_give(struct block_attachment *attachment)
 
 	view->below = backing->device;
 	view->views = backing->views;
+	view->limited = backing->limited;
 	attachment->view = view;
 	attachment->state = ADDING;
 	if (limit_wanted(&attachment->limit))
-		limit_begin(&attachment->limit, backing->worker);
+		limit_begin(&attachment->limit, backing, backing->worker);
 	if (user->worker && user->worker != backing->worker &&
 	    block_handoff_new(backing->worker, user->worker, &attachment->handoff) != 0)
 		abort(); /* out of memory */
 	block_call(backing->worker, view_add, attachment, view_added);
+}
+
+static void hurry(struct block_attachment *attachment, bool on)
+{
+	struct dpu_block_device *own = attachment->limit.qos.filter;
+	struct view *view = attachment->view;
+
+	if (!own && !view->limited)
+		return;
+	struct hurry *call = block_alloc(sizeof(*call));
+	*call = own ? (struct hurry){ own, NULL, on } : (struct hurry){ view->below, view, on };
+	block_call(attachment->backing->worker, filter_hurry, call, free);
+}
+
+void block_hurry(struct block_attachment *attachment, bool on)
+{
+	if (attachment->state == UP) /* who has been asked stays in a hurry */
+		hurry(attachment, on);
 }
 
 /* One step further. May free it. */
@@ -228,7 +268,7 @@ static void attachment_next(struct block_attachment *attachment)
 
 	if (attachment->state == UP && go) {
 		attachment->state = ASKED;
-		block_qos_drain(&attachment->limit.qos);
+		hurry(attachment, true);
 		attachment->user.device(attachment->user.ctx, NULL, NULL);
 	} else if (attachment->state == IDLE && attachment->ending) {
 		attachment_end(attachment);

@@ -82,7 +82,8 @@ static int block_init(struct dpu *dpu, void **ret_state, struct dpu_error *err)
 	block->dpu = dpu;
 	block->workers = workers_count(dpu->workers);
 	block->rings = block_alloc(block->workers * sizeof(*block->rings));
-	block->schedulers = block_alloc(block->workers * sizeof(*block->schedulers));
+	block->turns = block_alloc(block->workers * sizeof(*block->turns));
+	LIST_INIT(&block->schedulers);
 	LIST_INIT(&block->shares);
 	LIST_INIT(&block->limits);
 	TAILQ_INIT(&block->noted);
@@ -94,7 +95,7 @@ static int block_init(struct dpu *dpu, void **ret_state, struct dpu_error *err)
 	TAILQ_INIT(&block->jobs);
 	if (notes_init(block) != 0 || helpers_new(dpu->loop, HELPERS, &block->helpers) != 0) {
 		notes_fini(block);
-		free(block->schedulers);
+		free(block->turns);
 		free(block->rings);
 		free(block);
 		return error_set(err, DPU_E_LIMIT, NULL, "no thread or descriptor for block storage");
@@ -193,7 +194,7 @@ static void block_fini(void *state)
 	helpers_free(block->helpers);
 	intents_free(block);
 	notes_fini(block);
-	free(block->schedulers);
+	free(block->turns);
 	free(block->rings);
 	free(block);
 }

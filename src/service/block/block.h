@@ -45,6 +45,10 @@ struct block_attachment *block_attach(struct block *block, const struct object *
 void block_set_policy(struct block_attachment *attachment, const struct object *policy);
 /* Answers device(NULL): the device that came last is no more touched. */
 void block_released(struct block_attachment *attachment);
+/* With on, the user waits for all that it has submitted, and what it submits still: no cap keeps that back, but what
+ * passes one is owed to it. Whoever is asked to give the device back is in a hurry without this. Off again with a new
+ * device. */
+void block_hurry(struct block_attachment *attachment, bool on);
 /* Calls device(NULL) if a device is there that was not asked back yet. Once it is released, done(arg) runs, maybe
  * before the return, and attachment is no more. May be called in apply() or remove(), when the object is on its way
  * out, too. */
@@ -119,6 +123,7 @@ struct block_backing {
 	void (*wanted)(struct block_backing *backing, struct worker *worker);
 	/* A user has detached; may free the backing. NULL: its owner need not know. */
 	void (*left)(struct block_backing *backing);
+	bool limited; /* its devices are filters of qos/, which keep requests back */
 	/* the block service's */
 	bool trying;
 	struct dpu_block_device *device; /* NULL: there is none */

@@ -72,11 +72,14 @@ struct block_ring {
 	struct worker *worker;
 };
 
-/* Of the volumes of a worker; made when the first is there. */
+/* Of what is in use of a pool, a medium or a remote; stays when that is nothing any more, for the next. */
 struct block_scheduler {
 	struct qos_scheduler *qos;
 	struct worker *worker;
 	struct worker_source source;
+	const void *domain; /* the pool, or another backing */
+	unsigned users;
+	LIST_ENTRY(block_scheduler) link;
 };
 
 /* A tenant that has something in use. */
@@ -94,6 +97,7 @@ struct block_qos {
 	struct worker *worker;
 	struct dpu_block_device *filter; /* NULL: not in use */
 	struct block_share *share;
+	struct block_scheduler *scheduler;
 	struct qos_policy policy; /* in force */
 };
 
@@ -116,8 +120,9 @@ struct block {
 	struct dpu *dpu;
 	struct helpers *helpers;
 	unsigned workers;
-	struct block_ring *rings;           /* by worker */
-	struct block_scheduler *schedulers; /* … */
+	struct block_ring *rings; /* by worker */
+	struct qos_worker *turns; /* …, the workers' */
+	LIST_HEAD(, block_scheduler) schedulers;
 	LIST_HEAD(, block_share) shares;
 	LIST_HEAD(, block_limit) limits;
 	bool policies_changed; /* by the transaction that is being applied */
@@ -437,7 +442,9 @@ struct qos_policy block_policy(const struct qos_policy_object *object); /* NULL:
 int block_policy_check(const struct ref *policy, struct dpu_error *err);
 /* The tenant's own policy; NULL: it has none. */
 const struct qos_policy_object *block_policy_of_tenant(const struct block *block, const struct uuid *tenant);
-void block_qos_begin(struct block_qos *qos, struct block *block, const struct uuid *tenant, struct worker *worker);
+/* domain: what shares its media. */
+void block_qos_begin(struct block_qos *qos, struct block *block, const struct uuid *tenant, const void *domain,
+		     struct worker *worker);
 void block_qos_end(struct block_qos *qos);
 void block_qos_set(struct block_qos *qos, const struct qos_policy *policy);
 void block_qos_drain(struct block_qos *qos);
@@ -452,7 +459,8 @@ void limit_init(struct block_limit *limit, struct block *block, const struct obj
 		const struct block_user *user);
 void limit_fini(struct block_limit *limit);
 bool limit_wanted(const struct block_limit *limit);
-void limit_begin(struct block_limit *limit, struct worker *worker); /* in control, before it goes to the worker */
+void limit_begin(struct block_limit *limit, const void *domain,
+		 struct worker *worker); /* in control, before it goes to the worker */
 struct dpu_block_device *limit_open(struct block_limit *limit, struct dpu_block_device *below); /* in the worker */
 void limit_opened(struct block_limit *limit);                                                   /* in control */
 void limit_close(struct block_limit *limit); /* in the worker; nothing is outstanding */

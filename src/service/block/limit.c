@@ -50,10 +50,10 @@ bool limit_wanted(const struct block_limit *limit)
 	return !limit->memory || policy_of(limit) || block_policy_of_tenant(limit->qos.block, &limit->tenant);
 }
 
-void limit_begin(struct block_limit *limit, struct worker *worker)
+void limit_begin(struct block_limit *limit, const void *domain, struct worker *worker)
 {
 	limit->up = true;
-	block_qos_begin(&limit->qos, limit->qos.block, &limit->tenant, worker);
+	block_qos_begin(&limit->qos, limit->qos.block, &limit->tenant, domain, worker);
 }
 
 struct dpu_block_device *limit_open(struct block_limit *limit, struct dpu_block_device *below)

@@ -9,8 +9,8 @@
 #include "base/log.h"
 #include "service/block/block_priv.h"
 
-/* A transaction that waits for its subjects. Those that were under way already have older tickets, and then it waits for
- * what was begun in between, too. One that does not end holds up nobody who has nothing to do with it. */
+/* A transaction that waits for its subjects. Those that were under way already have older tickets, and then it waits
+ * for what was begun in between, too. One that does not end holds up nobody who has nothing to do with it. */
 struct settler {
 	uint64_t first, last; /* tickets; first after last: it has none */
 	void (*done)(void *arg);

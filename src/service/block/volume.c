@@ -380,6 +380,7 @@ static struct volume *volume_new(struct block *block, struct object *object, boo
 
 	block_backing_init(&volume->backing, block, object->name, "the pool is not open");
 	subject_init(&volume->subject, block, object);
+	volume->backing.limited = true;
 	volume->subject.settle = volume_settle;
 	volume->subject.free = subject_free;
 	volume->snapshot = snapshot;

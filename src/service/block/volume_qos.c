@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Quality of service of what is in use: a scheduler on each worker that has some, the share of each tenant, and the
- * filter between a volume's device and the views of its users. */
+/* Quality of service of what is in use: a scheduler for each pool or medium that has some, so that one that hangs is in
+ * nobody's way; the share of each tenant; the filter between a volume's device and the views of its users. */
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
@@ -40,28 +40,58 @@ static void scheduler_sync(void *arg, struct worker *worker)
 
 /* ---- … and in control ---- */
 
-static struct block_scheduler *scheduler_of(struct block *block, struct worker *worker)
+static struct block_scheduler *scheduler_new(struct block *block, struct worker *worker)
 {
-	struct block_scheduler *scheduler = &block->schedulers[worker_index(worker)];
-	struct qos_scheduler_options options = { .now_ns = now_ns, .ctx = scheduler };
+	struct block_scheduler *scheduler = block_alloc(sizeof(*scheduler));
+	struct qos_scheduler_options options = { .worker = &block->turns[worker_index(worker)],
+						 .now_ns = now_ns,
+						 .ctx = scheduler };
 
-	if (scheduler->qos)
-		return scheduler;
 	scheduler->worker = worker;
 	scheduler->source = (struct worker_source){ .poll = source_poll, .tick = source_tick, .fd = -1, .name = "qos" };
 	if (qos_scheduler_new(&options, &scheduler->qos) != 0 || worker_add_source(worker, &scheduler->source) != 0)
 		abort(); /* out of memory */
+	LIST_INSERT_HEAD(&block->schedulers, scheduler, link);
+	return scheduler;
+}
+
+static void scheduler_reset(void *arg, struct worker *worker)
+{
+	(void)worker;
+	qos_scheduler_reset(arg);
+}
+
+/* That of the pool; one that nobody needs any more; a new one. */
+static struct block_scheduler *scheduler_get(struct block *block, const void *domain, struct worker *worker)
+{
+	struct block_scheduler *scheduler, *unused = NULL;
+
+	LIST_FOREACH(scheduler, &block->schedulers, link)
+	{
+		if (scheduler->worker != worker)
+			continue;
+		if (scheduler->users > 0 && scheduler->domain == domain) {
+			scheduler->users++;
+			return scheduler;
+		}
+		if (scheduler->users == 0)
+			unused = scheduler;
+	}
+	scheduler = unused ? unused : scheduler_new(block, worker);
+	if (unused)
+		block_call(worker, scheduler_reset, scheduler->qos, NULL);
+	scheduler->domain = domain;
+	scheduler->users = 1;
 	return scheduler;
 }
 
 unsigned block_schedulers_close(struct block *block, void (*done)(void *arg))
 {
+	struct block_scheduler *scheduler;
 	unsigned count = 0;
 
-	for (unsigned i = 0; i < block->workers; i++) {
-		struct block_scheduler *scheduler = &block->schedulers[i];
-		if (!scheduler->qos)
-			continue;
+	LIST_FOREACH(scheduler, &block->schedulers, link)
+	{
 		count++;
 		worker_remove_source(scheduler->worker, &scheduler->source, done, block);
 	}
@@ -70,9 +100,12 @@ unsigned block_schedulers_close(struct block *block, void (*done)(void *arg))
 
 void block_schedulers_free(struct block *block)
 {
-	for (unsigned i = 0; i < block->workers; i++) {
-		qos_scheduler_free(block->schedulers[i].qos);
-		block->schedulers[i].qos = NULL;
+	struct block_scheduler *scheduler;
+
+	while ((scheduler = LIST_FIRST(&block->schedulers))) {
+		LIST_REMOVE(scheduler, link);
+		qos_scheduler_free(scheduler->qos);
+		free(scheduler);
 	}
 }
 
@@ -129,14 +162,14 @@ const struct qos_policy_object *block_policy_of_tenant(const struct block *block
 static void share_update(struct block *block, struct block_share *share)
 {
 	struct qos_policy policy = block_policy(block_policy_of_tenant(block, &share->tenant));
+	struct block_scheduler *scheduler;
 
 	if (same(&policy, &share->policy))
 		return;
 	share->policy = policy;
-	qos_tenant_set(share->qos, &policy);
-	for (unsigned i = 0; i < block->workers; i++)
-		if (block->schedulers[i].qos)
-			block_call(block->schedulers[i].worker, scheduler_sync, block->schedulers[i].qos, NULL);
+	qos_tenant_set(share->qos, &policy, clock_ns());
+	LIST_FOREACH(scheduler, &block->schedulers, link)
+	block_call(scheduler->worker, scheduler_sync, scheduler->qos, NULL);
 }
 
 static struct block_share *share_get(struct block *block, const struct uuid *tenant)
@@ -211,16 +244,19 @@ static void filter_drain(void *arg, struct worker *worker)
 	qos_drain(arg);
 }
 
-void block_qos_begin(struct block_qos *qos, struct block *block, const struct uuid *tenant, struct worker *worker)
+void block_qos_begin(struct block_qos *qos, struct block *block, const struct uuid *tenant, const void *domain,
+		     struct worker *worker)
 {
 	qos->block = block;
 	qos->worker = worker;
 	qos->share = share_get(block, tenant);
-	scheduler_of(block, worker);
+	qos->scheduler = scheduler_get(block, domain, worker);
 }
 
 void block_qos_end(struct block_qos *qos)
 {
+	qos->scheduler->users--;
+	qos->scheduler = NULL;
 	share_put(qos->share);
 	qos->share = NULL;
 	qos->filter = NULL;
@@ -228,10 +264,9 @@ void block_qos_end(struct block_qos *qos)
 
 struct dpu_block_device *block_qos_open(struct block_qos *qos, struct dpu_block_device *below)
 {
-	struct qos_scheduler *scheduler = qos->block->schedulers[worker_index(qos->worker)].qos;
 	struct dpu_block_device *filter;
 
-	if (qos_open(scheduler, qos->share->qos, below, &filter) != 0)
+	if (qos_open(qos->scheduler->qos, qos->share->qos, below, &filter) != 0)
 		abort(); /* out of memory */
 	return filter;
 }
@@ -273,12 +308,13 @@ void volume_filter_up(struct volume *volume)
 	struct block_qos *qos = &volume->qos;
 	struct filter_call *call = block_alloc(sizeof(*call));
 
-	block_qos_begin(qos, volume->subject.block, &volume->subject.object->tenant->uuid, volume->pool->worker);
+	block_qos_begin(qos, volume->subject.block, &volume->subject.object->tenant->uuid, volume->pool,
+			volume->pool->worker);
 	if (qos_new(volume->device, &qos->filter) != 0)
 		abort(); /* out of memory */
 	*call = (struct filter_call){
 		.filter = qos->filter,
-		.scheduler = scheduler_of(qos->block, qos->worker)->qos,
+		.scheduler = qos->scheduler->qos,
 		.tenant = qos->share->qos,
 		.policy = qos->policy,
 	};

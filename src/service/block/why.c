@@ -42,7 +42,7 @@ void why_look(struct why_times *times, const struct block_qos *qos)
 {
 	qos_stats(qos->filter, &times->stats);
 	times->slow_count = qos_slowest(qos->filter, times->slow);
-	times->window = qos_window(qos->block->schedulers[worker_index(qos->worker)].qos);
+	times->window = qos_window(qos->scheduler->qos);
 }
 
 void why_add_qos(json_t *rows, const struct why_times *times, const struct block_qos *qos, const struct object *user,

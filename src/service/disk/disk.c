@@ -108,6 +108,19 @@ static bool uses_device(const struct disk *disk)
 	return false;
 }
 
+/* A front end that stops a queue waits for all that it took, which no cap may keep back. */
+static void hurry_step(struct disk *disk)
+{
+	bool hurry = false;
+
+	for (unsigned i = 0; i < DISK_MAX_QUEUES; i++)
+		hurry |= disk->queues[i].leaving;
+	if (hurry == disk->hurry || !disk->attachment)
+		return;
+	disk->hurry = hurry;
+	block_hurry(disk->attachment, hurry);
+}
+
 static void queues_step(struct disk *disk)
 {
 	struct workers *workers = disk->disks->dpu->workers;
@@ -122,6 +135,7 @@ static void queues_step(struct disk *disk)
 	}
 	for (unsigned i = 0; i < DISK_MAX_QUEUES; i++)
 		queue_step(&disk->queues[i], device, worker);
+	hurry_step(disk);
 }
 
 /* Tells the endpoint of a queue that it waits for. The endpoint may start it again in that call, or be gone. */

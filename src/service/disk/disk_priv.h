@@ -73,7 +73,7 @@ struct disk {
 	} noticed[DISK_NOTICES];
 	/* the backing's side */
 	struct block_attachment *attachment; /* NULL: detached */
-	bool detaching;
+	bool detaching, hurry;               /* hurry: a queue is being stopped */
 	enum device_step step;
 	bool asked;                      /* back: the backing waits */
 	struct dpu_block_device *given;  /* by the backing */

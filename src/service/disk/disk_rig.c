@@ -59,7 +59,7 @@ void guest_connect(struct guest *guest)
 	frontend_negotiate(&guest->frontend, FEATURES, PROTOCOL);
 	frontend_share_memory(&guest->frontend);
 	guest->frontend.allocated = 0;
-	guest->queue = frontend_queue_new(&guest->frontend, 0, GUEST_QUEUE);
+	guest->queue = frontend_queue_new(&guest->frontend, 0, 4 * GUEST_QUEUE);
 	guest->area = frontend_alloc(&guest->frontend, (uint64_t)GUEST_QUEUE * AREA, 4096);
 	guest->offered = guest->taken = 0;
 	frontend_queue_start(guest->queue, frontend_queue_base(guest->queue));

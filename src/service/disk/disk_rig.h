@@ -7,7 +7,7 @@
 #include "service/disk/objects.h"
 #include "tests/lib/vhost_frontend.h"
 
-enum { GUEST_QUEUE = 64, GUEST_BYTES = 8192 /* most of one request */ };
+enum { GUEST_QUEUE = 64 /* requests at once */, GUEST_BYTES = 8192 /* most of one */ };
 
 struct guest {
 	struct block_rig *rig;

@@ -8,7 +8,7 @@
 #include <sys/resource.h>
 #include "service/disk/disk_rig.h"
 
-enum { BLOCK = 4096, SECTORS = BLOCK / 512 };
+enum { BLOCK = 4096, SECTORS = BLOCK / 512, MANY = 48 };
 
 static const char *state_of_disk(struct block_rig *rig)
 {
@@ -121,6 +121,92 @@ static void import(void **state)
 	assert_int_equal(err.code, DPU_E_IN_USE);
 }
 
+/* ---- nobody waits for a cap ---- */
+
+static void slow(struct block_rig *rig, struct guest *guest)
+{
+	block_rig_change(rig, CHANGE_SET, "qos_policy", "blue/slow", "{'cap_iops': 1, 'burst_ms': 1}", NULL);
+	block_rig_change(rig, CHANGE_UPDATE, "volume", "blue/v", "{'qos': 'slow'}", NULL);
+	guest_listen(guest, rig);
+	disk_rig_disk(rig, "");
+	guest_connect(guest);
+}
+
+static void offer_many(struct guest *guest, uint8_t version)
+{
+	uint8_t data[BLOCK];
+
+	memset(data, version, sizeof(data));
+	for (unsigned i = 0; i < MANY; i++)
+		guest_offer(guest, VIRTIO_BLK_T_OUT, (uint64_t)i * SECTORS, data, BLOCK);
+	run_for(&guest->rig->base, 50 * CLOCK_NS_PER_MS);
+	while (guest_take(guest))
+		;
+	assert_true(guest->taken <= 2);
+}
+
+static void expect_all_taken(struct guest *guest)
+{
+	while (guest_take(guest))
+		;
+	assert_int_equal(guest->taken, MANY);
+	for (unsigned i = 0; i < MANY; i++)
+		assert_int_equal(guest_status(guest, i), VIRTIO_BLK_S_OK);
+}
+
+/* A guest that resets gets its queue at once, with all that was under way done; its cap is owed what went past. */
+static void reset_under_way(void **state)
+{
+	struct block_rig *rig = *state;
+	struct guest guest;
+
+	slow(rig, &guest);
+	offer_many(&guest, 9);
+	uint64_t begin = clock_ns();
+	guest_stop(&guest);
+	assert_true(clock_ns() - begin < 5 * CLOCK_NS_PER_S);
+	expect_all_taken(&guest);
+	frontend_disconnect(&guest.frontend);
+	guest_connect(&guest);
+	guest_offer(&guest, VIRTIO_BLK_T_IN, 0, NULL, BLOCK);
+	run_for(&rig->base, 1500 * CLOCK_NS_PER_MS);
+	assert_false(guest_take(&guest));
+	block_rig_change(rig, CHANGE_UPDATE, "volume", "blue/v", "{'qos': null}", NULL);
+	WAIT_FOR(&rig->base, guest_take(&guest));
+	for (unsigned i = 0; i < MANY; i++)
+		expect_version(&guest, i, 9);
+	guest_free(&guest);
+}
+
+static void delete_under_way(void **state)
+{
+	struct block_rig *rig = *state;
+	struct guest guest;
+
+	slow(rig, &guest);
+	offer_many(&guest, 9);
+	block_rig_delete(rig, "disk", "blue/d", false, NULL);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "volume", "v", "attachments"), "0") == 0);
+	expect_all_taken(&guest);
+	guest_free(&guest);
+}
+
+static void death_and_stop_under_way(void **state)
+{
+	struct block_rig *rig = *state;
+	struct guest guest;
+
+	slow(rig, &guest);
+	offer_many(&guest, 9);
+	frontend_disconnect(&guest.frontend); /* its successor is let in */
+	guest_connect(&guest);
+	offer_many(&guest, 7);
+	block_rig_down(rig);
+	expect_all_taken(&guest);
+	guest_free(&guest);
+	block_rig_up(rig);
+}
+
 static int setup(void **state)
 {
 	struct block_rig *rig = malloc(sizeof(*rig));
@@ -142,9 +228,8 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(attach_and_delete),
-		TEST(undone),
-		TEST(import),
+		TEST(attach_and_delete), TEST(undone),           TEST(import),
+		TEST(reset_under_way),   TEST(delete_under_way), TEST(death_and_stop_under_way),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,12 +13,28 @@ static uint64_t get(const _Atomic uint64_t *value)
 	return atomic_load_explicit(value, memory_order_relaxed);
 }
 
-void qos_bucket_set(struct qos_bucket *bucket, uint64_t rate, uint64_t burst_ns)
+/* A debt is of things, and the clock has it as time. */
+static void reprice(struct qos_bucket *bucket, uint64_t old, uint64_t new, uint64_t now)
+{
+	uint64_t clock = get(&bucket->clock), then;
+
+	do {
+		if (clock <= now)
+			return;
+		then = now + (uint64_t)((unsigned __int128)(clock - now) * new / old);
+	} while (!atomic_compare_exchange_weak_explicit(&bucket->clock, &clock, then, memory_order_relaxed,
+							memory_order_relaxed));
+}
+
+void qos_bucket_set(struct qos_bucket *bucket, uint64_t rate, uint64_t burst_ns, uint64_t now_ns)
 {
 	unsigned __int128 second = (unsigned __int128)(CLOCK_NS_PER_S << QOS_FRACTION_BITS) << UNIT_BITS;
+	uint64_t old = get(&bucket->unit), new = rate ? (uint64_t)((second + rate - 1) / rate) : 0;
 
 	atomic_store_explicit(&bucket->burst, burst_ns << QOS_FRACTION_BITS, memory_order_relaxed);
-	atomic_store_explicit(&bucket->unit, rate ? (uint64_t)((second + rate - 1) / rate) : 0, memory_order_relaxed);
+	atomic_store_explicit(&bucket->unit, new, memory_order_relaxed);
+	if (old && new &&old != new)
+		reprice(bucket, old, new, now_ns << QOS_FRACTION_BITS);
 }
 
 static uint64_t cost(const struct qos_bucket *bucket, uint64_t amount)
@@ -105,6 +121,22 @@ bool qos_lease_take(struct qos_lease *lease, uint64_t amount, uint64_t now_ns)
 		give_back(lease);
 	lease->taken_ns = now_ns;
 	return take(lease, need, now);
+}
+
+void qos_lease_owe(struct qos_lease *lease, uint64_t amount, uint64_t now_ns)
+{
+	struct qos_bucket *bucket = lease->bucket;
+	uint64_t need = cost(bucket, amount), now = now_ns << QOS_FRACTION_BITS, clock, then;
+
+	if (!qos_bucket_limits(bucket))
+		return;
+	if (lease->credit)
+		give_back(lease);
+	clock = get(&bucket->clock);
+	do {
+		then = (clock > now ? clock : now) + need;
+	} while (!atomic_compare_exchange_weak_explicit(&bucket->clock, &clock, then, memory_order_relaxed,
+							memory_order_relaxed));
 }
 
 void qos_lease_give(struct qos_lease *lease, uint64_t amount)

@@ -22,8 +22,8 @@ struct qos_bucket {
 	_Atomic uint64_t unit; /* what one costs, times 2^20; 0: there is no limit */
 };
 
-/* rate: per second, up to 10^12; 0: none. Any thread. */
-void qos_bucket_set(struct qos_bucket *bucket, uint64_t rate, uint64_t burst_ns);
+/* rate: per second, up to 10^12; 0: none. What was taken too much is waited for at the new rate. Any thread. */
+void qos_bucket_set(struct qos_bucket *bucket, uint64_t rate, uint64_t burst_ns, uint64_t now_ns);
 
 static inline bool qos_bucket_limits(const struct qos_bucket *bucket)
 {
@@ -41,6 +41,8 @@ struct qos_lease {
 uint64_t qos_lease_when(const struct qos_lease *lease, uint64_t amount);
 /* False if it may not be taken now. */
 bool qos_lease_take(struct qos_lease *lease, uint64_t amount, uint64_t now_ns);
+/* Takes it in any case. What is too much has to be waited for before anything else is taken. */
+void qos_lease_owe(struct qos_lease *lease, uint64_t amount, uint64_t now_ns);
 /* What was taken is not needed. */
 void qos_lease_give(struct qos_lease *lease, uint64_t amount);
 /* Gives back what is older than two milliseconds. */

@@ -22,9 +22,9 @@ static void closed(struct qos_volume *volume)
 	void (*done)(void *arg) = volume->close_done;
 	void *arg = volume->close_arg;
 
-	scheduler->guards -= volume->node.guard;
-	if (scheduler->last == volume)
-		scheduler->last = NULL;
+	scheduler->worker->guards -= volume->node.guard;
+	if (scheduler->worker->last == volume)
+		scheduler->worker->last = NULL;
 	volume->group->volumes.members--;
 	group_put(scheduler, volume->group);
 	free(volume);
@@ -65,6 +65,7 @@ static uint64_t account(struct qos_volume *volume, const struct qos_io *io, uint
 }
 
 static void drain(struct qos_volume *volume);
+static void hurry(struct qos_volume *volume);
 
 static void sent_done(struct dpu_block_request *below)
 {
@@ -75,7 +76,7 @@ static void sent_done(struct dpu_block_request *below)
 	uint64_t now = qos_now(scheduler), cycles = account(volume, io, now);
 	enum dpu_block_status status = below->status;
 
-	if (scheduler->guards)
+	if (scheduler->worker->guards)
 		window_sample(&scheduler->window, below, cycles, now);
 	if (above->trace)
 		*above->trace = io->trace;
@@ -86,6 +87,8 @@ static void sent_done(struct dpu_block_request *below)
 	dpu_block_complete(above, status);
 	if (volume->draining && volume->queue.first)
 		drain(volume);
+	else if (volume->hurried)
+		hurry(volume);
 	if (volume->closing && volume->under_way == 0)
 		closed(volume);
 }
@@ -119,16 +122,88 @@ void volume_send(struct qos_volume *volume, struct dpu_block_request *request, u
 	volume->below->ops->submit(volume->below, &io->below);
 }
 
+/* ---- the queue ---- */
+
+/* A request in it has the time of its submission, and its user; that is an odd number when it is in a hurry. */
+static void queue_add(struct qos_volume *volume, struct dpu_block_request *request, uint64_t cycles, const void *user,
+		      bool in_hurry)
+{
+	request->scratch[0] = cycles;
+	request->scratch[1] = (uintptr_t)user | in_hurry;
+	block_queue_add(&volume->queue, request);
+	volume->queued++;
+	volume->hurried += in_hurry;
+}
+
+struct dpu_block_request *volume_take(struct qos_volume *volume)
+{
+	struct dpu_block_request *request = block_queue_take(&volume->queue);
+
+	volume->queued--;
+	volume->hurried -= request->scratch[1] & 1;
+	return request;
+}
+
+/* The first that is in a hurry, from anywhere in the queue. */
+static struct dpu_block_request *take_hurried(struct qos_volume *volume)
+{
+	struct dpu_block_request **link = &volume->queue.first, *request;
+
+	while (!((*link)->scratch[1] & 1))
+		link = &(*link)->next;
+	request = *link;
+	*link = request->next;
+	if (!request->next)
+		volume->queue.tail = link;
+	volume->queued--;
+	volume->hurried--;
+	return request;
+}
+
+static void send_owing(struct qos_volume *volume, struct dpu_block_request *request, uint64_t submitted, uint64_t now)
+{
+	node_owe_cap(&volume->node, request, now);
+	node_owe_cap(&volume->group->node, request, now);
+	volume->group->leased = true;
+	volume_send(volume, request, submitted, qos_cycles(volume->scheduler));
+}
+
+static void hurry(struct qos_volume *volume)
+{
+	uint64_t now = qos_now(volume->scheduler);
+
+	while (volume->hurried && volume->scheduler->free_io) {
+		struct dpu_block_request *request = take_hurried(volume);
+		send_owing(volume, request, request->scratch[0], now);
+	}
+	volume_place(volume, now);
+}
+
+void qos_hurry(struct dpu_block_device *device, const void *user, bool on)
+{
+	struct qos_volume *volume = (struct qos_volume *)device;
+
+	if (!user)
+		volume->in_hurry = on;
+	if (!on)
+		return;
+	for (struct dpu_block_request *request = volume->queue.first; request; request = request->next) {
+		if (request->scratch[1] != (uintptr_t)user)
+			continue;
+		request->scratch[1] |= 1;
+		volume->hurried++;
+	}
+	hurry(volume);
+}
+
 /* Behind the others of its volume; what may go at once, goes at once. */
-static void line_up(struct qos_volume *volume, struct dpu_block_request *request, uint64_t cycles)
+static void line_up(struct qos_volume *volume, struct dpu_block_request *request, uint64_t cycles, const void *user)
 {
 	struct qos_scheduler *scheduler = volume->scheduler;
 	bool first = !volume->queue.first;
 	uint64_t now = qos_now(scheduler);
 
-	request->scratch[0] = cycles;
-	block_queue_add(&volume->queue, request);
-	volume->queued++;
+	queue_add(volume, request, cycles, user, false);
 	if (!first)
 		return;
 	volume_place(volume, now);
@@ -136,7 +211,7 @@ static void line_up(struct qos_volume *volume, struct dpu_block_request *request
 	volume->stats.passed += !volume->queue.first;
 }
 
-static void filter_submit(struct dpu_block_device *device, struct dpu_block_request *request)
+void qos_submit(struct dpu_block_device *device, struct dpu_block_request *request, const void *user, bool in_hurry)
 {
 	struct qos_volume *volume = (struct qos_volume *)device;
 	struct qos_scheduler *scheduler = volume->scheduler;
@@ -146,13 +221,21 @@ static void filter_submit(struct dpu_block_device *device, struct dpu_block_requ
 	assert(!volume->closing);
 	if (volume->draining && !volume->queue.first && scheduler->free_io) {
 		volume_send(volume, request, cycles, cycles);
-	} else if (!scheduler->guards && !volume->node.capped && !volume->group->node.capped && !volume->queue.first &&
-		   scheduler->free_io) {
+	} else if (!scheduler->worker->guards && !volume->node.capped && !volume->group->node.capped &&
+		   !volume->queue.first && scheduler->free_io) {
 		volume->stats.passed++;
 		volume_send(volume, request, cycles, cycles);
+	} else if (in_hurry) {
+		queue_add(volume, request, cycles, user, true);
+		hurry(volume);
 	} else {
-		line_up(volume, request, cycles);
+		line_up(volume, request, cycles, user);
 	}
+}
+
+static void filter_submit(struct dpu_block_device *device, struct dpu_block_request *request)
+{
+	qos_submit(device, request, NULL, ((struct qos_volume *)device)->in_hurry);
 }
 
 static void drain(struct qos_volume *volume)
@@ -160,8 +243,7 @@ static void drain(struct qos_volume *volume)
 	struct qos_scheduler *scheduler = volume->scheduler;
 
 	while (volume->queue.first && scheduler->free_io) {
-		struct dpu_block_request *request = block_queue_take(&volume->queue);
-		volume->queued--;
+		struct dpu_block_request *request = volume_take(volume);
 		volume_send(volume, request, request->scratch[0], qos_cycles(scheduler));
 	}
 	volume_place(volume, qos_now(scheduler));
@@ -192,8 +274,8 @@ static void filter_close(struct dpu_block_device *device, void (*done)(void *arg
 	volume->close_arg = arg;
 	volume->below->changed = NULL;
 	volume->under_way++; /* a done may lead here again */
-	while ((request = block_queue_take(&volume->queue)) != NULL) {
-		volume->queued--;
+	while (volume->queue.first) {
+		request = volume_take(volume);
 		dpu_block_complete(request, DPU_BLOCK_GONE);
 	}
 	volume_place(volume, qos_now(volume->scheduler));

@@ -79,6 +79,14 @@ bool node_take_cap(struct qos_node *node, const struct dpu_block_request *reques
 	return !node->capped || take(node->cap, 1, qos_request_bytes(request), now_ns);
 }
 
+void node_owe_cap(struct qos_node *node, const struct dpu_block_request *request, uint64_t now_ns)
+{
+	if (!node->capped)
+		return;
+	qos_lease_owe(&node->cap[QOS_IOS], 1, now_ns);
+	qos_lease_owe(&node->cap[QOS_BYTES], qos_request_bytes(request), now_ns);
+}
+
 void node_give_cap(struct qos_node *node, const struct dpu_block_request *request)
 {
 	if (!node->capped)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Quality of service of volumes, and where the time of their requests goes: a filter that sits on a volume, below all
- * of its front ends, and one scheduler for each worker.
+ * of its front ends, and one scheduler for those that stand on the same media.
  *
  * Tenants have a policy, and so has each of their volumes; a request needs both. What is guaranteed goes first, as soon
  * as it is due, whoever else has how much waiting; what is left of the medium is shared by weight, between tenants and
@@ -13,8 +13,8 @@
  * each started 64 KiB. Nothing is split, and no size starves: what a large request took too much is waited for
  * afterwards.
  *
- * Requests of a volume keep their order. A flush waits for its turn like the others; it promises nothing about those
- * that are still waiting, because they are not completed.
+ * Requests of a volume keep their order, but for a user who is in a hurry. A flush waits for its turn like the others;
+ * it promises nothing about those that are still waiting, because they are not completed.
  *
  * Threads: a tenant is made and changed in any one thread; everything else belongs to the scheduler's worker. Its time
  * is what `now_ns` says; nothing sleeps here. */
@@ -49,11 +49,20 @@ int qos_tenant_new(struct qos_tenant **ret);
 void qos_tenant_unref(struct qos_tenant *tenant);
 /* Rates are in force at once. That there is a cap, a guarantee or a weight where there was none, each scheduler sees
  * with qos_scheduler_sync(), or within a millisecond if it is polled anyway. */
-void qos_tenant_set(struct qos_tenant *tenant, const struct qos_policy *policy);
+void qos_tenant_set(struct qos_tenant *tenant, const struct qos_policy *policy, uint64_t now_ns);
 
-/* ---- a worker's scheduler ---- */
+/* ---- a scheduler: of the volumes of a worker that stand on the same media ---- */
+
+/* What schedulers of one worker have in common, who share its time though not their media. Zeroed at first; outlives
+ * them. */
+struct qos_worker {
+	uint32_t guards;      /* nodes with a guarantee or a weight */
+	const void *last;     /* the volume that was served */
+	uint64_t switched_ns; /* when it was another one than before */
+};
 
 struct qos_scheduler_options {
+	struct qos_worker *worker;     /* NULL: it is the only one there */
 	uint64_t (*now_ns)(void *ctx); /* as of this round */
 	uint64_t (*cycles)(void *ctx); /* NULL: the processor's */
 	void *ctx;
@@ -64,6 +73,8 @@ int qos_scheduler_new(const struct qos_scheduler_options *options, struct qos_sc
 void qos_scheduler_free(struct qos_scheduler *scheduler);
 /* Every round: gives the media what may go. Returns how much. */
 unsigned qos_scheduler_poll(struct qos_scheduler *scheduler);
+/* It has no volumes and is to be for other media. */
+void qos_scheduler_reset(struct qos_scheduler *scheduler);
 /* Looks at the policies of all tenants. */
 void qos_scheduler_sync(struct qos_scheduler *scheduler);
 /* When it has to be polled though nothing completes: ns of its clock, UINT64_MAX never. */
@@ -81,6 +92,12 @@ int qos_open(struct qos_scheduler *scheduler, struct qos_tenant *tenant, struct 
 void qos_set(struct dpu_block_device *device, const struct qos_policy *policy);
 /* What is below is a medium itself: all time there counts as the medium's. Before the first request. */
 void qos_on_medium(struct dpu_block_device *device);
+/* As the device's submit, for one of several users: any pointer but NULL that is no odd number. With hurry it does not
+ * wait; what goes past caps is owed to them, so that who comes next waits for it. */
+void qos_submit(struct dpu_block_device *device, struct dpu_block_request *request, const void *user, bool hurry);
+/* On: what the user has waiting here goes down like this now: he waits for all of it. user NULL: the one who uses the
+ * device's submit, and what he still submits as well, until it is off. */
+void qos_hurry(struct dpu_block_device *device, const void *user, bool on);
 /* The volume is to go, and its users wait for what they have submitted: what waits goes down now, whatever the caps
  * say, and so does what still comes. */
 void qos_drain(struct dpu_block_device *device);

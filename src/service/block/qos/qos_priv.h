@@ -73,9 +73,10 @@ struct qos_volume {
 	struct block_queue queue;
 	struct qos_bucket cap[QOS_UNITS], guarantee[QOS_UNITS];
 	uint64_t queued, under_way;
+	uint64_t hurried; /* of those that are queued */
 	struct qos_stats stats;
-	bool on_medium; /* what is below is one */
-	bool closing, draining;
+	bool on_medium;                   /* what is below is one */
+	bool closing, draining, in_hurry; /* in_hurry: the user without a name */
 	void (*close_done)(void *arg);
 	void *close_arg;
 	uint64_t slow_floor_ns, slow_since_ns;
@@ -102,12 +103,10 @@ struct qos_scheduler {
 	struct qos_set groups;
 	struct heap alarms;
 	struct qos_group *group;
-	uint32_t guards; /* nodes with a guarantee or a weight */
+	struct qos_worker *worker, own; /* own: if the options have none */
 	struct qos_window window;
 	uint32_t under_way; /* units */
-	struct qos_volume *last;
-	uint64_t switched_ns; /* when another volume than the last one was served */
-	uint64_t kept_ns;     /* last housekeeping */
+	uint64_t kept_ns;   /* last housekeeping */
 	struct qos_io *io, *free_io;
 };
 
@@ -156,6 +155,7 @@ uint64_t node_when(const struct qos_node *node);
 uint64_t node_due(const struct qos_node *node, const struct dpu_block_request *request); /* UINT64_MAX: never */
 /* False: not now after all (somebody else was faster). */
 bool node_take_cap(struct qos_node *node, const struct dpu_block_request *request, uint64_t now_ns);
+void node_owe_cap(struct qos_node *node, const struct dpu_block_request *request, uint64_t now_ns);
 void node_give_cap(struct qos_node *node, const struct dpu_block_request *request);
 bool node_take_guarantee(struct qos_node *node, const struct dpu_block_request *request, uint64_t now_ns);
 void node_expire(struct qos_node *node, uint64_t now_ns);
@@ -175,6 +175,8 @@ struct qos_group *group_get(struct qos_scheduler *scheduler, struct qos_tenant *
 void group_put(struct qos_scheduler *scheduler, struct qos_group *group);
 
 /* ---- filter.c ---- */
+/* The first of the queue; there is one. */
+struct dpu_block_request *volume_take(struct qos_volume *volume);
 /* Sends the first of the queue down, or the given one. There is a free io. */
 void volume_send(struct qos_volume *volume, struct dpu_block_request *request, uint64_t submitted, uint64_t cycles);
 

@@ -110,7 +110,7 @@ static void test_threads(void **state)
 	pthread_t thread[THREADS];
 	uint64_t taken = 0;
 
-	qos_bucket_set(&bucket, 1000000, 5 * MS);
+	qos_bucket_set(&bucket, 1000000, 5 * MS, 0);
 	bucket.leases = THREADS;
 	for (unsigned i = 0; i < THREADS; i++) {
 		taker[i] = (struct taker){ .bucket = &bucket, .now = &now };
@@ -208,7 +208,7 @@ static void world(uint64_t seed)
 	if (unlimited && (double)sim->medium.busy_ns < 0.8 * 32 * 4 * (double)S)
 		fail_msg("busy %.0f %%", (double)sim->medium.busy_ns / (0.32 * 4 * (double)S));
 	for (unsigned i = 0; i < TENANTS; i++)
-		qos_tenant_set(tenant[i], &(struct qos_policy){ 0 });
+		qos_tenant_set(tenant[i], &(struct qos_policy){ 0 }, 0);
 	sim_free(sim);
 	for (unsigned i = 0; i < TENANTS; i++)
 		qos_tenant_unref(tenant[i]);

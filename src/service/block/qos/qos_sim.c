@@ -202,7 +202,7 @@ struct qos_tenant *sim_tenant(const struct qos_policy *policy)
 
 	must(qos_tenant_new(&tenant) == 0);
 	if (policy)
-		qos_tenant_set(tenant, policy);
+		qos_tenant_set(tenant, policy, 0);
 	return tenant;
 }
 

@@ -296,7 +296,7 @@ static void test_change(void **state)
 			if (level == 0)
 				qos_set(volume->device, &policy);
 			else
-				qos_tenant_set(tenant, &policy);
+				qos_tenant_set(tenant, &policy, sim->now_ns);
 			sim_run(sim, S);
 			sim_reset(sim);
 			sim_run(sim, 2 * S);
@@ -442,6 +442,56 @@ static void test_slowest(void **state)
 	qos_tenant_unref(tenant);
 }
 
+/* Who is in a hurry goes past his cap, and is the slower for it afterwards; a debt is of requests, not of time. */
+static void test_hurry(void **state)
+{
+	struct qos_policy policy = { .cap = 10, .burst_ns = MS };
+	struct sim *sim = sim_new(4, 100 * US, 0);
+	struct qos_tenant *tenant = sim_tenant(&(struct qos_policy){ .cap = 20, .burst_ns = MS });
+	struct sim_volume *volume = sim_volume(&sim->scheduler[0], tenant, &policy);
+	struct sim_volume *other = sim_volume(&sim->scheduler[0], tenant, NULL);
+	struct qos_stats stats;
+
+	sim_load(volume, 100, 4096, 0);
+	sim_run(sim, S);
+	assert_in_range(volume->arrived, 10, 12);
+	volume->ios.rate = 0; /* it is not watched any more */
+	volume->load.depth = 0;
+	qos_hurry(volume->device, NULL, true);
+	qos_hurry(volume->device, NULL, false);
+	qos_stats(volume->device, &stats);
+	assert_int_equal(stats.waiting, 0);
+	sim_run(sim, 10 * MS);
+	assert_int_equal(volume->load.under_way, 0);
+	/* About 100 at 10 a second; the tenant's others wait for half as long. */
+	sim_reset(sim);
+	sim_load(volume, 1, 4096, 0);
+	sim_load(other, 1, 4096, 0);
+	sim_run(sim, 4 * S);
+	assert_int_equal(volume->arrived + other->arrived, 0);
+	sim_run(sim, 5 * S);
+	assert_int_equal(volume->arrived, 0);
+	assert_in_range(other->arrived, 60, 110);
+	sim_run(sim, 3 * S);
+	assert_in_range(volume->arrived, 10, 25);
+	sim_load(volume, 100, 4096, 0);
+	sim_run(sim, MS);
+	volume->load.depth = 0;
+	qos_hurry(volume->device, NULL, true);
+	qos_hurry(volume->device, NULL, false);
+	sim_run(sim, 10 * MS);
+	policy.cap = 1000;
+	qos_set(volume->device, &policy);
+	qos_tenant_set(tenant, &(struct qos_policy){ .cap = 100000 }, sim->now_ns);
+	sim_run(sim, 200 * MS);
+	sim_reset(sim);
+	sim_load(volume, 8, 4096, 0);
+	sim_run(sim, S);
+	assert_near(sim_rate(volume, S), 1000, 0.05);
+	sim_free(sim);
+	qos_tenant_unref(tenant);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -452,6 +502,7 @@ int main(void)
 		cmocka_unit_test(test_overcommitted),  cmocka_unit_test(test_change),
 		cmocka_unit_test(test_other_requests), cmocka_unit_test(test_close),
 		cmocka_unit_test(test_drain),          cmocka_unit_test(test_slowest),
+		cmocka_unit_test(test_hurry),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,14 +14,15 @@ static const uint64_t CONTENTION_NS = CLOCK_NS_PER_S;
 
 /* ---- tenants ---- */
 
-static void buckets_set(struct qos_bucket *cap, struct qos_bucket *guarantee, const struct qos_policy *policy)
+static void buckets_set(struct qos_bucket *cap, struct qos_bucket *guarantee, const struct qos_policy *policy,
+			uint64_t now_ns)
 {
 	uint64_t burst = policy->burst_ns ? policy->burst_ns : CAP_BURST_NS;
 
-	qos_bucket_set(&cap[QOS_IOS], policy->cap, burst);
-	qos_bucket_set(&cap[QOS_BYTES], policy->cap_bytes, burst);
-	qos_bucket_set(&guarantee[QOS_IOS], policy->guarantee, GUARANTEE_BURST_NS);
-	qos_bucket_set(&guarantee[QOS_BYTES], policy->guarantee_bytes, GUARANTEE_BURST_NS);
+	qos_bucket_set(&cap[QOS_IOS], policy->cap, burst, now_ns);
+	qos_bucket_set(&cap[QOS_BYTES], policy->cap_bytes, burst, now_ns);
+	qos_bucket_set(&guarantee[QOS_IOS], policy->guarantee, GUARANTEE_BURST_NS, now_ns);
+	qos_bucket_set(&guarantee[QOS_BYTES], policy->guarantee_bytes, GUARANTEE_BURST_NS, now_ns);
 }
 
 int qos_tenant_new(struct qos_tenant **ret)
@@ -41,9 +42,9 @@ void qos_tenant_unref(struct qos_tenant *tenant)
 		free(tenant);
 }
 
-void qos_tenant_set(struct qos_tenant *tenant, const struct qos_policy *policy)
+void qos_tenant_set(struct qos_tenant *tenant, const struct qos_policy *policy, uint64_t now_ns)
 {
-	buckets_set(tenant->cap, tenant->guarantee, policy);
+	buckets_set(tenant->cap, tenant->guarantee, policy, now_ns);
 	atomic_store_explicit(&tenant->weight, policy->weight, memory_order_relaxed);
 	atomic_fetch_add_explicit(&tenant->version, 1, memory_order_release);
 }
@@ -76,7 +77,7 @@ struct qos_group *group_get(struct qos_scheduler *scheduler, struct qos_tenant *
 	group->next = scheduler->group;
 	scheduler->group = group;
 	group->version = atomic_load_explicit(&tenant->version, memory_order_acquire);
-	scheduler->guards +=
+	scheduler->worker->guards +=
 		(uint32_t)node_policy(&group->node, atomic_load_explicit(&tenant->weight, memory_order_relaxed));
 	return group;
 }
@@ -93,7 +94,7 @@ void group_put(struct qos_scheduler *scheduler, struct qos_group *group)
 	set_remove(&scheduler->groups, &group->node);
 	heap_remove(&scheduler->alarms, &group->alarm);
 	scheduler->groups.members--;
-	scheduler->guards -= group->node.guard;
+	scheduler->worker->guards -= group->node.guard;
 	node_expire(&group->node, UINT64_MAX);
 	tenant_leases(group->tenant, -1);
 	set_fini(&group->volumes);
@@ -204,12 +205,15 @@ static struct qos_volume *promised(struct qos_scheduler *scheduler, uint64_t now
 	return volume_of(heap_first(&group->volumes.ready));
 }
 
+static bool window_full(const struct qos_scheduler *scheduler)
+{
+	return scheduler->worker->guards && scheduler->under_way >= scheduler->window.size;
+}
+
 /* The window is there for others' sake: who is alone needs none. */
 static bool window_open(struct qos_scheduler *scheduler, uint64_t now_ns)
 {
-	if (!scheduler->guards || scheduler->under_way < scheduler->window.size)
-		return true;
-	if (now_ns - scheduler->switched_ns >= CONTENTION_NS)
+	if (!window_full(scheduler) || now_ns - scheduler->worker->switched_ns >= CONTENTION_NS)
 		return true;
 	scheduler->window.full = true;
 	return false;
@@ -275,12 +279,11 @@ unsigned scheduler_run(struct qos_scheduler *scheduler, uint64_t now_ns, unsigne
 			lost++;
 			continue;
 		}
-		if (volume != scheduler->last) {
-			scheduler->last = volume;
-			scheduler->switched_ns = now_ns;
+		if (volume != scheduler->worker->last) {
+			scheduler->worker->last = volume;
+			scheduler->worker->switched_ns = now_ns;
 		}
-		struct dpu_block_request *request = block_queue_take(&volume->queue);
-		volume->queued--;
+		struct dpu_block_request *request = volume_take(volume);
 		volume_place(volume, now_ns);
 		volume_send(volume, request, request->scratch[0], qos_cycles(scheduler));
 		sent++;
@@ -306,6 +309,7 @@ int qos_scheduler_new(const struct qos_scheduler_options *options, struct qos_sc
 		scheduler->free_io = &scheduler->io[i];
 	}
 	scheduler->options = *options;
+	scheduler->worker = options->worker ? options->worker : &scheduler->own;
 	scheduler->scale = cycles_scale();
 	window_init(&scheduler->window);
 	*ret = scheduler;
@@ -330,7 +334,7 @@ static void keep_house(struct qos_scheduler *scheduler, uint64_t now_ns)
 		if (version != group->version) {
 			uint32_t weight = atomic_load_explicit(&group->tenant->weight, memory_order_relaxed);
 			group->version = version;
-			scheduler->guards += (uint32_t)node_policy(&group->node, weight);
+			scheduler->worker->guards += (uint32_t)node_policy(&group->node, weight);
 			group_place(scheduler, group, now_ns);
 		}
 		if (group->leased) {
@@ -338,6 +342,11 @@ static void keep_house(struct qos_scheduler *scheduler, uint64_t now_ns)
 			group->leased = node_credit(&group->node);
 		}
 	}
+}
+
+void qos_scheduler_reset(struct qos_scheduler *scheduler)
+{
+	window_init(&scheduler->window);
 }
 
 void qos_scheduler_sync(struct qos_scheduler *scheduler)
@@ -368,6 +377,9 @@ uint64_t qos_scheduler_due_ns(const struct qos_scheduler *scheduler)
 	for (const struct qos_group *group = scheduler->group; group; group = group->next)
 		if (group->leased)
 			due = scheduler->kept_ns + HOUSEKEEPING_NS;
+	if (scheduler->groups.ready.count && scheduler->free_io && window_full(scheduler) &&
+	    scheduler->worker->switched_ns + CONTENTION_NS < due)
+		due = scheduler->worker->switched_ns + CONTENTION_NS; /* nothing may complete until then */
 	due = earlier(&scheduler->alarms, due);
 	due = earlier(&scheduler->groups.waiting, due);
 	return earlier(&scheduler->groups.promised, due);
@@ -375,14 +387,15 @@ uint64_t qos_scheduler_due_ns(const struct qos_scheduler *scheduler)
 
 unsigned qos_window(const struct qos_scheduler *scheduler)
 {
-	return scheduler->guards ? scheduler->window.size : 0;
+	return scheduler->worker->guards ? scheduler->window.size : 0;
 }
 
 void qos_set(struct dpu_block_device *device, const struct qos_policy *policy)
 {
 	struct qos_volume *volume = (struct qos_volume *)device;
+	uint64_t now = qos_now(volume->scheduler);
 
-	buckets_set(volume->cap, volume->guarantee, policy);
-	volume->scheduler->guards += (uint32_t)node_policy(&volume->node, policy->weight);
-	volume_place(volume, qos_now(volume->scheduler));
+	buckets_set(volume->cap, volume->guarantee, policy, now);
+	volume->scheduler->worker->guards += (uint32_t)node_policy(&volume->node, policy->weight);
+	volume_place(volume, now);
 }
