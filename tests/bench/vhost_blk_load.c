@@ -8,7 +8,8 @@
  *   their memory at the first touch, 70 us a page here, which is not to be measured.
  * vhost_blk_load SOCKET survive [kill=PIDFILE] [kills=5] …
  *   reads, writes and flushes with an in-flight region; kills the process named in the file again and again and goes on
- *   with its successor. Fails when a request is lost or completed twice, or data is not what was written last.
+ *   with its successor. Fails when a request is lost or completed twice, or data is not what was written last. SIGTERM
+ *   ends it before its time.
  * vhost_blk_load SOCKET hostile …
  *   rings full of nonsense, then memory that is taken away: the back end is to survive. */
 #include <inttypes.h>
@@ -232,6 +233,13 @@ static bool survive_round(bool more, uint64_t *last_ns)
 	return busy == 0;
 }
 
+static volatile sig_atomic_t terminated;
+
+static void on_term(int number)
+{
+	terminated = 1;
+}
+
 static void survive(void)
 {
 	uint64_t last = clock_ns(), end = last + (uint64_t)(want.seconds * 1e9), next_kill = last + CLOCK_NS_PER_S / 5;
@@ -241,6 +249,7 @@ static void survive(void)
 	holds = calloc(blocks, sizeof(*holds));
 	if (!holds)
 		fail("no memory for %" PRIu64 " blocks", blocks, 0);
+	signal(SIGTERM, on_term);
 	for (unsigned i = 0; i < requests_count(); i++)
 		survive_offer(&client.requests[i]);
 	for (;;) {
@@ -256,7 +265,7 @@ static void survive(void)
 			next_kill = clock_ns() + random_next() % (CLOCK_NS_PER_S / 4);
 			last = clock_ns();
 		}
-		more = now < end || (want.pid_file && killed < want.kills);
+		more = (now < end && !terminated) || (want.pid_file && killed < want.kills);
 	}
 	printf("{\"submitted\": %" PRIu64 ", \"completed\": %" PRIu64 ", \"errors\": %" PRIu64
 	       ", \"kills\": %u, \"connections\": %u}\n",
