@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* What changes under a remote namespace: its size, its being there, ANA. */
+#include "service/nvmf/initiator/initiator_rig.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/clock.h"
+
+static void test_resize_and_gone(void **state)
+{
+	struct slot slot = { 0 };
+
+	stage(12);
+	remote_open();
+	wait_for(live_paths() == 2);
+	run_ms(20); /* until it has got our requests for events */
+	target.blocks /= 2;
+	fake_event(&target, nvme_event(NVME_EVENT_NOTICE, NVME_NOTICE_NAMESPACES, NVME_LOG_CHANGED_NAMESPACES));
+	wait_for(changes == 1);
+	assert_int_equal(device->bytes, BYTES / 2);
+	/* While it is away it may change, too. */
+	target.blocks *= 2;
+	fake_drop(&target, 0);
+	fake_drop(&target, 1);
+	wait_for(changes == 2);
+	assert_int_equal(device->bytes, BYTES);
+	wait_for(live_paths() == 2);
+	run_ms(20);
+	submit(&slot, DPU_BLOCK_READ, 0, 4096, 0);
+	target.nsid = 0;
+	fake_event(&target, nvme_event(NVME_EVENT_NOTICE, NVME_NOTICE_NAMESPACES, NVME_LOG_CHANGED_NAMESPACES));
+	wait_for(gones == 1 && !slot.busy);
+	assert_int_equal(run(&slot, DPU_BLOCK_READ, 0, 4096, 0), DPU_BLOCK_GONE);
+	assert_int_equal(gones, 1);
+	free(slot.memory);
+	unstage();
+}
+
+/* A target that starts again and has no namespaces yet has not deleted them. */
+static void test_restarting_target(void **state)
+{
+	struct slot slot = { 0 };
+
+	stage(12);
+	remote_open();
+	wait_for(live_paths() == 2);
+	target.nsid = 0;
+	fake_drop(&target, 0);
+	fake_drop(&target, 1);
+	wait_for(losses >= 3);
+	submit(&slot, DPU_BLOCK_READ, 0, 4096, 0);
+	run_ms(50);
+	assert_true(slot.busy && gones == 0);
+	target.nsid = 3;
+	wait_for(!slot.busy);
+	assert_int_equal(slot.request.status, DPU_BLOCK_OK);
+	free(slot.memory);
+	unstage();
+}
+
+static void ana_set(unsigned port, enum nvme_ana_state state)
+{
+	run_ms(20);
+	target.ports[port].ana = state;
+	fake_event(&target, nvme_event(NVME_EVENT_NOTICE, NVME_NOTICE_ANA, NVME_LOG_ANA));
+	run_ms(30);
+	memset(target.reads_by_port, 0, sizeof(target.reads_by_port));
+}
+
+static void reads(unsigned count)
+{
+	struct slot slot = { 0 };
+
+	for (unsigned i = 0; i < count; i++)
+		assert_int_equal(run(&slot, DPU_BLOCK_READ, 0, 4096, 0), DPU_BLOCK_OK);
+	free(slot.memory);
+}
+
+static void test_ana(void **state)
+{
+	struct slot slot = { 0 };
+
+	stage(12);
+	remote_open();
+	wait_for(live_paths() == 2);
+	reads(10);
+	assert_int_equal(target.reads_by_port[0], 5);
+	ana_set(0, NVME_ANA_NON_OPTIMIZED);
+	reads(10);
+	assert_int_equal(target.reads_by_port[1], 10);
+	ana_set(1, NVME_ANA_STATE_INACCESSIBLE);
+	reads(10);
+	assert_int_equal(target.reads_by_port[0], 10);
+	/* None can be used: requests wait. */
+	ana_set(0, NVME_ANA_STATE_CHANGE);
+	submit(&slot, DPU_BLOCK_READ, 0, 4096, 0);
+	run_ms(100);
+	assert_true(slot.busy);
+	/* Without an event, too, the end of a transition is noticed. */
+	target.ports[0].ana = NVME_ANA_OPTIMIZED;
+	wait_for(!slot.busy);
+	/* The status of a command tells before any event. */
+	target.ports[1].ana = NVME_ANA_OPTIMIZED;
+	target.fail_status = NVME_ANA_INACCESSIBLE;
+	target.fail_count = 1;
+	reads(1);
+	free(slot.memory);
+	unstage();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_resize_and_gone),
+		cmocka_unit_test(test_restarting_target),
+		cmocka_unit_test(test_ana),
+	};
+
+	signal(SIGPIPE, SIG_IGN);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
