@@ -84,8 +84,13 @@ static void sends_advance(struct stream *stream, struct stream_call *call, size_
 			continue;
 		}
 		send->left -= bytes;
-		for (send->skip += bytes; send->skip >= send->iov[send->segment].iov_len; send->segment++)
-			send->skip -= send->iov[send->segment].iov_len;
+		send->skip += bytes;
+		while (send->segment < send->segments && send->skip >= send->iov[send->segment].iov_len)
+			send->skip -= send->iov[send->segment++].iov_len;
+		if (send->segment == send->segments) { /* its owner has changed it meanwhile */
+			stream->broken = true;
+			stream_end(stream, -EFAULT);
+		}
 		break;
 	}
 }

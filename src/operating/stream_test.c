@@ -546,6 +546,44 @@ static void test_slow_peer(void **state)
 }
 
 /* A peer that no longer reads and is killed; one that is merely left: what is lent comes back. */
+static void on_changed_sent(struct stream_send *send, int error)
+{
+	struct end *client = ((struct piece *)send)->end;
+
+	client->queued--;
+	client->sends_failed += error != 0;
+}
+
+/* A send that its owner changes while it is under way ends the stream; nothing beyond its segments is looked at. */
+static void test_changed_send(void **state)
+{
+	struct end client = { 0 }, server = { 0 };
+	struct iovec *iov = malloc(2 * sizeof(*iov));
+	struct piece piece = { .end = &client };
+	uint8_t bytes[200];
+	struct door door;
+
+	group_open(0, UINT_MAX, 16, 4096);
+	door_open(&door, AF_INET, 4);
+	pair_connect(&door, &client, &server, NULL);
+	for (unsigned i = 0; i < sizeof(bytes); i++)
+		bytes[i] = byte_at(i);
+	iov[0] = (struct iovec){ bytes, 100 };
+	iov[1] = (struct iovec){ bytes + 100, 100 };
+	piece.send = (struct stream_send){ .iov = iov, .segments = 2, .done = on_changed_sent };
+	client.queued++;
+	stream_send(client.stream, &piece.send);
+	iov[1].iov_len = 0;
+	wait_for(client.ended == 1 && client.queued == 0);
+	assert_int_equal(client.error, -EFAULT);
+	assert_int_equal(client.sends_failed, 1);
+	end_close(&client);
+	end_close(&server);
+	door_close(&door);
+	group_close();
+	free(iov);
+}
+
 static void dead_peer(bool kill_it, unsigned zero_copy_bytes)
 {
 	struct end end = { 0 };
@@ -780,6 +818,7 @@ int main(void)
 		cmocka_unit_test(test_listen_errors),
 		cmocka_unit_test(test_no_descriptors),
 		cmocka_unit_test(test_slow_peer),
+		cmocka_unit_test(test_changed_send),
 		cmocka_unit_test(test_killed_peer),
 		cmocka_unit_test(test_silent_peer),
 		cmocka_unit_test(test_close_any_time),

@@ -127,9 +127,10 @@ static const struct {
 	{ "success before the last", 1, NVME_TCP_C2H_DATA, 24, 24, 8, 24 + 4096, 0, 4096, 0, false },
 	{ "R2T for no command", 1, NVME_TCP_R2T, 24, 0, 0, 24, 0, 4096, 0, false },
 	{ "R2T for no command", 1, NVME_TCP_R2T, 24, 0, 0, 24, 0, 4096, 1024, true },
-	{ "R2T beyond the data", 4, NVME_TCP_R2T, 24, 0, 0, 24, 4096, 4096, 0, true },
-	{ "R2T beyond the data", 4, NVME_TCP_R2T, 24, 0, 0, 24, 0xfffff000u, 0x2000, 0, true },
-	{ "R2T beyond the data", 4, NVME_TCP_R2T, 24, 0, 0, 24, 0, 0, 0, true },
+	{ "R2T out of order or beyond", 4, NVME_TCP_R2T, 24, 0, 0, 24, 4096, 4096, 0, true },
+	{ "R2T out of order or beyond", 4, NVME_TCP_R2T, 24, 0, 0, 24, 0xfffff000u, 0x2000, 0, true },
+	{ "R2T out of order or beyond", 4, NVME_TCP_R2T, 24, 0, 0, 24, 0, 0, 0, true },
+	{ "R2T out of order or beyond", 4, NVME_TCP_R2T, 24, 0, 0, 24, 2048, 2048, 0, true },
 	{ "ends the connection", 0, NVME_TCP_C2H_TERM_REQ, 24, 0, 0, 24, 3, 0, 0, false },
 };
 
@@ -205,6 +206,85 @@ static bool on_two_r2ts(struct fake_target *fake, struct fake_connection *connec
 	return true;
 }
 
+/* The capsule has brought the data, and may be on its way yet. */
+static bool on_capsule(struct fake_target *fake, struct fake_connection *connection, const struct nvme_sqe *sqe)
+{
+	struct nvme_tcp_r2t r2t = { .header = { NVME_TCP_R2T, 0, 24, 0, 24 }, .cccid = sqe->cid, .r2tl = 4096 };
+
+	if (sqe->opcode != NVME_WRITE || fake_queue(connection) == 0)
+		return false;
+	fake->command = NULL;
+	fake_send(connection, &r2t, sizeof(r2t));
+	return true;
+}
+
+/* The same half twice, and then success. */
+static bool on_half(struct fake_target *fake, struct fake_connection *connection, const struct nvme_sqe *sqe)
+{
+	struct nvme_tcp_r2t r2t = { .header = { NVME_TCP_R2T, 0, 24, 0, 24 }, .cccid = sqe->cid, .r2tl = 32768 };
+
+	if (sqe->opcode != NVME_WRITE || fake_queue(connection) == 0)
+		return false;
+	fake->command = NULL;
+	fake->maxh2cdata = UINT32_MAX; /* what comes now is not looked at */
+	fake_send(connection, &r2t, sizeof(r2t));
+	fake_send(connection, &r2t, sizeof(r2t));
+	fake_respond(connection, sqe->cid, 0, NVME_OK);
+	return true;
+}
+
+static void r2t_refused(uint32_t bytes, bool (*how)(struct fake_target *, struct fake_connection *,
+						     const struct nvme_sqe *),
+			const char *why)
+{
+	struct slot slot = { 0 };
+
+	stage(12);
+	options.path_count = 1;
+	remote_open();
+	wait_for(live_paths() == 1);
+	fill(&slot, bytes, 4);
+	target.command = how;
+	submit(&slot, DPU_BLOCK_WRITE, 0, bytes, 0);
+	wait_for(losses == 1);
+	if (!strstr(last_why, why))
+		fail_msg("\"%s\", not \"%s\"", last_why, why);
+	target.maxh2cdata = 65536;
+	wait_for(!slot.busy);
+	assert_int_equal(slot.request.status, DPU_BLOCK_OK);
+	assert_int_equal(target.memory[bytes - 1], 4);
+	free(slot.memory);
+	unstage();
+}
+
+static void test_r2t_twice(void **state)
+{
+	r2t_refused(4096, on_capsule, "R2T for data that was sent");
+	r2t_refused(65536, on_half, "R2T");
+}
+
+/* Success without data: what an earlier answer has left in the buffer must not be taken for it. */
+static bool on_no_data(struct fake_target *fake, struct fake_connection *connection, const struct nvme_sqe *sqe)
+{
+	if (fake_queue(connection) != 0 || sqe->opcode != NVME_ADMIN_IDENTIFY || (sqe->cdw10 & 0xff) != hostile)
+		return false;
+	fake_respond(connection, sqe->cid, 0, NVME_OK);
+	return true;
+}
+
+static void test_no_data(void **state)
+{
+	static const unsigned kinds[] = { NVME_CNS_CONTROLLER, NVME_CNS_ACTIVE_NAMESPACES, NVME_CNS_DESCRIPTORS,
+					  NVME_CNS_NAMESPACE };
+
+	for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		stage(12);
+		hostile = kinds[i];
+		target.command = on_no_data;
+		refused("success without all data");
+	}
+}
+
 static void test_two_r2ts(void **state)
 {
 	struct slot slot = { 0 };
@@ -233,6 +313,8 @@ int main(void)
 		cmocka_unit_test(test_digest_errors),
 		cmocka_unit_test(test_hostile),
 		cmocka_unit_test(test_two_r2ts),
+		cmocka_unit_test(test_r2t_twice),
+		cmocka_unit_test(test_no_data),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

@@ -95,7 +95,7 @@ static void command_complete(struct host_queue *queue, struct host_command *comm
 	uint16_t status = command->cqe.status >> 1;
 	bool whole = command->bytes == 0 || command->moved == command->bytes;
 
-	if ((status & NVME_STATUS_MASK) == NVME_OK && !whole && queue->id != 0) {
+	if ((status & NVME_STATUS_MASK) == NVME_OK && !whole) {
 		host_queue_terminate(queue, NVME_TCP_FES_SEQUENCE, 0, "success without all data");
 		return;
 	}
@@ -125,9 +125,13 @@ static void asked_for_data(struct host_queue *queue)
 
 	if (!command || command->to_host || command->bytes == 0) {
 		field_wrong(queue, offsetof(struct nvme_tcp_r2t, cccid), "an R2T for no command");
-	} else if (pdu->r2tl == 0 || pdu->r2to > command->bytes || pdu->r2tl > command->bytes - pdu->r2to) {
+	} else if (command->transfer.left > 0 || command->next_transfer.active) {
+		host_queue_terminate(queue, NVME_TCP_FES_LIMIT, 0, "more R2Ts than allowed");
+	} else if (command->moved == command->bytes) { /* in the capsule, which may be on its way yet, or before */
+		host_queue_terminate(queue, NVME_TCP_FES_SEQUENCE, 0, "an R2T for data that was sent");
+	} else if (pdu->r2to != command->moved || pdu->r2tl == 0 || pdu->r2tl > command->bytes - command->moved) {
 		host_queue_terminate(queue, NVME_TCP_FES_RANGE, offsetof(struct nvme_tcp_r2t, r2to),
-				     "an R2T beyond the data");
+				     "an R2T out of order or beyond the data");
 	} else {
 		struct nvme_tcp_r2t r2t = *pdu;
 

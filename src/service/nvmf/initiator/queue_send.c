@@ -162,12 +162,10 @@ void host_command_transfer(struct host_command *command, const struct nvme_tcp_r
 {
 	struct host_transfer transfer = { true, r2t->ttag, r2t->r2to, r2t->r2tl };
 
-	if (!command->transfer.active) {
-		command->transfer = transfer;
-		transfer_go(command);
-	} else if (command->transfer.left == 0 && !command->next_transfer.active) {
+	if (command->transfer.active) {
 		command->next_transfer = transfer;
-	} else {
-		host_queue_terminate(command->queue, NVME_TCP_FES_LIMIT, 0, "more R2Ts than allowed");
+		return;
 	}
+	command->transfer = transfer;
+	transfer_go(command);
 }
