@@ -110,12 +110,72 @@ static void test_ana(void **state)
 	unstage();
 }
 
+/* Its log allows what it refuses: requests go round for no longer than without a path, and not fast; then it works again. */
+static void test_ana_contradiction(void **state)
+{
+	struct slot slot = { 0 };
+
+	stage(12);
+	options.loss_ms = 600;
+	remote_open();
+	wait_for(live_paths() == 2);
+	target.fail_status = NVME_ANA_INACCESSIBLE;
+	target.fail_count = 1 << 30;
+	assert_int_equal(run(&slot, DPU_BLOCK_READ, 0, 4096, 0), DPU_BLOCK_IO_ERROR);
+	assert_in_range((1 << 30) - target.fail_count, 4, 16);
+	target.fail_count = 0;
+	for (uint64_t end = clock_ns() + 5 * CLOCK_NS_PER_S;
+	     run(&slot, DPU_BLOCK_READ, 0, 4096, 0) != DPU_BLOCK_OK && clock_ns() < end;)
+		run_ms(20);
+	assert_int_equal(slot.request.status, DPU_BLOCK_OK);
+	assert_int_equal(losses, 0);
+	free(slot.memory);
+	unstage();
+}
+
+static uint32_t nsid_of_read;
+
+/* The namespace is replaced by another one while the first path, which has found it, cannot have its I/O queues. */
+static bool on_replaced(struct fake_target *fake, struct fake_connection *connection, const struct nvme_sqe *sqe)
+{
+	if (sqe->opcode == NVME_FABRICS && sqe->fctype == NVME_FABRICS_CONNECT &&
+	    ((const struct nvme_connect_sqe *)sqe)->qid > 0 && fake->nsid == 3) {
+		fake->nsid = 4;
+		fake->uuid[0]++;
+		fake->ports[1].refuses = false;
+		fake_respond(connection, sqe->cid, 0, NVME_CONNECT_BUSY);
+		return true;
+	}
+	if (fake_queue(connection) > 0 && sqe->opcode == NVME_READ)
+		nsid_of_read = sqe->nsid;
+	return false;
+}
+
+static void test_replaced_before_up(void **state)
+{
+	struct remote_status status;
+
+	stage(12);
+	assert_int_equal(target.nsid, 3);
+	target.ports[1].refuses = true;
+	target.command = on_replaced;
+	remote_open();
+	wait_for(live_paths() == 2);
+	reads(1);
+	remote_status(remote, &status);
+	assert_int_equal(status.nsid, 4);
+	assert_int_equal(nsid_of_read, 4);
+	unstage();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_resize_and_gone),
 		cmocka_unit_test(test_restarting_target),
 		cmocka_unit_test(test_ana),
+		cmocka_unit_test(test_ana_contradiction),
+		cmocka_unit_test(test_replaced_before_up),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

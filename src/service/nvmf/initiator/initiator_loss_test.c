@@ -109,7 +109,7 @@ static void test_shared_and_fenced(void **state)
 	unstage();
 
 	stage(12);
-	options.fenced = true;
+	options.fenced_ms = 2 * options.keep_alive_ms + options.quiesce_ms;
 	start = clock_ns();
 	remote_open();
 	wait_for(live_paths() == 2);

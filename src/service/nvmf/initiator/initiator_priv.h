@@ -275,6 +275,8 @@ struct path {
 	uint32_t ana_group;
 	enum nvme_ana_state ana;
 	uint64_t ana_until_ns; /* a transition is waited for so long */
+	unsigned ana_doubts;   /* how often in a row commands were refused that the log allows */
+	uint64_t ana_doubted_ns; /* the log is not believed until then */
 	uint64_t due_ns;       /* of the next attempt */
 	unsigned attempts;
 	uint64_t look_ns; /* at time-outs */
@@ -292,6 +294,7 @@ struct path {
 };
 
 /* path.c */
+bool remote_path_usable(const struct path *path); /* live, and ANA lets I/O through */
 void remote_path_tick(struct path *path, uint64_t now_ns);
 void remote_path_fail(struct path *path, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void remote_path_close(struct path *path); /* in order, for good */
@@ -339,6 +342,7 @@ struct remote {
 };
 
 /* remote.c */
+bool remote_any_usable(const struct remote *remote, bool trusted); /* trusted: that do what their ANA log says */
 void remote_path_changed(struct remote *remote); /* live or not, ANA: what waits may go, or must fail */
 void remote_namespace(struct remote *remote, const struct path *path); /* its data are there */
 void remote_gone(struct remote *remote);

@@ -12,6 +12,11 @@ static const uint64_t LOOK_NS = 100 * CLOCK_NS_PER_MS; /* between looks at time-
 
 static const uint64_t SET_UP_NS = 30 * CLOCK_NS_PER_S;
 
+bool remote_path_usable(const struct path *path)
+{
+	return path->step == PATH_LIVE && (path->ana == NVME_ANA_OPTIMIZED || path->ana == NVME_ANA_NON_OPTIMIZED);
+}
+
 /* ---- the end ---- */
 
 /* Half of the pause by chance, so that hosts that lost the same controller do not come back together. */
@@ -138,6 +143,8 @@ static void path_open(struct path *path)
 	path->set_up_by_ns = clock_ns() + SET_UP_NS;
 	path->refresh = 0;
 	path->refreshing = path->abort_under_way = false;
+	path->ana_doubts = 0;
+	path->ana_doubted_ns = 0;
 	int r = admin_open(&path->admin, &admin, &events, path);
 	if (r == 0) {
 		path->admin_open = true;

@@ -103,9 +103,13 @@ static void ana_find(struct path *path)
 			break;
 		at += (uint32_t)sizeof(group);
 	}
-	path->status.ana = path->ana;
 	uint64_t transition = path->admin.identify.anatt ? path->admin.identify.anatt : 1;
 	path->ana_until_ns = path->ana == NVME_ANA_STATE_CHANGE ? clock_ns() + transition * CLOCK_NS_PER_S : 0;
+	if (remote_path_usable(path) && clock_ns() < path->ana_doubted_ns) { /* its commands said otherwise, twice */
+		path->ana = NVME_ANA_STATE_INACCESSIBLE;
+		path->ana_until_ns = path->ana_doubted_ns;
+	}
+	path->status.ana = path->ana;
 }
 
 static void on_ana(struct host_command *command, uint16_t status)
@@ -178,7 +182,7 @@ static bool is_wanted(const struct path *path)
 {
 	const struct remote *remote = path->remote;
 
-	if (remote->up)
+	if (remote->nsid != 0)
 		return path->nsid == remote->nsid && memcmp(path->uuid, remote->uuid, 16) == 0 &&
 		       memcmp(path->nguid, remote->nguid, 16) == 0;
 	if (remote->options.nsid != 0 && path->nsid != remote->options.nsid)

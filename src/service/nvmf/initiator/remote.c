@@ -17,38 +17,44 @@ void remote_wake(struct remote *remote)
 
 /* ---- what the paths tell ---- */
 
-static bool any_usable(const struct remote *remote)
+bool remote_any_usable(const struct remote *remote, bool trusted)
 {
-	for (unsigned i = 0; i < remote->path_count; i++) {
-		const struct path *path = &remote->paths[i];
-
-		if (path->step == PATH_LIVE && (path->ana == NVME_ANA_OPTIMIZED || path->ana == NVME_ANA_NON_OPTIMIZED))
+	for (unsigned i = 0; i < remote->path_count; i++)
+		if (remote_path_usable(&remote->paths[i]) && (!trusted || remote->paths[i].ana_doubts == 0))
 			return true;
-	}
 	return false;
 }
 
 void remote_path_changed(struct remote *remote)
 {
-	bool usable = any_usable(remote);
-
-	if (!usable && remote->alone_ns == 0)
-		remote->alone_ns = clock_ns();
-	if (usable) {
+	if (remote_any_usable(remote, true)) {
 		remote->alone_ns = 0;
 		remote->lost = false;
 		if (!remote->up && !remote->gone && !remote->closing) {
 			remote->up = true;
 			remote->events->up(remote->ctx, &remote->device);
 		}
+	} else if (remote->alone_ns == 0) {
+		remote->alone_ns = clock_ns();
 	}
 	remote_wake(remote);
+}
+
+/* Before the device is there, the namespace is that of the paths that have found it. */
+static void namespace_forget(struct remote *remote)
+{
+	for (unsigned i = 0; i < remote->path_count; i++)
+		if (remote->paths[i].step == PATH_IO_QUEUES || remote->paths[i].step == PATH_LIVE)
+			return;
+	remote->nsid = 0;
 }
 
 void remote_path_down(struct remote *remote, struct path *path)
 {
 	struct dpu_block_request *orphan, *next;
 
+	if (!remote->up)
+		namespace_forget(remote);
 	if (!remote->closing && !remote->gone) {
 		remote_orphans_adopt(remote, path);
 		remote_wake(remote);
@@ -282,9 +288,8 @@ int remote_new(const struct remote_options *options, const struct remote_events 
 	remote->hook.run = work;
 	remote->now_ns = remote->alone_ns = clock_ns();
 	remote->random = remote->now_ns ^ (uint64_t)(uintptr_t)remote << 20 ^ 0x9e3779b97f4a7c15u;
-	if (checked.fenced) /* 2: its keep-alive may have been by traffic */
-		remote->everything_until_ns =
-			remote->now_ns + (2 * (uint64_t)checked.keep_alive_ms + checked.quiesce_ms) * CLOCK_NS_PER_MS;
+	if (checked.fenced_ms > 0)
+		remote->everything_until_ns = remote->now_ns + checked.fenced_ms * CLOCK_NS_PER_MS;
 	block_queue_init(&remote->waiting);
 	block_queue_init(&remote->held);
 	block_queue_init(&remote->later);

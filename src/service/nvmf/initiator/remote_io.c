@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "service/nvmf/initiator/remote_request.h"
 
+enum { DOUBTS_FREE = 2, DOUBTS_MOST = 6 };
 static const uint64_t PAUSE_NS = 100 * CLOCK_NS_PER_MS; /* before what the controller could not do yet */
 
 /* ---- answers, outside of submit ---- */
@@ -24,11 +25,6 @@ static void complete(struct remote *remote, struct dpu_block_request *request, e
 }
 
 /* ---- which path ---- */
-
-static bool is_usable(const struct path *path, enum nvme_ana_state state)
-{
-	return path->step == PATH_LIVE && path->ana == state;
-}
 
 static struct host_command *path_command(struct path *path)
 {
@@ -52,7 +48,7 @@ static struct path *path_choose(struct remote *remote, enum nvme_ana_state state
 		unsigned index = (remote->next_path + i) % remote->path_count;
 		struct path *path = &remote->paths[index];
 
-		if (!is_usable(path, state) || full & 1u << index)
+		if (!remote_path_usable(path) || path->ana != state || full & 1u << index)
 			continue;
 		if (remote->options.policy == REMOTE_ROUND_ROBIN) {
 			remote->next_path = index + 1;
@@ -210,7 +206,7 @@ static enum dpu_block_status refusal(const struct remote *remote, const struct d
 {
 	if (remote->gone || remote->closing)
 		return DPU_BLOCK_GONE;
-	if (remote->lost)
+	if (remote->lost && !remote_any_usable(remote, false))
 		return DPU_BLOCK_IO_ERROR;
 	if (request->op == DPU_BLOCK_COMPARE && !remote->compare)
 		return DPU_BLOCK_UNSUPPORTED;
@@ -293,11 +289,17 @@ static bool is_ana_error(const struct path *path, uint16_t status)
 	return (path->admin.identify.cmic & 8) && code >= NVME_ANA_PERSISTENT_LOSS && code <= NVME_ANA_TRANSITION;
 }
 
-/* The path says that it is none (any more): another one, and its ANA log. */
+/* The path says that it is none (any more): another one, and its ANA log. Where the log keeps saying otherwise it is
+ * believed more and more slowly, and the path does not end the time without any. */
 static void path_refused(struct path *path, uint16_t status)
 {
 	uint16_t code = status & NVME_STATUS_MASK;
 
+	if (remote_path_usable(path) && ++path->ana_doubts > DOUBTS_FREE) {
+		unsigned times = path->ana_doubts - DOUBTS_FREE - 1;
+
+		path->ana_doubted_ns = clock_ns() + (PAUSE_NS << (times < DOUBTS_MOST ? times : DOUBTS_MOST));
+	}
 	path->ana = code == NVME_ANA_TRANSITION        ? NVME_ANA_STATE_CHANGE
 		    : code == NVME_ANA_PERSISTENT_LOSS ? NVME_ANA_STATE_PERSISTENT_LOSS
 						       : NVME_ANA_STATE_INACCESSIBLE;
@@ -305,6 +307,12 @@ static void path_refused(struct path *path, uint16_t status)
 	if (path->ana_until_ns == 0)
 		path->ana_until_ns = path->remote->now_ns + PAUSE_NS;
 	remote_path_refresh(path, REFRESH_ANA);
+	remote_path_changed(path->remote);
+}
+
+static void path_trust(struct path *path)
+{
+	path->ana_doubts = 0;
 	remote_path_changed(path->remote);
 }
 
@@ -368,10 +376,15 @@ static void on_done(struct host_command *command, uint16_t status)
 	if (status == HOST_LOST) {
 		lost(remote, path, request);
 	} else if ((status & NVME_STATUS_MASK) == NVME_OK) {
+		if (path->ana_doubts > 0)
+			path_trust(path);
 		part_done(remote, request, command->part);
 	} else if (is_ana_error(path, status)) {
 		path_refused(path, status);
-		remote_dispatch(remote, request);
+		if (remote->lost)
+			complete(remote, request, DPU_BLOCK_IO_ERROR);
+		else
+			remote_dispatch(remote, request);
 	} else {
 		retry(remote, request, status);
 	}

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include "base/clock.h"
@@ -204,7 +205,9 @@ static void test_predecessor(void **state)
 	assert_int_equal(access(path, F_OK), 0);
 	block_rig_down(&rig);
 	assert_int_equal(access(path, F_OK), -1);
-	fclose(fopen(path, "w"));
+	FILE *marker = fopen(path, "w");
+	fputs("3100\n", marker); /* it had a longer keep-alive than we have */
+	fclose(marker);
 	uint64_t start = clock_ns();
 	block_rig_up(&rig);
 	block_rig_attach(&user, &rig, "nvmf_remote", "r", NULL);
@@ -212,8 +215,15 @@ static void test_predecessor(void **state)
 	assert_int_equal(block_rig_io(&user, DPU_BLOCK_READ, 0, data, sizeof(data), 0), DPU_BLOCK_OK);
 	assert_true(clock_ns() - start < 1500 * CLOCK_NS_PER_MS);
 	assert_int_equal(block_rig_io(&user, DPU_BLOCK_WRITE, 0, data, sizeof(data), 0), DPU_BLOCK_OK);
-	assert_true(clock_ns() - start >= 2100 * CLOCK_NS_PER_MS);
+	assert_true(clock_ns() - start >= 3100 * CLOCK_NS_PER_MS);
 	block_rig_detach(&user);
+	/* Where a successor could not be told, nothing is begun. */
+	block_rig_down(&rig);
+	assert_int_equal(mkdir(path, 0700), 0);
+	block_rig_up(&rig);
+	WAIT_FOR(&rig.base, field_is(&rig, "nvmf_remote", "r", "state", "failed"));
+	assert_non_null(strstr(block_rig_field(&rig, "nvmf_remote", "r", "why"), "cannot be written: Is a directory"));
+	assert_int_equal(rmdir(path), 0);
 	rig_close(&rig);
 }
 
