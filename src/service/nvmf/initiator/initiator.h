@@ -54,7 +54,7 @@ struct remote_options {
 	unsigned retry_max_ms;  /* [10000] */
 	unsigned quiesce_ms;    /* what a controller may still do after its keep-alive timer has expired [1000] */
 	enum remote_policy policy;
-	bool shared; /* other hosts write it, too: no write is repeated before its old path is dead */
+	bool shared;        /* other hosts write it, too: no write is repeated before its old path is dead */
 	uint64_t fenced_ms; /* a predecessor may have left writes under way: ours wait so long, until those are dead */
 };
 

@@ -110,7 +110,8 @@ static void test_ana(void **state)
 	unstage();
 }
 
-/* Its log allows what it refuses: requests go round for no longer than without a path, and not fast; then it works again. */
+/* Its log allows what it refuses: requests go round for no longer than without a path, and not fast; then it works
+ * again. */
 static void test_ana_contradiction(void **state)
 {
 	struct slot slot = { 0 };

@@ -233,8 +233,8 @@ static bool on_half(struct fake_target *fake, struct fake_connection *connection
 	return true;
 }
 
-static void r2t_refused(uint32_t bytes, bool (*how)(struct fake_target *, struct fake_connection *,
-						     const struct nvme_sqe *),
+static void r2t_refused(uint32_t bytes,
+			bool (*how)(struct fake_target *, struct fake_connection *, const struct nvme_sqe *),
 			const char *why)
 {
 	struct slot slot = { 0 };
@@ -309,12 +309,8 @@ static void test_two_r2ts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refusals),
-		cmocka_unit_test(test_digest_errors),
-		cmocka_unit_test(test_hostile),
-		cmocka_unit_test(test_two_r2ts),
-		cmocka_unit_test(test_r2t_twice),
-		cmocka_unit_test(test_no_data),
+		cmocka_unit_test(test_refusals), cmocka_unit_test(test_digest_errors), cmocka_unit_test(test_hostile),
+		cmocka_unit_test(test_two_r2ts), cmocka_unit_test(test_r2t_twice),     cmocka_unit_test(test_no_data),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Paths that are lost: requests that are repeated, writes that a lost path carries out late, and what happens without any path. */
+/* Paths that are lost: requests that are repeated, writes that a lost path carries out late, and what happens without
+ * any path. */
 #include "service/nvmf/initiator/initiator_rig.h"
 
 #include <signal.h>
@@ -180,10 +181,8 @@ static void test_time_outs(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_lost_paths),
-		cmocka_unit_test(test_stale_writes),
-		cmocka_unit_test(test_shared_and_fenced),
-		cmocka_unit_test(test_no_path),
+		cmocka_unit_test(test_lost_paths),        cmocka_unit_test(test_stale_writes),
+		cmocka_unit_test(test_shared_and_fenced), cmocka_unit_test(test_no_path),
 		cmocka_unit_test(test_time_outs),
 	};
 

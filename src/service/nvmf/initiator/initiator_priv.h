@@ -274,10 +274,10 @@ struct path {
 	uint8_t uuid[16], nguid[16];
 	uint32_t ana_group;
 	enum nvme_ana_state ana;
-	uint64_t ana_until_ns; /* a transition is waited for so long */
-	unsigned ana_doubts;   /* how often in a row commands were refused that the log allows */
+	uint64_t ana_until_ns;   /* a transition is waited for so long */
+	unsigned ana_doubts;     /* how often in a row commands were refused that the log allows */
 	uint64_t ana_doubted_ns; /* the log is not believed until then */
-	uint64_t due_ns;       /* of the next attempt */
+	uint64_t due_ns;         /* of the next attempt */
 	unsigned attempts;
 	uint64_t look_ns; /* at time-outs */
 	uint64_t set_up_by_ns;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* The initiator against a target in the same thread: requests of all kinds with everything that the two may agree on, what a
- * controller answers, discovery. */
+/* The initiator against a target in the same thread: requests of all kinds with everything that the two may agree on,
+ * what a controller answers, discovery. */
 #include "service/nvmf/initiator/initiator_rig.h"
 
 #include <signal.h>
