@@ -163,8 +163,8 @@ static void test_time_outs(void **state)
 	wait_for(live_paths() == 1);
 	target.command = ignore_io;
 	submit(&slot, DPU_BLOCK_READ, 0, 4096, 0);
-	wait_for(target.aborts == 1);
-	wait_for(losses == 1);
+	wait_for(target.aborts > 0);
+	wait_for(losses > 0);
 	assert_non_null(strstr(last_why, "not answered"));
 	target.command = NULL;
 	wait_for(!slot.busy);
@@ -172,7 +172,7 @@ static void test_time_outs(void **state)
 	wait_for(live_paths() == 1);
 	target.no_keep_alive = true;
 	losses = 0;
-	wait_for(losses == 1);
+	wait_for(losses > 0);
 	assert_non_null(strstr(last_why, "Keep Alive"));
 	free(slot.memory);
 	unstage();
