@@ -293,6 +293,37 @@ static void test_events(void **state)
 	rig_free(rig);
 }
 
+/* A reset of the controller forgets what its host had asked for: requests for events, features, the events themselves.
+ */
+static void test_reset(void **state)
+{
+	struct rig *rig = rig_new(NULL);
+	struct host *admin, *io;
+	uint32_t value = 1;
+	const uint32_t cc = 6 << NVME_CC_IOSQES_SHIFT | 4 << NVME_CC_IOCQES_SHIFT;
+
+	host_pair(rig, &admin, &io, 0, 0);
+	assert_int_equal(feature(admin, true, NVME_FEATURE_ASYNC_EVENTS, NVME_EVENT_BIT_NAMESPACES, NULL), NVME_OK);
+	assert_int_equal(feature(admin, true, NVME_FEATURE_ARBITRATION, 7, NULL), NVME_OK);
+	for (unsigned i = 0; i < 4; i++)
+		event_ask(admin);
+	assert_int_equal(host_property_set(admin, NVME_CC, cc), NVME_OK);
+	assert_true(io->closed);
+	rig->ram[0]->bytes = 8 << 20;
+	nvme_namespace_resized(rig->ns[0]);
+	assert_int_equal(host_property_set(admin, NVME_CC, cc | NVME_CC_EN), NVME_OK);
+	for (unsigned i = 0; i < 4; i++)
+		event_ask(admin);
+	assert_null(host_receive(admin)); /* none is one too many, and none is answered */
+	assert_int_equal(feature(admin, false, NVME_FEATURE_ASYNC_EVENTS, 0, &value), NVME_OK);
+	assert_int_equal(value, 0);
+	assert_int_equal(feature(admin, false, NVME_FEATURE_ARBITRATION, 0, &value), NVME_OK);
+	assert_int_equal(value, 0);
+	host_free(io);
+	host_free(admin);
+	rig_free(rig);
+}
+
 /* ---- discovery ---- */
 
 static void test_discovery(void **state)
@@ -365,9 +396,9 @@ static void test_before_enabled(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_identify),  cmocka_unit_test(test_logs),
-		cmocka_unit_test(test_features),  cmocka_unit_test(test_events),
-		cmocka_unit_test(test_discovery), cmocka_unit_test(test_before_enabled),
+		cmocka_unit_test(test_identify),       cmocka_unit_test(test_logs),  cmocka_unit_test(test_features),
+		cmocka_unit_test(test_events),         cmocka_unit_test(test_reset), cmocka_unit_test(test_discovery),
+		cmocka_unit_test(test_before_enabled),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

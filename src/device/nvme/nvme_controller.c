@@ -2,6 +2,7 @@
 /* Controllers: their queues, keep-alive, and what they remember of errors. */
 #include <stdlib.h>
 #include <string.h>
+#include "base/clock.h"
 #include "device/nvme/nvme_target_priv.h"
 
 static void notify(const struct nvme_controller *controller, const struct nvme_queue *queue,
@@ -79,6 +80,7 @@ void nvme_controller_add_queue(struct nvme_controller *controller, struct nvme_q
 	queue->sqsize = sqe->sqsize;
 	TAILQ_INSERT_TAIL(&controller->list, queue, link);
 	controller->subsystem->queue_count++;
+	controller->subsystem->due_ns = 0;
 	controller->active = true;
 	if (queue->qid == 0) {
 		controller->admin = queue;
@@ -118,10 +120,21 @@ void nvme_controller_remove_queue(struct nvme_queue *queue)
 		controller_free(controller);
 }
 
-void nvme_controller_end_io(struct nvme_controller *controller)
+/* 3.7.2: queues go, and what the host had asked for is as it was at the beginning. */
+void nvme_controller_reset(struct nvme_controller *controller)
 {
 	struct nvme_queue *queue, *next;
+	struct nvme_command *command;
 
+	while ((command = TAILQ_FIRST(&controller->aers)) != NULL)
+		nvme_command_drop(command);
+	controller->event_mask = controller->pending = controller->told = 0;
+	controller->reservation_pending = controller->reservation_told = false;
+	controller->changed_count = controller->notice_count = 0;
+	controller->changed_overflow = controller->io_created = false;
+	controller->queues = controller->subsystem->max_queues;
+	memset(controller->features, 0, sizeof(controller->features));
+	memset(controller->host_behavior, 0, sizeof(controller->host_behavior));
 	for (queue = TAILQ_FIRST(&controller->list); queue; queue = next) {
 		next = TAILQ_NEXT(queue, link);
 		if (queue->qid > 0)
@@ -167,15 +180,42 @@ void nvme_controller_error(struct nvme_command *command, uint16_t status)
 		controller->media_errors++;
 }
 
+/* A host that does not take what is sent to it holds memory: such connections end. */
+static void queues_watch(struct nvme_controller *controller)
+{
+	uint64_t now_ns = controller->subsystem->now_ns;
+	struct nvme_queue *queue, *next;
+
+	for (queue = TAILQ_FIRST(&controller->list); queue; queue = next) {
+		next = TAILQ_NEXT(queue, link);
+		if (queue->sends == 0 || queue->sent != queue->seen_sent) {
+			queue->seen_sent = queue->sent;
+			queue->progress_ns = now_ns;
+		} else if (now_ns - queue->progress_ns > STALL_MS * CLOCK_NS_PER_MS) {
+			nvme_queue_close(queue, false, NVME_REASON_STALLED);
+		}
+	}
+}
+
+/* 3.1.2.3: a discovery controller without a timer has one all the same. */
+static uint64_t keep_alive_ns(const struct nvme_controller *controller)
+{
+	uint32_t ms = controller->kato_ms;
+
+	return (ms == 0 && controller->subsystem->discovery ? DISCOVERY_KATO_MS : ms) * CLOCK_NS_PER_MS;
+}
+
 /* 5.19: with traffic (CTRATT.TBKAS): any command counts, looked at once in a while. */
 uint64_t nvme_subsystem_tick(struct nvme_subsystem *subsystem, uint64_t now_ns)
 {
 	struct nvme_controller *controller, *next;
-	uint64_t soonest = UINT64_MAX;
+	uint64_t soonest = TAILQ_EMPTY(&subsystem->controllers) ? UINT64_MAX : STALL_MS / 4 * CLOCK_NS_PER_MS;
 
 	subsystem->now_ns = now_ns;
+	if (now_ns < subsystem->due_ns)
+		return subsystem->due_ns - now_ns;
 	for (controller = TAILQ_FIRST(&subsystem->controllers); controller; controller = next) {
-		uint64_t timeout = (uint64_t)controller->kato_ms * 1000000;
+		uint64_t timeout = keep_alive_ns(controller);
 
 		next = TAILQ_NEXT(controller, link);
 		if (controller->active || !controller->watched || timeout == 0) {
@@ -186,8 +226,20 @@ uint64_t nvme_subsystem_tick(struct nvme_subsystem *subsystem, uint64_t now_ns)
 			nvme_controller_end(controller, NVME_REASON_KEEP_ALIVE);
 			continue;
 		}
-		if (timeout > 0 && timeout / 4 < soonest)
-			soonest = timeout / 4;
+		queues_watch(controller);
+		if (timeout == 0)
+			continue;
+		uint64_t left = controller->alive_ns + timeout + 1 - now_ns;
+		if (timeout / 4 < left)
+			left = timeout / 4;
+		if (left < soonest)
+			soonest = left;
 	}
+	for (uint32_t i = 0; subsystem->holding > 0 && i < subsystem->highest_nsid; i++)
+		if (subsystem->namespaces[i])
+			nvme_namespace_tick(subsystem->namespaces[i]);
+	if (subsystem->holding > 0 && soonest > RETRY_DELAY_MS * CLOCK_NS_PER_MS)
+		soonest = RETRY_DELAY_MS * CLOCK_NS_PER_MS;
+	subsystem->due_ns = soonest == UINT64_MAX ? UINT64_MAX : now_ns + soonest;
 	return soonest;
 }

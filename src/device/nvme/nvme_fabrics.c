@@ -169,6 +169,14 @@ void nvme_queue_connect(struct nvme_queue *queue, struct nvme_subsystem *subsyst
 		queue->ops->resume(queue->ctx);
 }
 
+void nvme_queue_connect_later(struct nvme_queue *queue)
+{
+	if (queue->state == QUEUE_CONNECTING)
+		connect_refuse(queue, NVME_CONNECT_BUSY);
+	if (!queue->in_input && queue->state <= QUEUE_CONNECTED)
+		queue->ops->resume(queue->ctx);
+}
+
 static void connect_start(struct nvme_command *command)
 {
 	struct nvme_queue *queue = command->queue;
@@ -245,9 +253,8 @@ static void configure(struct nvme_controller *controller, uint32_t cc)
 	if ((cc & NVME_CC_EN) && !(before & NVME_CC_EN)) {
 		controller->csts = configuration_good(controller, cc) ? NVME_CSTS_RDY : NVME_CSTS_CFS;
 	} else if (!(cc & NVME_CC_EN) && (before & NVME_CC_EN)) {
-		nvme_controller_end_io(controller);
+		nvme_controller_reset(controller);
 		controller->csts = 0;
-		controller->io_created = false;
 	}
 	if (cc & NVME_CC_SHN_MASK) {
 		controller->csts |= NVME_CSTS_SHST_COMPLETE;

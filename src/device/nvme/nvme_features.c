@@ -116,6 +116,7 @@ static uint16_t value_set(struct nvme_controller *controller, const struct nvme_
 		return NVME_OK;
 	case NVME_FEATURE_KEEP_ALIVE:
 		controller->kato_ms = value;
+		controller->subsystem->due_ns = 0;
 		return NVME_OK;
 	case NVME_FEATURE_RESERVATION_MASK:
 		return mask_set(controller, sqe->nsid, value);

@@ -57,6 +57,7 @@ static void controller_fill(const struct nvme_controller *controller, struct nvm
 	id->cmic = CMIC_PORTS | CMIC_CONTROLLERS | CMIC_ANA;
 	id->oaes = NVME_EVENT_BIT_NAMESPACES | NVME_EVENT_BIT_ANA;
 	id->lpa |= LPA_EFFECTS;
+	id->crdt[0] = RETRY_DELAY_MS / 100;
 	id->wctemp = 343;
 	id->cctemp = 353;
 	id->anatt = ANA_TRANSITION_S;
@@ -88,14 +89,9 @@ enum {
 	DLFEAT_WRITE_ZEROES = 1 << 3,
 };
 
-static uint32_t features_of(const struct nvme_namespace *ns)
-{
-	return ns->device ? ns->device->features : 0;
-}
-
 static void namespace_fill(const struct nvme_namespace *ns, struct nvme_identify_namespace *id)
 {
-	uint32_t features = features_of(ns);
+	uint32_t features = nvme_namespace_features(ns);
 
 	id->nsze = id->ncap = id->nuse = ns->blocks;
 	id->nsfeat = NSFEAT_ATOMICITY | NSFEAT_PREFERRED | (features & DPU_BLOCK_F_DISCARD ? NSFEAT_THIN : 0);
@@ -124,7 +120,7 @@ static void independent_fill(const struct nvme_namespace *ns, struct nvme_identi
 	id->nmic = NMIC_SHARED;
 	id->rescap = NVME_RESCAP_PTPL | NVME_RESCAP_ALL_TYPES | NVME_RESCAP_IEKEY_13;
 	id->anagrpid = ns->ana_group;
-	if (features_of(ns) & DPU_BLOCK_F_READ_ONLY)
+	if (nvme_namespace_features(ns) & DPU_BLOCK_F_READ_ONLY)
 		id->nsattr = NSATTR_WRITE_PROTECTED;
 	id->nstat = 1;
 }

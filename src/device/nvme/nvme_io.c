@@ -85,7 +85,7 @@ uint16_t nvme_io_check(struct nvme_command *command)
 		nvme_count(&ns->stats.reservation_conflicts, 1);
 		return NVME_RESERVATION_CONFLICT | NVME_DNR;
 	}
-	if (!ns->device)
+	if (!ns->device && !ns->holding)
 		return NVME_NAMESPACE_NOT_READY;
 	return NVME_OK;
 }
@@ -136,14 +136,20 @@ void nvme_io_start(struct nvme_command *command)
 		opcode->start(command);
 }
 
-/* After it has waited for data or a buffer: what was checked may have changed. */
-bool nvme_io_still(struct nvme_command *command)
+uint16_t nvme_io_recheck(struct nvme_command *command)
 {
 	uint16_t status = nvme_io_check(command);
 	uint64_t end = command->offset + command->length;
 
 	if (!status && end > command->ns->blocks << command->ns->shift)
 		status = NVME_LBA_RANGE | NVME_DNR;
+	return status;
+}
+
+bool nvme_io_still(struct nvme_command *command)
+{
+	uint16_t status = nvme_io_recheck(command);
+
 	if (status)
 		nvme_command_fail(command, status);
 	return status == NVME_OK;

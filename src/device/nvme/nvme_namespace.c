@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "device/nvme/nvme_target_priv.h"
+#include "base/clock.h"
 #include "engine/crc32c/crc32c.h"
 
 int nvme_namespace_add(struct nvme_subsystem *subsystem, const struct nvme_namespace_options *options,
@@ -65,17 +66,39 @@ const struct nvme_namespace_stats *nvme_namespace_stats(const struct nvme_namesp
 
 /* ---- devices ---- */
 
+static void namespace_go_on(struct nvme_namespace *ns);
+
+static void waiting_fail(struct nvme_namespace *ns, uint16_t status)
+{
+	struct nvme_command *command;
+
+	while ((command = TAILQ_FIRST(&ns->waiting)) != NULL) {
+		nvme_namespace_forget(command);
+		nvme_command_fail(command, status);
+	}
+}
+
+static void hold_end(struct nvme_namespace *ns)
+{
+	if (ns->holding)
+		ns->subsystem->holding--;
+	ns->holding = false;
+}
+
 void nvme_namespace_attach(struct nvme_namespace *ns, struct dpu_block_device *device)
 {
 	uint64_t blocks = ns->blocks;
 	uint32_t block = ns->wanted_block_bytes > device->sector ? ns->wanted_block_bytes : device->sector;
 
 	ns->device = device;
+	ns->features = device->features;
+	hold_end(ns);
 	if (ns->shift == 0) /* stays for as long as the namespace lives: hosts rely on it */
 		ns->shift = block == 4096 ? 12 : 9;
 	ns->blocks = device->bytes >> ns->shift;
 	if (ns->blocks != blocks)
 		nvme_event_namespace(ns);
+	namespace_go_on(ns);
 }
 
 void nvme_namespace_resized(struct nvme_namespace *ns)
@@ -105,6 +128,10 @@ void nvme_namespace_release(struct nvme_namespace *ns, void (*released)(void *ar
 	ns->device = NULL;
 	ns->released = released;
 	ns->released_arg = arg;
+	ns->holding = true;
+	ns->away_ns = 0;
+	ns->subsystem->holding++;
+	ns->subsystem->due_ns = 0;
 	namespace_settle(ns);
 }
 
@@ -126,31 +153,49 @@ static void namespace_free_when_idle(struct nvme_namespace *ns)
 
 void nvme_namespace_remove(struct nvme_namespace *ns, void (*removed)(void *arg), void *arg)
 {
-	struct nvme_command *command;
-
 	ns->removing = true;
+	hold_end(ns);
 	ns->removed = removed;
 	ns->removed_arg = arg;
 	if (ns->shift > 0)
 		nvme_event_namespace(ns);
-	while ((command = TAILQ_FIRST(&ns->waiting)) != NULL) {
-		nvme_namespace_forget(command);
-		nvme_command_fail(command, NVME_INVALID_NAMESPACE | NVME_DNR);
-	}
-	namespace_free_when_idle(ns);
+	waiting_fail(ns, NVME_INVALID_NAMESPACE | NVME_DNR);
+	if (!ns->admitting)
+		namespace_free_when_idle(ns);
+}
+
+/* The device does not come back in time. */
+void nvme_namespace_tick(struct nvme_namespace *ns)
+{
+	uint64_t now_ns = ns->subsystem->now_ns;
+
+	if (!ns->holding)
+		return;
+	if (ns->away_ns == 0)
+		ns->away_ns = now_ns;
+	if (now_ns - ns->away_ns < HOLD_MS * CLOCK_NS_PER_MS)
+		return;
+	hold_end(ns);
+	waiting_fail(ns, NVME_NAMESPACE_NOT_READY);
 }
 
 /* ---- entering and leaving ---- */
 
-/* Those who wait come in, in order, as far as one that must be alone lets them. */
+/* Those who wait come in, in order, as far as one that must be alone lets them. What has changed meanwhile holds for
+ * them, too: a reservation that one before them has taken, the size of another device. */
 static void waiting_admit(struct nvme_namespace *ns)
 {
 	struct nvme_command *command;
 
-	while (!ns->exclusive && (command = TAILQ_FIRST(&ns->waiting)) != NULL) {
+	while (!ns->exclusive && !ns->holding && (command = TAILQ_FIRST(&ns->waiting)) != NULL) {
 		if (command->alone && ns->busy > 0)
 			return;
 		nvme_namespace_forget(command);
+		uint16_t status = command->queue->qid > 0 ? nvme_io_recheck(command) : NVME_OK;
+		if (status) {
+			nvme_command_fail(command, status);
+			continue;
+		}
 		command->entered = true;
 		command->state = COMMAND_EXECUTING;
 		ns->exclusive = command->alone;
@@ -159,11 +204,24 @@ static void waiting_admit(struct nvme_namespace *ns)
 	}
 }
 
+/* Commands that end at once leave from within: then there is nothing to do but for the one who let them in. */
+static void namespace_go_on(struct nvme_namespace *ns)
+{
+	if (ns->admitting)
+		return;
+	ns->admitting = true;
+	waiting_admit(ns);
+	ns->admitting = false;
+	if (ns->released)
+		namespace_settle(ns);
+	namespace_free_when_idle(ns);
+}
+
 void nvme_namespace_enter(struct nvme_command *command, bool alone, void (*run)(struct nvme_command *command))
 {
 	struct nvme_namespace *ns = command->ns;
 
-	if (!ns->exclusive && TAILQ_EMPTY(&ns->waiting) && !(alone && ns->busy > 0)) {
+	if (!ns->exclusive && !ns->holding && TAILQ_EMPTY(&ns->waiting) && !(alone && ns->busy > 0)) {
 		ns->exclusive = alone;
 		command->alone = alone;
 		command->entered = true;
@@ -191,10 +249,7 @@ void nvme_namespace_leave(struct nvme_command *command)
 		ns->exclusive = false;
 	if (ns->busy > 0 && !ns->released && !ns->removing && TAILQ_EMPTY(&ns->waiting))
 		return;
-	if (ns->released)
-		namespace_settle(ns);
-	waiting_admit(ns);
-	namespace_free_when_idle(ns);
+	namespace_go_on(ns);
 }
 
 void nvme_namespace_forget(struct nvme_command *command)

@@ -140,6 +140,7 @@ void nvme_command_drop(struct nvme_command *command)
 static void send_returned(struct nvme_command *command)
 {
 	command->queue->sends--;
+	command->queue->sent++;
 	command->sends--;
 	if (command->sends == 0 && command->state == COMMAND_ANSWERED)
 		command_free(command);
@@ -266,6 +267,8 @@ void nvme_command_answer(struct nvme_command *command, uint16_t status, uint32_t
 			command_free(command);
 		return;
 	}
+	if (status == NVME_NAMESPACE_NOT_READY && nvme_controller_delays(queue->controller))
+		status |= NVME_CRD_1; /* else a host's five tries are over at once */
 	if (status)
 		nvme_controller_error(command, status);
 	if (data > 0)
@@ -455,6 +458,8 @@ void nvme_queue_terminate(struct nvme_queue *queue, enum nvme_tcp_fes fes, uint3
 	queue->state = QUEUE_TERMINATED;
 	queue->reason = NVME_REASON_PROTOCOL;
 	commands_drop(queue);
+	if (queue->controller)
+		queue->controller->subsystem->due_ns = 0;
 	queue->term_iov = (struct iovec){ pdu, pdu->header.plen };
 	queue->term_send = (struct nvme_send){ .iov = &queue->term_iov, .segments = 1, .done = term_done };
 	queue->sends++;
@@ -483,6 +488,9 @@ void nvme_queue_closed(struct nvme_queue *queue)
 	if (queue->reason == NVME_REASON_NONE)
 		queue->reason = NVME_REASON_CLOSED;
 	queue->state = QUEUE_CLOSING;
+	if (queue->connect_command) /* nobody answers it any more */
+		queue->connect_command->state = COMMAND_WAITING;
+	queue->connect_command = NULL;
 	commands_drop(queue);
 	if (queue->controller)
 		nvme_controller_remove_queue(queue);

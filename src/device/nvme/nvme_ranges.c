@@ -79,7 +79,7 @@ static void zeroes_buffered(struct nvme_command *command)
 
 static void zeroes_start(struct nvme_command *command)
 {
-	if (command->ns->device->features & DPU_BLOCK_F_DISCARD)
+	if (nvme_namespace_features(command->ns) & DPU_BLOCK_F_DISCARD)
 		nvme_namespace_enter(command, false, zeroes_run);
 	else
 		nvme_command_buffer(command, ZEROES_CHUNK_BYTES, zeroes_buffered);

@@ -75,6 +75,8 @@ _Static_assert(sizeof(struct nvme_sqe) == 64 && sizeof(struct nvme_cqe) == 16 &&
 
 /* 3.3.3.2.1: status code type (bits 10:8) and status code (7:0), retry delay (12:11), more (13), do not retry (14). */
 enum { NVME_STATUS_MASK = 0x7ff, NVME_MORE = 1 << 13, NVME_DNR = 1 << 14 };
+/* Command Retry Delay: which of Identify Controller's the host waits for. */
+enum { NVME_CRD_1 = 1 << 11 };
 
 enum nvme_status {
 	NVME_OK = 0x000,

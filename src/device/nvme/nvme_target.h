@@ -71,6 +71,8 @@ void nvme_queue_free(struct nvme_queue *queue);
 size_t nvme_queue_input(struct nvme_queue *queue, const uint8_t *bytes, size_t count);
 /* subsystem NULL: there is none by this name, or no such port: refused as the specification says. */
 void nvme_queue_connect(struct nvme_queue *queue, struct nvme_subsystem *subsystem, uint16_t port);
+/* Not now: the host may try again. */
+void nvme_queue_connect_later(struct nvme_queue *queue);
 bool nvme_queue_is_connected(const struct nvme_queue *queue);
 /* The connection is gone, by our own close or otherwise. All its sends are done. */
 void nvme_queue_closed(struct nvme_queue *queue);
@@ -94,6 +96,7 @@ enum nvme_target_reason {
 	NVME_REASON_KEEP_ALIVE, /* timer expired */
 	NVME_REASON_CONTROL,    /* host, port, or subsystem removed */
 	NVME_REASON_PROTOCOL,   /* a PDU that the specification forbids */
+	NVME_REASON_STALLED,    /* it did not take what was sent to it */
 	NVME_REASONS,
 };
 
@@ -166,8 +169,8 @@ int nvme_namespace_add(struct nvme_subsystem *subsystem, const struct nvme_names
 void nvme_namespace_remove(struct nvme_namespace *ns, void (*removed)(void *arg), void *arg);
 /* The device has come. */
 void nvme_namespace_attach(struct nvme_namespace *ns, struct dpu_block_device *device);
-/* The device is going: commands get a status that makes hosts try again. released(arg), maybe before the return, when
- * nothing is outstanding in it. */
+/* The device is going: commands wait a while for the next one, then get a status that makes hosts try again.
+ * released(arg), maybe before the return, when nothing is outstanding in it. */
 void nvme_namespace_release(struct nvme_namespace *ns, void (*released)(void *arg), void *arg);
 /* The device has another size. */
 void nvme_namespace_resized(struct nvme_namespace *ns);

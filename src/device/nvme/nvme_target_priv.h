@@ -12,6 +12,10 @@ enum {
 	ERROR_ENTRIES = 16,
 	RESERVATION_NOTICES = 16,
 	CHANGED_NAMESPACES_MAX = 1024,
+	HOLD_MS = 10000,            /* that commands wait for a device that is away; Linux gives up after 30 s */
+	RETRY_DELAY_MS = 1000,      /* of hosts, after that */
+	STALL_MS = 20000,           /* a connection that takes nothing of what is sent to it ends */
+	DISCOVERY_KATO_MS = 120000, /* of hosts that ask for none: discovery is open to everybody */
 	ADMIN_OWN_BYTES = 16 << 10, /* of an admin queue: longer transfers are the subsystem's */
 	NVME_COPY_RANGES_MAX = 128,
 	NVME_COPY_BLOCKS_MAX = 1 << 16,
@@ -133,6 +137,8 @@ struct nvme_queue {
 	struct nvme_command **chunks; /* by index / COMMAND_CHUNK */
 	uint16_t chunk_count, chunk_max, outstanding;
 	unsigned sends;
+	unsigned sent, seen_sent; /* sends that are done, as a counter; at the last progress that a tick saw */
+	uint64_t progress_ns;
 	struct nvme_connect_data *connect_data;
 	struct nvme_command *connect_command;
 	struct nvme_waiter waiter; /* of RECEIVE_BLOCKED */
@@ -177,7 +183,8 @@ struct nvme_subsystem {
 	struct nvme_port ports[NVME_TARGET_PORTS_MAX];
 	unsigned port_count;
 	uint64_t ana_changes;
-	uint64_t now_ns;
+	uint64_t now_ns, due_ns; /* of the last tick, and when the next has something to look at */
+	unsigned holding;        /* namespaces whose device is away */
 	const struct nvme_discovery_record *records;
 	unsigned record_count;
 	uint64_t generation;
@@ -228,6 +235,10 @@ struct nvme_namespace {
 	unsigned busy;  /* commands that have entered */
 	bool exclusive; /* one command has it alone */
 	struct nvme_commands waiting;
+	bool admitting;    /* those who wait are coming in: from one place at a time */
+	bool holding;      /* the device is away, but not for long: commands wait for it */
+	uint64_t away_ns;  /* since when, as of a tick; 0: not known yet */
+	uint32_t features; /* of its last device */
 	bool removing;
 	void (*released)(void *arg);
 	void *released_arg;
@@ -280,7 +291,9 @@ void nvme_admin_start(struct nvme_command *command);
 void nvme_io_start(struct nvme_command *command);
 /* For I/O commands: status of namespace, path and reservation; sets command->ns. */
 uint16_t nvme_io_check(struct nvme_command *command);
-bool nvme_io_still(struct nvme_command *command);
+/* After it has waited: what was checked may have changed. */
+uint16_t nvme_io_recheck(struct nvme_command *command);
+bool nvme_io_still(struct nvme_command *command); /* … and fails it */
 bool nvme_io_range(const struct nvme_namespace *ns, uint64_t lba, uint64_t blocks, uint64_t *ret_offset);
 uint32_t nvme_io_effects(uint8_t opcode);
 bool nvme_feature_known(uint8_t id);
@@ -305,7 +318,12 @@ void nvme_controller_add_queue(struct nvme_controller *controller, struct nvme_q
 /* The queue's connection is over. */
 void nvme_controller_remove_queue(struct nvme_queue *queue);
 void nvme_controller_end(struct nvme_controller *controller, enum nvme_target_reason reason);
-void nvme_controller_end_io(struct nvme_controller *controller); /* reset */
+void nvme_controller_reset(struct nvme_controller *controller); /* CC.EN goes to 0 */
+/* Whether its host heeds command retry delays (Host Behavior Support, ACRE). */
+static inline bool nvme_controller_delays(const struct nvme_controller *controller)
+{
+	return controller && (controller->host_behavior[0] & 1);
+}
 bool nvme_subsystem_allows(const struct nvme_subsystem *subsystem, const char *hostnqn);
 const struct nvme_port *nvme_controller_port(const struct nvme_controller *controller);
 uint8_t nvme_controller_ana(const struct nvme_controller *controller, const struct nvme_namespace *ns);
@@ -328,6 +346,12 @@ struct nvme_namespace *nvme_namespace_find(const struct nvme_subsystem *subsyste
 void nvme_namespace_enter(struct nvme_command *command, bool alone, void (*run)(struct nvme_command *command));
 void nvme_namespace_leave(struct nvme_command *command);
 void nvme_namespace_forget(struct nvme_command *command); /* waits no more */
+void nvme_namespace_tick(struct nvme_namespace *ns);
+/* Of its device, or the last one. */
+static inline uint32_t nvme_namespace_features(const struct nvme_namespace *ns)
+{
+	return ns->device ? ns->device->features : ns->features;
+}
 uint16_t nvme_status_of(enum dpu_block_status status, bool read);
 void nvme_namespace_count(struct nvme_namespace *ns, enum dpu_block_op op, uint64_t bytes,
 			  enum dpu_block_status status);

@@ -32,7 +32,18 @@ static void rig_persist(void *ctx, struct nvme_namespace *ns, const void *image,
 	rig->image_bytes = bytes;
 	if (bytes > 0)
 		memcpy(rig->image, image, bytes);
-	done(arg, rig->persist_error);
+	if (!rig->hold_persist) {
+		done(arg, rig->persist_error);
+		return;
+	}
+	rig->persist_done = done;
+	rig->persist_arg = arg;
+}
+
+void rig_persisted(struct rig *rig)
+{
+	rig->hold_persist = false;
+	rig->persist_done(rig->persist_arg, rig->persist_error);
 }
 
 static const struct nvme_subsystem_ops rig_ops = { .notice = rig_notice, .persist = rig_persist };

@@ -22,6 +22,9 @@ struct rig {
 	size_t image_bytes;
 	unsigned persisted, notices;
 	int persist_error;
+	bool hold_persist; /* it is under way until rig_persisted() */
+	void (*persist_done)(void *arg, int error);
+	void *persist_arg;
 	enum nvme_target_reason reason; /* of the last that went */
 	unsigned controllers;
 	bool discovery;
@@ -36,6 +39,7 @@ struct rig_options {
 struct rig *rig_new(const struct rig_options *options);
 void rig_free(struct rig *rig);
 void rig_poll(struct rig *rig); /* the devices */
+void rig_persisted(struct rig *rig);
 
 /* One connection, seen from the host. */
 struct host {
