@@ -12,6 +12,7 @@
 #include "service/block/objects.h"
 #include "service/block/qos/qos.h"
 #include "service/block/store/store.h"
+#include "service/block/store/store_format.h"
 
 enum { WORKER_ANY = UINT16_MAX };
 #define BLOCK_VOLUME_MAX_BYTES (UINT64_C(128) << 40)
@@ -223,6 +224,8 @@ struct pool_medium {
 	bool leaving; /* it is being detached from */
 	bool in_use;  /* the store has it */
 	bool refused; /* … did not take it */
+	bool erase;   /* it is added even if it holds another pool */
+	bool taken;   /* the worker's, while the pool is being opened: it is in the pool */
 };
 
 enum { POOL_REPORTS = 16 };
@@ -265,6 +268,8 @@ struct pool {
 	struct worker_source source; /* the worker's */
 	struct super_io *super_io;
 	struct pool_medium *growing;
+	struct pool_medium *served[STORE_MAX_MEDIA]; /* given to the store when it was made */
+	unsigned served_count;
 	/* the command that is under way, and what it gave */
 	struct store_command command;
 	struct note command_note;
@@ -311,24 +316,30 @@ bool pool_media_asked(const struct pool *pool); /* one must be given back */
 void pool_media_release(struct pool *pool);
 /* False when it has none (any more); else pool_step() will be called. */
 bool pool_media_detach(struct pool *pool);
+struct pool_medium *pool_media_find(const struct pool *pool, const char *name); /* NULL: it has none of that name */
 
 /* pool_super.c: superblocks of the media, looked at or erased; then(pool) in control, which frees pool->super_io */
+enum { POOL_SUPERS = 2 }; /* at the start of a medium, and the copy at its end */
 struct super_io {
 	struct pool *pool;
 	struct note note;
 	void (*then)(struct pool *pool);
-	unsigned left;
+	unsigned left, count;
 	bool failed;
 	uint8_t *blocks;
+	struct super_medium {
+		struct pool_medium *medium;
+		struct dpu_block_device *device;
+	} media[STORE_MAX_MEDIA];
 	struct super_request {
 		struct dpu_block_request request;
 		struct iovec iov;
 		struct super_io *io;
-	} requests[2 * STORE_MAX_MEDIA];
+	} requests[POOL_SUPERS * STORE_MAX_MEDIA];
 };
 void pool_supers_read(struct pool *pool, void (*then)(struct pool *pool));
-void pool_supers_erase(struct pool *pool, void (*then)(struct pool *pool));
-bool pool_super_there(const struct super_io *io, unsigned medium);
+void pool_supers_erase(struct pool *pool, void (*then)(struct pool *pool)); /* of media in use alone */
+bool pool_super(const struct super_io *io, unsigned medium, struct store_super *ret); /* whether it has one */
 void pool_supers_free(struct pool *pool);
 
 /* pool_worker.c: the worker's side, and commands there and back */
@@ -377,6 +388,15 @@ int pool_repair_start(void *ctx, struct object *object, const void *args, struct
 int pool_scrub_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
 		     struct dpu_error *err);
 int pool_scrub_cancel(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err);
+
+/* pool_grow.c: media that were added to an open pool */
+bool pool_grow(struct pool *pool); /* whether there is one: a command is under way */
+struct pool_grow_args {
+	char *medium;
+};
+extern const struct field pool_grow_fields[];
+int pool_grow_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
+		    struct dpu_error *err);
 
 /* pool_action.c */
 extern const struct action pool_actions[];

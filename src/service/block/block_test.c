@@ -320,125 +320,6 @@ static void locked_medium(void **state)
 	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "volume", "v", "state"), "ready") == 0);
 }
 
-/* The model's objects are lost: the pool is not formatted over, but taken over, and its volumes copied or purged. */
-static void foreign_pool(void **state)
-{
-	struct block_rig *rig = *state;
-	struct block_rig_user v;
-	char fields[128], uuid[64];
-	struct dpu_error err;
-
-	pool_make(rig);
-	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/w", "{'pool': 'p', 'size': 4096}", NULL);
-	block_rig_attach(&v, rig, "volume", "v", NULL);
-	WAIT_FOR(&rig->base, v.device);
-	write_version(&v, 3, 7);
-	block_rig_detach(&v);
-	snprintf(uuid, sizeof(uuid), "%s", block_rig_field(rig, "volume", "v", "uuid"));
-	block_rig_down(rig);
-	assert_int_equal(unlink(rig->store), 0);
-	block_rig_up(rig);
-	block_rig_apply(rig,
-			"{'tenants': [{'name': 'blue'}], 'media': [{'name': 'm', 'path': '%s/m'}],"
-			" 'pools': [{'name': 'p', 'media': ['m']}]}",
-			rig->dir);
-	FIELD_IS(rig, "pool", "p", "state", "failed");
-	assert_non_null(strstr(block_rig_field(rig, "pool", "p", "why"), "holds a pool already"));
-	json_decref(block_rig_action(rig, "pool", "adopt", "p", NULL, NULL));
-	FIELD_IS(rig, "pool", "p", "state", "ready");
-	FIELD_IS(rig, "pool", "p", "unclaimed", "2");
-	snprintf(fields, sizeof(fields), "{'pool': 'p', 'from_unclaimed': '%s'}", uuid);
-	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/n", fields, NULL);
-	FIELD_IS(rig, "volume", "n", "size", "16777216");
-	block_rig_attach(&v, rig, "volume", "n", NULL);
-	WAIT_FOR(&rig->base, v.device);
-	json_decref(block_rig_action(rig, "pool", "purge", "p", json_pack("{s:s}", "uuid", uuid), NULL));
-	FIELD_IS(rig, "pool", "p", "unclaimed", "1");
-	assert_null(block_rig_action(rig, "pool", "purge", "p", json_pack("{s:s}", "uuid", uuid), &err));
-	assert_int_equal(err.code, DPU_E_NOT_FOUND);
-	json_decref(block_rig_action(rig, "pool", "purge", "p", NULL, NULL));
-	FIELD_IS(rig, "pool", "p", "unclaimed", "0");
-	expect_version(&v, 3, 7);
-	/* Closed and opened again under its user. */
-	json_decref(block_rig_action(rig, "pool", "open", "p", NULL, NULL));
-	WAIT_FOR(&rig->base, v.device);
-	assert_int_equal(v.given, 2);
-	expect_version(&v, 3, 7);
-	block_rig_detach(&v);
-	assert_null(block_rig_action(rig, "pool", "format", "p", NULL, &err));
-	assert_int_equal(err.code, DPU_E_IN_USE);
-	block_rig_delete(rig, "volume", "blue/n", false, NULL);
-	json_decref(block_rig_action(rig, "pool", "format", "p", NULL, NULL));
-	FIELD_IS(rig, "pool", "p", "checkpoint", "1");
-}
-
-/* Deleted while its pool cannot be opened, and dpud ends before it can: gone all the same. */
-static void deleted_in_absence(void **state)
-{
-	struct block_rig *rig = *state;
-	char path[128], away[128];
-
-	pool_make(rig);
-	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/w", "{'pool': 'p', 'size': 4096}", NULL);
-	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/x", "{'pool': 'p', 'size': 4096}", NULL);
-	block_rig_down(rig);
-	snprintf(path, sizeof(path), "%s/m", rig->dir);
-	snprintf(away, sizeof(away), "%s/away", rig->dir);
-	assert_int_equal(rename(path, away), 0);
-	block_rig_up(rig);
-	block_rig_delete(rig, "volume", "blue/w", false, NULL);
-	block_rig_down(rig);
-	block_rig_up(rig);
-	block_rig_delete(rig, "volume", "blue/x", false, NULL);
-	assert_int_equal(rename(away, path), 0);
-	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "state"), "ready") == 0);
-	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "unclaimed"), "0") == 0);
-	block_rig_down(rig);
-	snprintf(path, sizeof(path), "%s/block-intents", rig->dir);
-	assert_int_equal(access(path, F_OK), 0);
-	FILE *file = fopen(path, "re");
-	assert_int_equal(fgetc(file), EOF);
-	fclose(file);
-	block_rig_up(rig);
-	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "state"), "ready") == 0);
-	FIELD_IS(rig, "pool", "p", "unclaimed", "0");
-	FIELD_IS(rig, "volume", "v", "state", "ready");
-}
-
-/* A pool that went back in time does not have a volume: it is lost, not made anew. One that was never made is. */
-static void lost_or_never_made(void **state)
-{
-	struct block_rig *rig = *state;
-	char command[256], path[128], pool[64], volume[64];
-	FILE *file;
-
-	pool_make(rig);
-	block_rig_down(rig);
-	snprintf(command, sizeof(command), "cp %s/m %s/before", rig->dir, rig->dir);
-	assert_int_equal(system(command), 0);
-	block_rig_up(rig);
-	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "state"), "ready") == 0);
-	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/w", "{'pool': 'p', 'size': 4096}", NULL);
-	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/x", "{'pool': 'p', 'size': 4096}", NULL);
-	snprintf(pool, sizeof(pool), "%s", block_rig_field(rig, "pool", "p", "uuid"));
-	snprintf(volume, sizeof(volume), "%s", block_rig_field(rig, "volume", "x", "uuid"));
-	block_rig_down(rig);
-	snprintf(command, sizeof(command), "cp %s/before %s/m", rig->dir, rig->dir);
-	assert_int_equal(system(command), 0);
-	snprintf(path, sizeof(path), "%s/block-intents", rig->dir);
-	file = fopen(path, "we");
-	fprintf(file, "create %s %s\nnonsense\n", pool, volume);
-	fclose(file);
-	block_rig_up(rig);
-	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "volume", "x", "state"), "ready") == 0);
-	FIELD_IS(rig, "volume", "v", "state", "ready");
-	FIELD_IS(rig, "volume", "w", "state", "failed");
-	assert_non_null(strstr(block_rig_field(rig, "volume", "w", "why"), "the pool does not have it"));
-	block_rig_change(rig, CHANGE_UPDATE, "volume", "blue/w", "{'size': 8192}", NULL);
-	FIELD_IS(rig, "volume", "w", "state", "failed");
-	block_rig_delete(rig, "volume", "blue/w", false, NULL);
-}
-
 /* ---- transactions that come to nothing ---- */
 
 struct bomb {
@@ -615,9 +496,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(restart, setup, teardown),
 		cmocka_unit_test_setup_teardown(late_medium, setup, teardown),
 		cmocka_unit_test_setup_teardown(locked_medium, setup, teardown),
-		cmocka_unit_test_setup_teardown(foreign_pool, setup, teardown),
-		cmocka_unit_test_setup_teardown(deleted_in_absence, setup, teardown),
-		cmocka_unit_test_setup_teardown(lost_or_never_made, setup, teardown),
 		cmocka_unit_test_setup_teardown(undone, setup, teardown),
 		cmocka_unit_test_setup_teardown(scrub, setup, teardown),
 		cmocka_unit_test_setup_teardown(failing_medium, setup, teardown),

@@ -165,7 +165,7 @@ static void opening_failed(struct medium *medium, const struct dpu_error *err)
 	retry_later(medium, locked ? RETRY_LOCKED_NS : RETRY_NS);
 }
 
-static int device_use(struct medium *medium, struct dpu_block_device *device, struct dpu_error *err)
+static void device_use(struct medium *medium, struct dpu_block_device *device)
 {
 	medium->device = device;
 	medium->bytes = device->bytes;
@@ -179,13 +179,12 @@ static int device_use(struct medium *medium, struct dpu_block_device *device, st
 		medium->source.tick = source_tick;
 	}
 	if (worker_add_source(medium->worker, &medium->source) != 0)
-		return error_set(err, DPU_E_LIMIT, medium->backing.name, "no memory to serve it");
+		abort(); /* out of memory */
 	medium->direct = medium->kind == MEDIUM_FILE && medium_file_direct(device);
 	medium->state = BLOCK_READY;
 	log_info("block", "medium opened", "object=%s bytes=%llu worker=%u", medium->subject.name,
 		 (unsigned long long)device->bytes, worker_index(medium->worker));
 	block_backing_up(&medium->backing, device, medium->worker);
-	return 0;
 }
 
 /* In a helper thread. A file is made in one step or not at all: what is there is never touched. */
@@ -220,8 +219,8 @@ void medium_opened(struct medium *medium, struct dpu_block_device *device, int r
 	medium->busy = false;
 	medium->creating = false;
 	if (rc == 0)
-		rc = device_use(medium, device, err);
-	if (rc != 0)
+		device_use(medium, device);
+	else
 		opening_failed(medium, err);
 	medium_step(medium);
 }
@@ -263,15 +262,14 @@ static void open_ram(struct medium *medium, const struct medium_object *object)
 {
 	struct dpu_block_device *device;
 	struct dpu_error err = { 0 };
-	int rc = block_ram_new(medium->backing.name, object->size, DPU_BLOCK_SECTOR, &device);
 
-	if (rc < 0)
-		rc = error_set(&err, DPU_E_LIMIT, "size", "%llu bytes of memory are not to be had",
-			       (unsigned long long)object->size);
-	else
-		rc = device_use(medium, device, &err);
-	if (rc < 0)
+	if (block_ram_new(medium->backing.name, object->size, DPU_BLOCK_SECTOR, &device) == 0) {
+		device_use(medium, device);
+	} else {
+		error_set(&err, DPU_E_LIMIT, "size", "%llu bytes of memory are not to be had",
+			  (unsigned long long)object->size);
 		opening_failed(medium, &err);
+	}
 	medium_step(medium);
 }
 

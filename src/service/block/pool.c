@@ -55,6 +55,8 @@ static void opened(struct pool *pool)
 	}
 	pool->format = pool->erase = false;
 	pool->ready = true;
+	for (unsigned i = 0; i < pool->served_count; i++)
+		pool->served[i]->in_use = pool->served[i]->taken;
 	state_set(pool, BLOCK_READY, "");
 	pool_stats(pool, &stats);
 	log_info("block", "pool opened", "object=%s worker=%u generation=%llu replayed=%llu dropped=%llu",
@@ -77,40 +79,79 @@ static void open_with(struct pool *pool, enum store_op op)
 	}
 	memset(&pool->command, 0, sizeof(pool->command));
 	pool->command.op = op;
+	pool->command.owner = pool->subject.uuid.bytes;
 	pool_command(pool, NULL, opened);
 }
 
-/* A new pool takes no medium that has one already; an old one leaves out media that were added and are blank still. */
-static void supers_known(struct pool *pool)
+/* Which of the media's pools is this one: the one that was made for it. Of others, only one can be taken for it.
+ * NULL, or why none can. */
+static const char *choose(struct pool *pool, struct store_super *ret, bool *ret_found)
 {
 	const struct super_io *io = pool->super_io;
-	struct pool_medium *taken = NULL;
-	char why[BLOCK_WHY_BYTES];
-	bool failed = io->failed, any = false;
+	struct store_super super;
+	bool several = false;
 
-	for (unsigned i = 0; i < pool->media_count; i++) {
-		struct pool_medium *medium = pool->media[i];
-		bool there = pool_super_there(io, i);
-		any |= there;
-		medium->in_use = pool->format || there;
-		if (there && !taken)
-			taken = medium;
+	*ret_found = false;
+	for (unsigned i = 0; i < io->count; i++) {
+		if (!pool_super(io, i, &super))
+			continue;
+		if (memcmp(super.owner, pool->subject.uuid.bytes, sizeof(super.owner)) == 0) {
+			*ret = super;
+			*ret_found = true;
+			return NULL;
+		}
+		several |= *ret_found && memcmp(super.pool, ret->pool, sizeof(super.pool)) != 0;
+		*ret = *ret_found ? *ret : super;
+		*ret_found = true;
 	}
+	return several ? "its media hold different pools, none of which was made for it" : NULL;
+}
+
+/* A new pool takes no medium that has one already. NULL, or why not. */
+static const char *use_all(struct pool *pool, char *why, size_t why_bytes)
+{
+	const struct super_io *io = pool->super_io;
+	struct store_super super;
+
+	for (unsigned i = 0; i < io->count; i++) {
+		io->media[i].medium->in_use = true;
+		if (pool->erase || !pool_super(io, i, &super))
+			continue;
+		snprintf(why, why_bytes,
+			 "medium %.60s holds a pool already: `pool adopt` takes it over, `pool format` erases it",
+			 io->media[i].medium->name);
+		return why;
+	}
+	return NULL;
+}
+
+/* An old pool leaves out media that were added and are blank still, or hold another one. */
+static const char *use_known(struct pool *pool)
+{
+	const struct super_io *io = pool->super_io;
+	struct store_super mine, super;
+	bool found;
+	const char *why = choose(pool, &mine, &found);
+
+	for (unsigned i = 0; i < io->count; i++) /* a pool that has lost its superblocks says so itself */
+		io->media[i].medium->in_use =
+			!found || (pool_super(io, i, &super) && memcmp(super.pool, mine.pool, sizeof(mine.pool)) == 0);
+	return why;
+}
+
+static void supers_known(struct pool *pool)
+{
+	char why[BLOCK_WHY_BYTES];
+	const char *refused = pool->super_io->failed ? "the superblocks of its media cannot be read"
+			      : pool->format         ? use_all(pool, why, sizeof(why))
+						     : use_known(pool);
+
 	pool_supers_free(pool);
 	pool->busy = false;
-	if (failed) {
-		opening_fails(pool, "the superblocks of its media cannot be read");
-		open_failed(pool);
-	} else if (pool->format && taken && !pool->erase) {
-		snprintf(why, sizeof(why),
-			 "medium %.60s holds a pool already: `pool adopt` takes it over, `pool format` erases it",
-			 taken->name);
-		opening_fails(pool, why);
+	if (refused) {
+		opening_fails(pool, refused);
 		open_failed(pool);
 	} else {
-		if (!any) /* a pool that has lost its superblocks says so itself */
-			for (unsigned i = 0; i < pool->media_count; i++)
-				pool->media[i]->in_use = true;
 		open_with(pool, pool->format ? STORE_FORMAT : STORE_OPEN);
 	}
 }
@@ -146,6 +187,7 @@ static void ended(struct pool *pool)
 	}
 	for (unsigned i = 0; i < pool->media_count; i++)
 		pool->media[i]->in_use = false;
+	pool->served_count = 0;
 	volumes_forget(pool);
 	state_set(pool, BLOCK_WAITING, "the pool is closed");
 	pool_step(pool);
@@ -190,38 +232,6 @@ static bool wants_open(const struct pool *pool)
 	const struct block *block = pool->subject.block;
 
 	return block->started && !block->stopping && !pool->subject.leaving && !pool->reopen && !pool_media_asked(pool);
-}
-
-static void grown(struct pool *pool)
-{
-	const char *why = pool->command.error.message;
-
-	if (pool->command.error.code != DPU_OK) {
-		pool->growing->refused = true;
-		snprintf(pool->why, sizeof(pool->why), "medium %.60s cannot be added: %.150s", pool->growing->name,
-			 why);
-		subject_notice(&pool->subject, "pool-not-grown", pool->why);
-	} else {
-		pool->growing->in_use = true;
-		log_info("block", "pool grown", "object=%s medium=%s", pool->subject.name, pool->growing->name);
-	}
-	pool_step(pool);
-}
-
-static bool grow(struct pool *pool)
-{
-	for (unsigned i = 0; i < pool->media_count; i++) {
-		struct pool_medium *medium = pool->media[i];
-		if (medium->in_use || medium->refused || !medium->device || medium->asked)
-			continue;
-		pool->growing = medium;
-		memset(&pool->command, 0, sizeof(pool->command));
-		pool->command.op = STORE_GROW;
-		pool->command.medium = medium->device;
-		pool_command(pool, NULL, grown);
-		return true;
-	}
-	return false;
 }
 
 /* Closed, and not to be opened. */
@@ -279,7 +289,7 @@ void pool_step(struct pool *pool)
 		else
 			rest(pool);
 	} else if (pool->ready) {
-		if (grow(pool) || pool_purge(pool))
+		if (pool_grow(pool) || pool_purge(pool))
 			return;
 		pool_answer(pool);
 		subject_settled(&pool->subject);

@@ -12,6 +12,7 @@ void pool_answer(struct pool *pool)
 	if (!reply)
 		return;
 	pool->reply = NULL;
+	pool->erase = false; /* it was said of the media that were there then */
 	if (pool->ready) {
 		action_answer(reply, 0, json_pack("{s:s}", "state", block_state_names[pool->state]), NULL);
 		return;
@@ -96,6 +97,15 @@ const struct action pool_actions[] = {
 	  .example = "dpuctl pool open p0",
 	  .per_object = true,
 	  .start = open_start },
+	{ .name = "grow",
+	  .doc = "Adds a medium that the pool's object names and that was refused because it holds another pool, which "
+		 "is "
+		 "erased.",
+	  .example = "dpuctl pool grow p0 medium=m1",
+	  .args = pool_grow_fields,
+	  .args_size = sizeof(struct pool_grow_args),
+	  .per_object = true,
+	  .start = pool_grow_start },
 	{ .name = "purge",
 	  .doc = "Deletes volumes and snapshots in the pool that are no objects, and what they hold.",
 	  .example = "dpuctl pool purge p0 uuid=0a6bb2c5-7d0f-4b6e-8f5b-3a1f1f6f7a10",

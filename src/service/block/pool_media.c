@@ -31,6 +31,14 @@ static struct pool_medium *find(const struct pool *pool, const struct object *ob
 	return NULL;
 }
 
+struct pool_medium *pool_media_find(const struct pool *pool, const char *name)
+{
+	for (unsigned i = 0; i < pool->media_count; i++)
+		if (strcmp(pool->media[i]->name, name) == 0)
+			return pool->media[i];
+	return NULL;
+}
+
 static void attach(struct pool *pool, struct object *object)
 {
 	struct block_user user = { .device = device_given, .worker = pool->worker };

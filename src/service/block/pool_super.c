@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Superblocks of a pool's media from outside: which media hold a pool, so that none is formatted over; and erasing them
- * when a pool is deleted. */
+/* Superblocks of a pool's media from outside: which media hold which pool, so that none is formatted over; and erasing
+ * them when a pool is deleted. */
 #include <stdlib.h>
 #include <string.h>
 #include "service/block/block_priv.h"
-#include "service/block/store/store_format.h"
-
-enum { PER_MEDIUM = 2 }; /* at its start, and the copy at its end */
 
 static void done_in_control(struct note *note)
 {
@@ -15,50 +12,64 @@ static void done_in_control(struct note *note)
 	io->then(io->pool);
 }
 
+static void part_done(struct super_io *io)
+{
+	if (--io->left == 0)
+		note_send(io->pool->subject.block, &io->note);
+}
+
 static void request_done(struct dpu_block_request *request)
 {
 	struct super_io *io = ((struct super_request *)request)->io;
 
 	io->failed |= request->status != DPU_BLOCK_OK;
-	if (--io->left == 0)
-		note_send(io->pool->subject.block, &io->note);
+	part_done(io);
 }
 
 static void requests_submit(void *arg, struct worker *worker)
 {
 	struct super_io *io = arg;
-	struct pool *pool = io->pool;
-	unsigned count = pool->media_count * PER_MEDIUM;
 
 	(void)worker;
-	for (unsigned i = 0; i < count; i++) {
-		struct dpu_block_device *device = pool->media[i / PER_MEDIUM]->device;
+	for (unsigned i = 0; i < io->count * POOL_SUPERS; i++) {
+		struct dpu_block_device *device = io->media[i / POOL_SUPERS].device;
 		struct dpu_block_request *request = &io->requests[i].request;
 		uint64_t last = (device->bytes / STORE_BLOCK - 1) * STORE_BLOCK;
 
-		request->offset = i % PER_MEDIUM ? last : 0;
+		request->offset = i % POOL_SUPERS ? last : 0;
 		device->ops->submit(device, request);
 	}
+	part_done(io);
 }
 
-static void supers_start(struct pool *pool, enum dpu_block_op op, void (*then)(struct pool *pool))
+/* Of those that the pool has now, whatever it gets meanwhile. */
+static struct super_io *io_new(struct pool *pool, bool used_alone)
 {
 	struct super_io *io = block_alloc(sizeof(*io));
-	unsigned count = pool->media_count * PER_MEDIUM;
 
+	for (unsigned i = 0; i < pool->media_count; i++) {
+		struct pool_medium *medium = pool->media[i];
+		if (medium->device && (medium->in_use || !used_alone))
+			io->media[io->count++] = (struct super_medium){ medium, medium->device };
+	}
+	io->blocks = aligned_alloc(STORE_BLOCK, (size_t)(io->count + 1) * POOL_SUPERS * STORE_BLOCK);
+	if (!io->blocks)
+		abort();
+	memset(io->blocks, 0, (size_t)io->count * POOL_SUPERS * STORE_BLOCK);
+	return io;
+}
+
+static void supers_start(struct pool *pool, struct super_io *io, enum dpu_block_op op, void (*then)(struct pool *pool))
+{
 	io->pool = pool;
 	io->then = then;
 	io->note.fn = done_in_control;
-	io->left = count;
-	io->blocks = aligned_alloc(STORE_BLOCK, count * STORE_BLOCK);
-	if (!io->blocks)
-		abort();
-	memset(io->blocks, 0, count * STORE_BLOCK);
-	for (unsigned i = 0; i < count; i++) {
+	io->left = io->count * POOL_SUPERS + 1; /* 1: until all are submitted */
+	for (unsigned i = 0; i < io->count * POOL_SUPERS; i++) {
 		struct super_request *one = &io->requests[i];
 
 		one->io = io;
-		one->iov = (struct iovec){ io->blocks + i * STORE_BLOCK, STORE_BLOCK };
+		one->iov = (struct iovec){ io->blocks + (size_t)i * STORE_BLOCK, STORE_BLOCK };
 		one->request = (struct dpu_block_request){ .op = op,
 							   .flags = op == DPU_BLOCK_WRITE ? DPU_BLOCK_FUA : 0,
 							   .segments = 1,
@@ -73,21 +84,19 @@ static void supers_start(struct pool *pool, enum dpu_block_op op, void (*then)(s
 
 void pool_supers_read(struct pool *pool, void (*then)(struct pool *pool))
 {
-	supers_start(pool, DPU_BLOCK_READ, then);
+	supers_start(pool, io_new(pool, false), DPU_BLOCK_READ, then);
 }
 
 void pool_supers_erase(struct pool *pool, void (*then)(struct pool *pool))
 {
-	supers_start(pool, DPU_BLOCK_WRITE, then);
+	supers_start(pool, io_new(pool, true), DPU_BLOCK_WRITE, then);
 }
 
-bool pool_super_there(const struct super_io *io, unsigned medium)
+bool pool_super(const struct super_io *io, unsigned medium, struct store_super *ret)
 {
-	struct store_super super;
-
-	for (unsigned i = 0; i < PER_MEDIUM; i++) {
-		memcpy(&super, io->blocks + (medium * PER_MEDIUM + i) * STORE_BLOCK, sizeof(super));
-		if (super.magic == STORE_SUPER_MAGIC)
+	for (unsigned i = 0; i < POOL_SUPERS; i++) {
+		memcpy(ret, io->blocks + (size_t)(medium * POOL_SUPERS + i) * STORE_BLOCK, sizeof(*ret));
+		if (ret->magic == STORE_SUPER_MAGIC)
 			return true;
 	}
 	return false;

@@ -145,6 +145,8 @@ static void command_done(struct store_command *command)
 	pool->command_device = NULL;
 	if (command->error.code == DPU_OK && command->op == STORE_OPEN)
 		found_list(pool);
+	for (unsigned i = 0; command->op <= STORE_OPEN && i < pool->served_count; i++)
+		pool->served[i]->taken = store_has(pool->store, pool->served[i]->device);
 	if (command->error.code == DPU_OK && command->ret_volume) {
 		pool->command_device = store_device(pool->store, command->ret_volume);
 		pool->command_bytes = pool->command_created_s = 0;
@@ -211,13 +213,16 @@ int pool_serve(struct pool *pool, struct dpu_error *err)
 					 .cache_pages = object->cache_mb * 256,
 					 .report = pool_report,
 					 .ctx = pool };
-	unsigned count = 0;
 
-	for (unsigned i = 0; i < pool->media_count; i++)
-		if (pool->media[i]->in_use)
-			devices[count++] = pool->media[i]->device;
+	pool->served_count = 0;
+	for (unsigned i = 0; i < pool->media_count; i++) {
+		if (!pool->media[i]->in_use)
+			continue;
+		devices[pool->served_count] = pool->media[i]->device;
+		pool->served[pool->served_count++] = pool->media[i];
+	}
 	tail_path(pool, path, sizeof(path));
-	int rc = store_new(&options, devices, count, &pool->store, err);
+	int rc = store_new(&options, devices, pool->served_count, &pool->store, err);
 	if (rc != 0)
 		return err->code ? rc : error_set(err, DPU_E_LIMIT, NULL, "no memory for the pool");
 	pool->source = (struct worker_source){ .poll = source_poll, .tick = source_tick, .fd = -1, .name = "pool" };

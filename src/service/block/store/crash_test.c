@@ -15,7 +15,17 @@
 #include "service/block/store/store_model.h"
 #include "service/block/store/store_rig.h"
 
-enum { MEDIUM_BYTES = 6 << 20, MEDIA = 2, DEPTH = 8, OPS = 3000, KILL_EVERY = 50, MAX_RUN = 24, QUIET_WRITES = 250 };
+enum {
+	MEDIUM_BYTES = 4 << 20,
+	MEDIA = 3, /* of which the last is added in the middle */
+	DEPTH = 8,
+	OPS = 3000,
+	KILL_EVERY = 50,
+	MAX_RUN = 24,
+	QUIET_WRITES = 250,
+	GROWTH_POINTS = 40,
+	CACHE = 256, /* about the least that three such media need */
+};
 
 struct op {
 	struct dpu_block_request request;
@@ -44,6 +54,7 @@ struct world {
 	struct model_volume *source, *target;
 	char name[32];
 	uint64_t command_submitted;
+	uint64_t growth, grown; /* submitted, acknowledged */
 };
 
 static uint8_t *images[MEDIA];
@@ -238,6 +249,9 @@ static void command_done(struct store_command *command)
 	case STORE_DELETE:
 		world->source->deleted[1] = now;
 		break;
+	case STORE_GROW:
+		world->grown = now;
+		break;
 	default:
 		world->target->made[1] = now;
 		world->target->id = command->ret_volume;
@@ -258,6 +272,17 @@ static void foresee_resize(struct world *world, struct model_volume *volume, uin
 		if (block < MODEL_BLOCKS && volume->block[block].count)
 			model_add(volume, (unsigned)block, &state);
 	}
+}
+
+static void start_growth(struct world *world)
+{
+	world->command = (struct store_command){
+		.op = STORE_GROW, .medium = recorder_device(world->media[MEDIA - 1]), .done = command_done, .ctx = world
+	};
+	world->source = world->target = NULL;
+	world->growth = world->command_submitted = ++world->clock.now;
+	world->commanding = true;
+	store_submit(world->store, &world->command);
 }
 
 static void start_command(struct world *world)
@@ -310,7 +335,7 @@ static struct store *recover(uint8_t **data, const char *tail, struct recorder_c
 {
 	struct dpu_block_device *devices[MEDIA];
 	struct dpu_error error = { 0 };
-	struct store_options options = { .name = "crashed", .tail_path = tail, .cache_pages = 1 };
+	struct store_options options = { .name = "crashed", .tail_path = tail, .cache_pages = CACHE };
 
 	for (unsigned i = 0; i < MEDIA; i++) {
 		ret[i] = recorder_new(MEDIUM_BYTES, data[i], clock);
@@ -330,6 +355,8 @@ static void verify(struct world *world, uint64_t time, const char *tail, struct 
 
 	for (unsigned i = 0; i < MEDIA; i++)
 		recorder_stop(media[i]);
+	if (world->grown && world->grown <= time)
+		assert_true(store_has(store, recorder_device(media[MEDIA - 1])));
 	if (model_verify(world->model, store, time, tail != NULL) < 0)
 		fail_msg("seed %llu", (unsigned long long)world->seed);
 	store_free(store);
@@ -364,7 +391,7 @@ static struct world *world_new(uint64_t seed)
 {
 	struct world *world = calloc(1, sizeof(*world));
 	struct dpu_block_device *devices[MEDIA];
-	struct store_options options = { .name = "p", .tail_path = world->tail, .cache_pages = 1 };
+	struct store_options options = { .name = "p", .tail_path = world->tail, .cache_pages = CACHE };
 	struct store_command format = { .op = STORE_FORMAT, .log_bytes = 512 << 10, .max_volumes = 31 };
 	struct dpu_error error;
 
@@ -377,7 +404,7 @@ static struct world *world_new(uint64_t seed)
 		world->media[i] = recorder_new(MEDIUM_BYTES, NULL, &world->clock);
 		devices[i] = recorder_device(world->media[i]);
 	}
-	assert_int_equal(store_new(&options, devices, MEDIA, &world->store, &error), 0);
+	assert_int_equal(store_new(&options, devices, MEDIA - 1, &world->store, &error), 0);
 	assert_int_equal(rig_command(world->store, &format), DPU_OK);
 	return world;
 }
@@ -413,6 +440,8 @@ static void work(struct world *world, unsigned ops)
 			if (op->busy && KILL_EVERY && pick(world, KILL_EVERY) == 0)
 				kill_now(world);
 		}
+		if (done >= ops / 2 && !world->growth && !world->commanding)
+			start_growth(world);
 		bool may_command = !is_quiet(world) || !any_volume(world, true);
 		if (!world->commanding && may_command && pick(world, 40) == 0)
 			start_command(world);
@@ -479,8 +508,15 @@ static void every_crash_is_recovered_from(void **state)
 	uint64_t begin = world->clock.now;
 	work(world, OPS);
 	uint64_t span = world->clock.now - begin;
-	for (uint64_t i = 0; i < points; i++)
-		fail_at(world, begin + span * i / points);
+	assert_true(world->grown > world->growth);
+	for (uint64_t time = begin, step = span / points; time < begin + span; time += step) {
+		bool growing = time >= world->growth && time < world->grown;
+
+		fail_at(world, time);
+		step = growing ? (world->grown - world->growth) / GROWTH_POINTS + 1 : span / points + 1;
+		if (time < world->growth && time + step > world->growth)
+			step = world->growth - time;
+	}
 	struct store_stats stats;
 	store_stats(world->store, &stats);
 	print_message("seed %llu: %llu power failures, %u kills; %llu checkpoints, %llu sections, %llu pages evicted\n",

@@ -15,7 +15,7 @@
 #include "service/block/store/store_priv.h"
 #include "service/block/store/store_rig.h"
 
-enum { MIB = 1 << 20, VOLUMES = 2, BLOCKS = 1100, OPS = 160, MOST = 12, RUN = 40, ALWAYS = 1 << 30 };
+enum { MIB = 1 << 20, VOLUMES = 2, BLOCKS = 1100, OPS = 160, MOST = 12, RUN = 40, ALWAYS = 1 << 30, CACHE = 300 };
 
 /* What a block may hold: the last is the newest. */
 struct held {
@@ -24,12 +24,14 @@ struct held {
 };
 
 struct world {
-	struct dpu_block_device *ram;
+	struct dpu_block_device *ram, *more; /* more: is added in the middle */
 	struct faulty *faulty;
 	struct store *store;
 	uint64_t volume[VOLUMES], seed;
 	struct held held[VOLUMES][BLOCKS];
 	uint32_t version;
+	unsigned grows_at; /* operation; 0: not */
+	bool grown;
 	unsigned statuses[DPU_BLOCK_STATUSES];
 	unsigned reports[STORE_DAMAGE_MEDIUM + 1];
 	uint64_t report_offset;
@@ -47,10 +49,10 @@ static void reported(void *ctx, const struct store_report *report)
 
 static struct store *open_pool(struct world *world, enum store_op op, struct dpu_error *error)
 {
-	struct store_options options = { .name = "p", .cache_pages = 1, .report = reported, .ctx = world };
-	struct dpu_block_device *device = faulty_device(world->faulty);
+	struct store_options options = { .name = "p", .cache_pages = CACHE, .report = reported, .ctx = world };
+	struct dpu_block_device *media[] = { faulty_device(world->faulty), world->more };
 
-	return rig_open(&options, &device, 1, op, error);
+	return rig_open(&options, media, op == STORE_FORMAT ? 1 : 2, op, error);
 }
 
 static struct world *world_new(uint64_t bytes)
@@ -59,6 +61,7 @@ static struct world *world_new(uint64_t bytes)
 	struct dpu_error error;
 
 	assert_int_equal(block_ram_new("ram", bytes, 512, &world->ram), 0);
+	assert_int_equal(block_ram_new("more", 16 * MIB, 512, &world->more), 0);
 	world->ram->features |= DPU_BLOCK_F_FLUSH;
 	world->faulty = faulty_new(world->ram);
 	world->store = open_pool(world, STORE_FORMAT, &error);
@@ -76,6 +79,7 @@ static void world_free(struct world *world)
 	store_free(world->store);
 	faulty_free(world->faulty);
 	world->ram->ops->close(world->ram, NULL, NULL);
+	world->more->ops->close(world->more, NULL, NULL);
 	free(world);
 }
 
@@ -174,6 +178,11 @@ static void work(struct world *world, unsigned ops)
 				       : kind < 14 ? DPU_BLOCK_READ
 				       : kind < 16 ? DPU_BLOCK_DISCARD
 						   : DPU_BLOCK_FLUSH;
+		if (i && i == world->grows_at) {
+			struct store_command grow = { .op = STORE_GROW, .medium = world->more };
+			world->grown = rig_command(world->store, &grow) == DPU_OK;
+			all_well &= world->grown;
+		}
 		if (kind == 19) {
 			struct store_command command = { .op = STORE_CHECKPOINT };
 			all_well &= rig_command(world->store, &command) == DPU_OK;
@@ -215,6 +224,7 @@ static bool fail_once(unsigned op, uint8_t status, uint64_t skip, uint64_t fails
 
 	work(world, OPS / 4);
 	faulty_plan(world->faulty, &plan);
+	world->grows_at = OPS / 2;
 	work(world, OPS);
 	bool failed = faulty_failed(world->faulty) > 0;
 	unsigned lost = quarantined(world);
@@ -238,6 +248,7 @@ static bool fail_once(unsigned op, uint8_t status, uint64_t skip, uint64_t fails
 	if (!world->store)
 		print_error("%s\n", error.message);
 	assert_non_null(world->store);
+	assert_true(!world->grown || store_has(world->store, world->more));
 	for (unsigned i = 0; i < VOLUMES; i++)
 		check_volume(world, i, lost > 0);
 	rig_settle(world->store);

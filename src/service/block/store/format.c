@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* A new pool, a further medium, the end of one; and what each way of opening has in common. */
+/* A new pool and its end; superblocks; and what each way of opening has in common. */
 #include "service/block/store/store_priv.h"
 
 #include <stdlib.h>
@@ -29,12 +29,18 @@ void raw_start(struct raw_io *io, struct medium *medium, enum dpu_block_op op, u
 	medium_ask(medium->store, medium, &io->medium);
 }
 
-int pool_set_up(struct store *store)
+/* All that the media have is there. */
+void store_extend(struct store *store)
 {
 	const struct medium *last = &store->medium[store->media - 1];
 
 	store->pages = last->super.first_page + last->super.pages;
 	store->places = last->super.first_place + last->super.places;
+}
+
+int pool_set_up(struct store *store)
+{
+	store_extend(store);
 	store->slots = store->medium[0].super.directory_pages * DIRECTORY_ENTRIES;
 	store->volume = calloc(store->slots, sizeof(*store->volume));
 	int rc = store->volume ? pages_init(store) : -ENOMEM;
@@ -44,12 +50,14 @@ int pool_set_up(struct store *store)
 			rc = space_add_medium(store, &store->medium[i]);
 	}
 	if (rc == 0)
+		space_extend(store);
+	if (rc == 0)
 		rc = checkpoint_memory(store);
 	return rc == 0 ? log_init(store) : rc;
 }
 
 /* The pages that stay in memory. */
-int residents_load(struct store *store)
+int residents_get(struct store *store)
 {
 	uint64_t index;
 	struct frame *frame;
@@ -67,9 +75,17 @@ int residents_load(struct store *store)
 		if (!store->free_page_io)
 			break;
 	}
-	if (result < 0)
-		return result;
-	store->residents_at = store->pages;
+	if (result == 0)
+		store->residents_at = store->pages;
+	return result;
+}
+
+int residents_load(struct store *store)
+{
+	int rc = residents_get(store);
+
+	if (rc < 0)
+		return rc;
 	space_count(store);
 	pageref_count(store);
 	return 0;
@@ -110,23 +126,57 @@ void pool_ready(struct store *store)
 	store->wake = true;
 }
 
-/* ---- format ---- */
+/* ---- superblocks ---- */
 
-struct format {
-	struct raw_io io[2]; /* both superblocks */
-	uint8_t *block;
-	unsigned medium;
-};
-
-static void format_free(struct format *format)
+int supers_new(struct store *store)
 {
-	if (format)
-		free(format->block);
-	free(format);
+	store->supers = calloc(1, sizeof(*store->supers));
+	if (!store->supers)
+		return -ENOMEM;
+	store->supers->blocks = aligned_alloc(STORE_BLOCK, (size_t)SUPERS * STORE_BLOCK);
+	return store->supers->blocks ? 0 : -ENOMEM; /* store_free() */
+}
+
+void supers_free(struct store *store)
+{
+	if (store->supers)
+		free(store->supers->blocks);
+	free(store->supers);
+	store->supers = NULL;
+}
+
+static void supers_start(struct store *store, struct medium *medium, enum dpu_block_op op, uint64_t last)
+{
+	struct supers *supers = store->supers;
+
+	raw_start(&supers->io[0], medium, op, 0, supers->blocks, STORE_BLOCK);
+	raw_start(&supers->io[1], medium, op, last, supers->blocks + STORE_BLOCK, STORE_BLOCK);
+}
+
+void supers_read(struct store *store, struct medium *medium)
+{
+	supers_start(store, medium, DPU_BLOCK_READ, medium->device->bytes / STORE_BLOCK - 1);
+}
+
+void supers_write(struct store *store, struct medium *medium)
+{
+	for (unsigned i = 0; i < SUPERS; i++)
+		super_seal(store->supers->blocks + (size_t)i * STORE_BLOCK, &medium->super);
+	supers_start(store, medium, DPU_BLOCK_WRITE, medium->super.blocks - 1);
+}
+
+/* 0, -EAGAIN or -EIO. */
+int supers_wait(const struct store *store)
+{
+	const struct raw_io *io = store->supers->io;
+
+	if (io[0].busy || io[1].busy)
+		return -EAGAIN;
+	return io[0].failed || io[1].failed ? -EIO : 0;
 }
 
 /* The medium's superblock: the first one of a pool, or a further one. */
-static int choose_super(struct store *store, struct store_command *command, unsigned index)
+int super_make(struct store *store, struct store_command *command, unsigned index)
 {
 	struct medium *medium = &store->medium[index];
 	struct store_super *super = &medium->super;
@@ -147,6 +197,7 @@ static int choose_super(struct store *store, struct store_command *command, unsi
 			.first_place = before->first_place + before->places,
 		};
 		memcpy(super->pool, before->pool, sizeof(super->pool));
+		memcpy(super->owner, before->owner, sizeof(super->owner));
 		rc = geometry_fill(super);
 	}
 	uuid_new(super->uuid);
@@ -160,35 +211,7 @@ static int choose_super(struct store *store, struct store_command *command, unsi
 	return 0;
 }
 
-static bool write_supers(struct store *store, struct format *format, unsigned index)
-{
-	struct medium *medium = &store->medium[index];
-
-	super_seal(format->block, &medium->super);
-	raw_start(&format->io[0], medium, DPU_BLOCK_WRITE, 0, format->block, STORE_BLOCK);
-	raw_start(&format->io[1], medium, DPU_BLOCK_WRITE, medium->super.blocks - 1, format->block, STORE_BLOCK);
-	return true;
-}
-
-static struct format *format_of(const struct store_command *command)
-{
-	return (struct format *)(uintptr_t)command->scratch[3];
-}
-
-static struct format *format_new(struct store_command *command)
-{
-	struct format *format = calloc(1, sizeof(*format));
-
-	if (!format)
-		return NULL;
-	format->block = aligned_alloc(STORE_BLOCK, STORE_BLOCK);
-	if (!format->block) {
-		free(format);
-		return NULL;
-	}
-	command->scratch[3] = (uint64_t)(uintptr_t)format;
-	return format;
-}
+/* ---- format ---- */
 
 static int format_end(struct store *store, struct store_command *command)
 {
@@ -221,19 +244,21 @@ static int format_set_up(struct store *store, struct store_command *command)
 
 static int format_supers(struct store *store, struct store_command *command)
 {
-	struct format *format = format_of(command);
+	unsigned medium = (unsigned)command->scratch[3]++;
+	int rc = medium ? supers_wait(store) : 0;
 
-	if (format->io[0].busy || format->io[1].busy)
+	if (rc == -EAGAIN)
+		command->scratch[3]--;
+	else if (rc < 0)
+		command_error(command, DPU_E_IO, "a superblock of '%s' cannot be written",
+			      store->medium[medium - 1].device->name);
+	if (rc < 0)
+		return rc;
+	if (medium < store->media) {
+		supers_write(store, &store->medium[medium]);
 		return -EAGAIN;
-	if (format->io[0].failed || format->io[1].failed) {
-		format_free(format);
-		return command_error(command, DPU_E_IO, "a superblock cannot be written");
 	}
-	if (format->medium < store->media) {
-		write_supers(store, format, format->medium++);
-		return -EAGAIN;
-	}
-	format_free(format);
+	supers_free(store);
 	return command_then(command, format_set_up);
 }
 
@@ -241,82 +266,12 @@ int format_step(struct store *store, struct store_command *command)
 {
 	store->started = true;
 	for (unsigned i = 0; i < store->media; i++) {
-		int rc = choose_super(store, command, i);
+		int rc = super_make(store, command, i);
 		if (rc < 0)
 			return rc;
 	}
-	if (!format_new(command))
-		return -ENOMEM;
-	return command_then(command, format_supers);
-}
-
-/* ---- grow ---- */
-
-static int grow_end(struct store *store, struct store_command *command)
-{
-	return command_waited(store, command);
-}
-
-static int grow_memory(struct store *store, struct store_command *command)
-{
-	int rc = residents_load(store);
-
-	return rc < 0 ? rc : command_checkpoint(store, command, grow_end);
-}
-
-static int grow_add(struct store *store, struct store_command *command)
-{
-	struct format *format = format_of(command);
-	struct medium *medium = &store->medium[store->media];
-
-	/* The new medium is not among those that are polled. */
-	if (medium->device->ops->poll)
-		medium->device->ops->poll(medium->device);
-	if (format->io[0].busy || format->io[1].busy || store->checkpoint.state != CHECKPOINT_IDLE ||
-	    store->flush.running)
-		return -EAGAIN;
-	bool failed = format->io[0].failed || format->io[1].failed;
-	format_free(format);
-	store->growing = false;
-	if (failed)
-		return command_error(command, DPU_E_IO, "a superblock of '%s' cannot be written", medium->device->name);
-	int rc = pages_add(store, medium);
-	if (rc == -E2BIG)
-		return command_error(command, DPU_E_LIMIT, "cache_pages is too small for so large a pool");
-	if (rc == 0)
-		rc = space_add_medium(store, medium);
-	if (rc < 0)
-		return rc;
-	store->residents_at = store->pages;
-	store->pages = medium->super.first_page + medium->super.pages;
-	store->places = medium->super.first_place + medium->super.places;
-	store->media++;
-	return command_then(command, grow_memory);
-}
-
-int grow_step(struct store *store, struct store_command *command)
-{
-	struct medium *medium = &store->medium[store->media];
-
-	if (!command->medium || store->media == STORE_MAX_MEDIA)
-		return command_error(command, DPU_E_LIMIT, "a pool has at most %d media", STORE_MAX_MEDIA);
-	if (command->medium->max_bytes < 1 << 20 || command->medium->features & DPU_BLOCK_F_READ_ONLY)
-		return command_error(command, DPU_E_UNSUPPORTED, "the medium is read-only or takes too small requests");
-	for (unsigned i = 0; i < store->media; i++)
-		if (store->medium[i].device == command->medium)
-			return command_error(command, DPU_E_EXISTS, "the medium is in the pool already");
-	if (store->growing)
-		return -EAGAIN;
-	*medium = (struct medium){ .device = command->medium, .store = store };
-	int rc = choose_super(store, command, store->media);
-	if (rc < 0)
-		return rc;
-	struct format *format = format_new(command);
-	if (!format)
-		return -ENOMEM;
-	store->growing = true;
-	write_supers(store, format, store->media);
-	return command_then(command, grow_add);
+	int rc = supers_new(store);
+	return rc < 0 ? rc : command_then(command, format_supers);
 }
 
 /* ---- close ---- */

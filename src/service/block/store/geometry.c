@@ -73,6 +73,8 @@ int super_choose(struct store_super *super, uint64_t blocks, const struct store_
 	uint32_t volumes = command->max_volumes ? command->max_volumes : 1024;
 
 	memset(super, 0, sizeof(*super));
+	if (command->owner)
+		memcpy(super->owner, command->owner, sizeof(super->owner));
 	super->magic = STORE_SUPER_MAGIC;
 	super->version = STORE_VERSION;
 	super->blocks = blocks;

@@ -18,6 +18,14 @@ static int refuse(struct store_command *command, const struct medium *medium, ui
 			     (unsigned long long)offset, why);
 }
 
+/* A medium that is needed may be the one without a superblock. */
+static int refuse_unknown(struct store *store, struct store_command *command)
+{
+	const struct medium medium = { .device = store->recovery->unknown };
+
+	return refuse(command, &medium, 0, store->recovery->why);
+}
+
 void recovery_free(struct store *store)
 {
 	struct recovery *recovery = store->recovery;
@@ -122,29 +130,65 @@ static const char *root_check(struct store *store, const struct store_root *root
 	return NULL;
 }
 
-/* The media that the root speaks of, and no others. */
-static int check_media(struct store *store, struct store_command *command, const struct store_root *root)
+static void swap_media(struct store *store, unsigned a, unsigned b)
 {
-	const struct medium *last = &store->medium[store->media - 1];
+	struct medium medium = store->medium[a];
 
-	if (root->media > store->media)
-		return command_error(command, DPU_E_IO, "the pool has %u media, of which %u are here", root->media,
-				     store->media);
-	if (root->media < store->media)
-		return command_error(command, DPU_E_IO, "medium '%s' does not belong to the pool (any more)",
-				     store->medium[root->media].device->name);
-	for (unsigned i = 0; i < store->media; i++)
-		if (memcmp(root->medium[i], store->medium[i].super.uuid, sizeof(root->medium[i])) != 0)
-			return refuse(command, &store->medium[i], 0, "the medium is not the one that the root names");
-	if (root->pages != last->super.first_page + last->super.pages)
+	store->medium[a] = store->medium[b];
+	store->medium[b] = medium;
+}
+
+static bool is_medium(const struct medium *medium, const struct store_root *root, unsigned index)
+{
+	return medium->super.magic == STORE_SUPER_MAGIC && medium->super.medium == index &&
+	       memcmp(medium->super.uuid, root->medium[index], sizeof(root->medium[index])) == 0;
+}
+
+/* What a growth that was interrupted has left on a medium does not count. */
+static int leave_out(struct store *store, struct store_command *command, const struct store_root *root)
+{
+	for (unsigned i = root->media; i < store->media; i++) {
+		struct medium *medium = &store->medium[i];
+		for (unsigned j = 0; j < root->media; j++)
+			if (is_medium(medium, root, j))
+				return refuse(command, medium, 0, "the medium is a copy of another one that is here");
+		memset(medium, 0, sizeof(*medium));
+	}
+	store->media = root->media;
+	return 0;
+}
+
+/* The media that the root speaks of, in their order, and no others. */
+static int match_media(struct store *store, struct store_command *command, const struct store_root *root)
+{
+	uint64_t place = 0, page = 0;
+
+	for (unsigned i = 0; i < root->media; i++) {
+		unsigned at = i;
+		while (at < store->media && !is_medium(&store->medium[at], root, i))
+			at++;
+		if (at == store->media && store->recovery->unknown)
+			return refuse_unknown(store, command);
+		if (at == store->media)
+			return command_error(command, DPU_E_IO,
+					     "the pool has %u media; medium %u of it is not among the %u that are here",
+					     root->media, i, store->media);
+		swap_media(store, i, at);
+		const struct medium *medium = &store->medium[i];
+		if (medium->super.first_place != place || medium->super.first_page != page)
+			return refuse(command, medium, 0, "the medium does not follow the one before it");
+		place += medium->super.places;
+		page += medium->super.pages;
+	}
+	if (root->pages != page)
 		return refuse(command, &store->medium[0], store->medium[0].super.root_block[0] * STORE_BLOCK,
 			      "the root has another number of pages than the media");
-	return 0;
+	return leave_out(store, command, root);
 }
 
 static int use_root(struct store *store, struct store_command *command, const struct store_root *root)
 {
-	int rc = check_media(store, command, root);
+	int rc = match_media(store, command, root);
 
 	if (rc < 0)
 		return rc;
@@ -209,29 +253,25 @@ static int read_roots(struct store *store, struct store_command *command)
 
 /* ---- superblocks ---- */
 
-static int compare_media(const void *a, const void *b)
-{
-	const struct medium *left = a, *right = b;
-
-	return (left->super.medium > right->super.medium) - (left->super.medium < right->super.medium);
-}
-
-static int order_media(struct store *store, struct store_command *command)
+/* Medium 0 has the roots, which say which ones there are. */
+static int first_medium(struct store *store, struct store_command *command)
 {
 	struct recovery *recovery = store->recovery;
-	uint64_t place = 0, page = 0;
+	unsigned first = 0;
 
-	qsort(store->medium, store->media, sizeof(store->medium[0]), compare_media);
-	for (unsigned i = 0; i < store->media; i++) {
+	while (first < store->media &&
+	       (store->medium[first].super.magic != STORE_SUPER_MAGIC || store->medium[first].super.medium != 0))
+		first++;
+	if (first == store->media && recovery->unknown)
+		return refuse_unknown(store, command);
+	if (first == store->media)
+		return command_error(command, DPU_E_IO, "medium 0 of the pool is not here");
+	swap_media(store, 0, first);
+	for (unsigned i = 1; i < store->media; i++) {
 		const struct medium *medium = &store->medium[i];
-		if (memcmp(medium->super.pool, store->medium[0].super.pool, sizeof(medium->super.pool)) != 0)
+		if (medium->super.magic == STORE_SUPER_MAGIC &&
+		    memcmp(medium->super.pool, store->medium[0].super.pool, sizeof(medium->super.pool)) != 0)
 			return refuse(command, medium, 0, "the medium is of another pool");
-		if (medium->super.medium != i)
-			return command_error(command, DPU_E_IO, "medium %u of the pool is not here", i);
-		if (medium->super.first_place != place || medium->super.first_page != page)
-			return refuse(command, medium, 0, "the medium does not follow the one before it");
-		place += medium->super.places;
-		page += medium->super.pages;
 	}
 	recovery->roots = blocks_new(2 * store->medium[0].super.root_blocks);
 	if (!recovery->roots)
@@ -253,17 +293,19 @@ static int read_supers(struct store *store, struct store_command *command)
 		memcpy(&medium->super, recovery->buffer, sizeof(medium->super));
 		const char *why = recovery->io.failed ? "the superblock cannot be read"
 						      : super_check(recovery->buffer, &medium->super, blocks);
-		if (why && recovery->at == 1)
-			recovery->why = why;
-		if (why && recovery->at == 2)
-			return refuse(command, medium, 0, recovery->why);
-		if (!why) {
+		if (why && !recovery->unknown)
+			recovery->why = recovery->at == 1 ? why : recovery->why;
+		if (why && recovery->at == 2) { /* whether it is needed is known later */
+			recovery->unknown = recovery->unknown ? recovery->unknown : medium->device;
+			memset(&medium->super, 0, sizeof(medium->super));
+		}
+		if (!why || recovery->at == 2) {
 			recovery->medium++;
 			recovery->at = 0;
 		}
 	}
 	if (recovery->medium == store->media)
-		return order_media(store, command);
+		return first_medium(store, command);
 	medium = &store->medium[recovery->medium];
 	blocks = medium->device->bytes / STORE_BLOCK;
 	if (blocks < 2)

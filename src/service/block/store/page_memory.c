@@ -114,6 +114,13 @@ static void unmap_pages(uint8_t *memory, size_t count)
 		munmap(memory, count * STORE_BLOCK);
 }
 
+void pages_remove(struct store *store, struct medium *medium)
+{
+	unmap_pages(medium->frame_memory, medium->residents);
+	free(medium->frames);
+	store->op_pages = op_pages(store, medium - 1);
+}
+
 void pages_fini(struct store *store)
 {
 	unmap_pages(store->frame_memory, store->frame_count);

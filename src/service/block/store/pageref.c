@@ -53,7 +53,7 @@ bool page_is_tree(struct store *store, uint32_t page)
 /* The first page of trees at or behind `page` of its medium; 0: none. */
 static uint32_t first_tree_page(struct store *store, uint32_t page)
 {
-	if (page >= store->pages)
+	if (page >= store->page_space.end)
 		return 0;
 	const struct store_super *super = &medium_of_page(store, page)->super;
 	uint32_t first = super->first_page + super->space_pages + super->summary_pages + super->count_pages +

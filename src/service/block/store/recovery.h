@@ -14,7 +14,8 @@ struct recovery {
 	uint8_t *roots;
 	uint64_t at;
 	unsigned medium;
-	const char *why; /* the first superblock is wrong */
+	struct dpu_block_device *unknown; /* the first one without a superblock, and why */
+	const char *why;
 	struct walk walk;
 	bool force;
 	/* replay.c */

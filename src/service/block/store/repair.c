@@ -257,6 +257,8 @@ int repair_step(struct store *store, struct store_command *command)
 {
 	if (store->failed)
 		return command_failed(store, command);
+	if (store->growing)
+		return -EAGAIN;
 	store->repair = calloc(1, sizeof(*store->repair));
 	if (!store->repair || walk_init(&store->repair->walk, store, true) < 0)
 		return end(store, command, -ENOMEM);

@@ -15,27 +15,42 @@
 int space_add_medium(struct store *store, struct medium *medium)
 {
 	struct space *space = &store->space;
-	uint32_t groups = space->groups + medium->super.space_pages;
-	struct group *bigger = realloc(space->group, groups * sizeof(*bigger));
+	bool first = medium == store->medium;
+	uint32_t before = first ? 0 : medium[-1].first_group + medium[-1].super.space_pages;
+	struct group *bigger = realloc(space->group, (before + medium->super.space_pages) * sizeof(*bigger));
 
 	if (!bigger)
 		return -ENOMEM;
 	space->group = bigger;
 	for (uint32_t i = 0; i < medium->super.space_pages; i++) {
 		struct frame *summary = &medium->frames[i / SUMMARY_GROUPS];
-		bigger[space->groups + i] = (struct group){
+		bigger[before + i] = (struct group){
 			.summary = summary,
 			.free_blocks = &((struct page_summary *)summary->data)->free[i % SUMMARY_GROUPS],
 		};
 	}
-	medium->first_group = space->groups;
-	if (space->groups == 0) {
+	medium->first_group = before;
+	if (first) {
 		space->allocator.group = NO_PLACE;
 		space->epoch = 1;
 		space->oldest_reader = 1;
 	}
-	space->groups = groups;
 	return 0;
+}
+
+void space_extend(struct store *store)
+{
+	const struct medium *last = &store->medium[store->media - 1];
+	struct space *space = &store->space;
+	unsigned blocks;
+
+	/* None of their pages was ever written; while a pool is opened, space_count() follows. */
+	for (; space->groups < last->first_group + last->super.space_pages; space->groups++) {
+		group_first(store, space->groups, &blocks);
+		*space->group[space->groups].free_blocks = (uint16_t)blocks;
+		space->free += blocks;
+	}
+	store->page_space.end = store->pages;
 }
 
 void space_fini(struct store *store)

@@ -65,6 +65,7 @@ void store_free(struct store *store)
 	for (uint32_t slot = 0; slot < store->slots; slot++)
 		volume_free(store->volume[slot]);
 	free(store->volume);
+	supers_free(store);
 	repair_free(store);
 	scrubs_free(store);
 	recovery_free(store);
@@ -82,7 +83,8 @@ static unsigned poll_media(struct store *store)
 {
 	unsigned work = 0;
 
-	for (unsigned i = 0; i < store->media; i++) {
+	/* Also one that is being added. */
+	for (unsigned i = 0; i < STORE_MAX_MEDIA && store->medium[i].device; i++) {
 		struct dpu_block_device *device = store->medium[i].device;
 		if (device->ops->poll)
 			work += device->ops->poll(device);
@@ -147,6 +149,14 @@ void store_fail(struct store *store, const struct medium *medium, uint64_t offse
 	store->failure = (struct failure){ medium->device->name, offset, why };
 	store->wake = true;
 	store_report_damage(store, STORE_DAMAGE_MEDIUM, 0, 0, medium->device->name, offset, why);
+}
+
+bool store_has(const struct store *store, const struct dpu_block_device *medium)
+{
+	for (unsigned i = 0; i < store->media; i++)
+		if (store->medium[i].device == medium)
+			return true;
+	return false;
 }
 
 void store_stats(const struct store *store, struct store_stats *ret)

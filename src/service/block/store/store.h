@@ -70,7 +70,7 @@ enum store_op {
 		       * is an error, since it may be there the next time; with force it counts as damaged, and what
 		       * the log has for its volume is lost */
 	STORE_CLOSE,  /* no request may be under way; writes a checkpoint */
-	STORE_GROW,   /* adds a medium */
+	STORE_GROW,   /* medium: is added. DPU_E_EXISTS if it holds another pool, which force erases */
 	STORE_CREATE, /* name, bytes: a volume */
 	STORE_SNAPSHOT, /* volume, name: a read-only copy of this instant */
 	STORE_CLONE,    /* volume, name: a writable copy of this instant, of a volume or snapshot */
@@ -101,7 +101,7 @@ struct store_location {
 struct store_command {
 	uint8_t op;  /* enum store_op */
 	bool cancel; /* STORE_SCRUB, STORE_REPAIR: may be set any time; the command then ends with DPU_E_CONFLICT */
-	bool force;  /* STORE_OPEN, STORE_REPAIR */
+	bool force;  /* STORE_OPEN, STORE_GROW, STORE_REPAIR */
 	uint64_t volume;
 	const char *name; /* lent until done */
 	uint64_t bytes;   /* multiple of DPU_BLOCK_SECTOR */
@@ -111,6 +111,7 @@ struct store_command {
 	/* STORE_FORMAT; 0 for each: chosen by the size */
 	uint64_t log_bytes, max_bytes;
 	uint32_t max_volumes;
+	const uint8_t *owner; /* 16 bytes that the superblocks have from then on; NULL: zeroes */
 	void (*done)(struct store_command *command);
 	void *ctx; /* the submitter's */
 	/* from the store */
@@ -161,6 +162,8 @@ struct store_stats {
 };
 
 void store_stats(const struct store *store, struct store_stats *ret);
+/* Whether the pool has the medium. An opening leaves out those that a growth which came to nothing has marked. */
+bool store_has(const struct store *store, const struct dpu_block_device *medium);
 
 /* Compares every reference count with a walk through all trees. The store must be idle. Calls store_poll. 0, or
  * -EBADMSG and a sentence. For tests and the offline check of a pool. */

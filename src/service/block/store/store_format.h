@@ -47,8 +47,9 @@ struct store_super {
 	uint32_t first_page, pages;
 	uint32_t space_pages, summary_pages, count_pages, directory_pages; /* the fixed ones, in this order */
 	uint64_t first_place, places;                                      /* of data blocks */
+	uint8_t owner[16]; /* whom the pool was made for; zeroes: unknown */
 };
-static_assert(sizeof(struct store_super) == 152 && sizeof(struct store_super) <= STORE_BLOCK, "layout");
+static_assert(sizeof(struct store_super) == 168 && sizeof(struct store_super) <= STORE_BLOCK, "layout");
 
 /* The state of the pool at one place of the log. A block with this, then two bits for each page: page_slot. */
 struct store_root {

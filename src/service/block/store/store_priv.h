@@ -191,7 +191,7 @@ struct checkpoint {
 
 struct space {
 	struct group *group;
-	uint32_t groups;
+	uint32_t groups; /* of which blocks may be handed out */
 	uint64_t free; /* sum of the summaries */
 	uint32_t recount_at;
 	struct allocator allocator;
@@ -202,6 +202,7 @@ struct space {
 
 struct page_space {
 	uint32_t free, rotor;
+	uint32_t end; /* of what may be handed out */
 };
 
 struct recovery; /* open.c, replay.c */
@@ -223,6 +224,7 @@ struct store {
 	bool started, ready, failed, wake, growing;
 	bool held;   /* requests and commands wait for a repair */
 	bool ending; /* nothing is begun any more */
+	struct supers *supers; /* of a medium that is being added */
 	struct repair *repair;
 	struct scrub *scrubs; /* that are under way */
 	bool pages_lost;      /* a page of counts of pages */
@@ -331,6 +333,7 @@ void store_fail(struct store *store, const struct medium *medium, uint64_t offse
 int pages_init(struct store *store);
 /* The medium's share, after those before it. -ENOMEM, or -E2BIG: the cache is too small for so large a pool. */
 int pages_add(struct store *store, struct medium *medium);
+void pages_remove(struct store *store, struct medium *medium); /* the last one's */
 void pages_fini(struct store *store);
 void pages_begin(struct store *store); /* an operation: what it gets from now on stays */
 /* Whether an operation may change as much as one may: -EAGAIN. */
@@ -362,7 +365,8 @@ void frame_unlink_dirty(struct frame *frame);
 void frame_link_dirty(struct frame **list, struct frame *frame);
 
 /* ---- space.c: data blocks and pages, their counts ---- */
-int space_add_medium(struct store *store, struct medium *medium);
+int space_add_medium(struct store *store, struct medium *medium); /* after those before it */
+void space_extend(struct store *store); /* blocks and pages of all media may be handed out */
 void space_fini(struct store *store);
 /* Counts have come into memory, or are not there any more (NULL). */
 void space_counts_at(struct store *store, uint32_t page, struct frame *frame);
@@ -624,8 +628,22 @@ struct raw_io { /* of whole blocks, one at a time */
 };
 void raw_start(struct raw_io *io, struct medium *medium, enum dpu_block_op op, uint64_t block, void *data,
 	       size_t bytes);
+enum { SUPERS = 2 }; /* of a medium: its first block, and a copy that is its last one */
+struct supers {      /* of one medium, being read or written */
+	struct raw_io io[SUPERS];
+	uint8_t *blocks;
+};
+int supers_new(struct store *store);
+void supers_free(struct store *store);
+void supers_read(struct store *store, struct medium *medium);
+void supers_write(struct store *store, struct medium *medium);
+int supers_wait(const struct store *store);
+/* The medium's superblock: the first one of a pool, or a further one. Else the command says why not. */
+int super_make(struct store *store, struct store_command *command, unsigned index);
+void store_extend(struct store *store);
 int pool_set_up(struct store *store); /* all that depends on the superblocks, in memory */
-int residents_load(struct store *store);
+int residents_get(struct store *store);
+int residents_load(struct store *store); /* … and what they count */
 int directory_load(struct store *store);
 void pool_ready(struct store *store);
 

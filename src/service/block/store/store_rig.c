@@ -10,13 +10,13 @@ enum { IDLE_ROUNDS = 3 };
 
 /* A worker sleeps when nothing was done, the media have nothing and nothing is due: then nothing may be waited for.
  * (The media of tests are busy as long as they have requests.) */
-static void wait_for(struct store *store, const bool *finished, const char *what)
+static void wait_for(struct store *store, bool (*finished)(const void *arg), const void *arg, const char *what)
 {
 	unsigned idle = 0;
 
-	while (!*finished && idle < IDLE_ROUNDS)
+	while (!finished(arg) && idle < IDLE_ROUNDS)
 		idle = store_poll(store) || store_due_ns(store) != UINT64_MAX ? 0 : idle + 1;
-	if (*finished)
+	if (finished(arg))
 		return;
 	fprintf(stderr, "a %s does not end\n", what);
 	abort();
@@ -24,18 +24,31 @@ static void wait_for(struct store *store, const bool *finished, const char *what
 
 static void command_finished(struct store_command *command)
 {
-	*(bool *)command->ctx = true;
+	command->ctx = command; /* it has ended */
+}
+
+void rig_start(struct store *store, struct store_command *command)
+{
+	command->done = command_finished;
+	command->ctx = NULL;
+	store_submit(store, command);
+}
+
+static bool command_ended(const void *command)
+{
+	return ((const struct store_command *)command)->ctx;
+}
+
+enum dpu_error_code rig_end(struct store *store, struct store_command *command)
+{
+	wait_for(store, command_ended, command, "command");
+	return command->error.code;
 }
 
 enum dpu_error_code rig_command(struct store *store, struct store_command *command)
 {
-	bool finished = false;
-
-	command->done = command_finished;
-	command->ctx = &finished;
-	store_submit(store, command);
-	wait_for(store, &finished, "command");
-	return command->error.code;
+	rig_start(store, command);
+	return rig_end(store, command);
 }
 
 static void must(const struct store_command *command)
@@ -74,6 +87,11 @@ static void request_finished(struct dpu_block_request *request)
 	((struct waited_request *)request)->finished = true;
 }
 
+static bool request_ended(const void *waited)
+{
+	return ((const struct waited_request *)waited)->finished;
+}
+
 enum dpu_block_status rig_io(struct store *store, uint64_t volume, enum dpu_block_op op, uint64_t offset, void *data,
 			     uint64_t length, unsigned flags)
 {
@@ -94,7 +112,7 @@ enum dpu_block_status rig_io(struct store *store, uint64_t volume, enum dpu_bloc
 	if (!device)
 		return DPU_BLOCK_GONE;
 	device->ops->submit(device, &waited.request);
-	wait_for(store, &waited.finished, "request");
+	wait_for(store, request_ended, &waited, "request");
 	return (enum dpu_block_status)waited.request.status;
 }
 
@@ -115,6 +133,8 @@ struct store *rig_open(const struct store_options *options, struct dpu_block_dev
 	if (rig_command(store, &command) == DPU_OK)
 		return store;
 	*ret_error = command.error;
+	while (!store_drained(store))
+		store_poll(store);
 	store_free(store);
 	return NULL;
 }

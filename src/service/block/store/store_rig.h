@@ -6,6 +6,9 @@
 
 /* Carries out; the error is in the command. Returns its code. */
 enum dpu_error_code rig_command(struct store *store, struct store_command *command);
+/* The same in two: requests may come in between. */
+void rig_start(struct store *store, struct store_command *command);
+enum dpu_error_code rig_end(struct store *store, struct store_command *command);
 /* A volume, snapshot or clone; fails the test. */
 uint64_t rig_create(struct store *store, const char *name, uint64_t bytes);
 uint64_t rig_copy(struct store *store, enum store_op op, uint64_t volume, const char *name);

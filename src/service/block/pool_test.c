@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Tests of pools: growth, deletion, what a kill left of what was wanted, on real workers and files on a tmpfs. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include "service/block/block_rig.h"
+
+enum { MIB = 1 << 20, BLOCK = DPU_BLOCK_BYTES };
+
+static void fill(uint8_t *data, unsigned version)
+{
+	for (unsigned i = 0; i < BLOCK; i++)
+		data[i] = (uint8_t)(version * 31 + i / 7);
+}
+
+static void write_version(struct block_rig_user *user, uint64_t block, unsigned version)
+{
+	uint8_t data[BLOCK];
+
+	fill(data, version);
+	assert_int_equal(block_rig_io(user, DPU_BLOCK_WRITE, block * BLOCK, data, BLOCK, DPU_BLOCK_FUA), DPU_BLOCK_OK);
+}
+
+static void expect_version(struct block_rig_user *user, uint64_t block, unsigned version)
+{
+	uint8_t data[BLOCK], expected[BLOCK] = { 0 };
+
+	if (version)
+		fill(expected, version);
+	assert_int_equal(block_rig_io(user, DPU_BLOCK_READ, block * BLOCK, data, BLOCK, 0), DPU_BLOCK_OK);
+	assert_memory_equal(data, expected, BLOCK);
+}
+
+#define FIELD_IS(rig_, class_, name_, field_, value_)                                                                  \
+	assert_string_equal(block_rig_field(rig_, class_, name_, field_), value_)
+
+static void pool_make(struct block_rig *rig)
+{
+	block_rig_apply(rig,
+			"{'tenants': [{'name': 'blue'}], 'media': [{'name': 'm', 'path': '%s/m', 'size': 67108864}],"
+			" 'pools': [{'name': 'p', 'media': ['m']}],"
+			" 'volumes': [{'name': 'v', 'tenant': 'blue', 'pool': 'p', 'size': 16777216}]}",
+			rig->dir);
+	FIELD_IS(rig, "volume", "v", "state", "ready");
+}
+
+static int setup(void **state)
+{
+	struct block_rig *rig = malloc(sizeof(*rig));
+
+	block_rig_new(rig, 2, NULL);
+	*state = rig;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	block_rig_free(*state);
+	free(*state);
+	return 0;
+}
+
+/* The model's objects are lost: the pool is not formatted over, but taken over, and its volumes copied or purged. */
+static void foreign_pool(void **state)
+{
+	struct block_rig *rig = *state;
+	struct block_rig_user v;
+	char fields[128], uuid[64];
+	struct dpu_error err;
+
+	pool_make(rig);
+	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/w", "{'pool': 'p', 'size': 4096}", NULL);
+	block_rig_attach(&v, rig, "volume", "v", NULL);
+	WAIT_FOR(&rig->base, v.device);
+	write_version(&v, 3, 7);
+	block_rig_detach(&v);
+	snprintf(uuid, sizeof(uuid), "%s", block_rig_field(rig, "volume", "v", "uuid"));
+	block_rig_down(rig);
+	assert_int_equal(unlink(rig->store), 0);
+	block_rig_up(rig);
+	block_rig_apply(rig,
+			"{'tenants': [{'name': 'blue'}], 'media': [{'name': 'm', 'path': '%s/m'}],"
+			" 'pools': [{'name': 'p', 'media': ['m']}]}",
+			rig->dir);
+	FIELD_IS(rig, "pool", "p", "state", "failed");
+	assert_non_null(strstr(block_rig_field(rig, "pool", "p", "why"), "holds a pool already"));
+	json_decref(block_rig_action(rig, "pool", "adopt", "p", NULL, NULL));
+	FIELD_IS(rig, "pool", "p", "state", "ready");
+	FIELD_IS(rig, "pool", "p", "unclaimed", "2");
+	snprintf(fields, sizeof(fields), "{'pool': 'p', 'from_unclaimed': '%s'}", uuid);
+	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/n", fields, NULL);
+	FIELD_IS(rig, "volume", "n", "size", "16777216");
+	block_rig_attach(&v, rig, "volume", "n", NULL);
+	WAIT_FOR(&rig->base, v.device);
+	json_decref(block_rig_action(rig, "pool", "purge", "p", json_pack("{s:s}", "uuid", uuid), NULL));
+	FIELD_IS(rig, "pool", "p", "unclaimed", "1");
+	assert_null(block_rig_action(rig, "pool", "purge", "p", json_pack("{s:s}", "uuid", uuid), &err));
+	assert_int_equal(err.code, DPU_E_NOT_FOUND);
+	json_decref(block_rig_action(rig, "pool", "purge", "p", NULL, NULL));
+	FIELD_IS(rig, "pool", "p", "unclaimed", "0");
+	expect_version(&v, 3, 7);
+	/* Closed and opened again under its user. */
+	json_decref(block_rig_action(rig, "pool", "open", "p", NULL, NULL));
+	WAIT_FOR(&rig->base, v.device);
+	assert_int_equal(v.given, 2);
+	expect_version(&v, 3, 7);
+	block_rig_detach(&v);
+	assert_null(block_rig_action(rig, "pool", "format", "p", NULL, &err));
+	assert_int_equal(err.code, DPU_E_IN_USE);
+	block_rig_delete(rig, "volume", "blue/n", false, NULL);
+	json_decref(block_rig_action(rig, "pool", "format", "p", NULL, NULL));
+	FIELD_IS(rig, "pool", "p", "checkpoint", "1");
+}
+
+/* Deleted while its pool cannot be opened, and dpud ends before it can: gone all the same. */
+static void deleted_in_absence(void **state)
+{
+	struct block_rig *rig = *state;
+	char path[128], away[128];
+
+	pool_make(rig);
+	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/w", "{'pool': 'p', 'size': 4096}", NULL);
+	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/x", "{'pool': 'p', 'size': 4096}", NULL);
+	block_rig_down(rig);
+	snprintf(path, sizeof(path), "%s/m", rig->dir);
+	snprintf(away, sizeof(away), "%s/away", rig->dir);
+	assert_int_equal(rename(path, away), 0);
+	block_rig_up(rig);
+	block_rig_delete(rig, "volume", "blue/w", false, NULL);
+	block_rig_down(rig);
+	block_rig_up(rig);
+	block_rig_delete(rig, "volume", "blue/x", false, NULL);
+	assert_int_equal(rename(away, path), 0);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "state"), "ready") == 0);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "unclaimed"), "0") == 0);
+	block_rig_down(rig);
+	snprintf(path, sizeof(path), "%s/block-intents", rig->dir);
+	assert_int_equal(access(path, F_OK), 0);
+	FILE *file = fopen(path, "re");
+	assert_int_equal(fgetc(file), EOF);
+	fclose(file);
+	block_rig_up(rig);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "state"), "ready") == 0);
+	FIELD_IS(rig, "pool", "p", "unclaimed", "0");
+	FIELD_IS(rig, "volume", "v", "state", "ready");
+}
+
+/* A pool that went back in time does not have a volume: it is lost, not made anew. One that was never made is. */
+static void lost_or_never_made(void **state)
+{
+	struct block_rig *rig = *state;
+	char command[256], path[128], pool[64], volume[64];
+	FILE *file;
+
+	pool_make(rig);
+	block_rig_down(rig);
+	snprintf(command, sizeof(command), "cp %s/m %s/before", rig->dir, rig->dir);
+	assert_int_equal(system(command), 0);
+	block_rig_up(rig);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "state"), "ready") == 0);
+	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/w", "{'pool': 'p', 'size': 4096}", NULL);
+	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/x", "{'pool': 'p', 'size': 4096}", NULL);
+	snprintf(pool, sizeof(pool), "%s", block_rig_field(rig, "pool", "p", "uuid"));
+	snprintf(volume, sizeof(volume), "%s", block_rig_field(rig, "volume", "x", "uuid"));
+	block_rig_down(rig);
+	snprintf(command, sizeof(command), "cp %s/before %s/m", rig->dir, rig->dir);
+	assert_int_equal(system(command), 0);
+	snprintf(path, sizeof(path), "%s/block-intents", rig->dir);
+	file = fopen(path, "we");
+	fprintf(file, "create %s %s\nnonsense\n", pool, volume);
+	fclose(file);
+	block_rig_up(rig);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "volume", "x", "state"), "ready") == 0);
+	FIELD_IS(rig, "volume", "v", "state", "ready");
+	FIELD_IS(rig, "volume", "w", "state", "failed");
+	assert_non_null(strstr(block_rig_field(rig, "volume", "w", "why"), "the pool does not have it"));
+	block_rig_change(rig, CHANGE_UPDATE, "volume", "blue/w", "{'size': 8192}", NULL);
+	FIELD_IS(rig, "volume", "w", "state", "failed");
+	block_rig_delete(rig, "volume", "blue/w", false, NULL);
+}
+
+/* ---- growth ---- */
+
+static void second_medium(struct block_rig *rig)
+{
+	block_rig_apply(rig, "{'media': [{'name': 'n', 'path': '%s/n', 'size': 67108864}]}", rig->dir);
+}
+
+/* By itself; what holds another pool only when that is said to be erased; neither is erased with the pool but what it
+ * has. */
+static void growth(void **state)
+{
+	struct block_rig *rig = *state;
+	struct dpu_error err;
+	char path[256];
+
+	pool_make(rig);
+	second_medium(rig);
+	block_rig_change(rig, CHANGE_CREATE, "pool", "q", "{'media': ['n']}", NULL);
+	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/w", "{'pool': 'q', 'size': 4096}", NULL);
+	/* The model forgets it, the medium does not. */
+	block_rig_down(rig);
+	snprintf(path, sizeof(path), "cp %s/n %s/kept", rig->dir, rig->dir);
+	assert_int_equal(system(path), 0);
+	block_rig_up(rig);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "volume", "w", "state"), "ready") == 0);
+	block_rig_delete(rig, "pool", "q", true, NULL);
+	block_rig_down(rig);
+	snprintf(path, sizeof(path), "cp %s/kept %s/n", rig->dir, rig->dir);
+	assert_int_equal(system(path), 0);
+	block_rig_up(rig);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "volume", "v", "state"), "ready") == 0);
+	block_rig_change(rig, CHANGE_UPDATE, "pool", "p", "{'media': ['n', 'm']}", NULL);
+	WAIT_FOR(&rig->base, strstr(block_rig_field(rig, "pool", "p", "why"), "medium n cannot be added"));
+	/* After a restart it knows which one is its own, whatever comes first. */
+	block_rig_down(rig);
+	block_rig_up(rig);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "volume", "v", "state"), "ready") == 0);
+	FIELD_IS(rig, "pool", "p", "unclaimed", "0");
+	uint64_t bytes = strtoull(block_rig_field(rig, "pool", "p", "bytes"), NULL, 10);
+	assert_true(bytes < 64 * MIB);
+	assert_null(block_rig_action(rig, "pool", "grow", "p", json_pack("{s:s}", "medium", "m"), &err));
+	assert_int_equal(err.code, DPU_E_EXISTS);
+	assert_null(block_rig_action(rig, "pool", "grow", "p", json_pack("{s:s}", "medium", "o"), &err));
+	assert_int_equal(err.code, DPU_E_NOT_FOUND);
+	json_decref(block_rig_action(rig, "pool", "grow", "p", json_pack("{s:s}", "medium", "n"), NULL));
+	FIELD_IS(rig, "pool", "p", "why", "");
+	assert_true(strtoull(block_rig_field(rig, "pool", "p", "bytes"), NULL, 10) > bytes + 50 * MIB);
+	block_rig_down(rig);
+	block_rig_up(rig);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "volume", "v", "state"), "ready") == 0);
+	assert_true(strtoull(block_rig_field(rig, "pool", "p", "bytes"), NULL, 10) > bytes + 50 * MIB);
+}
+
+static bool all_zero(const char *path)
+{
+	uint8_t data[BLOCK], zeroes[BLOCK] = { 0 };
+	int fd = open(path, O_RDONLY);
+
+	assert_int_equal(pread(fd, data, BLOCK, 0), BLOCK);
+	close(fd);
+	return memcmp(data, zeroes, BLOCK) == 0;
+}
+
+/* A pool goes while a medium of it was never there, and another one was refused: that one's data stays. */
+static void deleted_with_media_that_it_never_had(void **state)
+{
+	struct block_rig *rig = *state;
+	char path[128];
+	int fd;
+
+	pool_make(rig);
+	snprintf(path, sizeof(path), "%s/short", rig->dir);
+	fd = open(path, O_WRONLY | O_CREAT, 0600);
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(write(fd, "data of others", 15), 15);
+	assert_int_equal(ftruncate(fd, 4 * BLOCK), 0);
+	close(fd);
+	block_rig_apply(rig,
+			"{'media': [{'name': 'gone', 'path': '%s/gone'}, {'name': 'short', 'path': '%s/short'}],"
+			" 'pools': [{'name': 'p', 'media': ['m', 'gone', 'short']}]}",
+			rig->dir, rig->dir);
+	WAIT_FOR(&rig->base, strstr(block_rig_field(rig, "pool", "p", "why"), "medium short cannot be added"));
+	FIELD_IS(rig, "volume", "v", "state", "ready");
+	block_rig_delete(rig, "pool", "p", true, NULL);
+	assert_false(all_zero(path));
+	snprintf(path, sizeof(path), "%s/m", rig->dir);
+	assert_true(all_zero(path));
+}
+
+/* `pool format` was said of what was there then. */
+static void erasing_is_not_kept_for_later(void **state)
+{
+	struct block_rig *rig = *state;
+	char path[128], away[128];
+	struct dpu_error err;
+
+	pool_make(rig);
+	block_rig_delete(rig, "volume", "blue/v", false, NULL);
+	block_rig_down(rig);
+	snprintf(path, sizeof(path), "%s/m", rig->dir);
+	snprintf(away, sizeof(away), "%s/away", rig->dir);
+	assert_int_equal(rename(path, away), 0);
+	block_rig_up(rig);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "medium", "m", "state"), "failed") == 0);
+	assert_null(block_rig_action(rig, "pool", "format", "p", NULL, &err));
+	assert_int_equal(rename(away, path), 0);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "state"), "failed") == 0);
+	assert_non_null(strstr(block_rig_field(rig, "pool", "p", "why"), "holds a pool already"));
+	json_decref(block_rig_action(rig, "pool", "adopt", "p", NULL, NULL));
+	FIELD_IS(rig, "pool", "p", "state", "ready");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(foreign_pool, setup, teardown),
+		cmocka_unit_test_setup_teardown(deleted_in_absence, setup, teardown),
+		cmocka_unit_test_setup_teardown(lost_or_never_made, setup, teardown),
+		cmocka_unit_test_setup_teardown(growth, setup, teardown),
+		cmocka_unit_test_setup_teardown(deleted_with_media_that_it_never_had, setup, teardown),
+		cmocka_unit_test_setup_teardown(erasing_is_not_kept_for_later, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Tests of damage: what a block, a page, a superblock or a root that is not as it was leads to. */
+#include "base/clock.h"
+#include "device/block/ram.h"
+#include "engine/crc32c/crc32c.h"
+#include "service/block/store/store_assert.h"
+#include "service/block/store/store_priv.h"
+
+static struct store_report last_report;
+static unsigned reports;
+
+static void reported(void *ctx, const struct store_report *report)
+{
+	last_report = *report;
+	reports++;
+}
+
+static struct store *opened_reporting(struct dpu_block_device *device)
+{
+	struct dpu_error error;
+	struct store_options options = { .name = "p", .report = reported };
+	struct store *store = rig_open(&options, &device, 1, STORE_OPEN, &error);
+
+	reports = 0;
+	assert_non_null(store);
+	return store;
+}
+
+static void scrub_done(struct store_command *command)
+{
+	*(bool *)command->ctx = true;
+}
+
+static void a_damaged_block_fails_its_read_and_is_found_by_scrub(void **state)
+{
+	struct dpu_block_device *device = ram_new(32 * MIB);
+	struct store *store = pool_made(device);
+	uint64_t volume = rig_create(store, "a", 8 * MIB), offset;
+	uint8_t block[STORE_BLOCK];
+	struct page_leaf *leaf;
+
+	write_blocks(store, volume, 0, 500, 1000);
+	pool_run(store, STORE_CLOSE, 0, 0);
+	store_free(store);
+	store = opened_reporting(device);
+	assert_blocks(store, volume, 0, 500, 1000);
+	assert_int_equal(leaf_find(store, store->volume[0], 321, &leaf), 0);
+	medium_of_place(store, leaf_place(leaf, 321 % LEAF_BLOCKS) - 1, &offset);
+	((uint8_t *)block_ram_data(device))[offset + 99] ^= 4;
+	assert_int_equal(rig_io(store, volume, DPU_BLOCK_READ, 321 * STORE_BLOCK, block, STORE_BLOCK, 0),
+			 DPU_BLOCK_INTEGRITY);
+	assert_int_equal(last_report.block, 321);
+	assert_int_equal(last_report.offset, offset);
+	struct store_command scrub = { .op = STORE_SCRUB };
+	assert_int_equal(rig_command(store, &scrub), DPU_OK);
+	assert_int_equal(scrub.damaged, 1);
+	assert_int_equal(scrub.progress, scrub.total);
+	assert_int_equal(last_report.block, 321);
+	assert_blocks(store, volume, 0, 321, 1000);
+	pool_finish(store, device);
+}
+
+/* Not faster than it may, a few reads in each poll, and requests go on meanwhile. */
+static void a_scrub_takes_its_time(void **state)
+{
+	struct dpu_block_device *device = ram_new(64 * MIB);
+	struct store *store = pool_made(device);
+	uint64_t volume = rig_create(store, "a", 16 * MIB), begin = clock_ns();
+	struct store_command scrub = { .op = STORE_SCRUB, .rate = 20 * MIB, .done = scrub_done };
+	bool finished = false, waited = false;
+	unsigned requests = 0;
+
+	write_blocks(store, volume, 0, 1000, 1);
+	scrub.ctx = &finished;
+	store_submit(store, &scrub);
+	while (!finished) {
+		store_poll(store);
+		waited |= store_due_ns(store) != UINT64_MAX;
+		if (++requests % 100 == 0)
+			write_blocks(store, volume, requests % 1000, 1, 1);
+	}
+	assert_int_equal(scrub.error.code, DPU_OK);
+	assert_int_equal(scrub.damaged, 0);
+	assert_true(waited && requests > 1000);
+	/* 1000 blocks and some pages at 20 MiB a second. */
+	assert_in_range(clock_ns() - begin, 180 * CLOCK_NS_PER_MS, 20 * CLOCK_NS_PER_S);
+	pool_finish(store, device);
+}
+
+static void a_damaged_page_quarantines_its_volume(void **state)
+{
+	struct dpu_block_device *device = ram_new(32 * MIB);
+	struct store *store = pool_made(device);
+	uint64_t volume = rig_create(store, "a", 8 * MIB), other = rig_create(store, "b", 8 * MIB);
+	uint8_t block[STORE_BLOCK];
+	struct page_leaf *leaf;
+
+	write_blocks(store, volume, 0, 500, 1000);
+	write_blocks(store, other, 0, 500, 3000);
+	assert_int_equal(leaf_find(store, store->volume[0], 0, &leaf), 0);
+	uint32_t page = leaf->header.id;
+	pool_run(store, STORE_CLOSE, 0, 0);
+	uint64_t offset = page_offset(&store->medium[0], page, map_get(store->map, page));
+	store_free(store);
+	((uint8_t *)block_ram_data(device))[offset + 2000] ^= 1;
+	store = opened_reporting(device);
+	struct store_command scrub = { .op = STORE_SCRUB };
+	assert_int_equal(rig_command(store, &scrub), DPU_OK);
+	assert_int_equal(scrub.damaged, 1);
+	assert_int_equal(last_report.offset, offset);
+	assert_int_equal(rig_io(store, volume, DPU_BLOCK_READ, 0, block, STORE_BLOCK, 0), DPU_BLOCK_GONE);
+	assert_int_equal(rig_io(store, volume, DPU_BLOCK_WRITE, MIB, block, STORE_BLOCK, 0), DPU_BLOCK_GONE);
+	assert_blocks(store, other, 0, 500, 3000);
+	write_blocks(store, other, 0, 500, 4000);
+	assert_int_equal(rig_io(store, other, DPU_BLOCK_FLUSH, 0, NULL, 0, 0), DPU_BLOCK_OK);
+	store_free(store);
+	store = pool_opened(device);
+	assert_blocks(store, other, 0, 500, 4000);
+	assert_int_equal(pool_run(store, STORE_DELETE, volume, 0), DPU_OK);
+	pool_finish(store, device);
+}
+
+static void a_damaged_page_of_counts_gives_nothing_away(void **state)
+{
+	struct dpu_block_device *device = ram_new(32 * MIB);
+	struct store *store = pool_made(device);
+	uint64_t volume = rig_create(store, "a", 8 * MIB);
+
+	write_blocks(store, volume, 0, 1500, 1000);
+	pool_run(store, STORE_CLOSE, 0, 0);
+	uint64_t offset = page_offset(&store->medium[0], 0, map_get(store->map, 0));
+	uint32_t counts = store->medium[0].super.space_pages + store->medium[0].super.summary_pages;
+	uint64_t pages_offset = page_offset(&store->medium[0], counts, map_get(store->map, counts));
+	store_free(store);
+	((uint8_t *)block_ram_data(device))[offset + 200] ^= 1;
+	store = pool_opened(device);
+	assert_blocks(store, volume, 0, 1500, 1000);
+	write_blocks(store, volume, 3, 1200, 7000);
+	assert_blocks(store, volume, 3, 1200, 7000);
+	assert_blocks(store, volume, 1203, 297, 2203);
+	assert_sound(store);
+	pool_run(store, STORE_CLOSE, 0, 0);
+	store_free(store);
+	/* Of pages: made again from the trees, because a log could not be applied without. */
+	((uint8_t *)block_ram_data(device))[pages_offset + 200] ^= 1;
+	store = pool_opened(device);
+	assert_sound(store);
+	for (uint32_t page = 0; page < store->pages; page++)
+		assert_true(!page_is_tree(store, page) || pageref_get(store, page) != COUNT_LOST);
+	write_blocks(store, volume, 0, 1300, 9000);
+	assert_blocks(store, volume, 0, 1300, 9000);
+	pool_finish(store, device);
+}
+
+static void what_is_no_pool_is_refused(void **state)
+{
+	struct dpu_block_device *device = ram_new(32 * MIB), *other = ram_new(32 * MIB);
+	struct dpu_block_device *both[] = { device, other };
+
+	assert_refused(&device, 1, "there is no pool here");
+	store_free(pool_made(device));
+	uint8_t *data = block_ram_data(device);
+	struct store_super *super = (struct store_super *)data;
+	super->version = 9;
+	super->crc = crc32c(0, &super->magic, STORE_BLOCK - 4);
+	data[device->bytes - 100] ^= 1;
+	assert_refused(&device, 1, "offset 0: the pool has a newer format");
+	super->version = 1;
+	super->crc = crc32c(0, &super->magic, STORE_BLOCK - 4);
+	store_free(pool_opened(device));
+	store_free(pool_made(other));
+	assert_refused(both, 2, "the medium is of another pool");
+	memcpy(block_ram_data(other), data, 32 * MIB);
+	assert_refused(both, 2, "the medium is a copy of another one that is here");
+	/* Either superblock is enough, either root. */
+	data[device->bytes - 100] ^= 1;
+	data[100] ^= 1;
+	store_free(pool_opened(device));
+	data[100] ^= 1;
+	data[super->root_block[0] * STORE_BLOCK + 5000] ^= 1;
+	data[super->root_block[1] * STORE_BLOCK + 5000] ^= 1;
+	assert_refused(&device, 1, "the root contradicts its CRC");
+	device->ops->close(device, NULL, NULL);
+	other->ops->close(other, NULL, NULL);
+}
+
+static void a_damaged_newest_root_is_not_passed_over(void **state)
+{
+	struct dpu_block_device *device = ram_new(32 * MIB);
+	struct store *store = pool_made(device);
+	uint64_t volume = rig_create(store, "a", 8 * MIB);
+
+	write_blocks(store, volume, 0, 10, 1000);
+	pool_run(store, STORE_CHECKPOINT, 0, 0);
+	uint64_t root = store->medium[0].super.root_block[store->root.generation % 2] * STORE_BLOCK;
+	write_blocks(store, volume, 0, 10, 2000);
+	rig_io(store, volume, DPU_BLOCK_FLUSH, 0, NULL, 0, 0);
+	store_free(store);
+	((uint8_t *)block_ram_data(device))[root + 5000] ^= 1;
+	assert_refused(&device, 1, "newer root");
+	device->ops->close(device, NULL, NULL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_damaged_block_fails_its_read_and_is_found_by_scrub),
+		cmocka_unit_test(a_scrub_takes_its_time),
+		cmocka_unit_test(a_damaged_page_quarantines_its_volume),
+		cmocka_unit_test(a_damaged_page_of_counts_gives_nothing_away),
+		cmocka_unit_test(what_is_no_pool_is_refused),
+		cmocka_unit_test(a_damaged_newest_root_is_not_passed_over),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
