@@ -338,7 +338,7 @@ struct super_io {
 	} requests[POOL_SUPERS * STORE_MAX_MEDIA];
 };
 void pool_supers_read(struct pool *pool, void (*then)(struct pool *pool));
-void pool_supers_erase(struct pool *pool, void (*then)(struct pool *pool)); /* of media in use alone */
+void pool_supers_erase(struct pool *pool, void (*then)(struct pool *pool));           /* of media in use alone */
 bool pool_super(const struct super_io *io, unsigned medium, struct store_super *ret); /* whether it has one */
 void pool_supers_free(struct pool *pool);
 
@@ -505,6 +505,7 @@ void intents_load(struct block *block);
 void intents_free(struct block *block);
 void intents_write(void *ctx); /* object_class.commit */
 void intent_drop(struct volume *volume);
+void intent_made(struct volume *volume);     /* the pool has it */
 void intent_undelete(struct volume *volume); /* its deletion came to nothing */
 void intents_drop_pool(struct pool *pool);
 bool intent_is_deletion(struct block *block, const char *name);

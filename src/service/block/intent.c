@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "base/log.h"
 #include "base/str.h"
@@ -44,15 +45,41 @@ static void drop(struct block *block, struct intent *intent)
 		log_warn("block", "the list of intents cannot be emptied", "error=\"%s\"", strerror(errno));
 }
 
+static int folder_sync(const struct block *block)
+{
+	CLEANUP(close_fd) int fd = open(block->dpu->store_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
+}
+
+static int write_text(int fd, const char *text, size_t bytes)
+{
+	while (bytes > 0) {
+		ssize_t written = write(fd, text, bytes);
+		if (written <= 0)
+			return written < 0 && errno ? -errno : -ENOSPC;
+		text += written;
+		bytes -= (size_t)written;
+	}
+	return fdatasync(fd) < 0 ? -errno : 0;
+}
+
+/* All or nothing: a torn line would spoil the next one. */
 static int write_all(const struct block *block, const char *text, size_t bytes)
 {
 	char path[PATH_MAX];
+	struct stat before;
 
 	file_path(block, path, sizeof(path));
 	CLEANUP(close_fd) int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-	if (fd < 0 || write(fd, text, bytes) != (ssize_t)bytes || fdatasync(fd) < 0)
+	if (fd < 0 || fstat(fd, &before) < 0)
 		return -errno;
-	return 0;
+	int rc = write_text(fd, text, bytes);
+	if (rc == 0 && before.st_size == 0) /* it may be new */
+		rc = folder_sync(block);
+	if (rc < 0 && ftruncate(fd, before.st_size) < 0)
+		log_warn("block", "a torn list of intents cannot be cut", "error=\"%s\"", strerror(errno));
+	return rc;
 }
 
 static bool is_news(const struct volume *volume)
@@ -80,7 +107,8 @@ void intents_write(void *ctx)
 		if (!volume->intent)
 			volume->intent = add(block, &volume->pool->subject.uuid, &subject->uuid);
 		volume->intent->deletion = subject->leaving;
-		text_printf(&text, "%s %s %s\n", subject->leaving ? "delete" : "create",
+		/* A power failure may have left the last line without its end. */
+		text_printf(&text, "%s%s %s %s\n", text.length ? "" : "\n", subject->leaving ? "delete" : "create",
 			    uuid_format(&volume->pool->subject.uuid, pool), volume->key);
 	}
 	if (text.failed)
@@ -96,6 +124,12 @@ void intent_drop(struct volume *volume)
 	if (volume->intent)
 		drop(volume->subject.block, volume->intent);
 	volume->intent = NULL;
+}
+
+void intent_made(struct volume *volume)
+{
+	if (volume->intent && !volume->intent->deletion)
+		intent_drop(volume);
 }
 
 void intent_undelete(struct volume *volume)
@@ -158,7 +192,8 @@ static void load_line(struct block *block, const char *verb, const struct uuid *
 	struct object *object = model_find_uuid(block->dpu->model, volume);
 	bool deletion = strcmp(verb, "delete") == 0;
 
-	if (find(block, volume) || !model_find_uuid(block->dpu->model, pool) || deletion != (object == NULL))
+	if ((!deletion && strcmp(verb, "create") != 0) || find(block, volume) ||
+	    !model_find_uuid(block->dpu->model, pool) || deletion != (object == NULL))
 		return;
 	struct intent *intent = add(block, pool, volume);
 	intent->deletion = deletion;
@@ -166,18 +201,19 @@ static void load_line(struct block *block, const char *verb, const struct uuid *
 		volume_of(object)->intent = intent;
 }
 
-/* At the start, the model being loaded. */
+/* At the start, the model being loaded. A line that is none does not count. */
 void intents_load(struct block *block)
 {
-	char path[PATH_MAX], verb[8], pool_text[40], volume_text[40];
+	char path[PATH_MAX], line[128], verb[8], pool_text[40], volume_text[40];
 	struct uuid pool, volume;
 
 	file_path(block, path, sizeof(path));
 	FILE *file = fopen(path, "re");
 	if (!file)
 		return;
-	while (fscanf(file, "%7s %39s %39s", verb, pool_text, volume_text) == 3)
-		if (uuid_parse(pool_text, &pool) == 0 && uuid_parse(volume_text, &volume) == 0)
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "%7s %39s %39s", verb, pool_text, volume_text) == 3 &&
+		    uuid_parse(pool_text, &pool) == 0 && uuid_parse(volume_text, &volume) == 0)
 			load_line(block, verb, &pool, &volume);
 	fclose(file);
 	if (TAILQ_EMPTY(&block->intents) && truncate(path, 0) < 0)

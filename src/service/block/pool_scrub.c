@@ -77,7 +77,7 @@ static void ended(struct note *note)
 	if (damaged)
 		subject_notice(&pool->subject, repair ? "pool-repaired" : "scrub-found-damage", sentence);
 	/* Volumes that were quarantined may be there again: found out by opening. */
-	if (repair && error->code == DPU_OK)
+	if (scrub->command.repaired)
 		pool->reopen = true;
 	if (reply && error->code != DPU_OK)
 		action_answer(reply, error_errno(error->code), NULL, error);

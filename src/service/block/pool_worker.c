@@ -119,7 +119,7 @@ static void found_list(struct pool *pool)
 
 	pool->found_count = 0;
 	while (store_iterate(pool->store, &cursor, &info)) {
-		if (info.deleting)
+		if (info.deleting && !info.quarantined) /* it goes by itself */
 			continue;
 		if (pool->found_count == room) {
 			room = room ? 2 * room : 64;

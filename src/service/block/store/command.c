@@ -102,7 +102,11 @@ struct store_volume *command_target(struct store *store, struct store_command *c
 {
 	for (uint32_t slot = 0; slot < store->slots; slot++) {
 		struct store_volume *volume = store->volume[slot];
-		if (volume && volume->entry->id == command->volume && !(volume->entry->flags & ENTRY_DELETING))
+		if (!volume || volume->entry->id != command->volume)
+			continue;
+		uint8_t flags = volume->entry->flags & (ENTRY_DELETING | ENTRY_QUARANTINED);
+		/* A deletion that has met a damaged page goes on by its name alone. */
+		if (!(flags & ENTRY_DELETING) || (command->op == STORE_DELETE && flags & ENTRY_QUARANTINED))
 			return volume;
 	}
 	command_error(command, DPU_E_NOT_FOUND, "the pool has no volume %llu", (unsigned long long)command->volume);
@@ -217,6 +221,7 @@ static void set_size(struct store *store, struct store_volume *volume, struct re
 	record->resize.flags = flags;
 	record_apply(store, record, 0);
 	log_add(store, record);
+	volume->rest.status = DPU_BLOCK_RANGE;
 	volume_resized(volume);
 }
 
@@ -227,11 +232,52 @@ static int resize_trimmed(struct store *store, struct store_command *command)
 	if (!volume)
 		return -ENOENT;
 	if (store->failed)
-		return command_error(command, DPU_E_IO, "a medium of the pool fails");
+		return command_failed(store, command);
+	if (volume->entry->flags & ENTRY_QUARANTINED)
+		return command_error(command, DPU_E_IO, "the map of the volume is damaged: it is quarantined");
 	store->trims = 1;
 	return volume->entry->mapped * STORE_BLOCK > volume->entry->bytes + STORE_BLOCK - 1
 		       ? -EAGAIN
 		       : command_flush(store, command);
+}
+
+static void rest_zeroed(struct dpu_block_request *request)
+{
+	struct store_volume *volume = (struct store_volume *)((uint8_t *)request - offsetof(struct store_volume, rest));
+
+	volume->rest_busy = false;
+}
+
+/* What is behind the end of a volume in its last block, which an earlier resize may have cut off, is zeroes before it
+ * becomes a part of it: durably, since a record of a resize is believed even if the data before it was lost. */
+static int zero_rest(struct store *store, struct store_command *command, struct store_volume *volume)
+{
+	uint64_t bytes = volume->entry->bytes, over = bytes % STORE_BLOCK;
+
+	if (volume->rest_busy)
+		return -EAGAIN;
+	if (over == 0 || command->bytes <= bytes)
+		return 0;
+	if (command->scratch[3] == bytes) { /* that has been done; RANGE: another resize came between */
+		enum dpu_block_status status = (enum dpu_block_status)volume->rest.status;
+		if (status == DPU_BLOCK_OK)
+			return 0;
+		if (status != DPU_BLOCK_RANGE && status != DPU_BLOCK_GONE)
+			return command_error(command, status == DPU_BLOCK_NO_SPACE ? DPU_E_LIMIT : DPU_E_IO,
+					     status == DPU_BLOCK_NO_SPACE
+						     ? "the pool has no room for the block at the volume's end"
+						     : "the block at the volume's end cannot be read or written");
+	}
+	volume->rest = (struct dpu_block_request){
+		.op = DPU_BLOCK_WRITE_ZEROES,
+		.flags = DPU_BLOCK_FUA,
+		.offset = bytes,
+		.length = STORE_BLOCK - over,
+		.done = rest_zeroed,
+	};
+	volume->rest_busy = request_start(volume, &volume->rest);
+	command->scratch[3] = volume->rest_busy ? bytes : 0;
+	return -EAGAIN;
 }
 
 int resize_step(struct store *store, struct store_command *command)
@@ -249,9 +295,14 @@ int resize_step(struct store *store, struct store_command *command)
 	if (entry->flags & (ENTRY_SNAPSHOT | ENTRY_QUARANTINED))
 		return command_error(command, DPU_E_DENIED, "%s cannot be resized",
 				     entry->flags & ENTRY_SNAPSHOT ? "a snapshot" : "a quarantined volume");
+	if (store->failed)
+		return command_failed(store, command);
 	/* What an earlier resize cut off must not come back. */
 	if (entry->mapped * STORE_BLOCK > entry->bytes + STORE_BLOCK - 1)
 		return -EAGAIN;
+	rc = zero_rest(store, command, volume);
+	if (rc < 0)
+		return rc;
 	unsigned height = tree_height((command->bytes + STORE_BLOCK - 1) / STORE_BLOCK);
 	if (height < entry->height)
 		height = entry->height;
@@ -309,6 +360,7 @@ void store_submit(struct store *store, struct store_command *command)
 {
 	command->error.code = DPU_OK;
 	command->ret_volume = command->progress = command->total = command->damaged = 0;
+	command->repaired = false;
 	memset(command->scratch, 0, sizeof(command->scratch));
 	command->step = command->op < STORE_OPS ? steps[command->op] : NULL;
 	command->next = NULL;

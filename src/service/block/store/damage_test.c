@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Tests of damage: what a block, a page, a superblock or a root that is not as it was leads to. */
+#include <string.h>
 #include "base/clock.h"
 #include "device/block/ram.h"
 #include "engine/crc32c/crc32c.h"
@@ -120,6 +121,64 @@ static void a_damaged_page_quarantines_its_volume(void **state)
 	pool_finish(store, device);
 }
 
+/* A pool on whose medium the first leaf of a volume is damaged; the pool has not read it yet. */
+static struct store *with_damaged_leaf(struct dpu_block_device *device, uint64_t *ret_volume)
+{
+	struct store *store = pool_made(device);
+	struct page_leaf *leaf;
+
+	*ret_volume = rig_create(store, "a", 8 * MIB);
+	write_blocks(store, *ret_volume, 0, 1500, 1000);
+	assert_int_equal(leaf_find(store, store->volume[0], 0, &leaf), 0);
+	uint32_t page = leaf->header.id;
+	pool_run(store, STORE_CLOSE, 0, 0);
+	uint64_t offset = page_offset(&store->medium[0], page, map_get(store->map, page));
+	store_free(store);
+	((uint8_t *)block_ram_data(device))[offset + 2000] ^= 1;
+	return pool_opened(device);
+}
+
+/* A shrink that meets it ends, and so does everything behind it. */
+static void a_shrink_over_a_damaged_page_ends(void **state)
+{
+	struct dpu_block_device *device = ram_new(32 * MIB);
+	uint64_t volume;
+	struct store *store = with_damaged_leaf(device, &volume);
+	struct store_command resize = { .op = STORE_RESIZE, .volume = volume, .bytes = 10 * STORE_BLOCK };
+
+	assert_int_equal(rig_command(store, &resize), DPU_E_IO);
+	assert_non_null(strstr(resize.error.message, "quarantined"));
+	assert_int_not_equal(rig_command(store, &resize), DPU_OK);
+	write_blocks(store, rig_create(store, "b", MIB), 0, 10, 1);
+	assert_int_equal(pool_run(store, STORE_DELETE, volume, 0), DPU_OK);
+	assert_int_equal(pool_run(store, STORE_CLOSE, 0, 0), DPU_OK);
+	pool_finish(store, device);
+}
+
+/* A deletion that meets it leaves a volume that can be deleted once more, after which a repair gives its space back. */
+static void a_deletion_over_a_damaged_page_can_be_ended(void **state)
+{
+	struct dpu_block_device *device = ram_new(32 * MIB);
+	uint64_t volume;
+	struct store *store = with_damaged_leaf(device, &volume);
+	struct store_command repair = { .op = STORE_REPAIR };
+	struct store_volume_info info;
+	struct store_stats stats;
+
+	assert_int_equal(pool_run(store, STORE_DELETE, volume, 0), DPU_OK);
+	rig_settle(store);
+	assert_true(store_next(store, 0, &info) && info.deleting && info.quarantined);
+	assert_int_equal(rig_command(store, &repair), DPU_E_IO);
+	assert_true(repair.repaired && strstr(repair.error.message, "delete it and repair again"));
+	assert_int_equal(pool_run(store, STORE_DELETE, volume, 0), DPU_OK);
+	assert_false(store_next(store, 0, &info));
+	assert_int_equal(rig_command(store, &repair), DPU_OK);
+	store_stats(store, &stats);
+	assert_int_equal(stats.free_blocks, stats.blocks);
+	assert_sound(store);
+	pool_finish(store, device);
+}
+
 static void a_damaged_page_of_counts_gives_nothing_away(void **state)
 {
 	struct dpu_block_device *device = ram_new(32 * MIB);
@@ -207,6 +266,8 @@ int main(void)
 		cmocka_unit_test(a_damaged_block_fails_its_read_and_is_found_by_scrub),
 		cmocka_unit_test(a_scrub_takes_its_time),
 		cmocka_unit_test(a_damaged_page_quarantines_its_volume),
+		cmocka_unit_test(a_shrink_over_a_damaged_page_ends),
+		cmocka_unit_test(a_deletion_over_a_damaged_page_can_be_ended),
 		cmocka_unit_test(a_damaged_page_of_counts_gives_nothing_away),
 		cmocka_unit_test(what_is_no_pool_is_refused),
 		cmocka_unit_test(a_damaged_newest_root_is_not_passed_over),

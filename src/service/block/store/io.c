@@ -290,6 +290,16 @@ static void start_pieces(struct store_io *io)
 	}
 }
 
+static void first_piece(struct store *store, struct dpu_block_request *request)
+{
+	struct store_io *io = io_take(store);
+
+	io->request = request;
+	io->position = 0;
+	io->end = request->length;
+	start_pieces(io);
+}
+
 /* There is a free piece. */
 static void start_request(struct store *store, struct dpu_block_request *request)
 {
@@ -313,11 +323,17 @@ static void start_request(struct store *store, struct dpu_block_request *request
 	if ((request->op == DPU_BLOCK_READ && fast_read(store, request)) ||
 	    (request->op == DPU_BLOCK_WRITE && fast_write(store, request)))
 		return;
-	struct store_io *io = io_take(store);
-	io->request = request;
-	io->position = 0;
-	io->end = request->length;
-	start_pieces(io);
+	first_piece(store, request);
+}
+
+bool request_start(struct store_volume *volume, struct dpu_block_request *request)
+{
+	if (!volume->store->free_io)
+		return false;
+	*(struct request_state *)request->scratch = (struct request_state){ .volume = volume, .pieces = 1 };
+	volume->active++;
+	first_piece(volume->store, request);
+	return true;
 }
 
 static void wake_waiting(struct store *store)

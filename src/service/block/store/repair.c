@@ -184,6 +184,7 @@ static int repair_end(struct store *store, struct store_command *command)
 
 	if (rc == -EAGAIN)
 		return rc;
+	command->repaired = rc == 0;
 	return end(store, command, rc < 0 ? rc : report_rest(store, command));
 }
 

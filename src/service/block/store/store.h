@@ -118,6 +118,7 @@ struct store_command {
 	struct dpu_error error;   /* code DPU_OK: it is done */
 	uint64_t ret_volume;      /* id of what was made */
 	uint64_t progress, total; /* STORE_SCRUB, STORE_REPAIR: pages */
+	bool repaired;            /* STORE_REPAIR went to its end; an error then names what is left */
 	uint64_t damaged;         /* STORE_SCRUB: pages and blocks; STORE_REPAIR: counts that were wrong */
 	/* the store's */
 	struct store_command *next;

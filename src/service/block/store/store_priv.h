@@ -72,8 +72,10 @@ struct store_volume {
 	uint32_t slot;
 	uint32_t active; /* requests that have not been completed */
 	bool gone;
-	bool unreadable; /* walk.c has found a page of its map that cannot be read */
-	uint64_t trim;   /* what was cut off is freed up to here */
+	bool unreadable;               /* walk.c has found a page of its map that cannot be read */
+	uint64_t trim;                 /* what was cut off is freed up to here */
+	struct dpu_block_request rest; /* makes zeroes behind its end before it grows */
+	bool rest_busy;
 	uint64_t reads, writes, integrity_errors;
 	void (*close_done)(void *arg);
 	void *close_arg;
@@ -192,7 +194,7 @@ struct checkpoint {
 struct space {
 	struct group *group;
 	uint32_t groups; /* of which blocks may be handed out */
-	uint64_t free; /* sum of the summaries */
+	uint64_t free;   /* sum of the summaries */
 	uint32_t recount_at;
 	struct allocator allocator;
 	/* epochs: see space.c */
@@ -222,8 +224,8 @@ struct store {
 	uint32_t pages; /* ids */
 	uint64_t places;
 	bool started, ready, failed, wake, growing;
-	bool held;   /* requests and commands wait for a repair */
-	bool ending; /* nothing is begun any more */
+	bool held;             /* requests and commands wait for a repair */
+	bool ending;           /* nothing is begun any more */
 	struct supers *supers; /* of a medium that is being added */
 	struct repair *repair;
 	struct scrub *scrubs; /* that are under way */
@@ -366,7 +368,7 @@ void frame_link_dirty(struct frame **list, struct frame *frame);
 
 /* ---- space.c: data blocks and pages, their counts ---- */
 int space_add_medium(struct store *store, struct medium *medium); /* after those before it */
-void space_extend(struct store *store); /* blocks and pages of all media may be handed out */
+void space_extend(struct store *store);                           /* blocks and pages of all media may be handed out */
 void space_fini(struct store *store);
 /* Counts have come into memory, or are not there any more (NULL). */
 void space_counts_at(struct store *store, uint32_t page, struct frame *frame);
@@ -568,6 +570,8 @@ void io_submit(struct store_io *io, enum dpu_block_op op, const struct iovec *io
 	       void (*done)(struct dpu_block_request *request));
 struct store_volume *io_volume(const struct store_io *io);
 uint32_t *io_crc(const struct store_io *io);
+/* One of the store's own, which may be behind the volume's end. false: not now. */
+bool request_start(struct store_volume *volume, struct dpu_block_request *request);
 void request_piece_done(struct dpu_block_request *request, enum dpu_block_status status);
 void io_integrity(struct store_io *io, uint64_t block, uint64_t place);
 void read_step(struct store_io *io);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Tests of the store: what each request and command does, shortage. */
 #include <stdlib.h>
+#include <string.h>
 #include "device/block/ram.h"
 #include "engine/crc32c/crc32c.h"
 #include "service/block/store/recorder.h"
@@ -199,6 +200,38 @@ static void space_comes_back(void **state)
 	pool_finish(store, device);
 }
 
+/* … also of a block that is cut in two, whoever grows: the volume, a copy of it, after a crash. */
+static void what_is_cut_off_does_not_come_back(void **state)
+{
+	struct dpu_block_device *device = ram_new(64 * MIB);
+	struct store *store = pool_made(device);
+	uint64_t volume = rig_create(store, "a", 2 * STORE_BLOCK);
+	uint8_t block[STORE_BLOCK], expected[STORE_BLOCK] = { 0 };
+
+	write_blocks(store, volume, 0, 2, 1000);
+	assert_int_equal(pool_run(store, STORE_RESIZE, volume, STORE_BLOCK + 512), DPU_OK);
+	uint64_t copy = rig_copy(store, STORE_CLONE, volume, "c");
+	rig_fill(block, 1001, STORE_BLOCK);
+	memcpy(expected, block, 512);
+	for (unsigned i = 0; i < 2; i++) {
+		uint64_t id = i ? copy : volume;
+		assert_int_equal(pool_run(store, STORE_RESIZE, id, STORE_BLOCK + 1024), DPU_OK);
+		assert_int_equal(pool_run(store, STORE_RESIZE, id, 2 * STORE_BLOCK), DPU_OK);
+	}
+	for (unsigned life = 0; life < 2; life++) {
+		for (unsigned i = 0; i < 2; i++) {
+			assert_int_equal(
+				rig_io(store, i ? copy : volume, DPU_BLOCK_READ, STORE_BLOCK, block, STORE_BLOCK, 0),
+				DPU_BLOCK_OK);
+			assert_memory_equal(block, expected, STORE_BLOCK);
+		}
+		assert_sound(store);
+		store_free(store);
+		store = pool_opened(device);
+	}
+	pool_finish(store, device);
+}
+
 static void a_full_pool_fails_writes_only(void **state)
 {
 	struct dpu_block_device *device = ram_new(16 * MIB);
@@ -358,6 +391,7 @@ int main(void)
 		cmocka_unit_test(snapshots_and_clones_keep_what_was),
 		cmocka_unit_test(a_volume_knows_what_it_has),
 		cmocka_unit_test(space_comes_back),
+		cmocka_unit_test(what_is_cut_off_does_not_come_back),
 		cmocka_unit_test(a_full_pool_fails_writes_only),
 		cmocka_unit_test(a_section_of_an_earlier_life_does_not_count),
 		cmocka_unit_test(a_small_cache_evicts_and_loads),
