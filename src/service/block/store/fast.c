@@ -43,6 +43,15 @@ static uint32_t block_crc(const struct dpu_block_request *request, unsigned bloc
 
 /* ---- reads ---- */
 
+static void read_checked(struct store_io *io)
+{
+	struct dpu_block_request *request = io->request;
+
+	if (request->flags & DPU_BLOCK_CRC)
+		memcpy(request->crc, io->crc, io->count * sizeof(*io->crc));
+	io_finish(io, DPU_BLOCK_OK);
+}
+
 static void read_done(struct dpu_block_request *medium)
 {
 	struct store_io *io = (struct store_io *)medium;
@@ -54,14 +63,11 @@ static void read_done(struct dpu_block_request *medium)
 	}
 	for (unsigned i = 0; i < io->count; i++) {
 		if (block_crc(request, i) != io->crc[i]) {
-			io_integrity(io, io->block + i, (uint64_t)io->place + i);
-			io_finish(io, DPU_BLOCK_INTEGRITY);
+			read_again(io, i, read_checked);
 			return;
 		}
 	}
-	if (request->flags & DPU_BLOCK_CRC)
-		memcpy(request->crc, io->crc, io->count * sizeof(*io->crc));
-	io_finish(io, DPU_BLOCK_OK);
+	read_checked(io);
 }
 
 /* The place of the first block if all follow each other in one group; NO_PLACE. */

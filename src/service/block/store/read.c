@@ -2,6 +2,7 @@
 /* Reads and compares: look at the map, read a run of blocks, check each against its CRC. */
 #include "service/block/store/store_priv.h"
 
+#include <string.h>
 #include "engine/crc32c/crc32c.h"
 
 /* The run at io->position: blocks of one leaf that follow each other on a medium, or that are all holes. */
@@ -31,8 +32,71 @@ static int find_run(struct store_io *io, uint32_t most)
 	return 0;
 }
 
+/* ---- a second look ---- */
+
+static void damaged(struct store_io *io, unsigned at)
+{
+	io_integrity(io, io->block + at, (uint64_t)io->place + at);
+	io_finish(io, DPU_BLOCK_INTEGRITY);
+}
+
+void read_check(struct store_io *io, unsigned at, void (*checked)(struct store_io *io))
+{
+	for (; at < io->count; at++) {
+		size_t start = io->position + (size_t)at * STORE_BLOCK;
+		if (crc32c_iov(0, io->request->iov, start, STORE_BLOCK) != io->crc[at]) {
+			read_again(io, at, checked);
+			return;
+		}
+	}
+	checked(io);
+}
+
+static void again_done(struct dpu_block_request *request)
+{
+	struct store_io *io = (struct store_io *)request;
+	uint64_t position = io->position;
+	uint32_t bytes = io->bytes;
+
+	if (request->status != DPU_BLOCK_OK) {
+		io_finish(io, medium_status(io->store, request));
+		return;
+	}
+	if (crc32c(0, io->bounce, STORE_BLOCK) != io->crc[io->suspect]) {
+		damaged(io, io->suspect);
+		return;
+	}
+	io->position += (uint64_t)io->suspect * STORE_BLOCK;
+	io->bytes = STORE_BLOCK;
+	io_copy(io, io->bounce, true);
+	io->position = position;
+	io->bytes = bytes;
+	read_check(io, io->suspect + 1, io->step);
+}
+
+void read_again(struct store_io *io, unsigned at, void (*checked)(struct store_io *io))
+{
+	int64_t place = io->place;
+	uint32_t count = io->count;
+
+	io->suspect = at;
+	io->step = checked;
+	io->iov[0] = (struct iovec){ io->bounce, STORE_BLOCK };
+	io->place += at;
+	io->count = 1;
+	io_submit(io, DPU_BLOCK_READ, io->iov, 1, again_done);
+	io->place = place;
+	io->count = count;
+}
+
+/* ---- runs ---- */
+
 static void finish_run(struct store_io *io)
 {
+	uint32_t *crcs = io_crc(io);
+
+	if (crcs)
+		memcpy(crcs, io->crc, io->count * sizeof(*crcs));
 	io->position += io->bytes;
 	io_next(io, read_step);
 }
@@ -40,24 +104,17 @@ static void finish_run(struct store_io *io)
 static void read_done(struct dpu_block_request *request)
 {
 	struct store_io *io = (struct store_io *)request;
-	uint32_t *crcs = io_crc(io);
 
 	if (request->status != DPU_BLOCK_OK) {
 		io_finish(io, medium_status(io->store, request));
-		return;
-	}
-	for (unsigned i = 0; i < io->count; i++) {
-		if (crc32c_iov(0, request->iov, (size_t)i * STORE_BLOCK, STORE_BLOCK) != io->crc[i]) {
-			io_integrity(io, io->block + i, (uint64_t)io->place + i);
-			io_finish(io, DPU_BLOCK_INTEGRITY);
-			return;
-		}
-		if (crcs)
-			crcs[i] = io->crc[i];
-	}
-	if (io->iov[0].iov_base == io->bounce)
+	} else if (io->iov[0].iov_base != io->bounce) {
+		read_check(io, 0, finish_run);
+	} else if (crc32c(0, io->bounce, STORE_BLOCK) != io->crc[0]) {
+		damaged(io, 0);
+	} else {
 		io_copy(io, io->bounce, true);
-	finish_run(io);
+		finish_run(io);
+	}
 }
 
 static void fill_hole(struct store_io *io)

@@ -106,6 +106,7 @@ struct store_io {
 	bool reader, placed;
 	bool part; /* of a block: its old rest is in the new one */
 	uint8_t *bounce;
+	uint32_t suspect; /* block of the run that is read again */
 	uint32_t crc[RECORD_BLOCKS];
 	struct iovec iov[IO_SEGMENTS];
 };
@@ -575,6 +576,11 @@ bool request_start(struct store_volume *volume, struct dpu_block_request *reques
 void request_piece_done(struct dpu_block_request *request, enum dpu_block_status status);
 void io_integrity(struct store_io *io, uint64_t block, uint64_t place);
 void read_step(struct store_io *io);
+/* Of a run of whole blocks that was read into the request's memory, from block `at` on; then checked(io). A block that
+ * contradicts its CRC there is read once more, where nobody else writes: a guest may have put one page several times
+ * into its list, for parts that it does not want, or change what it likes. The second time it is damage. */
+void read_check(struct store_io *io, unsigned at, void (*checked)(struct store_io *io));
+void read_again(struct store_io *io, unsigned at, void (*checked)(struct store_io *io));
 void compare_step(struct store_io *io);
 void write_start(struct store_io *io);
 void write_commit(struct store_io *io);

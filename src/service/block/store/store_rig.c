@@ -92,28 +92,46 @@ static bool request_ended(const void *waited)
 	return ((const struct waited_request *)waited)->finished;
 }
 
-enum dpu_block_status rig_io(struct store *store, uint64_t volume, enum dpu_block_op op, uint64_t offset, void *data,
-			     uint64_t length, unsigned flags)
+static enum dpu_block_status wait_request(struct store *store, uint64_t volume, struct dpu_block_request request)
 {
 	struct dpu_block_device *device = store_device(store, volume);
-	struct iovec iov = { data, length };
-	struct waited_request waited = {
-		.request = {
-			.op = (uint8_t)op,
-			.flags = (uint8_t)flags,
-			.segments = data ? 1 : 0,
-			.offset = offset,
-			.length = length,
-			.iov = &iov,
-			.done = request_finished,
-		},
-	};
+	struct waited_request waited = { .request = request };
 
 	if (!device)
 		return DPU_BLOCK_GONE;
+	waited.request.done = request_finished;
 	device->ops->submit(device, &waited.request);
 	wait_for(store, request_ended, &waited, "request");
 	return (enum dpu_block_status)waited.request.status;
+}
+
+enum dpu_block_status rig_io(struct store *store, uint64_t volume, enum dpu_block_op op, uint64_t offset, void *data,
+			     uint64_t length, unsigned flags)
+{
+	struct iovec iov = { data, length };
+
+	return wait_request(store, volume,
+			    (struct dpu_block_request){ .op = (uint8_t)op,
+							.flags = (uint8_t)flags,
+							.segments = data ? 1 : 0,
+							.offset = offset,
+							.length = length,
+							.iov = &iov });
+}
+
+enum dpu_block_status rig_iov(struct store *store, uint64_t volume, enum dpu_block_op op, uint64_t offset,
+			      const struct iovec *iov, unsigned segments, unsigned flags, uint32_t *crc)
+{
+	struct dpu_block_request request = { .op = (uint8_t)op,
+					     .flags = (uint8_t)flags,
+					     .segments = (uint16_t)segments,
+					     .offset = offset,
+					     .iov = iov,
+					     .crc = crc };
+
+	for (unsigned i = 0; i < segments; i++)
+		request.length += iov[i].iov_len;
+	return wait_request(store, volume, request);
 }
 
 void rig_settle(struct store *store)

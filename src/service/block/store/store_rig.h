@@ -14,6 +14,8 @@ uint64_t rig_create(struct store *store, const char *name, uint64_t bytes);
 uint64_t rig_copy(struct store *store, enum store_op op, uint64_t volume, const char *name);
 enum dpu_block_status rig_io(struct store *store, uint64_t volume, enum dpu_block_op op, uint64_t offset, void *data,
 			     uint64_t length, unsigned flags);
+enum dpu_block_status rig_iov(struct store *store, uint64_t volume, enum dpu_block_op op, uint64_t offset,
+			      const struct iovec *iov, unsigned segments, unsigned flags, uint32_t *crc);
 /* Until nothing is done any more. */
 void rig_settle(struct store *store);
 /* A store on the media, formatted or opened; NULL and the error in *ret_error. */
