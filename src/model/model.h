@@ -43,6 +43,9 @@ struct object {
  * Returns buf. */
 enum { OBJECT_PATH_TEXT = 64 + 2 * (OBJECT_NAME_MAX + 1) };
 const char *object_path(const struct object *object, char *buf, size_t size);
+/* For validate(): a reference to an object of another tenant is refused, DPU_E_DENIED at `field`. target NULL: fine. */
+int object_same_tenant(const struct object *object, const struct object *target, const char *field,
+		       struct dpu_error *err);
 
 enum class_flags {
 	CLASS_F_GLOBAL = 1 << 0, /* belongs to the operator, not to a tenant (tenant, port, underlay) */
@@ -234,4 +237,5 @@ json_t *model_export(struct model *model);
 char *model_manual_markdown(const struct model *model);                    /* docs/reference.md */
 char *model_manual_man(const struct model *model, const char *class_name); /* one man page (mdoc), malloc'd */
 char *model_prometheus(struct model *model);                               /* text exposition format, malloc'd */
-int model_lint(const struct model *model, struct dpu_error *err);          /* every table rule; the first fault */
+char *model_prometheus_labels(const struct object *object); /* tenant="…",CLASS="…", for samples of a service's own */
+int model_lint(const struct model *model, struct dpu_error *err); /* every table rule; the first fault */

@@ -62,6 +62,15 @@ bool object_equal(const struct class_state *state, const struct object *a, const
 	return true;
 }
 
+int object_same_tenant(const struct object *object, const struct object *target, const char *field,
+		       struct dpu_error *err)
+{
+	if (!target || uuid_equal(&target->tenant->uuid, &object->tenant->uuid))
+		return 0;
+	return error_set(err, DPU_E_DENIED, field, "%s %s belongs to another tenant; name one of tenant %s",
+			 target->class->name, target->name, object->tenant->name);
+}
+
 const char *object_path(const struct object *object, char *buf, size_t size)
 {
 	const char *name = object->name ? object->name : "";

@@ -55,6 +55,21 @@ static void add_labels(struct text *text, const struct object *object)
 	text_add(text, "\"}");
 }
 
+char *model_prometheus_labels(const struct object *object)
+{
+	struct text text = { 0 };
+
+	if (object->tenant) {
+		text_add(&text, "tenant=\"");
+		add_escaped(&text, object->tenant->name, true);
+		text_add(&text, "\",");
+	}
+	text_printf(&text, "%s=\"", object->class->name);
+	add_escaped(&text, object->name, true);
+	text_add(&text, "\"");
+	return text_take(&text);
+}
+
 static void add_head(struct text *text, const char *name, const char *doc, bool counter)
 {
 	text_printf(text, "# HELP %s ", name);

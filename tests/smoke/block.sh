@@ -44,6 +44,23 @@ ok ctl volume set blue/v size=3G
 ok ctl volume set blue/c from_snapshot=
 ok ctl snapshot delete blue/s
 has 1 "is used by pool/p0" ctl medium delete m0
+# What cannot be is said where it is asked for: what is another tenant's, one file under two names, a medium that is too small
+ctl tenant create red
+ctl qos_policy create red/fast cap_iops=1000
+ctl snapshot create blue/mine volume=v
+has 1 "snapshot mine belongs to another tenant" ctl volume create red/stolen pool=p0 from_snapshot=blue/mine
+has 1 "volume v belongs to another tenant" ctl volume create red/stolen pool=p0 from_volume=blue/v
+has 1 "qos_policy fast belongs to another tenant" ctl volume set blue/v qos=red/fast
+ctl tenant delete red --cascade >/dev/null
+ctl snapshot delete blue/mine
+ctl medium create twin path="$media/../media/m0" 2>/dev/null
+has 0 "medium/m0 is the same file: each needs its own" ctl medium show twin
+ctl medium create tiny kind=ram size=64K
+ctl pool create tiny media=tiny 2>/dev/null
+has 0 "is too small: a pool of this form needs up to" ctl pool show tiny
+ctl pool delete tiny
+ctl medium delete tiny
+ctl medium delete twin
 
 # ---- kill -9 while volumes come and go: what was answered is so
 world() { ctl -o json "$1" list | json "' '.join(sorted(row['name'] for row in d))"; }
@@ -107,6 +124,7 @@ wait_until 10 "the medium's state" is failed state medium m0
 has 0 "there is no such file" ctl medium show m0
 has 0 "there is no such file" ctl pool show p0
 same "the volume" "$(state volume blue/v)" waiting
+has 0 "pool/p0 is waiting: medium m0: " ctl volume show blue/v
 has 1 "p0 is waiting" ctl volume create blue/late pool=p0 size=8M
 ok ctl volume delete blue/d
 mv "$media/away" "$media/m0"

@@ -44,7 +44,8 @@ def samples(text):
             continue
         match = LINE.fullmatch(line)
         assert match, f"no sample: {line}"
-        assert match[1] == family, f"{match[1]} outside its family {family}"
+        of = re.sub("_(bucket|sum|count)$", "", match[1]) if kind == "histogram" else match[1]
+        assert of == family, f"{match[1]} outside its family {family}"
         name, value = line.rsplit(" ", 1)
         assert name not in values, f"twice: {line}"
         values[name] = value

@@ -489,7 +489,10 @@ const char *block_why_not(const struct object *object)
 {
 	const struct block_backing *backing = object->runtime;
 
-	return backing->device && !backing->going ? NULL : backing->why_not;
+	if (backing->device && !backing->going)
+		return NULL;
+	return object->class == &volume_class || object->class == &snapshot_class ? volume_why(volume_of(object))
+										  : backing->why_not;
 }
 
 int block_check_attach(const struct object *object, const char *field, struct dpu_error *err)

@@ -67,7 +67,8 @@ int block_check_attach(const struct object *object, const char *field, struct dp
 int block_check_exclusive(struct block *block, const struct object *object, const struct object *user,
 			  const char *field, struct dpu_error *err);
 /* For validate() of what has a field "qos" for the time when it sits on a medium or a remote namespace. */
-int block_check_policy(const struct ref *policy, const struct object *backing, struct dpu_error *err);
+int block_check_policy(const struct object *user, const struct ref *policy, const struct object *backing,
+		       struct dpu_error *err);
 /* Whether a medium, or one that it sits on, is only read. */
 bool block_medium_read_only(const struct object *medium);
 

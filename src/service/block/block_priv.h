@@ -155,6 +155,11 @@ int block_uring(struct block *block, struct worker *worker, struct uring **ret, 
 
 /* ---- media ---- */
 
+/* Which file or block device it is, whatever its path. */
+struct medium_file_id {
+	uint64_t device, inode; /* 0: not known */
+};
+
 /* What a medium that is a filter sits on. */
 struct medium_below {
 	struct block_attachment *attachment; /* NULL: none */
@@ -181,7 +186,8 @@ struct medium {
 	_Atomic uint64_t errors; /* published */
 	uint64_t bytes;
 	bool direct;
-	enum medium_kind kind; /* of the device */
+	enum medium_kind kind;      /* of the device */
+	struct medium_file_id file; /* of kind file, once it was opened */
 	struct medium_below below;
 	/* what the guard of a module has found, from the worker */
 	struct note complaint;
@@ -458,8 +464,8 @@ void volume_qos_update(struct volume *volume);
 /* The same for all that is in use, when a policy has changed. */
 void block_qos_update(struct block *block);
 struct qos_policy block_policy(const struct qos_policy_object *object); /* NULL: none */
-/* A policy that is referred to must not be the tenant's. */
-int block_policy_check(const struct ref *policy, struct dpu_error *err);
+/* A policy that is referred to is of the user's tenant, and not for that as a whole. */
+int block_policy_check(const struct object *user, const struct ref *policy, struct dpu_error *err);
 /* The tenant's own policy; NULL: it has none. */
 const struct qos_policy_object *block_policy_of_tenant(const struct block *block, const struct uuid *tenant);
 /* domain: what shares its media. */

@@ -33,7 +33,7 @@ static const struct field pool_fields[] = {
 		       .doc = "How the last scrub since the start of dpud went."),
 	FIELD(struct pool_object, scrub_progress, .unit = "percent", .flags = FIELD_F_DETAIL | FIELD_F_GAUGE,
 	      .doc = "How far it got."),
-	FIELD(struct pool_object, scrub_damaged, .flags = FIELD_F_DETAIL | FIELD_F_STATE,
+	FIELD(struct pool_object, scrub_damaged, .flags = FIELD_F_DETAIL | FIELD_F_GAUGE,
 	      .doc = "Pages and blocks that it found damaged."),
 	FIELD(struct pool_object, log_bytes, .unit = "bytes", .flags = FIELD_F_DETAIL | FIELD_F_GAUGE,
 	      .doc = "Size of its log."),
@@ -41,15 +41,25 @@ static const struct field pool_fields[] = {
 	      .doc = "What is in the log since the last checkpoint."),
 	FIELD(struct pool_object, checkpoint, .flags = FIELD_F_DETAIL | FIELD_F_STATE,
 	      .doc = "Number of the last checkpoint."),
-	FIELD(struct pool_object, replayed_records, .flags = FIELD_F_DETAIL | FIELD_F_STATE,
+	FIELD(struct pool_object, replayed_records, .flags = FIELD_F_DETAIL | FIELD_F_GAUGE,
 	      .doc = "Records of the log that the last opening has recovered."),
-	FIELD(struct pool_object, dropped_records, .flags = FIELD_F_DETAIL | FIELD_F_STATE,
+	FIELD(struct pool_object, dropped_records, .flags = FIELD_F_DETAIL | FIELD_F_GAUGE,
 	      .doc = "… and those that it has left out, because their data was never flushed."),
 	FIELD(struct pool_object, integrity_errors, .unit = "blocks", .flags = FIELD_F_COUNTER,
 	      .doc = "Blocks that contradicted their CRC."),
 	FIELD(struct pool_object, flushes, .unit = "flushes", .flags = FIELD_F_COUNTER, .doc = "Flushes of its media."),
 	FIELD(struct pool_object, checkpoints, .unit = "checkpoints", .flags = FIELD_F_COUNTER,
 	      .doc = "Checkpoints that it has written."),
+	FIELD(struct pool_object, medium_errors, .unit = "requests", .flags = FIELD_F_COUNTER,
+	      .doc = "Requests to its media that failed."),
+	FIELD(struct pool_object, cached_pages, .unit = "pages", .flags = FIELD_F_DETAIL | FIELD_F_GAUGE,
+	      .doc = "Pages of maps in memory."),
+	FIELD(struct pool_object, dirty_pages, .unit = "pages", .flags = FIELD_F_DETAIL | FIELD_F_GAUGE,
+	      .doc = "Pages of maps that the next checkpoint writes."),
+	FIELD(struct pool_object, page_loads, .unit = "pages", .flags = FIELD_F_DETAIL | FIELD_F_COUNTER,
+	      .doc = "Pages of maps that were read because they were not in memory."),
+	FIELD(struct pool_object, page_evictions, .unit = "pages", .flags = FIELD_F_DETAIL | FIELD_F_COUNTER,
+	      .doc = "Pages of maps that made room for others."),
 	{ 0 },
 };
 
@@ -175,6 +185,11 @@ static void pool_observe(void *ctx, const struct object *object, struct object *
 	out->integrity_errors = stats.integrity_errors;
 	out->flushes = stats.flushes;
 	out->checkpoints = stats.checkpoints;
+	out->medium_errors = stats.medium_errors;
+	out->cached_pages = stats.cached_pages;
+	out->dirty_pages = stats.dirty_pages;
+	out->page_loads = stats.page_loads;
+	out->page_evictions = stats.page_evictions;
 }
 
 const struct object_class pool_class = {

@@ -206,8 +206,12 @@ static int volume_validate(void *ctx, const struct object *old, const struct obj
 {
 	const struct block *block = ctx;
 	const struct volume_object *volume = (const struct volume_object *)new;
-	int rc = block_policy_check(&volume->qos, err);
+	int rc = block_policy_check(new, &volume->qos, err);
 
+	if (rc == 0)
+		rc = object_same_tenant(new, volume->from_snapshot.object, "from_snapshot", err);
+	if (rc == 0)
+		rc = object_same_tenant(new, volume->from_volume.object, "from_volume", err);
 	if (rc < 0)
 		return rc;
 	if (volume->size == 0)
@@ -322,8 +326,10 @@ static int snapshot_validate(void *ctx, const struct object *old, const struct o
 {
 	const struct block *block = ctx;
 	const struct object *volume = ((const struct snapshot_object *)new)->volume.object;
-	int rc = block_policy_check(&((const struct snapshot_object *)new)->qos, err);
+	int rc = block_policy_check(new, &((const struct snapshot_object *)new)->qos, err);
 
+	if (rc == 0)
+		rc = object_same_tenant(new, volume, "volume", err);
 	if (rc < 0 || old)
 		return rc;
 	rc = pool_check(block, ((const struct volume_object *)volume)->pool.object, "volume", err);

@@ -115,18 +115,17 @@ static void histogram_text(FILE *out, const struct histogram *histogram, const c
 
 static void qos_text(FILE *out, const struct block_qos *qos, const struct object *object)
 {
-	char labels[OBJECT_PATH_TEXT + 64];
+	char labels[2 * OBJECT_PATH_TEXT + 64];
+	char *whose = qos->filter && object ? model_prometheus_labels(object) : NULL;
 
-	if (!qos->filter || !object)
-		return;
-	for (unsigned i = 0; i < QOS_CLASSES; i++) {
+	for (unsigned i = 0; whose && i < QOS_CLASSES; i++) {
 		for (unsigned j = 0; j < QOS_STAGES; j++) {
-			snprintf(labels, sizeof(labels), "tenant=\"%s\",%s=\"%s\",requests=\"%s\",stage=\"%s\"",
-				 object->tenant->name, object->class->name, object->name, qos_class_names[i],
+			snprintf(labels, sizeof(labels), "%s,requests=\"%s\",stage=\"%s\"", whose, qos_class_names[i],
 				 qos_stage_names[j]);
 			histogram_text(out, &qos_latency(qos->filter)->of[i][j], labels);
 		}
 	}
+	free(whose);
 }
 
 char *block_metrics(void *state)

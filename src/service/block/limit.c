@@ -29,12 +29,13 @@ void limit_init(struct block_limit *limit, struct block *block, const struct obj
 	LIST_INSERT_HEAD(&block->limits, limit, link);
 }
 
-int block_check_policy(const struct ref *policy, const struct object *backing, struct dpu_error *err)
+int block_check_policy(const struct object *user, const struct ref *policy, const struct object *backing,
+		       struct dpu_error *err)
 {
 	if (policy->object && (backing->class == &volume_class || backing->class == &snapshot_class))
 		return error_set(err, DPU_E_INVALID, "qos", "goes with a medium or remote only: %s %s has its own qos",
 				 backing->class->name, backing->name);
-	return block_policy_check(policy, err);
+	return block_policy_check(user, policy, err);
 }
 
 void limit_fini(struct block_limit *limit)

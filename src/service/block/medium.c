@@ -23,6 +23,7 @@ struct medium_job {
 	char *path;
 	uint64_t make_bytes; /* 0: it must be there */
 	struct medium_file_options options;
+	struct medium_file_id file;
 	struct dpu_block_device *device;
 	struct dpu_error error;
 	int rc;
@@ -207,11 +208,15 @@ static int file_make(const char *path, uint64_t bytes, struct dpu_error *err)
 static void job_run(void *arg)
 {
 	struct medium_job *job = arg;
+	struct stat status;
 
 	if (job->make_bytes)
 		job->rc = file_make(job->path, job->make_bytes, &job->error);
 	if (job->rc == 0)
 		job->rc = medium_file_open(&job->options, &job->device, &job->error);
+	if (stat(job->path, &status) == 0)
+		job->file = (struct medium_file_id){ S_ISBLK(status.st_mode) ? 0 : status.st_dev,
+						     S_ISBLK(status.st_mode) ? status.st_rdev : status.st_ino };
 }
 
 void medium_opened(struct medium *medium, struct dpu_block_device *device, int rc, struct dpu_error *err)
@@ -225,10 +230,27 @@ void medium_opened(struct medium *medium, struct dpu_block_device *device, int r
 	medium_step(medium);
 }
 
+/* Who has locked it may be we: two paths of one file. */
+static void twin_find(struct medium_job *job)
+{
+	const struct medium *medium, *self = job->medium;
+
+	TAILQ_FOREACH(medium, &self->subject.block->media, link)
+	{
+		if (medium != self && medium->device && medium->file.inode && medium->file.inode == job->file.inode &&
+		    medium->file.device == job->file.device)
+			error_set(&job->error, DPU_E_EXISTS, job->path, "%s is the same file: each needs its own",
+				  medium->subject.name);
+	}
+}
+
 static void job_done(void *arg)
 {
 	struct medium_job *job = arg;
 
+	job->medium->file = job->file;
+	if (job->rc != 0 && job->error.code == DPU_E_IN_USE)
+		twin_find(job);
 	medium_opened(job->medium, job->device, job->rc, &job->error);
 	free(job->path);
 	free(job);

@@ -42,7 +42,9 @@ struct pool_object {
 	uint8_t state; /* enum block_state */
 	char *why;
 	uint64_t bytes, free_bytes, allocated_bytes, map_pages, free_map_pages, log_bytes, log_used_bytes, checkpoint;
-	uint64_t replayed_records, dropped_records, integrity_errors, flushes, checkpoints;
+	uint64_t replayed_records, dropped_records, integrity_errors, flushes, checkpoints, medium_errors;
+	uint64_t page_loads, page_evictions;
+	uint32_t cached_pages, dirty_pages;
 	uint32_t volumes, snapshots, unclaimed;
 	struct string_list unclaimed_names;
 	uint8_t scrub_state, scrub_progress;

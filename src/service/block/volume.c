@@ -41,8 +41,17 @@ bool block_is_coming(const struct object *object)
 	return volume_of(object)->pool->state == BLOCK_OPENING;
 }
 
+/* One whose pool is not open has the pool's reasons. */
 const char *volume_why(const struct volume *volume)
 {
+	static char text[2 * BLOCK_WHY_BYTES];
+	const struct pool *pool = volume->pool;
+
+	if (!volume->why[0] && volume->state == BLOCK_WAITING && !pool->ready && pool->why[0]) {
+		snprintf(text, sizeof(text), "%.160s is %s: %s", pool->subject.name, block_state_names[pool->state],
+			 pool->why);
+		return text;
+	}
 	return volume->why[0] ? volume->why : volume->backing.why_not;
 }
 

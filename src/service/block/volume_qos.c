@@ -125,12 +125,12 @@ struct qos_policy block_policy(const struct qos_policy_object *object)
 	};
 }
 
-int block_policy_check(const struct ref *policy, struct dpu_error *err)
+int block_policy_check(const struct object *user, const struct ref *policy, struct dpu_error *err)
 {
 	const struct qos_policy_object *object = (const struct qos_policy_object *)policy->object;
 
 	if (!object || object->scope == QOS_OF_VOLUME)
-		return 0;
+		return object_same_tenant(user, policy->object, "qos", err);
 	return error_set(err, DPU_E_INVALID, "qos", "%s is for the tenant as a whole, and needs no reference",
 			 object->base.name);
 }

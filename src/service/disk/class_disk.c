@@ -109,11 +109,11 @@ static int disk_validate(void *ctx, const struct object *old, const struct objec
 	const struct object *owned = volume ? volume : snapshot;
 
 	if (old)
-		return block_check_policy(&disk->qos, disk_backing_of(disk), err);
+		return block_check_policy(new, &disk->qos, disk_backing_of(disk), err);
 	if (!!volume + !!snapshot + !!medium + !!remote != 1)
 		return error_set(err, DPU_E_INVALID, "volume",
 				 "exactly one of volume, snapshot, medium and remote must be given");
-	if (block_check_policy(&disk->qos, disk_backing_of(disk), err) < 0)
+	if (block_check_policy(new, &disk->qos, disk_backing_of(disk), err) < 0)
 		return error_errno(err->code);
 	if (owned && !uuid_equal(&owned->tenant->uuid, &new->tenant->uuid))
 		return error_set(err, DPU_E_INVALID, volume ? "volume" : "snapshot", "belongs to another tenant");

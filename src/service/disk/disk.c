@@ -392,5 +392,6 @@ const struct service disk_service = {
 	.init = disks_init,
 	.stop = disks_stop,
 	.settle = disks_settle,
+	.metrics = disk_metrics,
 	.fini = disks_fini,
 };

@@ -135,6 +135,9 @@ void backing_let_go(struct disk *disk); /* nothing uses the device any more */
 void failing_init(struct disk_failing *failing, const char *name);
 void arenas_free(struct disks *disks);
 
+/* metrics.c */
+char *disk_metrics(void *state);
+
 /* queue.c. What a queue should submit to now; NULL: nothing. */
 void queue_init(struct disk_queue *queue, struct disk *disk, unsigned index);
 void queue_step(struct disk_queue *queue, struct dpu_block_device *device, struct worker *worker);

@@ -24,7 +24,7 @@ static int mapping_validate(void *ctx, const struct object *old, const struct ob
 	const struct vpc *vpc = (const struct vpc *)mapping->vpc.object;
 	const struct underlay *underlay = (const struct underlay *)vpc->underlay.object;
 
-	int rc = same_tenant(new, mapping->vpc.object, "vpc", err);
+	int rc = object_same_tenant(new, mapping->vpc.object, "vpc", err);
 
 	(void)old;
 	if (rc == 0)

@@ -43,7 +43,7 @@ static int target_validate(const struct route *route, struct dpu_error *err)
 static int route_validate(void *ctx, const struct object *old, const struct object *new, struct dpu_error *err)
 {
 	const struct route *route = (const struct route *)new;
-	int rc = same_tenant(new, route->vpc.object, "vpc", err);
+	int rc = object_same_tenant(new, route->vpc.object, "vpc", err);
 
 	(void)old;
 	if (rc == 0)

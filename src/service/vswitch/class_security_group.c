@@ -105,11 +105,11 @@ static int rule_validate(void *ctx, const struct object *old, const struct objec
 {
 	const struct security_group_rule *rule = (const struct security_group_rule *)new;
 	int proto = rule_protocol(rule->protocol, rule->ethertype);
-	int rc = same_tenant(new, rule->group.object, "group", err);
+	int rc = object_same_tenant(new, rule->group.object, "group", err);
 
 	(void)old;
 	if (rc == 0)
-		rc = same_tenant(new, rule->remote_group.object, "remote_group", err);
+		rc = object_same_tenant(new, rule->remote_group.object, "remote_group", err);
 	if (rc == 0)
 		rc = control_check_memory(ctx, new, "group", err);
 	if (rc != 0)

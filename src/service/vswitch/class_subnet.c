@@ -120,7 +120,7 @@ static int subnet_validate(void *ctx, const struct object *old, const struct obj
 {
 	const struct subnet *subnet = (const struct subnet *)new;
 	struct overlap_search search = { .subnet = subnet };
-	int rc = same_tenant(new, subnet->vpc.object, "vpc", err);
+	int rc = object_same_tenant(new, subnet->vpc.object, "vpc", err);
 
 	if (rc != 0)
 		return rc;

@@ -194,7 +194,7 @@ static int vnic_validate(void *ctx, const struct object *old, const struct objec
 		return foreign_validate(ctx, vnic, err);
 	if (vnic->mtu < IPV6_MTU_MIN && subnet->prefix_v6.addr.family != IP_NONE)
 		return error_set(err, DPU_E_INVALID, "mtu", "must be at least %d in a subnet with IPv6", IPV6_MTU_MIN);
-	rc = same_tenant(new, vnic->subnet.object, "subnet", err);
+	rc = object_same_tenant(new, vnic->subnet.object, "subnet", err);
 	if (rc == 0)
 		rc = same_tenants(new, &vnic->security_groups, "security_groups", err);
 	if (rc == 0)

@@ -152,8 +152,7 @@ extern const struct object_class tenant_class, port_class, underlay_class, vpc_c
 /* A network interface name as Linux accepts it (1..15 bytes, no '/', blank or ':'). */
 bool interface_name_valid(const char *text);
 
-/* A reference to an object of another tenant is refused: DPU_E_DENIED at `field`. */
-int same_tenant(const struct object *object, const struct object *target, const char *field, struct dpu_error *err);
+/* object_same_tenant() of all in a list. */
 int same_tenants(const struct object *object, const struct ref_list *targets, const char *field, struct dpu_error *err);
 
 /* Shared by the classes: address and its families against the subnet (validate.c). */

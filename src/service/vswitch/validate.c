@@ -10,18 +10,10 @@ bool subnet_holds(const struct subnet *subnet, const struct ip_addr *address)
 	return ip_prefix_contains(&subnet->prefix_v4, address) || ip_prefix_contains(&subnet->prefix_v6, address);
 }
 
-int same_tenant(const struct object *object, const struct object *target, const char *field, struct dpu_error *err)
-{
-	if (!target || uuid_equal(&target->tenant->uuid, &object->tenant->uuid))
-		return 0;
-	return error_set(err, DPU_E_DENIED, field, "%s %s belongs to another tenant; name one of tenant %s",
-			 target->class->name, target->name, object->tenant->name);
-}
-
 int same_tenants(const struct object *object, const struct ref_list *targets, const char *field, struct dpu_error *err)
 {
 	for (size_t i = 0; i < targets->count; i++) {
-		int rc = same_tenant(object, targets->items[i].object, field, err);
+		int rc = object_same_tenant(object, targets->items[i].object, field, err);
 		if (rc != 0)
 			return rc;
 	}

@@ -175,6 +175,20 @@ int supers_wait(const struct store *store)
 	return io[0].failed || io[1].failed ? -EIO : 0;
 }
 
+/* A power of two that is enough, for people who were refused. */
+static uint64_t enough_bytes(const struct store_super *refused, const struct store_command *command, unsigned index)
+{
+	struct store_super super = *refused;
+	uint64_t blocks = 256;
+
+	for (; blocks < UINT64_C(1) << 40; blocks *= 2) {
+		super.blocks = blocks;
+		if ((index == 0 ? super_choose(&super, blocks, command) : geometry_fill(&super)) == 0)
+			break;
+	}
+	return blocks * STORE_BLOCK;
+}
+
 /* The medium's superblock: the first one of a pool, or a further one. */
 int super_make(struct store *store, struct store_command *command, unsigned index)
 {
@@ -202,8 +216,10 @@ int super_make(struct store *store, struct store_command *command, unsigned inde
 	}
 	uuid_new(super->uuid);
 	if (rc < 0)
-		return command_error(command, DPU_E_LIMIT, "medium '%s' of %llu bytes cannot hold a pool of this form",
-				     medium->device->name, (unsigned long long)medium->device->bytes);
+		return command_error(command, DPU_E_LIMIT,
+				     "medium '%s' of %llu bytes is too small: a pool of this form needs up to %llu",
+				     medium->device->name, (unsigned long long)medium->device->bytes,
+				     (unsigned long long)enough_bytes(super, command, index));
 	uint64_t most = (store->medium[0].super.root_blocks - 1) * STORE_BLOCK * 4;
 	if (super->first_page + (uint64_t)super->pages > most)
 		return command_error(command, DPU_E_LIMIT,

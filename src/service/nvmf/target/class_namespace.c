@@ -111,8 +111,13 @@ static int namespace_validate(void *ctx, const struct object *old, const struct 
 
 	if (given != 1)
 		return error_set(err, DPU_E_INVALID, "volume", "give exactly one of volume, snapshot and medium");
-	if (block_check_policy(&object->qos, namespace_backing(object), err) < 0)
-		return error_errno(err->code);
+	int rc = block_check_policy(new, &object->qos, namespace_backing(object), err);
+	if (rc == 0)
+		rc = object_same_tenant(new, object->volume.object, "volume", err);
+	if (rc == 0)
+		rc = object_same_tenant(new, object->snapshot.object, "snapshot", err);
+	if (rc < 0)
+		return rc;
 	if (!block_size_good(object->block_size))
 		return error_set(err, DPU_E_INVALID, "block_size", "must be 512 or 4096");
 	nsids_find(nvmf, object, &search);
