@@ -7,111 +7,30 @@
 # usage: memif.sh VHOST_PEER
 set -euo pipefail
 echo_program=$(readlink -f "$1")
-. "$(dirname "$0")/../lib/machine.sh"
-command -v dpdk-testpmd >/dev/null || { echo "skipped: no dpdk-testpmd (package dpdk-dev)"; exit 77; }
-dir=/tmp/memif
-mkdir $dir
-finish() {
-	local status=$?
-	[ $status -eq 0 ] || tail -n 30 "$dir"/*.log >&2
-}
-trap finish EXIT
-case=none
+. "$(dirname "$0")/flowgen.sh"
 
-fail() {
-	echo "FAILED: $case: $*" >&2
-	exit 1
-}
-
-ours_start() { # option of the role, arguments behind DEVICE
-	local role=$1
-	shift
-	"$echo_program" "memif:$dir/socket$role" uplink - "$@" >"$dir/echo.out" 2>>"$dir/echo.log" &
-	echo_pid=$!
-}
-
-pmd_start() { # DPDK's role, queues
-	rm -f "$dir/commands"
-	mkfifo "$dir/commands"
-	: >"$dir/testpmd.log"
-	dpdk-testpmd --no-huge -m 256 --no-pci --no-telemetry --file-prefix "${dir##*/}" --lcores '0@0,1@0' \
-		--vdev "net_memif0,role=$1,id=0,socket=$dir/socket,socket-abstract=no,bsize=2048,rsize=8" \
-		-- -i --forward-mode=flowgen --rxq="$2" --txq="$2" --total-num-mbufs=4096 \
-		<"$dir/commands" >"$dir/testpmd.log" 2>&1 &
-	pmd_pid=$!
-	exec 7>"$dir/commands"
-	echo start >&7
-}
-
-received() { # frames that testpmd got back
-	local seen
-	echo "show port stats 0" >&7
-	sleep 0.3
-	seen=$(grep -a 'RX-packets:' "$dir/testpmd.log" | tail -1 | sed 's/.*RX-packets: *\([0-9]*\).*/\1/')
-	echo "${seen:-0}"
-}
-
-# Waits until more frames than this have come back.
-flows_beyond() { # frames, what
-	local end=$((SECONDS + 20)) now
-	while now=$(received); [ "$now" -le "$1" ]; do
-		[ $SECONDS -lt $end ] || fail "$2: $now frames came back, not more than $1"
-	done
-}
-
-wait_socket() {
-	local end=$((SECONDS + 20))
-	while [ ! -S "$dir/socket" ]; do
-		[ $SECONDS -lt $end ] || fail "nobody listens"
-		sleep 0.1
-	done
-}
-
-killed() { # pid
-	kill -9 "$1"
-	wait "$1" 2>/dev/null || true
-}
-
-start_both() { # our role, queues
-	if [ "$1" = server ]; then
-		ours_start ,server "$2"
-		wait_socket
-		pmd_start client "$2"
-	else
-		ours_start '' "$2"
-		pmd_start server "$2"
-	fi
-}
+memif_ours() { ours_start "memif:$dir/socket$1" uplink - "$2"; } # OPTION of the role, QUEUES
+memif_pmd() { pmd_start "net_memif0,role=$1,id=0,socket=$dir/socket,socket-abstract=no,bsize=2048,rsize=8" "$2"; } # DPDK's role, QUEUES
 
 run_testpmd() { # our role, queues
-	local before
+	local role=,server theirs=client
+	[ "$1" = server ] || { role='' theirs=server; }
 	case="testpmd, we are $1, $2 queues"
 	: >"$dir/echo.log"
-	start_both "$1" "$2"
-	flows_beyond 1000 "first"
+	memif_ours "$role" "$2"
+	[ "$1" = client ] || wait_socket
+	memif_pmd $theirs "$2"
+	flows_beyond 10000 "first"
 	for _ in 1 2; do # their end dies; a client of DPDK's does not come back by itself, so each time it is a new one
-		killed "$pmd_pid"
-		exec 7>&-
+		pmd_kill
 		[ "$1" = server ] || rm -f "$dir/socket"
-		if [ "$1" = server ]; then pmd_start client "$2"; else pmd_start server "$2"; fi
-		flows_beyond 1000 "testpmd was killed"
+		memif_pmd $theirs "$2"
+		flows_beyond 10000 "testpmd was killed"
 	done
-	if [ "$1" = client ]; then
-		for _ in 1 2 3; do
-			killed "$echo_pid"
-			before=$(received)
-			ours_start '' "$2"
-			flows_beyond $((before + 2000)) "we were killed"
-		done
-	fi
-	echo stop >&7
-	echo quit >&7
-	exec 7>&-
-	wait "$pmd_pid" || fail "testpmd ended with $?"
-	kill -TERM "$echo_pid"
-	wait "$echo_pid" || fail "our end ended with $?"
+	[ "$1" = server ] || survives "memif:$dir/socket" uplink - "$2"
+	pmd_stop
+	ours_stop
 	rm -f "$dir/socket"
-	echo "ok: $case: $(cat "$dir/echo.out")"
 }
 
 # ---- OVS ----
@@ -138,7 +57,7 @@ run_ovs() { # our role
 	case="OVS-DPDK, we are $1"
 	[ "$1" = server ] || { peer=server role=''; }
 	: >"$dir/echo.log"
-	ours_start "$role" 1 far
+	ours_start "memif:$dir/socket$role" uplink - 1 far
 	[ "$1" = client ] || wait_socket
 	vsctl --may-exist add-port bridge m0 -- set interface m0 type=dpdk \
 		"options:dpdk-devargs=net_memif_$1,role=$peer,id=0,socket=$dir/socket,socket-abstract=no"
@@ -154,12 +73,9 @@ run_ovs() { # our role
 	ping -q -c 20 -i 0.02 -s 56 10.9.0.2 | grep -q ' 0% packet loss' || fail "short packets are lost"
 	ping -q -c 20 -i 0.02 -s 1400 10.9.0.2 | grep -q ' 0% packet loss' || fail "long packets are lost"
 	vsctl del-port bridge m0
-	kill -TERM "$echo_pid"
-	wait "$echo_pid" || fail "our end ended with $?"
-	kill -9 "$host"
-	wait "$host" 2>/dev/null || true
+	ours_stop
+	killed "$host"
 	rm -f "$dir/socket"
-	echo "ok: $case: $(cat "$dir/echo.out")"
 }
 
 for queues in 1 2; do
