@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
+# shellcheck disable=SC2034 # for flowgen.sh
 # memif with DPDK's driver at the other end, in both roles: testpmd that generates frames, which are echoed, with one and with two
 # queues; either side is killed with -9 in the middle and the traffic goes on with its successor. Then OVS-DPDK as switch between a TAP of
 # ours and its own: ping with short and long packets.

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
+# shellcheck disable=SC2034 # for flowgen.sh
 # DPDK's virtio-user driver as front end of our vhost-user port: both roles, both ring formats, one and two queue pairs, frames
 # echoed; where the front end listens, our side is killed with -9 in the middle and the traffic goes on with its successor.
 #

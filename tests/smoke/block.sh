@@ -116,9 +116,17 @@ done
 count=$(find "$answered" -type f | wc -l)
 more "names that the loop got to" "$count" 7
 
-# ---- a file that is missing at the start, a file that another dpud has
+# ---- a file that is shorter than it was, or missing, at the start; a file that another dpud has
 lab_dpud_stop m
 mv "$media/m0" "$media/away"
+cp --sparse=always "$media/away" "$media/m0"
+truncate -s 128M "$media/m0"
+start
+shorter() { ctl pool show p0 | grep -q "medium 'm0', offset 0: the medium is shorter than it was"; }
+wait_until 10 "the pool says that its medium is short" shorter
+has 0 "pool/p0 is failed: " ctl volume show blue/v
+lab_dpud_stop m
+rm "$media/m0"
 start
 wait_until 10 "the medium's state" is failed state medium m0
 has 0 "there is no such file" ctl medium show m0

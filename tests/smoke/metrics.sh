@@ -31,7 +31,7 @@ vnics:
   - {name: db, tenant: blue, subnet: front, addresses: [10.0.0.6], backend: tap, netns: $LAB-db}
 YAML
 ctl apply -f "$LAB_DIR/net.yaml" >/dev/null
-wait_until 10 "the disks have their devices" is "ready ready" eval 'echo "$(field disk blue/limited state) $(field disk blue/root state)"'
+for disk in limited root; do wait_until 10 "disk $disk has its device" is ready field disk blue/$disk state; done
 box web 10.0.0.5/24
 box db 10.0.0.6/24
 metrics() { inside a "$(dirname "$0")/metrics.py" 127.0.0.1:9180 "$@"; }
