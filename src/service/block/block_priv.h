@@ -289,7 +289,9 @@ struct pool {
 	struct found *unclaimed, *found; /* found: what an opened pool has, from the worker */
 	unsigned unclaimed_count, found_count;
 	LIST_HEAD(, volume) live; /* the worker's: of these it publishes */
-	struct pool_report reports[POOL_REPORTS];
+	struct pool_report reports[POOL_REPORTS + 1]; /* the last one: of the medium that made it read-only */
+	struct note damage_note;                      /* some volume's `damaged` is new */
+	atomic_bool damage_noted;
 	_Atomic uint64_t reports_lost;
 	pthread_mutex_t published_lock; /* the worker only tries */
 	struct store_stats published;
@@ -367,6 +369,7 @@ void pool_stats(struct pool *pool, struct store_stats *ret);
 /* pool_report.c */
 void pool_reports_init(struct pool *pool);
 void pool_report(void *ctx, const struct store_report *report); /* the worker's */
+void pool_volume_damaged(struct volume *volume);               /* the worker's: it is quarantined */
 
 /* pool_unclaimed.c */
 void pool_keep_unclaimed(struct pool *pool);
@@ -433,6 +436,7 @@ struct volume {
 	struct block_qos qos;  /* on the device; no filter: nobody uses it */
 	struct intent *intent; /* to make or delete it, noted in a file; NULL: it is made, or lost */
 	_Atomic uint64_t reads, writes, integrity_errors, allocated_bytes; /* published */
+	atomic_bool damaged;                                               /* … : the store has quarantined it */
 };
 
 struct volume *volume_of(const struct object *object);

@@ -19,6 +19,7 @@ static void adopt(struct volume *volume, const struct found *found)
 	volume->bytes = found->bytes;
 	volume->created_s = found->created_s;
 	volume->device = found->device;
+	atomic_store(&volume->damaged, found->quarantined);
 	intent_made(volume);
 	if (found->quarantined)
 		volume_quarantined(volume, "its map is damaged");

@@ -72,16 +72,19 @@ static void reported(struct note *note)
 	}
 	if (may_notice(pool) || report->report.damage == STORE_DAMAGE_MEDIUM)
 		tell(pool, report, volume);
-	if (report->report.damage == STORE_DAMAGE_VOLUME && volume && !report->report.offset)
-		volume_quarantined(volume, "its map is damaged");
 	atomic_store_explicit(&report->busy, false, memory_order_release);
 }
 
+/* What only makes a notice is lost if there is too much of it. A medium that fails is reported once in a store's life,
+ * and has a place of its own. */
 void pool_report(void *ctx, const struct store_report *report)
 {
 	struct pool *pool = ctx;
+	unsigned first = report->damage == STORE_DAMAGE_MEDIUM ? POOL_REPORTS : 0;
+	unsigned end = first ? POOL_REPORTS + 1 : POOL_REPORTS;
 
-	for (unsigned i = 0; i < POOL_REPORTS; i++) {
+	pool->unpublished = true;
+	for (unsigned i = first; i < end; i++) {
 		struct pool_report *slot = &pool->reports[i];
 		if (atomic_load_explicit(&slot->busy, memory_order_acquire))
 			continue;
@@ -95,10 +98,35 @@ void pool_report(void *ctx, const struct store_report *report)
 	atomic_fetch_add_explicit(&pool->reports_lost, 1, memory_order_relaxed);
 }
 
+/* ---- volumes that are quarantined: a state, which no shortage of reports hides ---- */
+
+void pool_volume_damaged(struct volume *volume)
+{
+	struct pool *pool = volume->pool;
+
+	if (atomic_exchange(&volume->damaged, true) || atomic_exchange(&pool->damage_noted, true))
+		return;
+	note_send(pool->subject.block, &pool->damage_note);
+}
+
+static void volumes_damaged(struct note *note)
+{
+	struct pool *pool = (struct pool *)((uint8_t *)note - offsetof(struct pool, damage_note));
+	struct volume *volume;
+
+	atomic_store(&pool->damage_noted, false);
+	TAILQ_FOREACH(volume, &pool->volumes, link)
+	{
+		if (volume->id && atomic_load(&volume->damaged))
+			volume_quarantined(volume, "its map is damaged");
+	}
+}
+
 void pool_reports_init(struct pool *pool)
 {
-	for (unsigned i = 0; i < POOL_REPORTS; i++) {
+	for (unsigned i = 0; i <= POOL_REPORTS; i++) {
 		pool->reports[i].note.fn = reported;
 		pool->reports[i].pool = pool;
 	}
+	pool->damage_note.fn = volumes_damaged;
 }

@@ -8,7 +8,9 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
+#include <stdatomic.h>
 #include "service/block/block_rig.h"
+#include "service/block/store/store_format.h"
 
 enum { MIB = 1 << 20, BLOCK = DPU_BLOCK_BYTES };
 
@@ -224,6 +226,126 @@ static void carried_out_before_a_kill(void **state)
 	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "volume", "w", "state"), "ready") == 0);
 }
 
+/* ---- damage ---- */
+
+/* One bit of every block of the medium that the test says so of. */
+static unsigned damage(const struct block_rig *rig, bool (*is_it)(const void *block))
+{
+	uint64_t data[BLOCK / 8];
+	unsigned found = 0;
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/m", rig->dir);
+	int fd = open(path, O_RDWR);
+	for (off_t at = 0; pread(fd, data, BLOCK, at) == BLOCK; at += BLOCK) {
+		if (!is_it(data))
+			continue;
+		data[100] ^= 1;
+		assert_int_equal(pwrite(fd, data, BLOCK, at), BLOCK);
+		found++;
+	}
+	close(fd);
+	return found;
+}
+
+static bool is_version_7(const void *block)
+{
+	uint8_t expected[BLOCK];
+
+	fill(expected, 7);
+	return memcmp(block, expected, BLOCK) == 0;
+}
+
+static bool is_leaf_of_second(const void *block)
+{
+	const struct page_header *header = block;
+
+	return header->kind == PAGE_LEAF && header->owner == 2 && header->level == 0 && header->generation &&
+	       header->generation < 1000;
+}
+
+struct read {
+	struct dpu_block_request request;
+	struct iovec iov;
+	uint8_t data[BLOCK];
+	struct dpu_block_device *device;
+};
+
+static atomic_uint reads_left;
+
+static void read_done(struct dpu_block_request *request)
+{
+	atomic_fetch_sub(&reads_left, 1);
+}
+
+static void read_submit(void *arg, struct worker *worker)
+{
+	struct read *read = arg;
+
+	read->device->ops->submit(read->device, &read->request);
+}
+
+/* Control does nothing meanwhile. */
+static void read_unseen(struct block_rig_user *user, struct read *reads, unsigned count)
+{
+	atomic_store(&reads_left, count);
+	for (unsigned i = 0; i < count; i++) {
+		reads[i].device = user->device;
+		reads[i].iov = (struct iovec){ reads[i].data, BLOCK };
+		reads[i].request = (struct dpu_block_request){ .op = DPU_BLOCK_READ,
+							       .segments = 1,
+							       .offset = (uint64_t)i * BLOCK,
+							       .length = BLOCK,
+							       .iov = &reads[i].iov,
+							       .done = read_done };
+		assert_int_equal(worker_call(user->worker, read_submit, &reads[i], NULL), 0);
+	}
+	while (atomic_load(&reads_left))
+		usleep(100);
+}
+
+/* So many damaged blocks that not all of them can be told: a quarantine is known all the same. */
+static void quarantine_among_much_damage(void **state)
+{
+	enum { BLOCKS = 60 };
+	struct block_rig *rig = *state;
+	struct block_rig_user v, w;
+	struct read *reads = calloc(BLOCKS, sizeof(*reads));
+
+	pool_make(rig);
+	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/w", "{'pool': 'p', 'size': 8192}", NULL);
+	block_rig_attach(&v, rig, "volume", "v", NULL);
+	block_rig_attach(&w, rig, "volume", "w", NULL);
+	WAIT_FOR(&rig->base, v.device && w.device);
+	for (unsigned i = 0; i < BLOCKS; i++)
+		write_version(&v, i, 7);
+	write_version(&w, 0, 8);
+	block_rig_detach(&v);
+	block_rig_detach(&w);
+	block_rig_down(rig);
+	assert_int_equal(damage(rig, is_version_7), BLOCKS);
+	assert_int_equal(damage(rig, is_leaf_of_second), 1);
+	block_rig_up(rig);
+	block_rig_attach(&v, rig, "volume", "v", NULL);
+	block_rig_attach(&w, rig, "volume", "w", NULL);
+	WAIT_FOR(&rig->base, v.device && w.device);
+	read_unseen(&v, reads, BLOCKS);
+	for (unsigned i = 0; i < BLOCKS; i++)
+		assert_int_equal(reads[i].request.status, DPU_BLOCK_INTEGRITY);
+	read_unseen(&w, reads, 1);
+	assert_int_equal(reads[0].request.status, DPU_BLOCK_GONE);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "volume", "w", "state"), "quarantined") == 0);
+	assert_null(w.device);
+	FIELD_IS(rig, "volume", "v", "state", "ready");
+	/* Deleted and counted again, its space is there. */
+	block_rig_detach(&v);
+	block_rig_detach(&w);
+	block_rig_delete(rig, "volume", "blue/w", false, NULL);
+	json_decref(block_rig_action(rig, "pool", "repair", "p", json_pack("{s:b}", "wait", 1), NULL));
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "volume", "v", "state"), "ready") == 0);
+	free(reads);
+}
+
 /* ---- growth ---- */
 
 static void second_medium(struct block_rig *rig)
@@ -343,6 +465,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(deleted_in_absence, setup, teardown),
 		cmocka_unit_test_setup_teardown(lost_or_never_made, setup, teardown),
 		cmocka_unit_test_setup_teardown(carried_out_before_a_kill, setup, teardown),
+		cmocka_unit_test_setup_teardown(quarantine_among_much_damage, setup, teardown),
 		cmocka_unit_test_setup_teardown(growth, setup, teardown),
 		cmocka_unit_test_setup_teardown(deleted_with_media_that_it_never_had, setup, teardown),
 		cmocka_unit_test_setup_teardown(erasing_is_not_kept_for_later, setup, teardown),

@@ -30,6 +30,19 @@ static unsigned source_poll(struct worker_source *source, struct worker *worker)
 	return work;
 }
 
+static void publish_volume(struct volume *volume)
+{
+	struct store_volume_info info;
+
+	store_info(volume->device, &info);
+	atomic_store_explicit(&volume->reads, info.reads, memory_order_relaxed);
+	atomic_store_explicit(&volume->writes, info.writes, memory_order_relaxed);
+	atomic_store_explicit(&volume->allocated_bytes, info.allocated_bytes, memory_order_relaxed);
+	atomic_store_explicit(&volume->integrity_errors, info.integrity_errors, memory_order_relaxed);
+	if (info.quarantined)
+		pool_volume_damaged(volume);
+}
+
 static void publish(struct pool *pool)
 {
 	struct volume *volume;
@@ -39,14 +52,7 @@ static void publish(struct pool *pool)
 	store_stats(pool->store, &pool->published);
 	pthread_mutex_unlock(&pool->published_lock);
 	LIST_FOREACH(volume, &pool->live, live_link)
-	{
-		struct store_volume_info info;
-		store_info(volume->device, &info);
-		atomic_store_explicit(&volume->reads, info.reads, memory_order_relaxed);
-		atomic_store_explicit(&volume->writes, info.writes, memory_order_relaxed);
-		atomic_store_explicit(&volume->allocated_bytes, info.allocated_bytes, memory_order_relaxed);
-		atomic_store_explicit(&volume->integrity_errors, info.integrity_errors, memory_order_relaxed);
-	}
+	publish_volume(volume);
 	pool_scrub_publish(pool);
 	pool->unpublished = false;
 }
@@ -89,6 +95,7 @@ static void live_add(struct volume *volume)
 		return;
 	volume->live = true;
 	LIST_INSERT_HEAD(&volume->pool->live, volume, live_link);
+	publish_volume(volume);
 }
 
 static void live_add_call(void *arg, struct worker *worker)
