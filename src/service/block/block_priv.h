@@ -183,8 +183,8 @@ struct medium {
 	struct worker_source source; /* the worker's: polls memory, publishes */
 	struct loop_timer *retry;
 	struct note closed;
-	_Atomic uint64_t errors; /* published */
-	uint64_t bytes;
+	_Atomic uint64_t errors, bytes; /* published */
+	uint64_t measured_ns;           /* the worker's: when it was last looked at whether the file has grown */
 	bool direct;
 	enum medium_kind kind;      /* of the device */
 	struct medium_file_id file; /* of kind file, once it was opened */

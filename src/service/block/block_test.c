@@ -242,6 +242,28 @@ static void asked_back(void **state)
 	assert_int_equal(v.given, 0);
 }
 
+/* A file that grows, or shrinks, tells who uses it. */
+static void medium_resized(void **state)
+{
+	struct block_rig *rig = *state;
+	struct block_rig_user m;
+	char path[128];
+
+	block_rig_apply(rig, "{'media': [{'name': 'm', 'path': '%s/m', 'size': 1048576}]}", rig->dir);
+	block_rig_attach(&m, rig, "medium", "m", NULL);
+	WAIT_FOR(&rig->base, m.device);
+	snprintf(path, sizeof(path), "%s/m", rig->dir);
+	assert_int_equal(truncate(path, 2 * MIB), 0);
+	WAIT_FOR(&rig->base, atomic_load(&m.changes) == 1);
+	assert_int_equal(m.device->bytes, 2 * MIB);
+	write_version(&m, 2 * MIB / BLOCK - 1, 1);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "medium", "m", "bytes"), "2097152") == 0);
+	assert_int_equal(truncate(path, MIB), 0);
+	WAIT_FOR(&rig->base, atomic_load(&m.changes) == 2);
+	assert_int_equal(m.device->bytes, MIB);
+	block_rig_detach(&m);
+}
+
 /* ---- restarts ---- */
 
 static void restart(void **state)
@@ -493,6 +515,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(copies, setup, teardown),
 		cmocka_unit_test_setup_teardown(discard_gives_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(asked_back, setup, teardown),
+		cmocka_unit_test_setup_teardown(medium_resized, setup, teardown),
 		cmocka_unit_test_setup_teardown(restart, setup, teardown),
 		cmocka_unit_test_setup_teardown(late_medium, setup, teardown),
 		cmocka_unit_test_setup_teardown(locked_medium, setup, teardown),

@@ -116,7 +116,7 @@ static void medium_observe(void *ctx, const struct object *object, struct object
 	model_each_referrer(block->dpu->model, object, NULL, first_referrer, &out->used_by);
 	out->served_by = (uint16_t)worker_index(medium->worker);
 	out->direct = medium->direct;
-	out->bytes = medium->bytes;
+	out->bytes = atomic_load_explicit(&medium->bytes, memory_order_relaxed);
 	out->errors = atomic_load_explicit(&((struct medium *)medium)->errors, memory_order_relaxed);
 }
 

@@ -16,6 +16,7 @@
 
 static const uint64_t RETRY_LOCKED_NS = 50 * CLOCK_NS_PER_MS; /* a predecessor's last I/O */
 static const uint64_t RETRY_NS = CLOCK_NS_PER_S;
+static const uint64_t MEASURE_NS = CLOCK_NS_PER_S / 2;
 
 /* What the helper thread gets and gives. */
 struct medium_job {
@@ -67,10 +68,13 @@ static uint64_t source_tick(struct worker_source *source, struct worker *worker,
 	struct medium_file_stats stats;
 
 	(void)worker;
-	(void)now_ns;
 	medium_file_stats(medium->device, &stats);
 	atomic_store_explicit(&medium->errors, stats.errors, memory_order_relaxed);
-	return UINT64_MAX;
+	if (now_ns - medium->measured_ns < MEASURE_NS)
+		return medium->measured_ns + MEASURE_NS - now_ns;
+	medium->measured_ns = now_ns;
+	atomic_store_explicit(&medium->bytes, medium_file_resized(medium->device), memory_order_relaxed);
+	return MEASURE_NS;
 }
 
 static void device_closed(void *arg)
@@ -169,7 +173,7 @@ static void opening_failed(struct medium *medium, const struct dpu_error *err)
 static void device_use(struct medium *medium, struct dpu_block_device *device)
 {
 	medium->device = device;
-	medium->bytes = device->bytes;
+	atomic_store(&medium->bytes, device->bytes);
 	medium->source = (struct worker_source){ .fd = -1, .name = "medium" };
 	if (medium->kind == MEDIUM_MODULE) {
 		medium_module_source(medium);
