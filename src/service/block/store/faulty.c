@@ -114,6 +114,20 @@ void faulty_release(struct faulty *faulty)
 		faulty->below->ops->submit(faulty->below, request);
 }
 
+void faulty_fail_held(struct faulty *faulty)
+{
+	block_queue_add(&faulty->failing, block_queue_take(&faulty->held));
+}
+
+unsigned faulty_held(const struct faulty *faulty)
+{
+	unsigned count = 0;
+
+	for (const struct dpu_block_request *request = faulty->held.first; request; request = request->next)
+		count++;
+	return count;
+}
+
 uint64_t faulty_failed(const struct faulty *faulty)
 {
 	return faulty->failed;

@@ -22,4 +22,6 @@ struct dpu_block_device *faulty_device(struct faulty *faulty);
 /* From now on; NULL: nothing fails. Starts counting. */
 void faulty_plan(struct faulty *faulty, const struct faulty_plan *plan);
 void faulty_release(struct faulty *faulty);
+void faulty_fail_held(struct faulty *faulty); /* the first one that waits fails, and is not carried out */
+unsigned faulty_held(const struct faulty *faulty);
 uint64_t faulty_failed(const struct faulty *faulty); /* since then */
