@@ -288,7 +288,7 @@ struct pool {
 	struct volume_list todo;         /* volumes that are not as their objects say, oldest wish first */
 	struct found *unclaimed, *found; /* found: what an opened pool has, from the worker */
 	unsigned unclaimed_count, found_count;
-	LIST_HEAD(, volume) live; /* the worker's: of these it publishes */
+	LIST_HEAD(, volume) live;                     /* the worker's: of these it publishes */
 	struct pool_report reports[POOL_REPORTS + 1]; /* the last one: of the medium that made it read-only */
 	struct note damage_note;                      /* some volume's `damaged` is new */
 	atomic_bool damage_noted;
@@ -369,7 +369,7 @@ void pool_stats(struct pool *pool, struct store_stats *ret);
 /* pool_report.c */
 void pool_reports_init(struct pool *pool);
 void pool_report(void *ctx, const struct store_report *report); /* the worker's */
-void pool_volume_damaged(struct volume *volume);               /* the worker's: it is quarantined */
+void pool_volume_damaged(struct volume *volume);                /* the worker's: it is quarantined */
 
 /* pool_unclaimed.c */
 void pool_keep_unclaimed(struct pool *pool);

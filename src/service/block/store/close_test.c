@@ -8,8 +8,12 @@
 
 enum { LEAVES = 40 };
 
-static const struct faulty_plan hold_reads = { .ops = 1 << DPU_BLOCK_READ, .fails = 1 << 30, .status = DPU_BLOCK_IO_ERROR, .holds = true };
-static const struct faulty_plan hold_writes = { .ops = 1 << DPU_BLOCK_WRITE, .fails = 1 << 30, .status = DPU_BLOCK_IO_ERROR, .holds = true };
+static const struct faulty_plan hold_reads = {
+	.ops = 1 << DPU_BLOCK_READ, .fails = 1 << 30, .status = DPU_BLOCK_IO_ERROR, .holds = true
+};
+static const struct faulty_plan hold_writes = {
+	.ops = 1 << DPU_BLOCK_WRITE, .fails = 1 << 30, .status = DPU_BLOCK_IO_ERROR, .holds = true
+};
 
 /* A pool with a volume of so many leaves, none of which is in memory, on a medium that will hold requests back. */
 struct world {

@@ -75,6 +75,16 @@ static void check_read(struct op *op)
 					   op->submitted));
 }
 
+/* It was cut off or deleted while it was under way. */
+static bool may_be_refused(const struct op *op)
+{
+	const struct model_volume *volume = op->volume;
+
+	if (op->request.status == DPU_BLOCK_GONE)
+		return volume->deleted[0] > op->submitted;
+	return op->request.status == DPU_BLOCK_RANGE && volume->size[volume->sizes - 1].submitted > op->submitted;
+}
+
 static void op_done(struct dpu_block_request *request)
 {
 	struct op *op = (struct op *)request;
@@ -82,6 +92,8 @@ static void op_done(struct dpu_block_request *request)
 	uint64_t now = ++world->clock.now;
 
 	op->busy = false;
+	if (may_be_refused(op))
+		return; /* of a write, nothing or a part is there */
 	if (request->op == DPU_BLOCK_READ) {
 		check_read(op);
 		return;
@@ -183,6 +195,16 @@ static struct model_volume *any_volume(struct world *world, bool writable)
 	return NULL;
 }
 
+/* Some of it may be so or so, because it was under way when a copy was made or something was cut off. A part of it can
+ * be foretold only when all of it was written anew. */
+static bool is_uncertain(const struct model_volume *volume, unsigned first, unsigned count)
+{
+	for (unsigned block = first; block < first + count; block++)
+		if (volume->block[block].count && !model_last(volume, block)->acknowledged)
+			return true;
+	return false;
+}
+
 static void start_op(struct world *world, struct op *op)
 {
 	struct model_volume *volume = any_volume(world, true);
@@ -213,19 +235,15 @@ static void start_op(struct world *world, struct op *op)
 	}
 	if (overlaps(world, volume, op->first, op->count))
 		return;
+	if (is_uncertain(volume, op->first, op->count)) {
+		first = (uint64_t)op->first * 8;
+		count = sectors - first < op->count * 8 ? sectors - first : op->count * 8;
+	}
 	enum dpu_block_op what = kind < 12 ? DPU_BLOCK_WRITE : kind < 14 ? DPU_BLOCK_DISCARD : DPU_BLOCK_WRITE_ZEROES;
 	submit(world, op, what, first * 512, count * 512);
 }
 
 /* ---- commands ---- */
-
-static bool idle(const struct world *world, const struct model_volume *volume)
-{
-	for (unsigned i = 0; i < DEPTH; i++)
-		if (world->op[i].busy && world->op[i].volume == volume)
-			return false;
-	return true;
-}
 
 static void command_done(struct store_command *command)
 {
@@ -240,11 +258,7 @@ static void command_done(struct store_command *command)
 	switch (command->op) {
 	case STORE_RESIZE:
 		world->source->size[world->source->sizes - 1].acknowledged = now;
-		for (unsigned block = 0; block < MODEL_BLOCKS; block++) {
-			unsigned count = world->source->block[block].count;
-			if (count && !world->source->block[block].state[count - 1].acknowledged)
-				world->source->block[block].state[count - 1].acknowledged = now;
-		}
+		model_cut(world->source, world->command_submitted, now);
 		break;
 	case STORE_DELETE:
 		world->source->deleted[1] = now;
@@ -252,35 +266,45 @@ static void command_done(struct store_command *command)
 	case STORE_GROW:
 		world->grown = now;
 		break;
+	case STORE_CLOSE:
+		break;
 	default:
 		world->target->made[1] = now;
 		world->target->id = command->ret_volume;
 	}
 }
 
-/* Blocks that a shrink cuts off are zeroes from then on. */
+/* What a shrink cuts off is zeroes from then on. */
 static void foresee_resize(struct world *world, struct model_volume *volume, uint64_t bytes)
 {
-	unsigned last = volume->sizes++;
+	uint64_t before = model_bytes(volume);
+	unsigned last = volume->sizes++, sectors = bytes % DPU_BLOCK_BYTES / DPU_BLOCK_SECTOR;
 
 	volume->size[last].bytes = bytes;
 	volume->size[last].submitted = world->command_submitted;
 	volume->size[last].acknowledged = 0;
-	for (uint64_t block = bytes / DPU_BLOCK_BYTES;
-	     block < model_bytes(volume) / DPU_BLOCK_BYTES || block < MODEL_BLOCKS; block++) {
-		struct model_state state = { .submitted = world->command_submitted };
-		if (block < MODEL_BLOCKS && volume->block[block].count)
-			model_add(volume, (unsigned)block, &state);
+	for (unsigned block = (unsigned)(bytes / DPU_BLOCK_BYTES); bytes < before && block < MODEL_BLOCKS; block++) {
+		struct model_state state = *model_last(volume, block);
+		unsigned kept = block == bytes / DPU_BLOCK_BYTES ? sectors : 0;
+		if (!volume->block[block].count)
+			continue;
+		state.submitted = world->command_submitted;
+		state.acknowledged = 0;
+		state.durable = false;
+		memset(state.version + kept, 0, (MODEL_SECTORS - kept) * sizeof(*state.version));
+		model_add(volume, block, &state);
 	}
 }
 
-static void start_growth(struct world *world)
+/* Of the pool as a whole. */
+static void start_whole(struct world *world, enum store_op op)
 {
-	world->command = (struct store_command){
-		.op = STORE_GROW, .medium = recorder_device(world->media[MEDIA - 1]), .done = command_done, .ctx = world
-	};
+	world->command = (struct store_command){ .op = (uint8_t)op,
+						 .medium = recorder_device(world->media[MEDIA - 1]),
+						 .done = command_done,
+						 .ctx = world };
 	world->source = world->target = NULL;
-	world->growth = world->command_submitted = ++world->clock.now;
+	world->command_submitted = ++world->clock.now;
 	world->commanding = true;
 	store_submit(world->store, &world->command);
 }
@@ -291,8 +315,6 @@ static void start_command(struct world *world)
 	struct model_volume *volume = any_volume(world, false);
 	struct store_command *command = &world->command;
 
-	if (volume && !idle(world, volume))
-		return;
 	memset(command, 0, sizeof(*command));
 	command->done = command_done;
 	command->ctx = world;
@@ -316,6 +338,8 @@ static void start_command(struct world *world)
 	world->target = NULL;
 	command->volume = volume ? volume->id : 0;
 	command->bytes = (1 + pick(world, pick(world, 2) ? 64 : MODEL_BLOCKS)) * DPU_BLOCK_BYTES;
+	if (pick(world, 2) && !(volume && is_uncertain(volume, (unsigned)(command->bytes / DPU_BLOCK_BYTES) - 1, 1)))
+		command->bytes -= pick(world, MODEL_SECTORS) * DPU_BLOCK_SECTOR;
 	if (makes) {
 		struct model_volume *source = command->op == STORE_CREATE ? NULL : volume;
 		world->target = model_make(world->model, world->name, command->bytes, source, world->command_submitted);
@@ -411,6 +435,8 @@ static struct world *world_new(uint64_t seed)
 
 static void world_free(struct world *world)
 {
+	while (!store_drained(world->store))
+		store_poll(world->store);
 	store_free(world->store);
 	for (unsigned i = 0; i < MEDIA; i++)
 		recorder_free(world->media[i]);
@@ -440,14 +466,19 @@ static void work(struct world *world, unsigned ops)
 			if (op->busy && KILL_EVERY && pick(world, KILL_EVERY) == 0)
 				kill_now(world);
 		}
-		if (done >= ops / 2 && !world->growth && !world->commanding)
-			start_growth(world);
+		if (done >= ops / 2 && !world->growth && !world->commanding) {
+			start_whole(world, STORE_GROW);
+			world->growth = world->command_submitted;
+		}
 		bool may_command = !is_quiet(world) || !any_volume(world, true);
 		if (!world->commanding && may_command && pick(world, 40) == 0)
 			start_command(world);
 		store_poll(world->store);
 		assert_true(++rounds < 10000000);
 	}
+	while (world->commanding)
+		store_poll(world->store);
+	start_whole(world, STORE_CLOSE); /* with requests under way */
 	while (anything_busy(world))
 		store_poll(world->store);
 }

@@ -44,6 +44,15 @@ unsigned model_add(struct model_volume *volume, unsigned block, const struct mod
 	return volume->block[block].count++;
 }
 
+void model_cut(struct model_volume *volume, uint64_t submitted, uint64_t now)
+{
+	for (unsigned block = 0; block < MODEL_BLOCKS; block++) {
+		unsigned count = volume->block[block].count;
+		if (count && volume->block[block].state[count - 1].submitted == submitted)
+			volume->block[block].state[count - 1].acknowledged = now;
+	}
+}
+
 void model_flushed(struct model *model, uint64_t submitted, uint64_t acknowledged)
 {
 	if (model->flushes == MODEL_HISTORY)
@@ -168,7 +177,8 @@ static int verify_volume(const struct model *model, const struct model_volume *v
 	enum dpu_block_status status = rig_io(store, info->id, DPU_BLOCK_READ, 0, data, info->bytes, 0);
 	if (status != DPU_BLOCK_OK)
 		return wrong(volume, "a read fails", 0, status, time);
-	for (unsigned block = 0; !volume->unknown && block < info->bytes / DPU_BLOCK_BYTES; block++)
+	unsigned blocks = (unsigned)((info->bytes + DPU_BLOCK_BYTES - 1) / DPU_BLOCK_BYTES);
+	for (unsigned block = 0; !volume->unknown && block < blocks; block++)
 		if (!block_may_be(model, volume, block, data + (size_t)block * DPU_BLOCK_BYTES, time, killed))
 			return wrong(volume, "block", block, *(uint64_t *)(data + (size_t)block * DPU_BLOCK_BYTES),
 				     time);

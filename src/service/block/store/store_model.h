@@ -44,6 +44,8 @@ void model_free(struct model *model);
 const struct model_state *model_last(const struct model_volume *volume, unsigned block);
 /* A state after the last one; returns its number. */
 unsigned model_add(struct model_volume *volume, unsigned block, const struct model_state *state);
+/* The states that were submitted then are acknowledged now. */
+void model_cut(struct model_volume *volume, uint64_t submitted, uint64_t now);
 void model_flushed(struct model *model, uint64_t submitted, uint64_t acknowledged);
 /* A volume; source: what it is a copy of, with nothing under way. */
 struct model_volume *model_make(struct model *model, const char *name, uint64_t bytes,

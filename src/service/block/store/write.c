@@ -84,7 +84,7 @@ void write_commit(struct store_io *io)
 
 	/* Cut off meanwhile: the resize came after the write. */
 	if (io->block + io->count > (volume->entry->bytes + STORE_BLOCK - 1) / STORE_BLOCK) {
-		io_finish(io, DPU_BLOCK_RANGE);
+		io_finish(io, volume->gone ? DPU_BLOCK_GONE : DPU_BLOCK_RANGE);
 		return;
 	}
 	if (io->part) {
