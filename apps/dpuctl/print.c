@@ -106,7 +106,7 @@ static bool says_nothing(const json_t *field, const json_t *objects)
 	const char *name = schema_name(field);
 	size_t index;
 	json_t *object;
-	if (field_has_flag(field, "required") || strcmp(name, "tenant") == 0)
+	if (field_has_flag(field, "required") || field_has_flag(field, "listed") || strcmp(name, "tenant") == 0)
 		return false;
 	if (field_is_read_only(field) && json_array_size(objects) > 0)
 		return false;

@@ -41,6 +41,7 @@ enum field_flags {
 	FIELD_F_GENERATED = 1 << 8, /* complete() fills it in when it is not given; a document that leaves it out keeps
 				     * the value that the object has */
 	FIELD_F_DETAIL = 1 << 9,    /* of no use in a list of many objects: shown of one, or when asked for */
+	FIELD_F_LISTED = 1 << 10,   /* shown in a list even where all objects have its default */
 };
 #define FIELD_F_READ_ONLY (FIELD_F_STATE | FIELD_F_COUNTER | FIELD_F_GAUGE)
 

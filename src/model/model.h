@@ -225,8 +225,8 @@ enum { MODEL_PROTOCOL_VERSION = 1 };
  *                 "fields": [FIELD…], "actions": [{"name", "doc", "example", "per_object": bool, "read_only": bool,
  *                                                  "args": [FIELD…]}]}]}
  * FIELD: {"name", "doc", "type", "flags": ["required", "immutable", "secret", "state", "counter", "gauge", "unique",
- *   "parent", "generated", "detail"], and where they apply: "base": true (a row that every class has: name, tenant,
- * uuid, generation, labels), "unit", "min", "max", "default" (a JSON value), "values" (an enumeration's names),
+ *   "parent", "generated", "detail", "listed"], and where they apply: "base": true (a row that every class has: name,
+ * tenant, uuid, generation, labels), "unit", "min", "max", "default" (a JSON value), "values" (an enumeration's names),
  * "target" (class referred to), "format" ("must be …")}. type: bool u8 u16 u32 u64 enum string mac ip prefix uuid ref
  * strings ips prefixes refs. Classes stand in reference order, referred-to first. */
 json_t *model_schema(const struct model *model);

@@ -10,7 +10,7 @@ static const struct {
 	{ FIELD_F_REQUIRED, "required" }, { FIELD_F_IMMUTABLE, "immutable" }, { FIELD_F_SECRET, "secret" },
 	{ FIELD_F_STATE, "state" },       { FIELD_F_COUNTER, "counter" },     { FIELD_F_GAUGE, "gauge" },
 	{ FIELD_F_UNIQUE, "unique" },     { FIELD_F_PARENT, "parent" },       { FIELD_F_GENERATED, "generated" },
-	{ FIELD_F_DETAIL, "detail" },
+	{ FIELD_F_DETAIL, "detail" },     { FIELD_F_LISTED, "listed" },
 };
 
 static void put(json_t *json, const char *key, const char *text)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A host for the smoke test of the NVMe/TCP target: what a well-behaved and a hostile one get from a running dpud."""
+import fcntl
 import socket
 import struct
 import sys
@@ -87,6 +88,25 @@ def keep_alive():
         pass
 
 
+def locked():
+    """Holds the lock of a file, once it can be had."""
+    with open(sys.argv[6], "r+b") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        print("ready", flush=True)
+        time.sleep(60)
+
+
+def flood():
+    """Connections from another address that say nothing do not push out a host that is slow."""
+    slow = Queue(ME)
+    silent = [socket.create_connection(ME.place, 5, ("127.0.0.2", 0)) for _ in range(1400)]
+    time.sleep(0.3)
+    if slow.connect()[0]:
+        fail("Connect is refused")
+    if len(silent) < 1400:
+        fail("not that many")
+
+
 def stays():
     """A host that was refused and stays: its connection is ended in ten seconds."""
     begin = time.monotonic()
@@ -101,4 +121,4 @@ def stays():
         fail(f"ended after {time.monotonic() - begin:.1f} s")
 
 
-{"stays": stays, "good": good, "refused": refused, "hostile": hostile, "many": many, "keep-alive": keep_alive}[sys.argv[5] if len(sys.argv) > 5 else "good"]()
+{"stays": stays, "good": good, "refused": refused, "hostile": hostile, "many": many, "keep-alive": keep_alive, "locked": locked, "flood": flood}[sys.argv[5] if len(sys.argv) > 5 else "good"]()

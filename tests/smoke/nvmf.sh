@@ -57,13 +57,32 @@ more "protocol errors" "$(field nvmf_subsystem blue/disks protocol_errors)" 5
 host 127.0.0.1 4420 $nqn nqn.2025-01.org.example:smoke keep-alive
 wait_until 5 "the counter of silent hosts" is 1 field nvmf_subsystem blue/disks keep_alive_expired
 
+# ---- a flood from one address, and no descriptors: others come in, the daemon does not spin
+host 127.0.0.1 4420 $nqn nqn.2025-01.org.example:smoke flood
+cpu() { awk '{print $14 + $15}' "/proc/$(lab_dpud_pid m)/stat"; }
+pid=$(lab_dpud_pid m)
+limit=$(prlimit --pid "$pid" --nofile -o SOFT --noheadings)
+# shellcheck disable=SC2012
+prlimit --pid "$pid" --nofile="$(($(ls "/proc/$pid/fd" | wc -l) + 20)):"
+inside a timeout -k 1 1.5 /usr/bin/python3 "$(dirname "$0")/nvmf.py" 127.0.0.1 4420 $nqn nqn.2025-01.org.example:smoke many >/dev/null 2>&1 &
+starved=$!
+sleep 0.7
+before=$(cpu)
+sleep 0.5
+spins=$(($(cpu) - before))
+wait $starved || true
+prlimit --pid "$pid" --nofile="$limit:"
+[ $spins -lt 15 ] || lab_fail "the daemon spins without descriptors: $spins ticks in 0.5 s"
+more "pauses" "$(field nvmf_listener four accept_pauses)" 3
+wait_until 5 "connections are gone" is 0 field nvmf_subsystem blue/disks connections
+host 127.0.0.1 4420 $nqn
+
 # ---- many connections that do nothing cost nothing
 host 127.0.0.1 4420 $nqn nqn.2025-01.org.example:smoke many >"$LAB_DIR/many" &
 many=$!
 lab_pids+=("$many")
 wait_until 20 "200 connections" grep -q ready "$LAB_DIR/many"
 same "connections" "$(field nvmf_subsystem blue/disks connections)" 200
-cpu() { awk '{print $14 + $15}' "/proc/$(lab_dpud_pid m)/stat"; }
 before=$(cpu)
 sleep 2
 idle=$(($(cpu) - before))
@@ -81,13 +100,30 @@ inside a timeout -k 5 60 /usr/bin/python3 "$(dirname "$0")/nvmf_races.py" 127.0.
 more "conflicts" "$(field nvmf_namespace blue/one reservation_conflicts)" 75
 ok ctl volume set blue/one qos=
 
-# ---- after kill -9 it is all there
+# ---- after kill -9 it is all there; as long as a pool is not, hosts are told to come again: else they would drop disks
+/usr/bin/python3 "$(dirname "$0")/nvmf.py" 127.0.0.1 4420 $nqn x locked "$LAB_DIR/disk.img" >"$LAB_DIR/locked" &
+locker=$!
 lab_dpud_kill m
 wait_until 30 "dpud is back" ctl version
+wait_until 5 "the pool's file is locked" grep -q ready "$LAB_DIR/locked"
+same "status while the pool is away" "$(host 127.0.0.1 4420 $nqn nqn.2025-01.org.example:smoke refused)" 181 # Connect Controller Busy
+kill $locker
 wait_until 10 "the namespace is back" is ready field nvmf_namespace blue/one state
 host 127.0.0.1 4420 $nqn
+
+# ---- a host that was refused and stays does not hold up a deletion
+ok ctl -t blue nvmf_subsystem create strict nqn=$nqn-strict
+host 127.0.0.1 4420 $nqn-strict nqn.2025-01.org.example:smoke stays 2>/dev/null &
+refused() { [ "$(ctl -o json nvmf_subsystem show blue/strict | json "d['refused']")" = 1 ]; }
+wait_until 5 "a host is refused" refused
+begin=$SECONDS
+ok ctl -t blue nvmf_subsystem delete strict
+[ $((SECONDS - begin)) -lt 4 ] || lab_fail "the deletion took $((SECONDS - begin)) s"
 ok ctl nvmf_listener set six subsystems=
 has 0 "4 deleted" ctl -t blue nvmf_subsystem delete disks --cascade
 same "namespaces" "$(ctl -t blue -o json nvmf_namespace list)" "[]"
+ok ctl nvmf_listener delete six
+has 0 "4420" ctl nvmf_listener list
+grep -q 'why=""' "$LAB_DIR"/m.log && lab_fail "a reason that is none in the log"
 host 127.0.0.1 4420 $nqn 2>/dev/null && lab_fail "a subsystem that is gone is served"
 echo "nvmf: all as it should be; 200 idle connections took $idle ticks in 2 s"

@@ -9,8 +9,8 @@ static const char *const state_names[] = { "waiting", "listening", "failed", NUL
 static const struct field listener_fields[] = {
 	FIELD(struct listener_object, address, .flags = FIELD_F_REQUIRED | FIELD_F_IMMUTABLE,
 	      .doc = "Address of this machine, IPv4 or IPv6; hosts are told it by discovery."),
-	FIELD(struct listener_object, port, .flags = FIELD_F_IMMUTABLE, .def = "4420", .min = 1, .max = 65535,
-	      .doc = "TCP port of it."),
+	FIELD(struct listener_object, port, .flags = FIELD_F_IMMUTABLE | FIELD_F_LISTED, .def = "4420", .min = 1,
+	      .max = 65535, .doc = "TCP port of it."),
 	FIELD(struct listener_object, subsystems, .target = "nvmf_subsystem",
 	      .doc = "Subsystems that can be reached by it, as tenant/name; none named: all."),
 	FIELD_ENUM_ROW(struct listener_object, ana_state, listener_ana_names, .def = "optimized",
@@ -27,6 +27,8 @@ static const struct field listener_fields[] = {
 	      .doc = "Connections accepted."),
 	FIELD(struct listener_object, dropped, .flags = FIELD_F_COUNTER, .unit = "connections",
 	      .doc = "Connections dropped: too many at a time, or no Connect in time."),
+	FIELD(struct listener_object, accept_pauses, .flags = FIELD_F_COUNTER, .unit = "times",
+	      .doc = "How often connections had to wait for a descriptor or memory."),
 	{ 0 },
 };
 
@@ -69,6 +71,7 @@ static void listener_observe(void *ctx, const struct object *object, struct obje
 	out->handshakes = listener->handshakes;
 	out->accepted = listener->accepted;
 	out->dropped = listener->dropped;
+	out->accept_pauses = listener->pauses;
 }
 
 const struct object_class nvmf_listener_class = {
@@ -90,8 +93,8 @@ const struct object_class nvmf_listener_class = {
 static const struct field referral_fields[] = {
 	FIELD(struct referral_object, address, .flags = FIELD_F_REQUIRED | FIELD_F_IMMUTABLE,
 	      .doc = "Address of another discovery service."),
-	FIELD(struct referral_object, port, .flags = FIELD_F_IMMUTABLE, .def = "8009", .min = 1, .max = 65535,
-	      .doc = "Its TCP port."),
+	FIELD(struct referral_object, port, .flags = FIELD_F_IMMUTABLE | FIELD_F_LISTED, .def = "8009", .min = 1,
+	      .max = 65535, .doc = "Its TCP port."),
 	{ 0 },
 };
 

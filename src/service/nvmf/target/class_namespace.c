@@ -134,11 +134,14 @@ static int namespace_validate(void *ctx, const struct object *old, const struct 
 static int namespace_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err)
 {
 	struct target *target = ((struct nvmf *)ctx)->target;
+	struct namespace *ns =
+		(struct namespace *)item_apply(target, &target->namespaces, sizeof(struct namespace), new);
 
-	(void)old;
 	(void)err;
-	item_apply(target, &target->namespaces, sizeof(struct namespace), new);
-	namespace_policy(new->runtime);
+	ns->failed = false; /* it is tried again */
+	if (!old)
+		ns->restored = !target->started;
+	namespace_policy(ns);
 	return 0;
 }
 
@@ -182,7 +185,7 @@ static void namespace_observe(void *ctx, const struct object *object, struct obj
 		out->why = nvmf_text(why);
 	if (ns->given)
 		out->size = ns->device->bytes;
-	if (ns->added)
+	if (ns->added && !ns->removing)
 		stats_copy(nvme_namespace_stats(ns->nvme), out);
 }
 

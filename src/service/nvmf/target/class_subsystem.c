@@ -59,6 +59,8 @@ static const struct field subsystem_fields[] = {
 	      .doc = "Controllers that are connected."),
 	FIELD(struct subsystem_object, served_by, .flags = FIELD_F_STATE,
 	      .doc = "Number of the worker that serves it, once something has to be served."),
+	FIELD(struct subsystem_object, refused, .flags = FIELD_F_COUNTER, .unit = "connections",
+	      .doc = "Connect commands refused: host not allowed, too many, wrong parameters, not ready yet."),
 	FIELD(struct subsystem_object, keep_alive_expired, .flags = FIELD_F_COUNTER, .unit = "controllers",
 	      .doc = "Hosts that fell silent and were ended."),
 	FIELD(struct subsystem_object, protocol_errors, .flags = FIELD_F_COUNTER, .unit = "connections",
@@ -155,6 +157,7 @@ static void subsystem_observe(void *ctx, const struct object *object, struct obj
 		out->controllers.items[out->controllers.count++] = nvmf_text(text);
 	}
 	out->served_by = subsystem->home ? (uint16_t)worker_index(subsystem->home) : 0;
+	out->refused = atomic_load_explicit(&subsystem->refused, memory_order_relaxed);
 	out->keep_alive_expired = subsystem->keep_alive_expired;
 	out->protocol_errors = subsystem->protocol_errors;
 	out->buffer_waits = subsystem->nvme ? __atomic_load_n(&subsystem->account.waits, __ATOMIC_RELAXED) : 0;

@@ -96,6 +96,7 @@ static void transport_idle(void *ctx)
 
 	nvme_queue_free(connection->queue);
 	atomic_fetch_sub_explicit(&connection->target->connections, 1, memory_order_relaxed);
+	LIST_REMOVE(connection, of_subsystem);
 	free(connection);
 	subsystem_connection_gone(subsystem);
 }
@@ -137,7 +138,7 @@ static void adopt(void *arg, struct worker *worker)
 
 	(void)worker;
 	connection->group = subsystem->group;
-	subsystem->connections++;
+	LIST_INSERT_HEAD(&subsystem->connections, connection, of_subsystem);
 	nvme_queue_move(connection->queue, &transport_ops, connection);
 	if (subsystem->leaving || adopt_stream(connection) != 0) {
 		close(connection->fd);
@@ -147,8 +148,10 @@ static void adopt(void *arg, struct worker *worker)
 	}
 	connection->fd = -1;
 	nvme_queue_connect(connection->queue, subsystem->nvme, connection->port);
-	if (!nvme_queue_is_connected(connection->queue)) /* refused: the host has no business here */
+	if (!nvme_queue_is_connected(connection->queue)) { /* the host has no business here */
+		atomic_fetch_add_explicit(&subsystem->refused, 1, memory_order_relaxed);
 		drain_begin(connection, HANDSHAKE_S);
+	}
 	/* A host waits for the answer before it goes on; what it sent nevertheless is served, or the end of it. */
 	size_t count = connection->count;
 	uint8_t *bytes = connection->bytes;
@@ -162,6 +165,18 @@ void connection_send_home(struct connection *connection, struct subsystem *subsy
 {
 	connection->subsystem = subsystem;
 	nvmf_call(subsystem->home, adopt, connection, NULL);
+}
+
+/* Those that were refused, or read no more, have no controller that ends them. */
+void connections_end(struct subsystem *subsystem)
+{
+	struct connection *connection;
+
+	LIST_FOREACH(connection, &subsystem->connections, of_subsystem)
+	{
+		if (connection->draining || !nvme_queue_is_connected(connection->queue))
+			stream_end(connection);
+	}
 }
 
 uint64_t connections_tick(struct target_group *group, uint64_t now_ns)

@@ -24,6 +24,7 @@ static void handshake_leave(struct connection *connection)
 
 	TAILQ_REMOVE(&target->handshakes, connection, link);
 	target->handshake_count--;
+	target->sources[connection->source]--;
 	if (connection->listener)
 		listener_of(connection)->handshakes--;
 	loop_fd_remove(connection->watch);
@@ -110,6 +111,11 @@ static bool connect_answer(struct connection *connection)
 	connection->asks = NULL;
 	struct subsystem *subsystem = subsystem_find(target, nqn);
 
+	if (subsystem && listener && listener_serves(listener, subsystem) && subsystem_is_starting(subsystem)) {
+		atomic_fetch_add_explicit(&subsystem->refused, 1, memory_order_relaxed);
+		nvme_queue_connect_later(connection->queue);
+		return true;
+	}
 	if (subsystem && listener && listener_serves(listener, subsystem) && subsystem_settle(subsystem, NULL)) {
 		handshake_leave(connection);
 		connection_send_home(connection, subsystem);
@@ -169,22 +175,53 @@ static void timed_out(void *ctx)
 
 /* ---- begin ---- */
 
-void handshake_begin(struct listener *listener, int fd)
+/* An address of IPv4, a network of IPv6: who floods has as many addresses as it likes in one of those. */
+static uint8_t source_of(const struct sockaddr_storage *peer)
+{
+	const struct sockaddr_in *in = (const struct sockaddr_in *)peer;
+	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)peer;
+	uint64_t key = peer->ss_family == AF_INET ? in->sin_addr.s_addr : 0;
+
+	if (peer->ss_family == AF_INET6)
+		memcpy(&key, &in6->sin6_addr, sizeof(key));
+	return (uint8_t)(key * UINT64_C(0x9e3779b97f4a7c15) >> 56);
+}
+
+/* The oldest of the source that has most makes room: a flood pushes out its own. */
+static void handshake_evict(struct target *target)
+{
+	struct connection *connection;
+	unsigned most = 0;
+
+	for (unsigned i = 1; i < SOURCES; i++)
+		most = target->sources[i] > target->sources[most] ? i : most;
+	TAILQ_FOREACH(connection, &target->handshakes, link)
+	{
+		if (connection->source == most) {
+			timed_out(connection);
+			return;
+		}
+	}
+}
+
+void handshake_begin(struct listener *listener, int fd, const struct sockaddr_storage *peer)
 {
 	struct target *target = listener->item.target;
 	struct connection *connection = nvmf_alloc(sizeof(*connection));
 
 	if (target->handshake_count == HANDSHAKES_MAX)
-		timed_out(TAILQ_FIRST(&target->handshakes));
+		handshake_evict(target);
 	connection->target = target;
 	connection->fd = fd;
 	connection->port = listener->port_id;
 	connection->listener = &listener->item;
 	connection->bytes = nvmf_alloc(BYTES_MAX);
+	connection->source = source_of(peer);
 	if (nvme_queue_new(&transport_ops, connection, &connection->queue) != 0)
 		abort(); /* out of memory */
 	TAILQ_INSERT_TAIL(&target->handshakes, connection, link);
 	target->handshake_count++;
+	target->sources[connection->source]++;
 	listener->handshakes++;
 	atomic_fetch_add_explicit(&target->connections, 1, memory_order_relaxed);
 	struct loop *loop = target->nvmf->dpu->loop;

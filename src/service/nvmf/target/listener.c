@@ -77,23 +77,55 @@ static socklen_t address_make(const struct listener_object *object, struct socka
 	return sizeof(*in6);
 }
 
+static void on_accept(void *ctx, uint32_t events);
+
+static void accept_again(void *ctx)
+{
+	struct listener *listener = ctx;
+	struct loop *loop = listener->item.target->nvmf->dpu->loop;
+
+	loop_timer_remove(listener->retry);
+	listener->retry = NULL;
+	if (loop_fd_add(loop, listener->fd, EPOLLIN, on_accept, listener, &listener->watch) != 0)
+		abort(); /* out of memory */
+}
+
+/* There is no descriptor or memory for who waits: it waits, and the loop does not spin. */
+static void accept_pause(struct listener *listener, int error)
+{
+	struct loop *loop = listener->item.target->nvmf->dpu->loop;
+
+	if (listener->pauses++ == 0)
+		log_warn("nvmf", "a listener cannot accept", "listener=%s why=\"%s\"", listener->item.object->name,
+			 strerror(error));
+	loop_fd_remove(listener->watch);
+	listener->watch = NULL;
+	if (loop_timer_add(loop, ACCEPT_PAUSE_MS * CLOCK_NS_PER_MS, 0, accept_again, listener, &listener->retry) != 0)
+		abort();
+}
+
 static void on_accept(void *ctx, uint32_t events)
 {
 	struct listener *listener = ctx;
 	struct target *target = listener->item.target;
 
 	for (unsigned i = 0; i < ACCEPT_BURST; i++) {
-		int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		struct sockaddr_storage peer = { 0 };
+		socklen_t bytes = sizeof(peer);
+		int fd = accept4(listener->fd, (struct sockaddr *)&peer, &bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-		if (fd < 0)
+		if (fd < 0) {
+			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+				accept_pause(listener, errno);
 			return;
+		}
 		if (atomic_load_explicit(&target->connections, memory_order_relaxed) >= CONNECTIONS_MAX) {
 			listener->dropped++;
 			close(fd);
 			continue;
 		}
 		listener->accepted++;
-		handshake_begin(listener, fd);
+		handshake_begin(listener, fd, &peer);
 	}
 }
 

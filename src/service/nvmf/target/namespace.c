@@ -31,6 +31,7 @@ static void give(void *arg, struct worker *worker)
 
 static void given(void *arg)
 {
+	((struct namespace *)arg)->seen = true;
 	step_end(((struct namespace *)arg)->item.target);
 }
 
@@ -159,6 +160,8 @@ static void added(void *arg)
 static void add_begin(struct namespace *ns)
 {
 	const struct namespace_object *object = (const struct namespace_object *)ns->item.object;
+	free(ns->image);
+	ns->image = NULL;
 	int rc = reservation_file_read(ns->item.target, &ns->item.uuid, &ns->image, &ns->image_bytes);
 
 	if (rc != 0) {
@@ -208,6 +211,7 @@ static void take_down(struct namespace *ns)
 {
 	struct target *target = ns->item.target;
 
+	ns->item.gone = true;
 	if (ns->attachment && !ns->detaching)
 		detach(ns);
 	if (ns->attachment || ns->detaching || ns->adding)
@@ -226,7 +230,8 @@ static void take_down(struct namespace *ns)
 	}
 	if (target->stopping)
 		return;
-	reservation_file_delete(target, &ns->item.uuid);
+	if (!item_find(&target->namespaces, &ns->item.uuid))
+		reservation_file_delete(target, &ns->item.uuid);
 	free(ns->image);
 	item_free(&target->namespaces, &ns->item);
 }
@@ -236,6 +241,8 @@ void namespace_step(struct namespace *ns)
 	struct target *target = ns->item.target;
 	const struct namespace_object *object = (const struct namespace_object *)ns->item.object;
 
+	if (item_waits(&target->namespaces, &ns->item))
+		return;
 	if (target->stopping || !object) {
 		take_down(ns);
 		return;

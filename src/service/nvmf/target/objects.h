@@ -50,7 +50,7 @@ struct listener_object {
 	uint8_t state; /* enum listener_state */
 	char *why;
 	uint32_t handshakes;
-	uint64_t accepted, dropped;
+	uint64_t accepted, dropped, accept_pauses;
 };
 
 struct referral_object {

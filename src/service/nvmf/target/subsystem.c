@@ -2,6 +2,7 @@
 /* Subsystems: their home, what the worker is told of hosts and ports, and what it tells of controllers. */
 #include <stdlib.h>
 #include <string.h>
+#include "base/clock.h"
 #include "base/log.h"
 #include "service/nvmf/target/target_priv.h"
 
@@ -106,10 +107,13 @@ static struct seen_controller *seen_find(struct subsystem *subsystem, uint16_t c
 
 static void tell(struct subsystem *subsystem, const char *what, const char *hostnqn, const char *why)
 {
-	log_info("nvmf", what, "subsystem=%s host=%s why=\"%s\"", subsystem->nqn, hostnqn, why);
+	if (why)
+		log_info("nvmf", what, "subsystem=%s host=%s why=\"%s\"", subsystem->nqn, hostnqn, why);
+	else
+		log_info("nvmf", what, "subsystem=%s host=%s", subsystem->nqn, hostnqn);
 	if (subsystem->item.object)
 		model_notice(subsystem->item.target->nvmf->dpu->model, subsystem->item.object, what,
-			     json_pack("{s:s,s:s}", "host", hostnqn, "why", why));
+			     json_pack("{s:s,s:s*}", "host", hostnqn, "why", why));
 }
 
 static void controller_up(struct subsystem *subsystem, const struct told *told)
@@ -122,7 +126,7 @@ static void controller_up(struct subsystem *subsystem, const struct told *told)
 	memcpy(seen->hostnqn, told->hostnqn, sizeof(seen->hostnqn));
 	TAILQ_INSERT_TAIL(&subsystem->controllers, seen, link);
 	if (!subsystem->discovery)
-		tell(subsystem, "host-connected", told->hostnqn, "");
+		tell(subsystem, "host-connected", told->hostnqn, NULL);
 }
 
 static void controller_down(struct subsystem *subsystem, const struct told *told)
@@ -394,10 +398,13 @@ static void config_push(struct subsystem *subsystem)
 
 /* ---- the end ---- */
 
-static void connections_end(void *arg, struct worker *worker)
+static void hosts_end(void *arg, struct worker *worker)
 {
+	struct subsystem *subsystem = arg;
+
 	(void)worker;
-	nvme_subsystem_end(((struct subsystem *)arg)->nvme, true);
+	nvme_subsystem_end(subsystem->nvme, true);
+	connections_end(subsystem);
 }
 
 static void subsystem_freed(void *arg)
@@ -412,7 +419,7 @@ static void subsystem_freed(void *arg)
 
 static void subsystem_leave_check(struct subsystem *subsystem)
 {
-	if (!subsystem->leaving || subsystem->connections > 0)
+	if (!subsystem->leaving || !LIST_EMPTY(&subsystem->connections))
 		return;
 	LIST_REMOVE(subsystem, link);
 	nvme_subsystem_free(subsystem->nvme);
@@ -421,7 +428,6 @@ static void subsystem_leave_check(struct subsystem *subsystem)
 
 void subsystem_connection_gone(struct subsystem *subsystem)
 {
-	subsystem->connections--;
 	subsystem_leave_check(subsystem);
 }
 
@@ -439,10 +445,11 @@ static void take_down(struct subsystem *subsystem)
 {
 	struct target *target = subsystem->item.target;
 
+	subsystem->item.gone = true;
 	if (subsystem->nvme && !subsystem->removing) {
 		subsystem->removing = true;
 		step_begin(target);
-		nvmf_call(subsystem->home, connections_end, subsystem, NULL);
+		nvmf_call(subsystem->home, hosts_end, subsystem, NULL);
 	}
 	if (subsystem->nvme) {
 		if (subsystem->namespaces == 0 && !subsystem->taken) {
@@ -464,6 +471,8 @@ static void take_down(struct subsystem *subsystem)
 
 void subsystem_step(struct subsystem *subsystem)
 {
+	if (item_waits(&subsystem->item.target->subsystems, &subsystem->item))
+		return;
 	if (subsystem->item.target->stopping || (!subsystem->item.object && !subsystem->discovery))
 		take_down(subsystem);
 	else if (subsystem->nvme)
@@ -484,6 +493,30 @@ struct subsystem *subsystem_find(struct target *target, const char *nqn)
 			return subsystem;
 	}
 	return NULL;
+}
+
+bool subsystem_is_starting(const struct subsystem *subsystem)
+{
+	const struct target *target = subsystem->item.target;
+	uint64_t seconds = (clock_ns() - target->started_ns) / CLOCK_NS_PER_S;
+	const struct item *item;
+
+	if (item_waits(&target->subsystems, &subsystem->item))
+		return true;
+	if (seconds >= RECOVERY_S)
+		return false;
+	TAILQ_FOREACH(item, &target->namespaces, link)
+	{
+		const struct namespace *ns = (const struct namespace *)item;
+		const struct namespace_object *object = (const struct namespace_object *)item->object;
+
+		if (!object || !ns->restored || ns->seen || ns->failed ||
+		    !uuid_equal(&object->subsystem.object->uuid, &subsystem->item.uuid))
+			continue;
+		if (seconds < STARTING_S || block_is_coming(namespace_backing(object)))
+			return true;
+	}
+	return false;
 }
 
 struct subsystem *subsystem_new_discovery(struct target *target)

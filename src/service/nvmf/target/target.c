@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/clock.h"
 #include "service/nvmf/target/target_priv.h"
 
 struct settler {
@@ -19,13 +20,25 @@ struct item *item_find(struct items *items, const struct uuid *uuid)
 
 	TAILQ_FOREACH(item, items, link)
 	{
-		if (uuid_equal(&item->uuid, uuid))
+		if (!item->gone && uuid_equal(&item->uuid, uuid))
 			return item;
 	}
 	return NULL;
 }
 
-/* One that is on its way out and comes back (a deletion undone) is the same item. */
+bool item_waits(const struct items *items, const struct item *item)
+{
+	const struct item *other;
+
+	TAILQ_FOREACH(other, items, link)
+	{
+		if (other->gone && other != item && uuid_equal(&other->uuid, &item->uuid))
+			return true;
+	}
+	return false;
+}
+
+/* One whose deletion is undone before a step was taken is the same item; later it is another, which waits. */
 struct item *item_apply(struct target *target, struct items *items, size_t bytes, struct object *new)
 {
 	struct item *item = new->runtime;
@@ -221,6 +234,7 @@ int target_start(struct target *target, struct dpu_error *err)
 	if (helpers_new(target->nvmf->dpu->loop, 1, &target->helpers) != 0)
 		return error_set(err, DPU_E_LIMIT, NULL, "no thread for the NVMe target");
 	target->started = true;
+	target->started_ns = clock_ns();
 	target_step(target);
 	return 0;
 }

@@ -15,8 +15,12 @@
 #include "service/nvmf/target/target.h"
 
 enum {
-	HANDSHAKES_MAX = 256,
+	HANDSHAKES_MAX = 1024,
 	HANDSHAKE_S = 10,
+	SOURCES = 256,    /* buckets of hosts' addresses */
+	STARTING_S = 10,  /* after a start hosts are put off for so long while a namespace has no device, */
+	RECOVERY_S = 120, /* … and so long while its pool is being recovered */
+	ACCEPT_PAUSE_MS = 100,
 	LISTEN_BACKLOG = 1024,
 	CONNECTIONS_MAX = 16384,
 	DRAIN_S = 5, /* after a C2HTermReq, 3.5 */
@@ -27,6 +31,7 @@ struct item {
 	struct target *target;
 	struct object *object; /* the version in force; NULL: it is going */
 	struct uuid uuid;
+	bool gone; /* it is on its way out and does not turn back: another of the same object waits for it */
 	TAILQ_ENTRY(item) link;
 };
 TAILQ_HEAD(items, item);
@@ -69,6 +74,7 @@ struct connection {
 	uint8_t *bytes; /* read and not consumed */
 	size_t count;
 	struct item *listener;                /* NULL: gone */
+	uint8_t source;                       /* bucket of the host's address */
 	bool over;                            /* the queue is gone: only the end of the peer's bytes is waited for */
 	bool ending, graceful;                /* the queue has asked for its end */
 	const struct nvme_connect_data *asks; /* … where it belongs; NULL: it has not */
@@ -77,7 +83,7 @@ struct connection {
 	struct target_group *group;
 	struct stream *stream;
 	bool closing, draining;
-	LIST_ENTRY(connection) drain;
+	LIST_ENTRY(connection) drain, of_subsystem;
 	uint64_t deadline_ns;
 };
 
@@ -98,14 +104,15 @@ struct subsystem {
 	struct nvme_subsystem *nvme; /* the worker's */
 	struct nvme_account account; /* … */
 	struct tenant_part *part;
-	LIST_ENTRY(subsystem) link; /* … of its group */
-	unsigned connections;       /* … that have been adopted and are not freed */
-	bool leaving;               /* … free it when they are */
-	bool removing, taken;       /* control: the worker was told to end connections, to let go */
-	unsigned namespaces;        /* items of its own that are there */
+	LIST_ENTRY(subsystem) link;          /* … of its group */
+	LIST_HEAD(, connection) connections; /* … that have been adopted and are not freed */
+	bool leaving;                        /* … free it when they are */
+	bool removing, taken;                /* control: the worker was told to end connections, to let go */
+	unsigned namespaces;                 /* items of its own that are there */
 	TAILQ_HEAD(, seen_controller) controllers;
 	unsigned queues;
-	uint64_t refused, keep_alive_expired, protocol_errors;
+	_Atomic uint64_t refused; /* Connects; counted by control and the worker */
+	uint64_t keep_alive_expired, protocol_errors;
 	uint8_t *config; /* that the worker has or is getting: see subsystem.c */
 	size_t config_bytes;
 };
@@ -125,6 +132,7 @@ struct namespace
 	struct dpu_block_device *device; /* that we have been given */
 	bool given;                      /* … and the worker, too */
 	bool failed;                     /* why says it */
+	bool restored, seen;             /* it was there when we started; it has had a device */
 	uint8_t *image;
 	size_t image_bytes;
 	char why[160];
@@ -134,11 +142,11 @@ struct listener {
 	struct item item; /* first */
 	int fd;
 	struct loop_fd *watch;
-	struct loop_timer *retry;
+	struct loop_timer *retry; /* of binding; of accepting, while that pauses */
 	struct sockaddr_storage bound;
 	uint16_t port_id;
 	char why[160];
-	uint64_t accepted, dropped;
+	uint64_t accepted, dropped, pauses;
 	unsigned handshakes;
 };
 
@@ -158,6 +166,8 @@ struct target {
 	struct subsystem *discovery;
 	TAILQ_HEAD(, connection) handshakes;
 	unsigned handshake_count;
+	unsigned sources[SOURCES]; /* handshakes by the host's address */
+	uint64_t started_ns;
 	atomic_uint connections;
 	bool started, stopping, step_posted;
 	unsigned under_way; /* of asynchronous steps of control */
@@ -173,7 +183,9 @@ struct target {
 
 /* In apply(): the item of this object, made if there is none. */
 struct item *item_apply(struct target *target, struct items *items, size_t bytes, struct object *new);
-struct item *item_find(struct items *items, const struct uuid *uuid);
+struct item *item_find(struct items *items, const struct uuid *uuid); /* not one that is gone */
+/* Whether one of the same object is still on its way out. */
+bool item_waits(const struct items *items, const struct item *item);
 void item_free(struct items *items, struct item *item);
 void item_remove(struct items *items, struct object *object);
 /* Brings what is nearer to what is wanted, now or from the loop. */
@@ -189,6 +201,9 @@ struct subsystem *subsystem_find(struct target *target, const char *nqn);
 bool subsystem_settle(struct subsystem *subsystem, struct worker *wanted);
 struct subsystem *subsystem_new_discovery(struct target *target);
 void subsystem_step(struct subsystem *subsystem);
+/* Whether hosts are put off: it was there before a restart, and so were namespaces that are not back yet. A host that
+ * connects would take them for removed. */
+bool subsystem_is_starting(const struct subsystem *subsystem);
 /* The hosts that are allowed by name: NQNs of the model's; count in *ret. The array is the caller's. */
 const char **subsystem_hosts(const struct subsystem *subsystem, unsigned *ret_count);
 bool subsystem_any_host(const struct subsystem *subsystem);
@@ -205,10 +220,11 @@ void namespace_policy(struct namespace *ns); /* may have changed */
 
 void listener_step(struct listener *listener);
 void listener_ana(const struct listener *listener, uint8_t ret[NVME_TARGET_ANA_GROUPS]);
-void handshake_begin(struct listener *listener, int fd);
+void handshake_begin(struct listener *listener, int fd, const struct sockaddr_storage *peer);
 void handshakes_end(struct target *target, const struct item *listener); /* NULL: all */
 /* The connection goes to the home of its subsystem. */
 void connection_send_home(struct connection *connection, struct subsystem *subsystem);
+void connections_end(struct subsystem *subsystem); /* in the worker: those that are nobody's queue, too */
 uint64_t connections_tick(struct target_group *group, uint64_t now_ns);
 extern const char *const listener_ana_names[];
 bool listener_ana_group(const char *text); /* whether it is GROUP=STATE */
