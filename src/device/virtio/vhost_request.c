@@ -217,7 +217,7 @@ static int set_config(struct vhost_endpoint *endpoint, struct vhost_message *mes
 	int r = endpoint->ops->set_config
 			? endpoint->ops->set_config(endpoint->ctx, config->offset, config->size, config->region)
 			: -ENOTSUP;
-	return r < 0 ? vhost_refuse(endpoint, r == -EPROTO ? -EINVAL : r, "the device refuses SET_CONFIG") : 0;
+	return r < 0 ? vhost_refuse(endpoint, r == -EPROTO ? -EINVAL : r, "the device refuses SET_CONFIG") : r;
 }
 
 void vhost_endpoint_reset(struct vhost_endpoint *endpoint)
@@ -287,7 +287,7 @@ static const struct request_kind kinds[VHOST_REQUEST_MAX] = {
 	[VHOST_SET_BACKEND_REQ_FD] = { "SET_BACKEND_REQ_FD", 0, 8, 1, 1, SCOPE_NONE, false, NEEDS(BACKEND_REQ),
 				       set_backend_req_fd },
 	[VHOST_GET_CONFIG] = { "GET_CONFIG", CONFIG, 0, 0, SCOPE_NONE, true, NEEDS(CONFIG), get_config },
-	[VHOST_SET_CONFIG] = { "SET_CONFIG", CONFIG, 0, 0, SCOPE_NONE, false, NEEDS(CONFIG), set_config },
+	[VHOST_SET_CONFIG] = { "SET_CONFIG", CONFIG, 0, 0, SCOPE_ALL, false, NEEDS(CONFIG), set_config },
 	[VHOST_GET_INFLIGHT_FD] = { "GET_INFLIGHT_FD", VHOST_INFLIGHT_BYTES, sizeof(struct vhost_inflight), 0, 0,
 				    SCOPE_NONE, true, NEEDS(INFLIGHT_SHMFD), vhost_get_inflight_fd },
 	[VHOST_SET_INFLIGHT_FD] = { "SET_INFLIGHT_FD", VHOST_INFLIGHT_BYTES, sizeof(struct vhost_inflight), 1, 1,
@@ -380,13 +380,20 @@ static int acknowledge(struct vhost_endpoint *endpoint, struct vhost_message *me
 int vhost_request_handle(struct vhost_endpoint *endpoint, struct vhost_message *message)
 {
 	const struct request_kind *kind = &kinds[message->header.request];
-	bool wants_ack = message->header.flags & VHOST_FLAG_NEED_REPLY && !kind->replies &&
-			 endpoint->protocol_features & VHOST_BIT(VHOST_PROTOCOL_F_REPLY_ACK);
 
 	message->reply_fd = -1;
 	if (kind->replies && kind->max_size == 0)
 		message->header.size = sizeof(message->payload.u64);
 	int r = kind->handle(endpoint, message);
+	return r == VHOST_LATER ? r : vhost_request_answer(endpoint, message, r);
+}
+
+int vhost_request_answer(struct vhost_endpoint *endpoint, struct vhost_message *message, int r)
+{
+	const struct request_kind *kind = &kinds[message->header.request];
+	bool wants_ack = message->header.flags & VHOST_FLAG_NEED_REPLY && !kind->replies &&
+			 endpoint->protocol_features & VHOST_BIT(VHOST_PROTOCOL_F_REPLY_ACK);
+
 	if (r < 0 && r != -EPROTO)
 		vhost_notice(endpoint, "request-refused", "%s: %s", kind->name, endpoint->why);
 	if (kind->replies && r == 0)

@@ -139,7 +139,7 @@ void vhost_connection_close(struct vhost_endpoint *endpoint)
 
 static void connection_finish(struct vhost_endpoint *endpoint)
 {
-	endpoint->closing = false;
+	endpoint->closing = endpoint->answering = false;
 	watch_set(endpoint, false);
 	vhost_message_reset(&endpoint->message);
 	if (endpoint->fd >= 0)
@@ -175,13 +175,31 @@ static void message_accept(struct vhost_endpoint *endpoint)
 			vring_stop(endpoint, i);
 }
 
+static void message_end(struct vhost_endpoint *endpoint, int r)
+{
+	vhost_message_reset(&endpoint->message);
+	if (r < 0)
+		message_fail(endpoint, r);
+}
+
 static void message_carry_out(struct vhost_endpoint *endpoint)
 {
 	endpoint->pending = false;
 	int r = vhost_request_handle(endpoint, &endpoint->message);
-	vhost_message_reset(&endpoint->message);
-	if (r < 0)
-		message_fail(endpoint, r);
+	endpoint->answering = r == VHOST_LATER;
+	if (!endpoint->answering)
+		message_end(endpoint, r);
+}
+
+void vhost_config_set(struct vhost_endpoint *endpoint, int result)
+{
+	if (!endpoint->answering)
+		return;
+	endpoint->answering = false;
+	if (result < 0)
+		result = vhost_refuse(endpoint, result == -EPROTO ? -EIO : result, "the device refuses SET_CONFIG");
+	message_end(endpoint, vhost_request_answer(endpoint, &endpoint->message, result));
+	endpoint_advance(endpoint);
 }
 
 /* One step; false when there is nothing to do until something happens. */
@@ -197,7 +215,7 @@ static bool endpoint_step(struct vhost_endpoint *endpoint)
 		message_carry_out(endpoint);
 		return true;
 	}
-	if (endpoint->fd < 0)
+	if (endpoint->fd < 0 || endpoint->answering)
 		return false;
 	vrings_start(endpoint);
 	int r = vhost_message_read(endpoint);
@@ -223,7 +241,7 @@ static void endpoint_advance(struct vhost_endpoint *endpoint)
 			if (!endpoint_step(endpoint))
 				break;
 		/* While queues stop nothing is read, and a hang-up must not wake us for ever. */
-		watch_set(endpoint, endpoint->fd >= 0 && !vrings_stopping(endpoint));
+		watch_set(endpoint, endpoint->fd >= 0 && !vrings_stopping(endpoint) && !endpoint->answering);
 	} while (endpoint->closing && !vrings_stopping(endpoint));
 	endpoint->busy = false;
 	if (endpoint->freeing && endpoint->fd < 0 && !vrings_stopping(endpoint))

@@ -20,7 +20,7 @@
 #include "base/loop.h"
 #include "device/virtio/virtqueue.h"
 
-enum { VHOST_MAX_QUEUES = 256 };
+enum { VHOST_MAX_QUEUES = 256, VHOST_LATER = 1 };
 
 enum vhost_role {
 	VHOST_CLIENT, /* we connect to the front end's socket and keep trying; survives our restart without its help */
@@ -54,7 +54,8 @@ struct vhost_device_ops {
 	 * were stopped. */
 	void (*connected)(void *ctx, bool up, uint64_t features);
 	/* Device configuration space (CONFIG protocol feature); may be NULL. Return 0 or a negative errno. offset and
-	 * length are within 256 bytes. */
+	 * length are within 256 bytes. No queue runs during set_config; one that returns VHOST_LATER is answered by
+	 * vhost_config_set(), and until then no queue runs and no message is read. */
 	int (*get_config)(void *ctx, uint32_t offset, uint32_t length, uint8_t *ret);
 	int (*set_config)(void *ctx, uint32_t offset, uint32_t length, const uint8_t *data);
 	/* Worth telling an operator: "protocol-error", "request-refused", "queue-broken", "memory-fault",
@@ -81,6 +82,8 @@ struct vhost_options {
 int vhost_endpoint_new(const struct vhost_options *options, struct vhost_endpoint **ret, struct dpu_error *err);
 /* Stops the queues (through queue_stop), closes, then calls done (may be NULL) and frees. */
 void vhost_endpoint_free(struct vhost_endpoint *endpoint, void (*done)(void *arg), void *arg);
+/* 0 or a negative errno. Nothing happens if the front end has gone meanwhile. Not from within set_config. */
+void vhost_config_set(struct vhost_endpoint *endpoint, int result);
 void vhost_queue_stopped(struct vhost_endpoint *endpoint, unsigned index);
 
 bool vhost_endpoint_connected(const struct vhost_endpoint *endpoint);

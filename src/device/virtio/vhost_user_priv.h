@@ -60,9 +60,10 @@ struct vhost_endpoint {
 	struct vhost_vring *vrings; /* ops->max_queues */
 
 	struct vhost_message message;
-	bool pending; /* a complete message waits for queues to stop */
-	bool closing; /* the connection is being given up; queues stop */
-	bool busy;    /* inside our own code: vhost_queue_stopped() does not go on by itself */
+	bool pending;   /* a complete message waits for queues to stop */
+	bool answering; /* … was carried out, and the device owes the answer */
+	bool closing;   /* the connection is being given up; queues stop */
+	bool busy;      /* inside our own code: vhost_queue_stopped() does not go on by itself */
 	bool fault_told;
 	char why[256]; /* what the message under way did wrong */
 	void (*freed)(void *arg);
@@ -92,8 +93,9 @@ int vhost_request_check_header(struct vhost_endpoint *endpoint, const struct vho
 int vhost_request_check(struct vhost_endpoint *endpoint, const struct vhost_message *message);
 /* Which queues must stop before it is carried out. */
 bool vhost_request_affects(const struct vhost_endpoint *endpoint, const struct vhost_message *message, unsigned index);
-/* Carries it out and replies. 0, or a negative errno: the connection is to be closed. */
+/* Carries it out and replies. 0, or a negative errno: the connection is to be closed. VHOST_LATER: not answered yet. */
 int vhost_request_handle(struct vhost_endpoint *endpoint, struct vhost_message *message);
+int vhost_request_answer(struct vhost_endpoint *endpoint, struct vhost_message *message, int result);
 /* Forget what was negotiated: after the connection, or RESET_DEVICE. */
 void vhost_endpoint_reset(struct vhost_endpoint *endpoint);
 

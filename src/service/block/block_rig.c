@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include "model/document.h"
+#include "service/block/block_priv.h"
 
 struct tenant_object {
 	struct object base;
@@ -325,6 +326,11 @@ json_t *block_rig_action(struct block_rig *rig, const char *class_name, const ch
 	else if (answer.status != 0)
 		fail_msg("%s: %s", answer.error.path, answer.error.message);
 	return answer.result;
+}
+
+void block_rig_quarantine(struct block_rig *rig, const char *volume)
+{
+	volume_quarantined(volume_of(block_rig_find(rig, "volume", volume)), "a page of its map is damaged");
 }
 
 /* ---- a front end ---- */

@@ -36,6 +36,9 @@ const char *block_rig_field(struct block_rig *rig, const char *class_name, const
 json_t *block_rig_action(struct block_rig *rig, const char *class_name, const char *action, const char *key,
 			 json_t *args, struct dpu_error *err);
 
+/* As when the pool finds that it cannot read the volume's map. */
+void block_rig_quarantine(struct block_rig *rig, const char *volume);
+
 /* A front end: attaches, and does I/O that is waited for. */
 struct block_rig_user {
 	struct block_rig *rig;

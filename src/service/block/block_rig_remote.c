@@ -162,3 +162,21 @@ void block_rig_remote_hang(struct block_rig *rig, const char *name, bool on)
 
 	atomic_store(&remote->hangs, on);
 }
+
+static void set(void *arg)
+{
+	*(bool *)arg = true;
+}
+
+void block_rig_remote_away(struct block_rig *rig, const char *name, bool away)
+{
+	struct remote *remote = block_rig_find(rig, "nvmf_remote", name)->runtime;
+	bool gone = false;
+
+	if (!away) {
+		block_backing_up(&remote->backing, &remote->device, workers_get(rig->base.workers, 0));
+		return;
+	}
+	block_backing_down(&remote->backing, "its path is lost", set, &gone);
+	WAIT_FOR(&rig->base, gone);
+}

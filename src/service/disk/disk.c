@@ -53,7 +53,7 @@ static void disk_free(struct disk *disk)
 	struct disks *disks = disk->disks;
 
 	if (disk->deleted)
-		guest_forget(disk);
+		mode_forget(disk);
 	TAILQ_REMOVE(&disks->list, disk, link);
 	loop_timer_remove(disk->timer);
 	free(disk->error);
@@ -102,16 +102,19 @@ static void set_error(struct disk *disk, const char *error)
 
 static bool uses_device(const struct disk *disk)
 {
+	if (disk->flush.device)
+		return true;
 	for (unsigned i = 0; i < DISK_MAX_QUEUES; i++)
 		if (disk->queues[i].blk && disk->queues[i].device == disk->device)
 			return true;
 	return false;
 }
 
-/* A front end that stops a queue waits for all that it took, which no cap may keep back. */
+/* A front end that stops a queue waits for all that it took, which no cap may keep back. So does one that sets the
+ * cache mode. */
 static void hurry_step(struct disk *disk)
 {
-	bool hurry = false;
+	bool hurry = disk->flush.device;
 
 	for (unsigned i = 0; i < DISK_MAX_QUEUES; i++)
 		hurry |= disk->queues[i].leaving;

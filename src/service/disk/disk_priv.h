@@ -50,6 +50,13 @@ struct disk_arena {
 	LIST_HEAD(, disk_account) accounts;
 };
 
+/* Before writes go through. */
+struct disk_flush {
+	struct dpu_block_request request; /* first */
+	struct disk *disk;
+	struct dpu_block_device *device; /* that has it; NULL: none */
+};
+
 enum device_step { DEVICE_NONE, DEVICE_COMING, DEVICE_THERE, DEVICE_LEAVING };
 
 struct disk {
@@ -66,6 +73,7 @@ struct disk {
 	struct disk_queue queues[DISK_MAX_QUEUES];
 	struct virtio_blk_disk config; /* as the guest reads it */
 	_Atomic bool write_back;
+	struct disk_flush flush;
 	char serial[VIRTIO_BLK_ID_BYTES + 1];
 	struct noticed {
 		char name[32];
@@ -125,8 +133,11 @@ int guest_open(struct disk *disk, struct dpu_error *err);
 void guest_close(struct disk *disk); /* then disk_step() */
 /* What a guest reads of it, from now on. */
 void guest_measure(struct disk *disk);
-/* The cache mode that the guest has set outlives us, not the disk. */
-void guest_forget(const struct disk *disk);
+
+/* mode.c: the cache mode that the guest has set, which outlives us, not the disk */
+void mode_load(struct disk *disk);
+void mode_forget(const struct disk *disk);
+int mode_set(struct disk *disk, bool write_back); /* as vhost_device_ops.set_config */
 
 /* backing.c: the device */
 void backing_attach(struct disk *disk);

@@ -16,12 +16,13 @@ enum { MEMORY = 4 << 20, AREA = 0x4000, DATA = 0x1000, STATUS = 0x3000 };
 
 void disk_rig_new(struct block_rig *rig, unsigned workers)
 {
-	static const struct service *const services[] = { &block_service, &disk_service, NULL };
+	static const struct service *const services[] = { &block_service, &block_rig_remote_service, &disk_service,
+							  NULL };
 
 	block_rig_new(rig, workers, services);
 	block_rig_apply(rig,
 			"{'tenants': [{'name': 'blue'}], 'media': [{'name': 'm', 'path': '%s/m', 'size': 67108864}],"
-			" 'pools': [{'name': 'p', 'media': ['m']}],"
+			" 'nvmf_remotes': [{'name': 'far'}], 'pools': [{'name': 'p', 'media': ['m']}],"
 			" 'volumes': [{'name': 'v', 'tenant': 'blue', 'pool': 'p', 'size': 16777216}]}",
 			rig->dir);
 }
@@ -30,8 +31,7 @@ void disk_rig_disk(struct block_rig *rig, const char *fields)
 {
 	char text[256];
 
-	snprintf(text, sizeof(text), "{'volume': 'v', 'socket': '%s/guest'%s%s}", rig->dir, *fields ? ", " : "",
-		 fields);
+	snprintf(text, sizeof(text), "{'socket': '%s/guest', %s}", rig->dir, fields);
 	block_rig_change(rig, CHANGE_CREATE, "disk", "blue/d", text, NULL);
 }
 

@@ -3,7 +3,7 @@
  * driver that can have several requests under way. */
 #pragma once
 
-#include "service/block/block_rig.h"
+#include "service/block/block_rig_remote.h"
 #include "service/disk/objects.h"
 #include "tests/lib/vhost_frontend.h"
 
@@ -18,9 +18,9 @@ struct guest {
 	unsigned offered, taken;
 };
 
-/* A file as medium `m`, the pool `p` on it, its volume `v` of 16 MiB. */
+/* A file as medium `m`, the pool `p` on it, its volume `v` of 16 MiB; a remote `far`. */
 void disk_rig_new(struct block_rig *rig, unsigned workers);
-/* A disk of the volume `v`; its guest listens there. */
+/* A disk, whose guest listens where it connects. */
 void disk_rig_disk(struct block_rig *rig, const char *fields);
 
 /* Listens where the disk connects; then guest_connect() negotiates and starts a queue. */

@@ -32,6 +32,28 @@ static void expect_version(struct guest *guest, uint64_t block, uint8_t version)
 	assert_memory_equal(data, wanted, BLOCK);
 }
 
+static void offer_many(struct guest *guest, uint8_t version)
+{
+	uint8_t data[BLOCK];
+
+	memset(data, version, sizeof(data));
+	for (unsigned i = 0; i < MANY; i++)
+		guest_offer(guest, VIRTIO_BLK_T_OUT, (uint64_t)i * SECTORS, data, BLOCK);
+	run_for(&guest->rig->base, 50 * CLOCK_NS_PER_MS);
+	while (guest_take(guest))
+		;
+	assert_true(guest->offered - guest->taken >= MANY - 2);
+}
+
+static void expect_all_taken(struct guest *guest)
+{
+	while (guest_take(guest))
+		;
+	assert_int_equal(guest->taken, guest->offered);
+	for (unsigned i = 1; i <= MANY; i++)
+		assert_int_equal(guest_status(guest, guest->offered - i), VIRTIO_BLK_S_OK);
+}
+
 /* ---- coming and going ---- */
 
 static void attach_and_delete(void **state)
@@ -40,7 +62,7 @@ static void attach_and_delete(void **state)
 	struct guest guest;
 
 	guest_listen(&guest, rig);
-	disk_rig_disk(rig, "");
+	disk_rig_disk(rig, "'volume': 'v'");
 	guest_connect(&guest);
 	assert_string_equal(state_of_disk(rig), "ready");
 	assert_int_equal(guest_config_bytes(&guest), 16 << 20);
@@ -76,7 +98,7 @@ static void undone(void **state)
 	struct guest guest;
 
 	guest_listen(&guest, rig);
-	disk_rig_disk(rig, "");
+	disk_rig_disk(rig, "'volume': 'v'");
 	guest_connect(&guest);
 	assert_int_equal(guest_set_write_back(&guest, false), 0);
 	write_version(&guest, 1, 5);
@@ -116,9 +138,136 @@ static void import(void **state)
 	assert_int_equal(err.code, DPU_E_IN_USE);
 	assert_string_equal(err.path, "disk/blue/d.volume");
 	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "volume", "v", "image"), "import of i done") == 0);
-	disk_rig_disk(rig, "");
+	disk_rig_disk(rig, "'volume': 'v'");
 	assert_null(block_rig_action(rig, "volume", "import-image", "blue/v", json_pack("{s:s}", "file", "i"), &err));
 	assert_int_equal(err.code, DPU_E_IN_USE);
+}
+
+static unsigned flushes(struct block_rig *rig)
+{
+	json_t *rows = block_rig_action(rig, "volume", "latency", "blue/v", NULL, NULL);
+	unsigned count = 0;
+
+	for (size_t i = 0; i < json_array_size(rows); i++) {
+		json_t *row = json_array_get(rows, i);
+		if (strcmp(json_string_value(json_object_get(row, "requests")), "other") == 0 &&
+		    strcmp(json_string_value(json_object_get(row, "stage")), "whole") == 0)
+			count = (unsigned)json_integer_value(json_object_get(row, "count"));
+	}
+	json_decref(rows);
+	return count;
+}
+
+/* What a guest has written before it gave up flushing is safe when it is told so. */
+static void write_through(void **state)
+{
+	struct block_rig *rig = *state;
+	struct guest guest;
+
+	guest_listen(&guest, rig);
+	disk_rig_disk(rig, "'volume': 'v'");
+	guest_connect(&guest);
+	write_version(&guest, 1, 5);
+	assert_int_equal(flushes(rig), 0);
+	assert_int_equal(guest_set_write_back(&guest, false), 0);
+	assert_int_equal(flushes(rig), 1);
+	assert_string_equal(block_rig_field(rig, "disk", "d", "write_back"), "false");
+	assert_int_equal(guest_set_write_back(&guest, false), 0);
+	write_version(&guest, 1, 6);
+	assert_int_equal(flushes(rig), 1);
+	assert_int_equal(guest_set_write_back(&guest, true), 0);
+	assert_string_equal(block_rig_field(rig, "disk", "d", "write_back"), "true");
+	/* Where nothing can be flushed the mode stays. */
+	block_rig_quarantine(rig, "v");
+	WAIT_FOR(&rig->base, strcmp(state_of_disk(rig), "waiting") == 0);
+	assert_int_not_equal(guest_set_write_back(&guest, false), 0);
+	assert_string_equal(block_rig_field(rig, "disk", "d", "write_back"), "true");
+	guest_free(&guest);
+}
+
+/* ---- what is behind it ---- */
+
+static void resize(void **state)
+{
+	struct block_rig *rig = *state;
+	struct guest guest;
+
+	guest_listen(&guest, rig);
+	disk_rig_disk(rig, "'volume': 'v'");
+	guest_connect(&guest);
+	assert_int_equal(guest_io(&guest, VIRTIO_BLK_T_IN, 5000 * SECTORS, (uint8_t[BLOCK]){ 0 }, BLOCK),
+			 VIRTIO_BLK_S_IOERR);
+	block_rig_change(rig, CHANGE_UPDATE, "volume", "blue/v", "{'size': '32M'}", NULL);
+	WAIT_FOR(&rig->base, guest_config_bytes(&guest) == 32 << 20);
+	write_version(&guest, 5000, 3);
+	block_rig_change(rig, CHANGE_UPDATE, "volume", "blue/v", "{'size': '8M', 'shrinkable': true}", NULL);
+	WAIT_FOR(&rig->base, guest_config_bytes(&guest) == 8 << 20);
+	assert_int_equal(guest_io(&guest, VIRTIO_BLK_T_IN, 5000 * SECTORS, (uint8_t[BLOCK]){ 0 }, BLOCK),
+			 VIRTIO_BLK_S_IOERR);
+	guest_free(&guest);
+}
+
+/* What a queue has taken before it has the device again fails still. */
+static bool works(struct guest *guest)
+{
+	return guest_io(guest, VIRTIO_BLK_T_IN, 0, (uint8_t[BLOCK]){ 0 }, BLOCK) == VIRTIO_BLK_S_OK;
+}
+
+static bool failed(struct block_rig *rig)
+{
+	return strcmp(state_of_disk(rig), "failing") == 0;
+}
+
+/* Away while requests are under way: they are done first. Then requests wait, fail, and work again. */
+static void goes_in_use(void **state)
+{
+	struct block_rig *rig = *state;
+	struct guest guest;
+
+	guest_listen(&guest, rig);
+	disk_rig_disk(rig, "'remote': 'far', 'wait_seconds': 1");
+	guest_connect(&guest);
+	write_version(&guest, 1, 5);
+	block_rig_remote_hang(rig, "far", true);
+	offer_many(&guest, 8);
+	block_rig_remote_hang(rig, "far", false);
+	block_rig_remote_away(rig, "far", true);
+	expect_all_taken(&guest);
+	assert_string_equal(state_of_disk(rig), "waiting");
+	assert_string_equal(block_rig_field(rig, "disk", "d", "why"), "its path is lost");
+	unsigned waiting = guest_offer(&guest, VIRTIO_BLK_T_IN, 0, NULL, BLOCK);
+	run_for(&rig->base, 100 * CLOCK_NS_PER_MS);
+	assert_false(guest_take(&guest));
+	block_rig_remote_away(rig, "far", false);
+	WAIT_FOR(&rig->base, guest_take(&guest));
+	assert_int_equal(guest_status(&guest, waiting), VIRTIO_BLK_S_OK);
+	block_rig_remote_away(rig, "far", true);
+	WAIT_FOR(&rig->base, failed(rig));
+	assert_int_equal(guest_io(&guest, VIRTIO_BLK_T_IN, 0, (uint8_t[BLOCK]){ 0 }, BLOCK), VIRTIO_BLK_S_IOERR);
+	block_rig_remote_away(rig, "far", false);
+	WAIT_FOR(&rig->base, works(&guest));
+	assert_string_equal(state_of_disk(rig), "ready");
+	expect_version(&guest, 1, 8);
+	guest_free(&guest);
+}
+
+static void quarantine(void **state)
+{
+	struct block_rig *rig = *state;
+	struct guest guest;
+
+	guest_listen(&guest, rig);
+	disk_rig_disk(rig, "'volume': 'v', 'wait_seconds': 1");
+	guest_connect(&guest);
+	write_version(&guest, 1, 5);
+	block_rig_quarantine(rig, "v");
+	WAIT_FOR(&rig->base, failed(rig));
+	assert_int_equal(guest_io(&guest, VIRTIO_BLK_T_IN, 0, (uint8_t[BLOCK]){ 0 }, BLOCK), VIRTIO_BLK_S_IOERR);
+	json_decref(block_rig_action(rig, "pool", "open", "p", NULL, NULL));
+	WAIT_FOR(&rig->base, works(&guest));
+	assert_string_equal(state_of_disk(rig), "ready");
+	expect_version(&guest, 1, 5);
+	guest_free(&guest);
 }
 
 /* ---- nobody waits for a cap ---- */
@@ -128,30 +277,8 @@ static void slow(struct block_rig *rig, struct guest *guest)
 	block_rig_change(rig, CHANGE_SET, "qos_policy", "blue/slow", "{'cap_iops': 1, 'burst_ms': 1}", NULL);
 	block_rig_change(rig, CHANGE_UPDATE, "volume", "blue/v", "{'qos': 'slow'}", NULL);
 	guest_listen(guest, rig);
-	disk_rig_disk(rig, "");
+	disk_rig_disk(rig, "'volume': 'v'");
 	guest_connect(guest);
-}
-
-static void offer_many(struct guest *guest, uint8_t version)
-{
-	uint8_t data[BLOCK];
-
-	memset(data, version, sizeof(data));
-	for (unsigned i = 0; i < MANY; i++)
-		guest_offer(guest, VIRTIO_BLK_T_OUT, (uint64_t)i * SECTORS, data, BLOCK);
-	run_for(&guest->rig->base, 50 * CLOCK_NS_PER_MS);
-	while (guest_take(guest))
-		;
-	assert_true(guest->taken <= 2);
-}
-
-static void expect_all_taken(struct guest *guest)
-{
-	while (guest_take(guest))
-		;
-	assert_int_equal(guest->taken, MANY);
-	for (unsigned i = 0; i < MANY; i++)
-		assert_int_equal(guest_status(guest, i), VIRTIO_BLK_S_OK);
 }
 
 /* A guest that resets gets its queue at once, with all that was under way done; its cap is owed what went past. */
@@ -228,8 +355,16 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(attach_and_delete), TEST(undone),           TEST(import),
-		TEST(reset_under_way),   TEST(delete_under_way), TEST(death_and_stop_under_way),
+		TEST(attach_and_delete),
+		TEST(undone),
+		TEST(import),
+		TEST(write_through),
+		TEST(resize),
+		TEST(goes_in_use),
+		TEST(quarantine),
+		TEST(reset_under_way),
+		TEST(delete_under_way),
+		TEST(death_and_stop_under_way),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* The guest's side of a disk: the vhost-user endpoint, the configuration space, the cache mode.
+/* The guest's side of a disk: the vhost-user endpoint, the configuration space.
  *
  * The features that are offered follow from the object alone, so that a front end that comes back finds the same
  * whatever has become of the backing. */
@@ -17,40 +17,6 @@
 enum { CONFIG_BYTES = 256, OPTIMAL_BYTES = 1 << 16 };
 
 static const uint64_t NOTICE_NS = 10 * CLOCK_NS_PER_S; /* between two notices of the same name */
-
-/* ---- the cache mode, which the guest may have set ---- */
-
-/* A file that is there while writes go through. A guest that has asked for that does not flush, whoever serves it. */
-static const char *through_file(const struct disk *disk, char path[DISK_PATH_BYTES])
-{
-	const char *folder = disk->disks->dpu->state_dir;
-	char uuid[UUID_TEXT];
-
-	if (!folder)
-		return NULL;
-	snprintf(path, DISK_PATH_BYTES, "%s/disk-%s.write-through", folder, uuid_format(&disk->uuid, uuid));
-	return path;
-}
-
-static int through_keep(const struct disk *disk, bool write_back)
-{
-	char path[DISK_PATH_BYTES];
-
-	if (!through_file(disk, path))
-		return 0;
-	if (write_back)
-		return unlink(path) == 0 || errno == ENOENT ? 0 : -errno;
-	int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return -errno;
-	close(fd);
-	return 0;
-}
-
-void guest_forget(const struct disk *disk)
-{
-	through_keep(disk, true);
-}
 
 /* ---- the configuration space ---- */
 
@@ -72,15 +38,7 @@ static int on_set_config(void *ctx, uint32_t offset, uint32_t length, const uint
 	bool write_back;
 	int rc = virtio_blk_set_config(vhost_endpoint_features(disk->endpoint), offset, length, data, &write_back);
 
-	/* Kept before it is in force where it makes writes durable, after where it does not. */
-	if (rc == 0 && !write_back)
-		rc = through_keep(disk, false);
-	if (rc != 0)
-		return rc;
-	atomic_store(&disk->write_back, write_back);
-	if (write_back)
-		through_keep(disk, true);
-	return 0;
+	return rc == 0 ? mode_set(disk, write_back) : rc;
 }
 
 void guest_measure(struct disk *disk)
@@ -202,8 +160,7 @@ int guest_open(struct disk *disk, struct dpu_error *err)
 		.set_config = on_set_config,
 		.notice = on_notice,
 	};
-	char through[DISK_PATH_BYTES];
-	atomic_store(&disk->write_back, !through_file(disk, through) || access(through, F_OK) != 0);
+	mode_load(disk);
 	int rc = vhost_endpoint_new(&options, &disk->endpoint, err);
 	if (rc != 0 && err && strcmp(err->path, "socket_path") == 0)
 		str_format(err->path, sizeof(err->path), "socket");
