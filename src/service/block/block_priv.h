@@ -293,6 +293,10 @@ struct pool {
 	struct note damage_note;                      /* some volume's `damaged` is new */
 	atomic_bool damage_noted;
 	_Atomic uint64_t reports_lost;
+	struct note fill_note;
+	atomic_bool fill_noted;
+	atomic_uint fill; /* enum pool_fill, published */
+	unsigned fill_told;
 	pthread_mutex_t published_lock; /* the worker only tries */
 	struct store_stats published;
 	uint64_t published_ns;      /* the worker's */
@@ -397,6 +401,15 @@ int pool_repair_start(void *ctx, struct object *object, const void *args, struct
 int pool_scrub_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
 		     struct dpu_error *err);
 int pool_scrub_cancel(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err);
+
+/* pool_room.c: how full it is */
+enum pool_fill { POOL_HAS_ROOM, POOL_NEARLY_FULL, POOL_FULL };
+extern const char *const pool_fill_names[];
+enum pool_fill pool_fill_of(enum pool_fill before, const struct store_stats *stats);
+void pool_room_init(struct pool *pool);
+void pool_room_publish(struct pool *pool, const struct store_stats *stats); /* the worker's */
+/* In validate(): whether its directory has room for all that there would be. */
+int pool_room_check(const struct block *block, const struct object *object, const char *field, struct dpu_error *err);
 
 /* pool_grow.c: media that were added to an open pool */
 bool pool_grow(struct pool *pool); /* whether there is one: a command is under way */

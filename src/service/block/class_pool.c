@@ -20,6 +20,10 @@ static const struct field pool_fields[] = {
 	FIELD(struct pool_object, allocated_bytes, .unit = "bytes", .flags = FIELD_F_GAUGE,
 	      .doc = "What volumes and snapshots take of it."),
 	FIELD(struct pool_object, free_bytes, .unit = "bytes", .flags = FIELD_F_GAUGE, .doc = "What is left of it."),
+	FIELD_ENUM_ROW(struct pool_object, fill, pool_fill_names, .flags = FIELD_F_STATE,
+		       .doc = "Whether it has room: nearly full from 90 % on, of blocks or of map pages; when it is "
+			      "full, writes to "
+			      "new places fail."),
 	FIELD(struct pool_object, map_pages, .unit = "pages", .flags = FIELD_F_DETAIL | FIELD_F_GAUGE,
 	      .doc = "Room for maps."),
 	FIELD(struct pool_object, free_map_pages, .unit = "pages", .flags = FIELD_F_DETAIL | FIELD_F_GAUGE,
@@ -169,6 +173,7 @@ static void pool_observe(void *ctx, const struct object *object, struct object *
 	out->unclaimed = pool->unclaimed_count;
 	for (unsigned i = 0; i < pool->unclaimed_count && i < SHOWN; i++)
 		add_text(&out->unclaimed_names, pool->unclaimed[i].name);
+	out->fill = (uint8_t)atomic_load_explicit(&pool->fill, memory_order_relaxed);
 	out->scrub_state = pool->scrub.state;
 	out->scrub_progress = (uint8_t)pool_scrub_percent(pool);
 	out->scrub_damaged = atomic_load_explicit(&pool->scrub.damaged, memory_order_relaxed);

@@ -226,6 +226,8 @@ static int volume_validate(void *ctx, const struct object *old, const struct obj
 	if (rc != 0 || old)
 		return rc;
 	rc = pool_check(block, volume->pool.object, "pool", err);
+	if (rc == 0)
+		rc = pool_room_check(block, volume->pool.object, "pool", err);
 	return rc ? rc : source_validate(block, volume, err);
 }
 
@@ -326,13 +328,16 @@ static int snapshot_validate(void *ctx, const struct object *old, const struct o
 {
 	const struct block *block = ctx;
 	const struct object *volume = ((const struct snapshot_object *)new)->volume.object;
+	const struct object *pool = ((const struct volume_object *)volume)->pool.object;
 	int rc = block_policy_check(new, &((const struct snapshot_object *)new)->qos, err);
 
 	if (rc == 0)
 		rc = object_same_tenant(new, volume, "volume", err);
 	if (rc < 0 || old)
 		return rc;
-	rc = pool_check(block, ((const struct volume_object *)volume)->pool.object, "volume", err);
+	rc = pool_check(block, pool, "volume", err);
+	if (rc == 0)
+		rc = pool_room_check(block, pool, "volume", err);
 	return rc ? rc : source_check(block, volume, "volume", err);
 }
 

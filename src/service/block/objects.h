@@ -47,7 +47,7 @@ struct pool_object {
 	uint32_t cached_pages, dirty_pages;
 	uint32_t volumes, snapshots, unclaimed;
 	struct string_list unclaimed_names;
-	uint8_t scrub_state, scrub_progress;
+	uint8_t scrub_state, scrub_progress, fill;
 	uint64_t scrub_damaged;
 };
 

@@ -333,6 +333,7 @@ static struct pool *pool_new(struct block *block, struct object *object)
 	TAILQ_INIT(&pool->todo);
 	pthread_mutex_init(&pool->published_lock, NULL);
 	pool_reports_init(pool);
+	pool_room_init(pool);
 	TAILQ_INSERT_TAIL(&block->pools, pool, link);
 	return pool;
 }

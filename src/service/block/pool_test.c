@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 #include <stdatomic.h>
+#include "service/block/block_priv.h"
 #include "service/block/block_rig.h"
 #include "service/block/store/store_format.h"
 
@@ -346,6 +347,114 @@ static void quarantine_among_much_damage(void **state)
 	free(reads);
 }
 
+/* ---- room ---- */
+
+/* A pool says when it is short of room, and when that is over. */
+static void full_pool(void **state)
+{
+	struct block_rig *rig = *state;
+	struct block_rig_user v;
+	uint8_t *data = calloc(1, MIB);
+	unsigned written = 0;
+
+	block_rig_apply(rig,
+			"{'tenants': [{'name': 'blue'}], 'media': [{'name': 'r', 'kind': 'ram', 'size': 33554432}],"
+			" 'pools': [{'name': 'p', 'media': ['r']}],"
+			" 'volumes': [{'name': 'v', 'tenant': 'blue', 'pool': 'p', 'size': 67108864}]}");
+	FIELD_IS(rig, "pool", "p", "fill", "has-room");
+	block_rig_attach(&v, rig, "volume", "v", NULL);
+	WAIT_FOR(&rig->base, v.device);
+	uint64_t room = strtoull(block_rig_field(rig, "pool", "p", "free_bytes"), NULL, 10) / MIB;
+	for (; written < room * 93 / 100; written++)
+		assert_int_equal(block_rig_io(&v, DPU_BLOCK_WRITE, (uint64_t)written * MIB, data, MIB, 0),
+				 DPU_BLOCK_OK);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "fill"), "nearly-full") == 0);
+	while (block_rig_io(&v, DPU_BLOCK_WRITE, (uint64_t)written * MIB, data, MIB, 0) == DPU_BLOCK_OK)
+		written++;
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "fill"), "full") == 0);
+	FIELD_IS(rig, "volume", "v", "state", "ready");
+	assert_int_equal(block_rig_io(&v, DPU_BLOCK_DISCARD, 0, NULL, (uint64_t)room * MIB / 2, 0), DPU_BLOCK_OK);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "fill"), "has-room") == 0);
+	block_rig_detach(&v);
+	free(data);
+}
+
+/* Around a border it is told once. */
+static void fill_levels(void **state)
+{
+	static const struct {
+		uint64_t free_blocks;
+		bool full;
+		enum pool_fill fill;
+	} steps[] = {
+		{ 101, false, POOL_HAS_ROOM },    { 100, false, POOL_NEARLY_FULL }, { 101, false, POOL_NEARLY_FULL },
+		{ 150, false, POOL_NEARLY_FULL }, { 151, false, POOL_HAS_ROOM },    { 0, true, POOL_FULL },
+		{ 5, false, POOL_FULL },          { 21, false, POOL_NEARLY_FULL },  { 0, true, POOL_FULL },
+		{ 900, false, POOL_HAS_ROOM },
+	};
+	enum pool_fill fill = POOL_HAS_ROOM;
+
+	for (unsigned i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		struct store_stats stats = { .blocks = 1000,
+					     .free_blocks = steps[i].free_blocks,
+					     .full = steps[i].full };
+		fill = pool_fill_of(fill, &stats);
+		assert_int_equal(fill, steps[i].fill);
+	}
+}
+
+static void many_answered(void *arg, int status, const struct dpu_error *err, json_t *diff)
+{
+	struct dpu_error *ret = arg;
+
+	*ret = err ? *err : (struct dpu_error){ 0 };
+	ret->path[0] = status ? ret->path[0] : '!'; /* it has come */
+}
+
+/* In one transaction. */
+static int make_many(struct block_rig *rig, unsigned count, struct dpu_error *err)
+{
+	struct txn *txn;
+
+	assert_int_equal(txn_new(rig->dpu.model, &txn), 0);
+	for (unsigned i = 0; i < count; i++) {
+		char key[32];
+		json_t *fields = json_pack("{s:s,s:i}", "pool", "p", "size", 1 << 20);
+		snprintf(key, sizeof(key), "blue/v%u", i);
+		assert_int_equal(txn_add(txn, CHANGE_CREATE, "volume", NULL, key, fields, 0, false, err), 0);
+		json_decref(fields);
+	}
+	*err = (struct dpu_error){ 0 };
+	txn_commit(txn, many_answered, err);
+	WAIT_FOR(&rig->base, err->path[0]);
+	txn_free(txn);
+	return err->code ? -1 : 0;
+}
+
+/* More volumes than the directory has room for are refused before anything is made; deletions make room. */
+static void full_directory(void **state)
+{
+	enum { MOST = 1054 };
+	struct block_rig *rig = *state;
+	struct dpu_error err = { 0 };
+
+	block_rig_apply(rig,
+			"{'tenants': [{'name': 'blue'}], 'media': [{'name': 'r', 'kind': 'ram', 'size': 33554432}],"
+			" 'pools': [{'name': 'p', 'media': ['r']}]}");
+	assert_int_not_equal(make_many(rig, MOST + 1, &err), 0);
+	assert_int_equal(err.code, DPU_E_LIMIT);
+	assert_non_null(strstr(err.message, "p can have 1054 volumes"));
+	FIELD_IS(rig, "pool", "p", "volumes", "0");
+	assert_int_equal(make_many(rig, MOST, &err), 0);
+	FIELD_IS(rig, "pool", "p", "volumes", "1054");
+	assert_int_not_equal(block_rig_change(rig, CHANGE_CREATE, "snapshot", "blue/s", "{'volume': 'v0'}", &err), 0);
+	assert_string_equal(err.path, "snapshot/blue/s.volume");
+	block_rig_delete(rig, "volume", "blue/v1", false, NULL);
+	block_rig_change(rig, CHANGE_CREATE, "snapshot", "blue/s", "{'volume': 'v0'}", NULL);
+	FIELD_IS(rig, "snapshot", "s", "state", "ready");
+	block_rig_delete(rig, "pool", "p", true, NULL);
+}
+
 /* ---- growth ---- */
 
 static void second_medium(struct block_rig *rig)
@@ -466,6 +575,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(lost_or_never_made, setup, teardown),
 		cmocka_unit_test_setup_teardown(carried_out_before_a_kill, setup, teardown),
 		cmocka_unit_test_setup_teardown(quarantine_among_much_damage, setup, teardown),
+		cmocka_unit_test_setup_teardown(full_pool, setup, teardown),
+		cmocka_unit_test(fill_levels),
+		cmocka_unit_test_setup_teardown(full_directory, setup, teardown),
 		cmocka_unit_test_setup_teardown(growth, setup, teardown),
 		cmocka_unit_test_setup_teardown(deleted_with_media_that_it_never_had, setup, teardown),
 		cmocka_unit_test_setup_teardown(erasing_is_not_kept_for_later, setup, teardown),

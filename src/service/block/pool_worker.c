@@ -51,6 +51,8 @@ static void publish(struct pool *pool)
 		return;
 	store_stats(pool->store, &pool->published);
 	pthread_mutex_unlock(&pool->published_lock);
+	if (pool->published.max_volumes) /* it is open */
+		pool_room_publish(pool, &pool->published);
 	LIST_FOREACH(volume, &pool->live, live_link)
 	publish_volume(volume);
 	pool_scrub_publish(pool);

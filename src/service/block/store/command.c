@@ -139,12 +139,19 @@ static int check_bytes(struct store_command *command)
 
 static int free_slot(struct store *store, struct store_command *command, uint32_t *ret)
 {
+	bool later = false;
+
 	for (uint32_t slot = 0; slot < store->slots; slot++) {
-		if (store->volume[slot] || entry_frame(store, slot)->state == FRAME_BAD || entry_at(store, slot)->id)
+		const struct store_volume *volume = store->volume[slot];
+		/* One that is going makes room soon. */
+		later |= volume && (volume->entry->flags & (ENTRY_DELETING | ENTRY_QUARANTINED)) == ENTRY_DELETING;
+		if (volume || entry_frame(store, slot)->state == FRAME_BAD || entry_at(store, slot)->id)
 			continue;
 		*ret = slot;
 		return 0;
 	}
+	if (later && !store->failed)
+		return -EAGAIN;
 	return command_error(command, DPU_E_LIMIT, "the pool has %u volumes and snapshots, which is all it can have",
 			     store->slots);
 }

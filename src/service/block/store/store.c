@@ -171,5 +171,7 @@ void store_stats(const struct store *store, struct store_stats *ret)
 	ret->generation = store->root.generation;
 	ret->cached_pages = store->held_frames;
 	ret->dirty_pages = store->dirty_frames;
+	ret->max_volumes = store->ready ? store->slots : 0;
+	ret->full = store->space.free == 0 || store->page_space.free <= DISCARD_PAGES;
 	ret->failed = store->failed;
 }

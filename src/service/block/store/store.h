@@ -159,7 +159,9 @@ struct store_stats {
 	uint64_t medium_errors;    /* requests to media that failed */
 	uint64_t integrity_errors, page_loads, page_evictions, flushes, sections, checkpoints;
 	uint32_t cached_pages, dirty_pages;
-	bool failed; /* a medium fails writes: the pool is read-only */
+	uint32_t max_volumes; /* snapshots are some; 0: it was not opened */
+	bool full;            /* a write to a new place may fail */
+	bool failed;          /* a medium fails writes: the pool is read-only */
 };
 
 void store_stats(const struct store *store, struct store_stats *ret);
