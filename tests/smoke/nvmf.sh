@@ -93,6 +93,16 @@ kill "$many" 2>/dev/null || true
 ok ctl -t blue nvmf_subsystem set disks allow_any_host=true
 host 127.0.0.1 4420 $nqn
 
+# ---- thousands of connections: I/O on each, half of them break off in a write and come back
+ok ctl medium create crowd kind=ram size=16M
+ok ctl -t blue nvmf_subsystem create crowd nqn=$nqn-crowd allow_any_host=true max_controllers=2048
+ok ctl -t blue nvmf_namespace create crowd subsystem=crowd medium=crowd block_size=4096
+wait_until 5 "the namespace of the crowd" is ready field nvmf_namespace blue/crowd state
+crowd=$(inside a timeout -k 5 60 "$lab_build/tests/bench/nvmf_crowd" 127.0.0.1 4420 $nqn-crowd hosts=1050 queues=3 "pid=$(lab_dpud_pid m)") || lab_fail "a crowd"
+wait_until 10 "the crowd is gone" is 0 field nvmf_subsystem blue/crowd connections
+has 0 "2 deleted" ctl -t blue nvmf_subsystem delete crowd --cascade
+ok ctl medium delete crowd
+
 # ---- hosts that race for a reservation, of a volume whose limit keeps writes waiting
 ok ctl qos_policy create blue/slow cap_iops=40
 ok ctl volume set blue/one qos=slow
@@ -126,4 +136,4 @@ ok ctl nvmf_listener delete six
 has 0 "4420" ctl nvmf_listener list
 grep -q 'why=""' "$LAB_DIR"/m.log && lab_fail "a reason that is none in the log"
 host 127.0.0.1 4420 $nqn 2>/dev/null && lab_fail "a subsystem that is gone is served"
-echo "nvmf: all as it should be; 200 idle connections took $idle ticks in 2 s"
+echo "nvmf: all as it should be; 200 idle connections took $idle ticks in 2 s; $crowd"

@@ -100,6 +100,8 @@ static void test_identify(void **state)
 	assert_int_equal(identify(admin, NVME_CNS_NAMESPACE_CSI, 1, 0), NVME_OK);
 	assert_int_equal(identify(admin, NVME_CNS_NAMESPACE_CSI, 1, 2), NVME_INVALID_FIELD | NVME_DNR);
 	assert_int_equal(identify(admin, NVME_CNS_CONTROLLER_CSI, 0, 0), NVME_OK);
+	assert_int_equal(((const struct nvme_identify_nvm_controller *)page)->wzsl, 13);
+	assert_int_equal(identify(admin, NVME_CNS_CONTROLLER_CSI, 0, 2), NVME_INVALID_FIELD | NVME_DNR);
 	assert_int_equal(identify(admin, NVME_CNS_ACTIVE_NAMESPACES_CSI, 0, 0), NVME_OK);
 	assert_int_equal(list[1], 2);
 	assert_int_equal(identify(admin, NVME_CNS_NAMESPACE_INDEPENDENT, 1, 0), NVME_OK);
@@ -161,6 +163,42 @@ static void test_logs(void **state)
 	assert_int_equal(log_read(admin, NVME_LOG_ANA | NVME_ANA_RGO << 8, 0, 16 + 2 * 32), NVME_OK);
 	group = (const void *)(page + 16 + 32);
 	assert_true(group->id == 2 && group->nsids == 0);
+	host_free(io);
+	host_free(admin);
+	rig_free(rig);
+}
+
+/* What failed is in the log, newest first, with the byte that was at fault. */
+static void test_error_log(void **state)
+{
+	struct rig *rig = rig_new(NULL);
+	struct host *admin, *io;
+	const struct nvme_log_error *error = (const void *)page;
+	static const struct {
+		struct nvme_sqe sqe;
+		uint16_t status, location;
+	} cases[] = {
+		{ { .opcode = 0x99, .nsid = 1 }, NVME_INVALID_OPCODE, 0 },
+		{ { .opcode = NVME_FLUSH, .nsid = 77 }, NVME_INVALID_NAMESPACE, 4 },
+		{ { .opcode = NVME_READ, .nsid = 1, .cdw10 = 1 << 30 }, NVME_LBA_RANGE, 40 },
+		{ { .opcode = NVME_READ, .nsid = 1, .cdw12 = 1 << 29 }, NVME_INVALID_PROTECTION, 51 },
+		{ { .opcode = NVME_READ, .nsid = 1, .cdw12 = 1 }, NVME_SGL_LENGTH_INVALID, 32 },
+	};
+
+	host_pair(rig, &admin, &io, 0, 0);
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct exchange exchange = { .sqe = cases[i].sqe, .in = page, .in_bytes = 512 };
+
+		assert_int_equal(host_command(io, &exchange), cases[i].status | NVME_DNR);
+		assert_int_equal(log_read(admin, NVME_LOG_ERRORS, 0, 128), NVME_OK);
+		assert_int_equal(error[0].count, i + 1);
+		assert_int_equal(error[0].sqid, 1);
+		assert_int_equal(error[0].cid, exchange.sqe.cid);
+		assert_int_equal(error[0].status, (cases[i].status | NVME_DNR) << 1);
+		assert_int_equal(error[0].location, cases[i].location);
+		assert_int_equal(error[0].nsid, cases[i].sqe.nsid);
+		assert_int_equal(error[1].count, i);
+	}
 	host_free(io);
 	host_free(admin);
 	rig_free(rig);
@@ -396,9 +434,10 @@ static void test_before_enabled(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_identify),       cmocka_unit_test(test_logs),  cmocka_unit_test(test_features),
-		cmocka_unit_test(test_events),         cmocka_unit_test(test_reset), cmocka_unit_test(test_discovery),
-		cmocka_unit_test(test_before_enabled),
+		cmocka_unit_test(test_identify),  cmocka_unit_test(test_logs),
+		cmocka_unit_test(test_error_log), cmocka_unit_test(test_features),
+		cmocka_unit_test(test_events),    cmocka_unit_test(test_reset),
+		cmocka_unit_test(test_discovery), cmocka_unit_test(test_before_enabled),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

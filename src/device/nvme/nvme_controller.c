@@ -157,6 +157,30 @@ void nvme_controller_end(struct nvme_controller *controller, enum nvme_target_re
 	}
 }
 
+/* The byte of the entry that is at fault, where the status alone says which; else FFFFh: not one of them. */
+static uint16_t error_location(uint16_t status)
+{
+	switch (status & NVME_STATUS_MASK) {
+	case NVME_INVALID_OPCODE:
+		return offsetof(struct nvme_sqe, opcode);
+	case NVME_INVALID_NAMESPACE:
+		return offsetof(struct nvme_sqe, nsid);
+	case NVME_SGL_OFFSET_INVALID:
+		return offsetof(struct nvme_sqe, sgl.address);
+	case NVME_SGL_LENGTH_INVALID:
+		return offsetof(struct nvme_sqe, sgl.length);
+	case NVME_SGL_TYPE_INVALID:
+		return offsetof(struct nvme_sqe, sgl.type);
+	case NVME_INVALID_LOG_PAGE:
+	case NVME_LBA_RANGE:
+		return offsetof(struct nvme_sqe, cdw10);
+	case NVME_INVALID_PROTECTION:
+		return offsetof(struct nvme_sqe, cdw12) + 3;
+	default:
+		return 0xffff;
+	}
+}
+
 /* 5.16.1.2: newest first when it is read. Data path: a few stores, only for failures. */
 void nvme_controller_error(struct nvme_command *command, uint16_t status)
 {
@@ -171,7 +195,7 @@ void nvme_controller_error(struct nvme_command *command, uint16_t status)
 		.sqid = command->queue->qid,
 		.cid = command->sqe.cid,
 		.status = (uint16_t)(status << 1),
-		.location = 0xffff,
+		.location = error_location(status),
 		.lba = command->queue->qid ? (command->sqe.cdw10 | (uint64_t)command->sqe.cdw11 << 32) : 0,
 		.nsid = command->sqe.opcode == NVME_FABRICS ? 0 : command->sqe.nsid,
 		.trtype = NVME_TRTYPE_TCP,

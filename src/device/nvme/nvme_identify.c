@@ -17,6 +17,8 @@ enum {
 	SGLS_OFFSET = 1 << 20,
 	OFCS_DISCONNECT = 1 << 0,
 	ANA_TRANSITION_S = 30,
+	WRITE_ZEROES_LOG2 =
+		13, /* × 4 KiB: the most that a command can say in blocks of 512 bytes; hosts else take MDTS */
 };
 
 static void controller_common(const struct nvme_controller *controller, struct nvme_identify_controller *id)
@@ -157,6 +159,7 @@ static uint16_t list_fill(const struct nvme_subsystem *subsystem, uint32_t after
 
 static void nvm_controller_fill(struct nvme_identify_nvm_controller *id)
 {
+	id->wzsl = WRITE_ZEROES_LOG2;
 	id->dmrl = 255;
 	id->dmrsl = UINT32_MAX;
 }
