@@ -250,6 +250,24 @@ static void test_features(void **state)
 				     .out = page,
 				     .out_bytes = 512 };
 	assert_int_equal(host_command(admin, &behavior), NVME_OK);
+	/* Of a namespace: reservation notices, and whether reservations survive a power loss. */
+	static const uint8_t of_namespace[] = { NVME_FEATURE_RESERVATION_MASK, NVME_FEATURE_RESERVATION_PERSISTENCE };
+	for (unsigned i = 0; i < 2; i++) {
+		struct exchange get = {
+			.sqe = { .opcode = NVME_ADMIN_GET_FEATURES, .nsid = 1, .cdw10 = of_namespace[i] }
+		};
+		struct exchange set = { .sqe = { .opcode = NVME_ADMIN_SET_FEATURES,
+						 .nsid = 1,
+						 .cdw10 = of_namespace[i],
+						 .cdw11 = i ? 1 : 2 } };
+
+		assert_int_equal(host_command(admin, &set), NVME_OK);
+		assert_int_equal(host_command(admin, &get), NVME_OK);
+		assert_int_equal(get.cqe.dw0, i ? 1 : 2);
+		get.sqe.nsid = 900;
+		assert_int_equal(host_command(admin, &get), NVME_INVALID_NAMESPACE | NVME_DNR);
+	}
+	assert_int_equal(rig->persisted, 1);
 	host_free(io);
 	host_free(admin);
 	rig_free(rig);

@@ -142,6 +142,54 @@ static void test_connect_refusals(void **state)
 	rig_free(rig);
 }
 
+/* What is wrong with the command itself; afterwards a good one is accepted on the same connection. */
+static void test_connect_format(void **state)
+{
+	static const struct {
+		unsigned offset;
+		uint8_t value;
+		uint16_t status;
+	} bad[] = {
+		{ offsetof(struct nvme_connect_sqe, recfmt), 1, NVME_CONNECT_FORMAT },
+		{ offsetof(struct nvme_connect_sqe, sgl.type), NVME_SGL_TRANSPORT_DATA, NVME_SGL_TYPE_INVALID },
+		{ offsetof(struct nvme_connect_sqe, sgl.address), 1, NVME_SGL_OFFSET_INVALID },
+		{ offsetof(struct nvme_connect_sqe, sgl.length), 1, NVME_SGL_LENGTH_INVALID },
+	};
+	struct rig *rig = rig_new(NULL);
+	struct host *host = host_new(rig);
+	struct nvme_connect_data data = {
+		.hostid = { 7 }, .cntlid = NVME_CNTLID_DYNAMIC, .subnqn = HOST_SUBNQN, .hostnqn = HOST_NQN
+	};
+
+	host_handshake(host, 0, 0);
+	for (unsigned i = 0; i <= sizeof(bad) / sizeof(bad[0]); i++) {
+		bool good = i == sizeof(bad) / sizeof(bad[0]);
+		struct nvme_connect_sqe connect = {
+			.opcode = NVME_FABRICS,
+			.fctype = NVME_FABRICS_CONNECT,
+			.sgl = { .length = sizeof(data), .type = NVME_SGL_IN_CAPSULE },
+			.sqsize = 31,
+		};
+		struct nvme_sqe sqe;
+
+		if (!good)
+			((uint8_t *)&connect)[bad[i].offset] = bad[i].value;
+		memcpy(&sqe, &connect, sizeof(sqe));
+		uint16_t cid = host_capsule(host, &sqe, &data, sizeof(data));
+		const struct nvme_cqe *cqe = &((const struct nvme_tcp_capsule_resp *)host_receive(host))->cqe;
+		assert_int_equal(cqe->cid, cid);
+		assert_int_equal(cqe->status >> 1, good ? NVME_OK : bad[i].status | NVME_DNR);
+	}
+	/* In the capsule of an admin command there may be 8,192 bytes. */
+	struct nvme_sqe keep_alive = { .opcode = NVME_ADMIN_KEEP_ALIVE };
+	static const uint8_t much[8192];
+	assert_int_equal(host_property_set(host, NVME_CC, 0x460001), NVME_OK);
+	host_capsule(host, &keep_alive, much, sizeof(much));
+	assert_int_equal(((const struct nvme_tcp_capsule_resp *)host_receive(host))->cqe.status, 0);
+	host_free(host);
+	rig_free(rig);
+}
+
 /* A host that is no longer allowed is ended, and so is one whose port goes. */
 static void test_removal(void **state)
 {
@@ -413,6 +461,7 @@ int main(void)
 		cmocka_unit_test(test_icreq),
 		cmocka_unit_test(test_handshake),
 		cmocka_unit_test(test_connect_refusals),
+		cmocka_unit_test(test_connect_format),
 		cmocka_unit_test(test_removal),
 		cmocka_unit_test(test_keep_alive),
 		cmocka_unit_test(test_hostile_capsule),
