@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/log.h"
+#include "base/str.h"
 #include "service/block/image/image_priv.h"
 #include "service/block/image/qcow2.h"
 
@@ -59,10 +60,6 @@ static void job_end(struct image_job *job)
 	job->fd = -1;
 	if (job->raw[0])
 		unlink(job->raw);
-	if (!job->import && !job->failed &&
-	    (job->overwrite ? rename(job->made, job->path) : link(job->made, job->path)) < 0)
-		image_fail(job, errno == EEXIST ? DPU_E_EXISTS : DPU_E_IO, "%s cannot be given its name: %s", job->name,
-			   strerror(errno));
 	if (job->made[0])
 		unlink(job->made);
 	if (job->asked) {
@@ -72,6 +69,49 @@ static void job_end(struct image_job *job)
 	}
 	job->ending = true;
 	block_detach(job->attachment, job_free, job);
+}
+
+static int sync_path(const char *path)
+{
+	CLEANUP(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
+}
+
+/* In a helper: the export gets its name when it is safe, and is done when its name is safe, too. */
+static void publish(void *arg)
+{
+	struct image_job *job = arg;
+	char folder[PATH_MAX];
+
+	snprintf(folder, sizeof(folder), "%.*s", (int)(strrchr(job->path, '/') - job->path), job->path);
+	job->helper_rc = sync_path(job->made);
+	if (job->helper_rc == 0 && (job->overwrite ? rename(job->made, job->path) : link(job->made, job->path)) < 0)
+		job->helper_rc = -errno;
+	if (job->helper_rc == 0)
+		job->helper_rc = sync_path(folder);
+}
+
+static void published(void *arg)
+{
+	struct image_job *job = arg;
+
+	job->moving = false;
+	if (job->helper_rc < 0)
+		image_fail(job, job->helper_rc == -EEXIST ? DPU_E_EXISTS : DPU_E_IO, "%s cannot be given its name: %s",
+			   job->name, strerror(-job->helper_rc));
+	job_end(job);
+}
+
+static void export_end(struct image_job *job)
+{
+	if (job->failed) {
+		job_end(job);
+		return;
+	}
+	job->moving = true;
+	if (helpers_run(job->block->helpers, publish, published, job) != 0)
+		abort(); /* out of memory */
 }
 
 /* Whatever it does is ended; what is under way ends in job_end(). */
@@ -111,7 +151,11 @@ static void converted(void *ctx, const char *why)
 	job->tool = NULL;
 	if (why)
 		image_fail(job, DPU_E_IO, "qemu-img: %s", why);
-	if (job->failed || !job->import) {
+	if (!job->import) {
+		export_end(job);
+		return;
+	}
+	if (job->failed) {
 		job_end(job);
 		return;
 	}
@@ -157,10 +201,12 @@ static void convert(struct image_job *job)
 
 void image_streamed(struct image_job *job)
 {
-	if (!job->failed && !job->import && job->qcow2)
+	if (job->import)
+		job_end(job);
+	else if (!job->failed && job->qcow2)
 		convert(job);
 	else
-		job_end(job);
+		export_end(job);
 }
 
 static void device_come(struct image_job *job)

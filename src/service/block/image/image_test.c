@@ -3,6 +3,7 @@
  * and what is refused. */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,38 @@ static void world(struct block_rig *rig)
 			" 'volumes': [{'name': 'v', 'tenant': 'blue', 'pool': 'p', 'size': '64M'},"
 			" {'name': 'w', 'tenant': 'blue', 'pool': 'p', 'size': '64M'}]}",
 			rig->dir);
+}
+
+/* ---- what is made durable, and when (the linker puts this in fsync's place) ---- */
+
+static struct {
+	pthread_mutex_t lock;
+	unsigned files, folders; /* synced: of exports before they had a name; with one in it */
+	char name[128];          /* of the export */
+} synced = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+
+int __wrap_fsync(int fd)
+{
+	char link[64], path[256] = "", named[512];
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	if (readlink(link, path, sizeof(path) - 1) < 0)
+		path[0] = '\0';
+	pthread_mutex_lock(&synced.lock);
+	snprintf(named, sizeof(named), "%s/%s", path, synced.name);
+	synced.files += strlen(path) > 5 && strcmp(path + strlen(path) - 5, ".made") == 0;
+	synced.folders += access(named, F_OK) == 0;
+	pthread_mutex_unlock(&synced.lock);
+	return __real_fsync(fd);
+}
+
+static void sync_expect(const char *name)
+{
+	synced.files = synced.folders = 0;
+	snprintf(synced.name, sizeof(synced.name), "%s", name);
 }
 
 static int shell(struct block_rig *rig, const char *text)
@@ -57,7 +90,9 @@ static void raw(void **state)
 	assert_string_equal(block_rig_field(&rig, "volume", "v", "image"), "import of in.raw done");
 	WAIT_FOR(&rig.base, atoll(block_rig_field(&rig, "volume", "v", "allocated_bytes")) < 4 * MIB &&
 				    atoll(block_rig_field(&rig, "volume", "v", "allocated_bytes")) > 2 * MIB);
+	sync_expect("out.raw");
 	json_decref(act(&rig, "volume", "export-image", "blue/v", "out.raw", NULL));
+	assert_true(synced.files > 0 && synced.folders == 1);
 	assert_int_equal(shell(&rig, "truncate -s 64M in.raw && cmp in.raw out.raw"), 0);
 	assert_int_equal(shell(&rig, "[ $(du -k out.raw | cut -f 1) -lt 4096 ]"), 0); /* holes stay holes */
 	/* Again over it: what was there is gone. A snapshot keeps it. */
@@ -85,7 +120,9 @@ static void qcow2(void **state)
 	assert_int_equal(shell(&rig, "truncate -s 21M in.raw && qemu-img convert -c -f raw -O qcow2 in.raw in.qcow2"),
 			 0);
 	json_decref(act(&rig, "volume", "import-image", "blue/v", "in.qcow2", NULL));
+	sync_expect("out.qcow2");
 	json_decref(act(&rig, "volume", "export-image", "blue/v", "out.qcow2", NULL));
+	assert_true(synced.files == 1 && synced.folders == 1);
 	assert_int_equal(shell(&rig, "qemu-img compare -q -f raw -F qcow2 in.raw out.qcow2"), 0);
 	assert_int_equal(shell(&rig, "[ -z \"$(ls -A | grep '^\\.')\" ]"), 0);
 	block_rig_free(&rig);
