@@ -11,9 +11,10 @@
 
 enum ctl_exit {
 	EXIT_OK = 0,
-	EXIT_REFUSED = 1,     /* dpud refused it, or a file is wrong */
-	EXIT_USAGE = 2,       /* the command is wrong */
-	EXIT_UNREACHABLE = 3, /* there is no dpud, or it does not answer */
+	EXIT_REFUSED = 1,       /* dpud refused it, or a file is wrong */
+	EXIT_USAGE = 2,         /* the command is wrong */
+	EXIT_UNREACHABLE = 3,   /* there is no dpud, or it does not answer */
+	EXIT_INTERRUPTED = 130, /* by Ctrl-C, while the work goes on */
 };
 
 enum ctl_format { FORMAT_TABLE, FORMAT_JSON, FORMAT_YAML };
@@ -130,6 +131,13 @@ int request_run(struct ctl *ctl, struct request *request, struct dpu_error *err)
 json_t *request_target(const struct request *request);
 /* The object of set words; += and -= are refused. NULL with err filled. */
 json_t *request_fields(const struct request *request, struct dpu_error *err);
+
+/* ---- progress.c: actions that take long ---- */
+
+/* Whether the request is one that is to be waited for. */
+bool progress_wanted(const struct request *request, const json_t *args);
+/* After it was begun: to its end, whose result is *ret_result. */
+int progress_follow(struct ctl *ctl, const struct request *request, json_t **ret_result, struct dpu_error *err);
 
 /* ---- output ---- */
 

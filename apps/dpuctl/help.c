@@ -261,6 +261,12 @@ static int print_action(struct ctl *ctl, const json_t *schema, const json_t *cla
 		json_array_size(json_object_get(action, "args")) ? " [argument=value]..." : "",
 		schema_text(action, "doc"));
 	print_fields(ctl, json_object_get(action, "args"), "Arguments", false);
+	if (schema_text(action, "progress")[0])
+		fprintf(ctl->out,
+			"\nIt may take long: with wait=true a line says how far it is, and Ctrl-C leaves it running. "
+			"Then\n"
+			"%s says how far it is, and %s ends it.\n",
+			schema_text(action, "progress"), schema_text(action, "cancel"));
 	if (schema_text(action, "example")[0])
 		fprintf(ctl->out, "\nExample:\n  %s\n", schema_text(action, "example"));
 	return EXIT_OK;

@@ -164,6 +164,27 @@ void print_objects(struct ctl *ctl, const json_t *class, const json_t *objects)
 	table_free(table);
 }
 
+/* Those that -c names, in that order. */
+static void print_named(struct ctl *ctl, const json_t *class, const json_t *object)
+{
+	size_t count = 0, width = 0;
+	const json_t **columns = calloc(json_array_size(json_object_get(class, "fields")) + 1, sizeof *columns);
+
+	if (!columns)
+		return;
+	choose_named(ctl, class, columns, &count);
+	for (size_t i = 0; i < count; i++) {
+		size_t length = strlen(schema_name(columns[i]));
+		width = length > width ? length : width;
+	}
+	for (size_t i = 0; i < count; i++) {
+		CLEANUP(free_pointer)
+		char *text = human_value(columns[i], json_object_get(object, schema_name(columns[i])));
+		fprintf(ctl->out, "%-*s  %s\n", (int)width, schema_name(columns[i]), text ? text : "-");
+	}
+	free(columns);
+}
+
 /* The fields below each other, those without a value left out. */
 void print_object(struct ctl *ctl, const json_t *class, const json_t *object)
 {
@@ -172,6 +193,10 @@ void print_object(struct ctl *ctl, const json_t *class, const json_t *object)
 	const json_t *fields = json_object_get(class, "fields");
 	if (ctl->options.format != FORMAT_TABLE) {
 		print_value(ctl, object);
+		return;
+	}
+	if (ctl->options.columns && strcmp(ctl->options.columns, "all") != 0) {
+		print_named(ctl, class, object);
 		return;
 	}
 	json_array_foreach(fields, index, field)

@@ -136,6 +136,8 @@ static int verb_show(struct ctl *ctl, struct request *request, struct dpu_error 
 	if (!status)
 		status = call(ctl, request, "get", request_target(request), &result, err);
 	if (!status)
+		status = print_check_columns(ctl, request->class, err);
+	if (!status)
 		print_object(ctl, request->class, result);
 	json_decref(result);
 	return status;
@@ -343,8 +345,16 @@ static int run_action(struct ctl *ctl, struct request *request, struct dpu_error
 		return err->code == DPU_E_INVALID ? EXIT_USAGE : EXIT_REFUSED;
 	json_t *params = schema_is(request->action, "per_object") ? request_target(request)
 								  : json_pack("{s:s*}", "tenant", request->tenant);
+	bool long_work = progress_wanted(request, args);
+	if (long_work)
+		json_object_set_new(args, "wait", json_false());
 	json_object_set_new(params, "args", args);
 	int status = call(ctl, request, schema_name(request->action), params, &result, err);
+	if (!status && long_work) {
+		json_decref(result);
+		result = NULL;
+		status = progress_follow(ctl, request, &result, err);
+	}
 	return finish_action(ctl, status, result, err);
 }
 

@@ -60,7 +60,11 @@ struct action_reply;
 struct action {
 	const char *name;
 	const char *doc;
-	const char *example;      /* a whole command, for help; may be NULL */
+	const char *example; /* a whole command, for help; may be NULL */
+	/* Of long work, with an argument "wait": actions of the same class that say how far it is, as {"state", "done",
+	 * "total", "unit"} (its end is a state other than "running", with "why" if it is not "done"), and that end it.
+	 * NULL: it is not long. */
+	const char *progress, *cancel;
 	const struct field *args; /* table over a struct of args_size bytes, terminated by .name = NULL; NULL = none */
 	size_t args_size;
 	bool read_only; /* changes nothing: allowed to read-only users */
@@ -222,8 +226,8 @@ enum { MODEL_PROTOCOL_VERSION = 1 };
 /* What dpuctl reads:
  *   {"protocol_version": 1,
  *    "classes": [{"name", "plural", "doc", "global": bool, "singleton": bool, "max_objects": n (if limited),
- *                 "fields": [FIELD…], "actions": [{"name", "doc", "example", "per_object": bool, "read_only": bool,
- *                                                  "args": [FIELD…]}]}]}
+ *                 "fields": [FIELD…], "actions": [{"name", "doc", "example", "progress", "cancel", "per_object": bool,
+ *                                                  "read_only": bool, "args": [FIELD…]}]}]}
  * FIELD: {"name", "doc", "type", "flags": ["required", "immutable", "secret", "state", "counter", "gauge", "unique",
  *   "parent", "generated", "detail", "listed"], and where they apply: "base": true (a row that every class has: name,
  * tenant, uuid, generation, labels), "unit", "min", "max", "default" (a JSON value), "values" (an enumeration's names),

@@ -74,6 +74,8 @@ static json_t *action_schema(const struct action *action)
 	put(json, "name", action->name);
 	put(json, "doc", action->doc);
 	put(json, "example", action->example);
+	put(json, "progress", action->progress);
+	put(json, "cancel", action->cancel);
 	json_object_set_new(json, "per_object", json_boolean(action->per_object));
 	json_object_set_new(json, "read_only", json_boolean(action->read_only));
 	for (const struct field *field = action->args; defaults && field && field->name; field++)

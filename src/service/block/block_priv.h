@@ -305,6 +305,7 @@ struct pool {
 	struct action_reply *reply; /* who waits until it is ready or cannot be */
 	struct action_reply *purge_reply;
 	struct dpu_error purge_error;
+	bool purge_begun; /* once since the start */
 	struct found *purging;
 	unsigned purges;
 	struct pool_scrub scrub;
@@ -382,7 +383,10 @@ bool pool_purge(struct pool *pool); /* whether there is one to be deleted: a com
 void pool_purge_end(struct pool *pool);
 struct pool_purge_args {
 	char *uuid;
+	bool wait;
 };
+int pool_purge_progress(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err);
+int pool_purge_cancel(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err);
 extern const struct field pool_purge_fields[];
 int pool_purge_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
 		     struct dpu_error *err);
@@ -400,6 +404,7 @@ int pool_repair_start(void *ctx, struct object *object, const void *args, struct
 		      struct dpu_error *err);
 int pool_scrub_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
 		     struct dpu_error *err);
+int pool_scrub_progress(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err);
 int pool_scrub_cancel(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err);
 
 /* pool_room.c: how full it is */
@@ -445,6 +450,7 @@ struct volume {
 	char key[UUID_TEXT];       /* its name in the store */
 	struct image_job *image;   /* import or export under way */
 	char image_last[288];      /* how the last one ended */
+	bool image_failed;
 	struct dpu_block_device *device;
 	struct block_qos qos;  /* on the device; no filter: nobody uses it */
 	struct intent *intent; /* to make or delete it, noted in a file; NULL: it is made, or lost */

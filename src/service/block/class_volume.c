@@ -281,6 +281,7 @@ static const struct action volume_actions[] = {
 	BLOCK_WHY_ACTION("volume", volume_why_start),
 	IMAGE_IMPORT_ACTION,
 	IMAGE_EXPORT_ACTION("volume"),
+	IMAGE_PROGRESS_ACTION("volume"),
 	IMAGE_CANCEL_ACTION("volume"),
 	{ 0 },
 };
@@ -369,6 +370,7 @@ static const struct action snapshot_actions[] = {
 	BLOCK_SLOWEST_ACTION(volume_slowest),
 	BLOCK_WHY_ACTION("snapshot", volume_why_start),
 	IMAGE_EXPORT_ACTION("snapshot"),
+	IMAGE_PROGRESS_ACTION("snapshot"),
 	IMAGE_CANCEL_ACTION("snapshot"),
 	{ 0 },
 };

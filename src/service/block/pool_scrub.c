@@ -155,6 +155,23 @@ int pool_repair_start(void *ctx, struct object *object, const void *args, struct
 	return begin(pool_of(object), STORE_REPAIR, args, reply, err);
 }
 
+int pool_scrub_progress(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err)
+{
+	const struct pool_scrub *scrub = &pool_of(object)->scrub;
+	const char *why = scrub->command.error.message;
+	struct pool_scrub *of = (struct pool_scrub *)(uintptr_t)scrub;
+
+	(void)ctx;
+	(void)args;
+	*ret_result = json_pack("{s:s, s:s, s:I, s:I, s:s, s:I}", "state", scrub_state_names[scrub->state], "work",
+				scrub->command.op == STORE_REPAIR ? "repair" : "scrub", "done",
+				(json_int_t)atomic_load(&of->progress), "total", (json_int_t)atomic_load(&of->total),
+				"unit", "pages", "damaged", (json_int_t)atomic_load(&of->damaged));
+	if (scrub->state == SCRUB_FAILED || scrub->state == SCRUB_CANCELLED)
+		json_object_set_new(*ret_result, "why", json_string(why[0] ? why : "it was cancelled"));
+	return *ret_result ? 0 : error_set(err, DPU_E_LIMIT, NULL, "out of memory");
+}
+
 int pool_scrub_cancel(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err)
 {
 	struct pool *pool = pool_of(object);

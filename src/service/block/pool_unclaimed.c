@@ -102,8 +102,18 @@ void pool_purge_end(struct pool *pool)
 
 const struct field pool_purge_fields[] = {
 	FIELD(struct pool_purge_args, uuid, .max = UUID_TEXT - 1, .doc = "Only this one, of unclaimed_names."),
+	FIELD(struct pool_purge_args, wait, .def = "true", .doc = "Whether to answer only when it has ended."),
 	{ 0 },
 };
+
+static unsigned purge_left(const struct pool *pool)
+{
+	unsigned left = 0;
+
+	for (unsigned i = 0; i < pool->unclaimed_count; i++)
+		left += pool->unclaimed[i].purge;
+	return left;
+}
 
 int pool_purge_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
 		     struct dpu_error *err)
@@ -115,15 +125,51 @@ int pool_purge_start(void *ctx, struct object *object, const void *args, struct 
 	(void)ctx;
 	if (!pool->ready)
 		return error_set(err, DPU_E_IO, NULL, "the pool is %s: %s", block_state_names[pool->state], pool->why);
-	if (pool->purge_reply)
+	if (pool->purge_reply || purge_left(pool) > 0)
 		return error_set(err, DPU_E_CONFLICT, NULL, "it is being purged already");
 	if (purge->uuid && !one)
 		return error_set(err, DPU_E_NOT_FOUND, "uuid", "the pool has no unclaimed volume of this name");
 	for (unsigned i = 0; i < pool->unclaimed_count; i++)
 		pool->unclaimed[i].purge |= !one || one == &pool->unclaimed[i];
-	pool->purge_reply = reply;
+	pool->purge_reply = purge->wait ? reply : NULL;
 	pool->purges = 0;
+	pool->purge_begun = true;
 	pool->purge_error.code = DPU_OK;
+	if (!purge->wait)
+		action_answer(reply, 0, json_pack("{s:s}", "state", "running"), NULL);
 	pool_step(pool);
 	return 0;
+}
+
+int pool_purge_progress(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err)
+{
+	const struct pool *pool = pool_of(object);
+	unsigned left = purge_left(pool);
+	bool failed = pool->purge_error.code != DPU_OK;
+	const char *state = left ? "running" : failed ? "failed" : pool->purge_begun ? "done" : "never";
+
+	(void)ctx;
+	(void)args;
+	*ret_result =
+		json_pack("{s:s, s:i, s:I, s:I, s:s}", "state", state, "purged", (int)pool->purges, "done",
+			  (json_int_t)pool->purges, "total", (json_int_t)(pool->purges + left), "unit", "volumes");
+	if (*ret_result && failed)
+		json_object_set_new(*ret_result, "why", json_string(pool->purge_error.message));
+	return *ret_result ? 0 : error_set(err, DPU_E_LIMIT, NULL, "out of memory");
+}
+
+/* The one that is being deleted goes. */
+int pool_purge_cancel(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err)
+{
+	struct pool *pool = pool_of(object);
+
+	(void)ctx;
+	(void)args;
+	if (purge_left(pool) == 0)
+		return error_set(err, DPU_E_CONFLICT, NULL, "it is not being purged");
+	for (unsigned i = 0; i < pool->unclaimed_count; i++)
+		if (&pool->unclaimed[i] != pool->purging)
+			pool->unclaimed[i].purge = false;
+	*ret_result = json_pack("{s:i}", "purged", (int)pool->purges);
+	return *ret_result ? 0 : error_set(err, DPU_E_LIMIT, NULL, "out of memory");
 }

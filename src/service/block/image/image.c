@@ -46,6 +46,7 @@ static void job_free(void *arg)
 		 job->failed ? job->error.message : "");
 	subject_notice_info(&volume->subject, job->failed ? "image-failed" : "image-done", volume->image_last);
 	volume->image = NULL;
+	volume->image_failed = job->failed;
 	if (reply)
 		action_answer(reply, status, status ? NULL : json_pack("{s:s}", "state", "done"), &job->error);
 	TAILQ_REMOVE(&block->jobs, job, link);
@@ -383,6 +384,28 @@ int image_cancel(void *ctx, struct object *object, const void *args, json_t **re
 		return error_set(err, DPU_E_CONFLICT, NULL, "no import or export of it is under way");
 	*ret_result = json_pack("{s:s}", "state", "cancelling");
 	job_stop(volume->image, DPU_E_CONFLICT, "cancelled");
+	return *ret_result ? 0 : error_set(err, DPU_E_LIMIT, NULL, "out of memory");
+}
+
+int image_progress(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err)
+{
+	const struct volume *volume = volume_of(object);
+	const struct image_job *job = volume->image;
+
+	(void)ctx;
+	(void)args;
+	if (!job)
+		*ret_result = volume->image_last[0]
+				      ? json_pack("{s:s, s:s}", "state", volume->image_failed ? "failed" : "done",
+						  "why", volume->image_last)
+				      : json_pack("{s:s}", "state", "never");
+	else if (job->tool)
+		*ret_result = json_pack("{s:s, s:s, s:I, s:i, s:s}", "state", "running", "phase", job->phase, "done",
+					(json_int_t)tool_percent(job->tool), "total", 100, "unit", "percent");
+	else
+		*ret_result = json_pack("{s:s, s:s, s:I, s:I, s:s}", "state", "running", "phase", job->phase, "done",
+					(json_int_t)(job->erased || !job->import ? job->at : 0), "total",
+					(json_int_t)job->total, "unit", "bytes");
 	return *ret_result ? 0 : error_set(err, DPU_E_LIMIT, NULL, "out of memory");
 }
 

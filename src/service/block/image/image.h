@@ -21,8 +21,8 @@ extern const struct field image_import_fields[], image_export_fields[];
 		       "is gone. "                                                                                     \
 		       "The field image says how far it is.",                                                          \
 		.example = "dpuctl volume import-image blue/root file=debian.qcow2 wait=true",                         \
-		.args = image_import_fields, .args_size = sizeof(struct image_args), .per_object = true,               \
-		.start = image_import_start                                                                            \
+		.progress = "image-progress", .cancel = "cancel-image", .args = image_import_fields,                   \
+		.args_size = sizeof(struct image_args), .per_object = true, .start = image_import_start                \
 	}
 #define IMAGE_EXPORT_ACTION(class_)                                                                                    \
 	{                                                                                                              \
@@ -31,8 +31,8 @@ extern const struct field image_import_fields[], image_export_fields[];
 		       "in use "                                                                                       \
 		       "changes meanwhile: export a snapshot of it.",                                                  \
 		.example = "dpuctl " class_ " export-image blue/root file=root.qcow2 wait=true",                       \
-		.args = image_export_fields, .args_size = sizeof(struct image_args), .per_object = true,               \
-		.start = image_export_start                                                                            \
+		.progress = "image-progress", .cancel = "cancel-image", .args = image_export_fields,                   \
+		.args_size = sizeof(struct image_args), .per_object = true, .start = image_export_start                \
 	}
 #define IMAGE_CANCEL_ACTION(class_)                                                                                    \
 	{                                                                                                              \
@@ -40,6 +40,14 @@ extern const struct field image_import_fields[], image_export_fields[];
 		.example = "dpuctl " class_ " cancel-image blue/root", .per_object = true, .run = image_cancel         \
 	}
 
+#define IMAGE_PROGRESS_ACTION(class_)                                                                                  \
+	{                                                                                                              \
+		.name = "image-progress", .doc = "Says how far an import or export is, or how the last one ended.",    \
+		.example = "dpuctl " class_ " image-progress blue/root", .read_only = true, .per_object = true,        \
+		.run = image_progress                                                                                  \
+	}
+
+int image_progress(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err);
 int image_import_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
 		       struct dpu_error *err);
 int image_export_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
