@@ -97,7 +97,8 @@ static int print_overview(struct ctl *ctl)
 	fputs("\nFields are written name=value, lists a,b,c. dpuctl help CLASS says which there are. An action's text "
 	      "may be in\n"
 	      "a file: name=@FILE; of a pcap or pcapng file the first packet is taken, or with name=@FILE:N the N-th.\n"
-	      "Exit status: 0 done, 1 refused, 2 the command is wrong, 3 there is no dpud or it does not answer.\n",
+	      "Exit status: 0 done, 1 refused, 2 the command is wrong, 3 there is no dpud or it does not answer,\n"
+	      "130 interrupted while the work that was followed goes on.\n",
 	      out);
 	return EXIT_OK;
 }
