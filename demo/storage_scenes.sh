@@ -37,8 +37,9 @@ scene_limit() {
 	measure_rate
 	second=$rate
 	typed "dpuctl qos_policy set blue/silver cap_iops=1000"
-	((first >= 400 && first <= 550)) || lab_fail "$first requests a second with a limit of 500"
-	((second >= 80 && second <= 120)) || lab_fail "$second requests a second with a limit of 100"
+	# Limits are from above: a VM without KVM on a busy machine may not reach them.
+	((first > 120 && first <= 550)) || lab_fail "$first requests a second with a limit of 500"
+	((second > 20 && second <= 120)) || lab_fail "$second requests a second with a limit of 100"
 	show "reads per second, limits 500 and then 100" "$first, $second"
 	note "where their time went: waiting for their turn, in the volume's own code, at the medium (DPU a and the wire)"
 	typed "dpuctl volume latency blue/data | grep -E '^REQUESTS|^read'"
