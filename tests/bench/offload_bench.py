@@ -10,9 +10,8 @@ import megaflows
 import offload_rules
 import offload_switches as switches
 import offload_turns
-from lab import Lab, generate, run, wait_for
+from lab import Lab, generate, measure_again, run, wait_for
 
-ATTEMPTS = 3
 WARM_RATE = 200000  # packets per second while flows are learnt: the generator leaves its core to OVS
 SIZES = {"1k": 1000, "10k": 10000, "100k": 100000}
 # id prefix, scenario, ours, peer, sizes
@@ -33,22 +32,6 @@ def wanted(only):
                 for switch in (peer, ours):
                     runs.setdefault((scenario, switch), {})[size] = True
     return {key: list(sizes) for key, sizes in runs.items()}
-
-
-def measure(lab, make, scenario, sizes, seconds, seen):
-    """A switch that dies is started again: only whole rounds count."""
-    for attempt in range(ATTEMPTS):
-        found = {}
-        try:
-            measure_once(lab, make(lab), scenario, sizes, seconds, found)
-        except RuntimeError as error:
-            print(f"{scenario} {make.name}: {error}", file=sys.stderr)
-            if attempt == ATTEMPTS - 1:
-                raise
-        else:
-            for key, one in found.items():
-                seen.setdefault(key, []).append(one)
-            return
 
 
 def measure_once(lab, switch, scenario, sizes, seconds, found):
@@ -107,7 +90,7 @@ def main():
     seen = {}
     for _ in range(options.rounds):
         for (scenario, switch), sizes in wanted(options.only).items():
-            measure(lab, switch, scenario, sizes, options.seconds, seen)
+            measure_again(measure_once, lab, switch, scenario, sizes, options.seconds, seen)
     results = [*compared(seen), *offload_turns.results(lab, options), *offload_rules.results(lab, options)]
     print(json.dumps({"bench": "ovs", "rounds": options.rounds, "results": results}, indent=1))
 

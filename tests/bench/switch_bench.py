@@ -7,10 +7,9 @@ import statistics
 import sys
 
 import switch_peers as peers
-from lab import Lab, generate, run
+from lab import Lab, generate, measure_again, run
 from switch_ours import Dpud
 
-ATTEMPTS = 3
 SIZES = {"1k": 1000, "10k": 10000, "100k": 100000}
 # id prefix, scenario, peer
 COMPARISONS = [("ovs-encap", "encap", peers.Ovs), ("ovs-l3", "l3", peers.Ovs), ("testpmd-plain", "l3", peers.Testpmd)]
@@ -25,22 +24,6 @@ def wanted(options):
                 for switch in (peer, Dpud):
                     runs.setdefault((scenario, switch), {})[size] = True
     return {key: list(sizes) for key, sizes in runs.items()}
-
-
-def measure(lab, make, scenario, sizes, seconds, seen):
-    """A switch that dies, as DPDK's memif may when a peer leaves at the wrong moment, is started again: only whole rounds count."""
-    for attempt in range(ATTEMPTS):
-        found = {}
-        try:
-            measure_once(lab, make(lab), scenario, sizes, seconds, found)
-        except RuntimeError as error:
-            print(f"{scenario} {make.name}: {error}", file=sys.stderr)
-            if attempt == ATTEMPTS - 1:
-                raise
-        else:
-            for key, one in found.items():
-                seen.setdefault(key, []).append(one)
-            return
 
 
 def measure_once(lab, switch, scenario, sizes, seconds, found):
@@ -86,7 +69,7 @@ def main():
     seen = {}
     for _ in range(options.rounds):
         for (scenario, switch), sizes in wanted(options).items():
-            measure(lab, switch, scenario, sizes, options.seconds, seen)
+            measure_again(measure_once, lab, switch, scenario, sizes, options.seconds, seen)
     print(json.dumps({"bench": "switch", "rounds": options.rounds, "results": list(results(seen, ceiling))}, indent=1))
 
 

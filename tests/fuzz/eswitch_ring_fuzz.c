@@ -159,28 +159,6 @@ static void receive(struct input *in)
 	rte_pktmbuf_free_bulk(packets, count);
 }
 
-static struct rte_mbuf *frame_new(uint32_t length)
-{
-	struct rte_mbuf *head = rte_pktmbuf_alloc(test_pool()), *last = head;
-
-	input_require(head);
-	while (length > 0) {
-		uint16_t part = (uint16_t)RTE_MIN(length, rte_pktmbuf_tailroom(last));
-		if (part == 0) {
-			last->next = rte_pktmbuf_alloc(test_pool());
-			last = last->next;
-			input_require(last);
-			head->nb_segs++;
-			continue;
-		}
-		memset(rte_pktmbuf_mtod_offset(last, void *, last->data_len), 0x5a, part);
-		last->data_len = (uint16_t)(last->data_len + part);
-		head->pkt_len += part;
-		length -= part;
-	}
-	return head;
-}
-
 static unsigned put_as_driver(struct rte_mbuf **packets, unsigned count)
 {
 	struct eswitch_meta metas[BURST];
@@ -205,7 +183,8 @@ static void transmit(struct input *in)
 	uint32_t before = end->own;
 
 	for (unsigned i = 0; i < count; i++)
-		packets[i] = frame_new(i == 0 ? 1u + input_word(in) + input_byte(in) * 4u : 1u + input_word(in) % 600);
+		packets[i] =
+			input_packet(i == 0 ? 1u + input_word(in) + input_byte(in) * 4u : 1u + input_word(in) % 600);
 	uint32_t length = packets[0]->pkt_len;
 	taken = is_dpud ? port->ops->tx(port, 0, packets, count, &result) : put_as_driver(packets, count);
 	input_require(taken <= count);

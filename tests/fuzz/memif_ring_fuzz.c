@@ -129,28 +129,6 @@ static void receive(struct input *in)
 	rte_pktmbuf_free_bulk(packets, count);
 }
 
-static struct rte_mbuf *frame(uint32_t length)
-{
-	struct rte_mbuf *head = rte_pktmbuf_alloc(test_pool()), *last = head;
-
-	input_require(head);
-	while (length > 0) {
-		uint16_t part = (uint16_t)RTE_MIN(length, rte_pktmbuf_tailroom(last));
-		if (part == 0) {
-			last->next = rte_pktmbuf_alloc(test_pool());
-			last = last->next;
-			input_require(last);
-			head->nb_segs++;
-			continue;
-		}
-		memset(rte_pktmbuf_mtod_offset(last, void *, last->data_len), 0x5a, part);
-		last->data_len = (uint16_t)(last->data_len + part);
-		head->pkt_len += part;
-		length -= part;
-	}
-	return head;
-}
-
 static void transmit(struct input *in)
 {
 	unsigned count = 1 + input_byte(in) % BURST, taken;
@@ -158,7 +136,7 @@ static void transmit(struct input *in)
 	struct memif_tx_result result = { 0 };
 
 	for (unsigned i = 0; i < count; i++)
-		packets[i] = frame(14 + input_word(in) % (i == 0 ? 66000 : 600));
+		packets[i] = input_packet(14 + input_word(in) % (i == 0 ? 66000 : 600));
 	taken = memif_ring_tx(&tx, packets, count, &result);
 	input_require(taken <= count && result.too_long <= taken);
 	rte_pktmbuf_free_bulk(packets + taken, count - taken);

@@ -16,6 +16,29 @@ static inline void input_frame(struct input *in, uint32_t max, struct frame *ret
 	in->at += ret->length;
 }
 
+/* A packet of so many bytes, in as many segments as that takes. */
+static inline struct rte_mbuf *input_packet(uint32_t length)
+{
+	struct rte_mbuf *head = rte_pktmbuf_alloc(test_pool()), *last = head;
+
+	input_require(head);
+	while (length > 0) {
+		uint16_t part = (uint16_t)RTE_MIN(length, rte_pktmbuf_tailroom(last));
+		if (part == 0) {
+			last->next = rte_pktmbuf_alloc(test_pool());
+			last = last->next;
+			input_require(last);
+			head->nb_segs++;
+			continue;
+		}
+		memset(rte_pktmbuf_mtod_offset(last, void *, last->data_len), 0x5a, part);
+		last->data_len = (uint16_t)(last->data_len + part);
+		head->pkt_len += part;
+		length -= part;
+	}
+	return head;
+}
+
 /* The right checksum for the IPv4 header at l3, which nobody finds by chance. */
 static inline void input_fix_ipv4(struct frame *frame, uint32_t l3)
 {

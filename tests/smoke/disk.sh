@@ -104,7 +104,7 @@ wait_until 10 "the disk works" state late ready
 load "$LAB_DIR/late.sock" mixed seconds=0.5 warm_up=0 | grep -q '"errors": 0,' || lab_fail "the late disk has errors"
 # It is cut off in use: what was behind fails, at the guest, at the disk and at the medium alike, and what was before works.
 truncate -s 4096 "$LAB_DIR/there/late"
-load "$LAB_DIR/late.sock" seconds=0.3 warm_up=0 >"$LAB_DIR/cut.json" || true
+load "$LAB_DIR/late.sock" queues=1 depth=8 seconds=0.3 warm_up=0 >"$LAB_DIR/cut.json" || true
 lost=$(json "d['errors']" <"$LAB_DIR/cut.json")
 more "requests behind the end" "$lost" 100
 counted=$(field disk blue/late errors) # the guest does not wait for its last ones
