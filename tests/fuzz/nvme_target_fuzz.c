@@ -60,12 +60,21 @@ static void step_device(struct rig *rig, bool *away)
 	*away = !*away;
 }
 
+/* Time passes: what is away is given up, hosts that do not read end, idle memory goes back. */
+static void step_time(struct rig *rig, uint64_t *now_ns)
+{
+	*now_ns += UINT64_C(3000000000);
+	nvme_subsystem_tick(rig->subsystem, *now_ns);
+	nvme_pool_tick(rig->pool, *now_ns);
+}
+
 static void steps(struct rig *rig, struct host *host, struct input *in)
 {
 	bool away = false;
+	uint64_t now_ns = 1;
 
 	for (unsigned i = 0; i < STEPS_MAX && input_left(in) && !host->freed; i++) {
-		switch (input_byte(in) % 8) {
+		switch (input_byte(in) % 9) {
 		case 0:
 			step_raw(host, in);
 			break;
@@ -89,6 +98,9 @@ static void steps(struct rig *rig, struct host *host, struct input *in)
 			break;
 		case 7:
 			host_break(host);
+			break;
+		case 8:
+			step_time(rig, &now_ns);
 			break;
 		}
 		output_read(host);

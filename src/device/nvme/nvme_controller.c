@@ -213,6 +213,8 @@ static void queues_watch(struct nvme_controller *controller)
 	for (queue = TAILQ_FIRST(&controller->list); queue; queue = next) {
 		next = TAILQ_NEXT(queue, link);
 		if (queue->sends == 0 || queue->sent != queue->seen_sent) {
+			if (queue->sent == queue->seen_sent)
+				nvme_queue_trim(queue);
 			queue->seen_sent = queue->sent;
 			queue->progress_ns = now_ns;
 		} else if (now_ns - queue->progress_ns > STALL_MS * CLOCK_NS_PER_MS) {

@@ -71,6 +71,18 @@ static bool chunk_add(struct nvme_queue *queue)
 	return true;
 }
 
+/* Most queues have many commands under way now and then, and few always. */
+void nvme_queue_trim(struct nvme_queue *queue)
+{
+	if (!TAILQ_EMPTY(&queue->active) || queue->chunk_count < 2)
+		return;
+	while (queue->chunk_count > 1)
+		free(queue->chunks[--queue->chunk_count]);
+	TAILQ_INIT(&queue->free);
+	for (unsigned i = 0; i < COMMAND_CHUNK; i++)
+		TAILQ_INSERT_TAIL(&queue->free, &queue->chunks[0][i], link);
+}
+
 struct nvme_command *nvme_command_new(struct nvme_queue *queue)
 {
 	if (TAILQ_EMPTY(&queue->free) && !chunk_add(queue))

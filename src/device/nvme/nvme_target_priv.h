@@ -277,6 +277,8 @@ void nvme_queue_close(struct nvme_queue *queue, bool graceful, enum nvme_target_
 /* When all is back: `idle`. */
 void nvme_queue_settle(struct nvme_queue *queue);
 void nvme_queue_unblock(struct nvme_queue *queue);
+/* One that nothing is under way on keeps memory for a few commands only. */
+void nvme_queue_trim(struct nvme_queue *queue);
 
 /* Checks of a header; 0, or the error and its offset. */
 enum nvme_tcp_fes nvme_pdu_check_common(const struct nvme_queue *queue, uint32_t *ret_fei);

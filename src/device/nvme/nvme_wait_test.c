@@ -10,6 +10,7 @@
 #include <string.h>
 #include "base/clock.h"
 #include "device/block/ram.h"
+#include "device/nvme/nvme_target_priv.h"
 #include "device/nvme/nvme_test_host.h"
 
 enum { MIB = 1 << 20 };
@@ -328,6 +329,29 @@ static void test_discovery_timer(void **state)
 	rig_free(rig);
 }
 
+/* What many commands at a time needed is given back when nothing has gone on for a while. */
+static void test_idle_queue(void **state)
+{
+	struct rig *rig = rig_new(NULL);
+	struct host *admin, *io;
+
+	host_pair(rig, &admin, &io, 0, 0);
+	for (unsigned round = 0; round < 2; round++) {
+		for (unsigned i = 0; i < 30; i++)
+			send(io, NVME_READ, 512);
+		assert_int_equal(io->queue->chunk_count, 4);
+		tick(rig, 20);
+		assert_int_equal(io->queue->chunk_count, 4); /* they are under way */
+		rig_poll(rig);
+		assert_int_equal(answers(io, NULL), 30);
+		tick(rig, 20);
+		assert_int_equal(io->queue->chunk_count, 1);
+	}
+	host_free(io);
+	host_free(admin);
+	rig_free(rig);
+}
+
 /* ---- Connect ---- */
 
 /* The connection breaks before anybody has answered. */
@@ -361,6 +385,7 @@ int main(void)
 		cmocka_unit_test(test_slow_reader),
 		cmocka_unit_test(test_terminated_and_does_not_read),
 		cmocka_unit_test(test_discovery_timer),
+		cmocka_unit_test(test_idle_queue),
 		cmocka_unit_test(test_break_in_connect),
 	};
 
