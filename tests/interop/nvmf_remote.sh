@@ -3,6 +3,8 @@
 # Our initiator against Linux's nvmet-tcp in a guest: discovery, a host that is not allowed, two paths, digests; and, while data is verified, ANA
 # states, a path that falls silent; one that is closed; a namespace that grows and goes.
 set -euo pipefail
+# shellcheck disable=SC2034 # for machine.sh
+machine_guests=1
 . "$(dirname "$0")/../smoke/common.sh"
 command -v qemu-system-x86_64 >/dev/null || lab_skip "no qemu-system-x86_64"
 lab_begin nvmfr
