@@ -137,6 +137,7 @@ struct block {
 	TAILQ_HEAD(, medium) media;
 	TAILQ_HEAD(, pool) pools;
 	TAILQ_HEAD(, intent) intents;
+	unsigned intent_count, intent_lines; /* lines: of the file */
 	TAILQ_HEAD(, image_job) jobs;
 	bool started, stopping, ended; /* ended: all is closed, objects are only freed */
 	unsigned closing;              /* rings under way */

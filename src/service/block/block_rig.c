@@ -168,6 +168,23 @@ void block_rig_free(struct block_rig *rig)
 	assert_int_equal(system(command), 0);
 }
 
+int block_rig_setup(void **state)
+{
+	struct block_rig *rig = malloc(sizeof(*rig));
+
+	assert_non_null(rig);
+	block_rig_new(rig, 2, NULL);
+	*state = rig;
+	return 0;
+}
+
+int block_rig_teardown(void **state)
+{
+	block_rig_free(*state);
+	free(*state);
+	return 0;
+}
+
 /* ---- objects ---- */
 
 struct answer {
@@ -331,6 +348,16 @@ json_t *block_rig_action(struct block_rig *rig, const char *class_name, const ch
 void block_rig_quarantine(struct block_rig *rig, const char *volume)
 {
 	volume_quarantined(volume_of(block_rig_find(rig, "volume", volume)), "a page of its map is damaged");
+}
+
+void block_rig_pool(struct block_rig *rig)
+{
+	block_rig_apply(rig,
+			"{'tenants': [{'name': 'blue'}], 'media': [{'name': 'm', 'path': '%s/m', 'size': 67108864}],"
+			" 'pools': [{'name': 'p', 'media': ['m']}],"
+			" 'volumes': [{'name': 'v', 'tenant': 'blue', 'pool': 'p', 'size': 16777216}]}",
+			rig->dir);
+	FIELD_IS(rig, "volume", "v", "state", "ready");
 }
 
 /* ---- a front end ---- */

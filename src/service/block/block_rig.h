@@ -15,6 +15,9 @@ struct block_rig {
 	char store[96], state_dir[96];         /* in it */
 };
 
+/* As cmocka wants them: *state is the rig, with two workers. */
+int block_rig_setup(void **state);
+int block_rig_teardown(void **state);
 /* services NULL: the block service alone. */
 void block_rig_new(struct block_rig *rig, unsigned workers, const struct service *const *services);
 void block_rig_free(struct block_rig *rig);
@@ -32,6 +35,10 @@ int block_rig_delete(struct block_rig *rig, const char *class_name, const char *
 struct object *block_rig_find(struct block_rig *rig, const char *class_name, const char *name);
 /* One field as text ("" if it is not set), state included; valid until the next call. */
 const char *block_rig_field(struct block_rig *rig, const char *class_name, const char *name, const char *field);
+#define FIELD_IS(rig_, class_, name_, field_, value_)                                                                  \
+	assert_string_equal(block_rig_field(rig_, class_, name_, field_), value_)
+/* Tenant blue, medium m of 64 MiB in a file, pool p on it, volume v of 16 MiB. */
+void block_rig_pool(struct block_rig *rig);
 /* An action, waited for; the result is the caller's. */
 json_t *block_rig_action(struct block_rig *rig, const char *class_name, const char *action, const char *key,
 			 json_t *args, struct dpu_error *err);

@@ -36,35 +36,6 @@ static void expect_version(struct block_rig_user *user, uint64_t block, unsigned
 	assert_memory_equal(data, expected, BLOCK);
 }
 
-#define FIELD_IS(rig_, class_, name_, field_, value_)                                                                  \
-	assert_string_equal(block_rig_field(rig_, class_, name_, field_), value_)
-
-static void pool_make(struct block_rig *rig)
-{
-	block_rig_apply(rig,
-			"{'tenants': [{'name': 'blue'}], 'media': [{'name': 'm', 'path': '%s/m', 'size': 67108864}],"
-			" 'pools': [{'name': 'p', 'media': ['m']}],"
-			" 'volumes': [{'name': 'v', 'tenant': 'blue', 'pool': 'p', 'size': 16777216}]}",
-			rig->dir);
-	FIELD_IS(rig, "volume", "v", "state", "ready");
-}
-
-static int setup(void **state)
-{
-	struct block_rig *rig = malloc(sizeof(*rig));
-
-	block_rig_new(rig, 2, NULL);
-	*state = rig;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	block_rig_free(*state);
-	free(*state);
-	return 0;
-}
-
 /* ---- transactions ---- */
 
 static void document(void **state)
@@ -127,7 +98,7 @@ static void refusals(void **state)
 	struct block_rig *rig = *state;
 	struct dpu_error err;
 
-	pool_make(rig);
+	block_rig_pool(rig);
 	block_rig_change(rig, CHANGE_UPDATE, "tenant", "blue", "{'max_volume_bytes': '48M'}", NULL);
 	block_rig_apply(rig,
 			"{'media': [{'name': 'free', 'kind': 'ram', 'size': 33554432},"
@@ -152,7 +123,7 @@ static void copies(void **state)
 	struct block_rig *rig = *state;
 	struct block_rig_user v, s, c;
 
-	pool_make(rig);
+	block_rig_pool(rig);
 	block_rig_attach(&v, rig, "volume", "v", NULL);
 	WAIT_FOR(&rig->base, v.device);
 	write_version(&v, 5, 1);
@@ -199,7 +170,7 @@ static void discard_gives_back(void **state)
 	uint8_t *data = calloc(1, MIB);
 
 	memset(data, 7, MIB);
-	pool_make(rig);
+	block_rig_pool(rig);
 	block_rig_attach(&v, rig, "volume", "v", NULL);
 	WAIT_FOR(&rig->base, v.device);
 	assert_int_equal(block_rig_io(&v, DPU_BLOCK_WRITE, 0, data, MIB, DPU_BLOCK_FUA), DPU_BLOCK_OK);
@@ -220,7 +191,7 @@ static void asked_back(void **state)
 	struct block_rig_user v, second;
 	bool detached = false;
 
-	pool_make(rig);
+	block_rig_pool(rig);
 	block_rig_attach(&v, rig, "volume", "v", NULL);
 	block_rig_attach(&second, rig, "volume", "v", NULL);
 	WAIT_FOR(&rig->base, v.device && second.device);
@@ -271,7 +242,7 @@ static void restart(void **state)
 	struct block_rig *rig = *state;
 	struct block_rig_user v;
 
-	pool_make(rig);
+	block_rig_pool(rig);
 	block_rig_change(rig, CHANGE_CREATE, "snapshot", "blue/s", "{'volume': 'v'}", NULL);
 	block_rig_attach(&v, rig, "volume", "v", NULL);
 	WAIT_FOR(&rig->base, v.device);
@@ -300,7 +271,7 @@ static void late_medium(void **state)
 	struct block_rig_user v;
 	struct dpu_error err;
 
-	pool_make(rig);
+	block_rig_pool(rig);
 	block_rig_down(rig);
 	snprintf(path, sizeof(path), "%s/m", rig->dir);
 	snprintf(away, sizeof(away), "%s/away", rig->dir);
@@ -330,7 +301,7 @@ static void locked_medium(void **state)
 	struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 	char path[128];
 
-	pool_make(rig);
+	block_rig_pool(rig);
 	block_rig_down(rig);
 	snprintf(path, sizeof(path), "%s/m", rig->dir);
 	int fd = open(path, O_RDWR);
@@ -395,7 +366,7 @@ static void undone(void **state)
 	block_rig_down(rig);
 	rig->extra = &bomb_class;
 	block_rig_up(rig);
-	pool_make(rig);
+	block_rig_pool(rig);
 	block_rig_change(rig, CHANGE_CREATE, "snapshot", "blue/s", "{'volume': 'v'}", NULL);
 	block_rig_attach(&v, rig, "volume", "v", NULL);
 	WAIT_FOR(&rig->base, v.device);
@@ -435,7 +406,7 @@ static void scrub(void **state)
 	char path[128];
 	json_t *result;
 
-	pool_make(rig);
+	block_rig_pool(rig);
 	block_rig_attach(&v, rig, "volume", "v", NULL);
 	WAIT_FOR(&rig->base, v.device);
 	write_version(&v, 3, 7);
@@ -484,7 +455,7 @@ static void failing_medium(void **state)
 	struct block_rig_user v;
 	uint8_t data[BLOCK] = { 1 };
 
-	pool_make(rig);
+	block_rig_pool(rig);
 	block_rig_attach(&v, rig, "volume", "v", NULL);
 	WAIT_FOR(&rig->base, v.device);
 	write_version(&v, 3, 7);
@@ -510,18 +481,18 @@ static void failing_medium(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(document, setup, teardown),
-		cmocka_unit_test_setup_teardown(refusals, setup, teardown),
-		cmocka_unit_test_setup_teardown(copies, setup, teardown),
-		cmocka_unit_test_setup_teardown(discard_gives_back, setup, teardown),
-		cmocka_unit_test_setup_teardown(asked_back, setup, teardown),
-		cmocka_unit_test_setup_teardown(medium_resized, setup, teardown),
-		cmocka_unit_test_setup_teardown(restart, setup, teardown),
-		cmocka_unit_test_setup_teardown(late_medium, setup, teardown),
-		cmocka_unit_test_setup_teardown(locked_medium, setup, teardown),
-		cmocka_unit_test_setup_teardown(undone, setup, teardown),
-		cmocka_unit_test_setup_teardown(scrub, setup, teardown),
-		cmocka_unit_test_setup_teardown(failing_medium, setup, teardown),
+		cmocka_unit_test_setup_teardown(document, block_rig_setup, block_rig_teardown),
+		cmocka_unit_test_setup_teardown(refusals, block_rig_setup, block_rig_teardown),
+		cmocka_unit_test_setup_teardown(copies, block_rig_setup, block_rig_teardown),
+		cmocka_unit_test_setup_teardown(discard_gives_back, block_rig_setup, block_rig_teardown),
+		cmocka_unit_test_setup_teardown(asked_back, block_rig_setup, block_rig_teardown),
+		cmocka_unit_test_setup_teardown(medium_resized, block_rig_setup, block_rig_teardown),
+		cmocka_unit_test_setup_teardown(restart, block_rig_setup, block_rig_teardown),
+		cmocka_unit_test_setup_teardown(late_medium, block_rig_setup, block_rig_teardown),
+		cmocka_unit_test_setup_teardown(locked_medium, block_rig_setup, block_rig_teardown),
+		cmocka_unit_test_setup_teardown(undone, block_rig_setup, block_rig_teardown),
+		cmocka_unit_test_setup_teardown(scrub, block_rig_setup, block_rig_teardown),
+		cmocka_unit_test_setup_teardown(failing_medium, block_rig_setup, block_rig_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

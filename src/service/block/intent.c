@@ -14,9 +14,11 @@
 #include "base/str.h"
 #include "service/block/block_priv.h"
 
+enum { MOST_LINES = 200 }; /* of which so many may be done with */
+
 struct intent {
 	struct uuid pool, volume;
-	bool deletion;
+	bool creation, deletion; /* both: it was never made, and is to go */
 	TAILQ_ENTRY(intent) link;
 };
 
@@ -31,18 +33,27 @@ static struct intent *add(struct block *block, const struct uuid *pool, const st
 
 	*intent = (struct intent){ .pool = *pool, .volume = *volume };
 	TAILQ_INSERT_TAIL(&block->intents, intent, link);
+	block->intent_count++;
 	return intent;
+}
+
+static void file_empty(struct block *block)
+{
+	char path[PATH_MAX];
+
+	file_path(block, path, sizeof(path));
+	block->intent_lines = 0;
+	if (truncate(path, 0) < 0 && errno != ENOENT)
+		log_warn("block", "the list of intents cannot be emptied", "error=\"%s\"", strerror(errno));
 }
 
 static void drop(struct block *block, struct intent *intent)
 {
-	char path[PATH_MAX];
-
 	TAILQ_REMOVE(&block->intents, intent, link);
 	free(intent);
-	file_path(block, path, sizeof(path));
-	if (TAILQ_EMPTY(&block->intents) && truncate(path, 0) < 0 && errno != ENOENT)
-		log_warn("block", "the list of intents cannot be emptied", "error=\"%s\"", strerror(errno));
+	block->intent_count--;
+	if (TAILQ_EMPTY(&block->intents))
+		file_empty(block);
 }
 
 static int folder_sync(const struct block *block)
@@ -82,6 +93,43 @@ static int write_all(const struct block *block, const char *text, size_t bytes)
 	return rc;
 }
 
+static void line_add(const struct intent *intent, const char *verb, struct text *text)
+{
+	char pool[UUID_TEXT], volume[UUID_TEXT];
+
+	text_printf(text, "%s %s %s\n", verb, uuid_format(&intent->pool, pool), uuid_format(&intent->volume, volume));
+}
+
+/* What is outstanding, without the lines that are not any more. */
+static int rewrite(struct block *block)
+{
+	CLEANUP(text_free) struct text text = { 0 };
+	char path[PATH_MAX], new[PATH_MAX + 8];
+	const struct intent *intent;
+
+	/* The deletion of one that was never made may not be committed: then it is to be made. */
+	TAILQ_FOREACH(intent, &block->intents, link)
+	{
+		if (intent->creation)
+			line_add(intent, "create", &text);
+		if (intent->deletion)
+			line_add(intent, "delete", &text);
+	}
+	if (text.failed)
+		abort(); /* out of memory */
+	file_path(block, path, sizeof(path));
+	snprintf(new, sizeof(new), "%s.new", path);
+	CLEANUP(close_fd) int fd = open(new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	int rc = write_text(fd, text.data, text.length);
+	if (rc == 0 && rename(new, path) < 0)
+		rc = -errno;
+	if (rc == 0)
+		block->intent_lines = block->intent_count;
+	return rc ? rc : folder_sync(block);
+}
+
 static bool is_news(const struct volume *volume)
 {
 	if (volume->subject.leaving)
@@ -95,7 +143,6 @@ void intents_write(void *ctx)
 	struct block *block = ctx;
 	CLEANUP(text_free) struct text text = { 0 };
 	const struct subject *subject;
-	char pool[UUID_TEXT];
 
 	if (block->ended || block->stopping || model_loading(block->dpu->model))
 		return;
@@ -104,16 +151,22 @@ void intents_write(void *ctx)
 		struct volume *volume = volume_of_subject(subject);
 		if (!volume || volume->pool->subject.leaving || !is_news(volume))
 			continue;
-		if (!volume->intent)
+		if (!volume->intent) {
 			volume->intent = add(block, &volume->pool->subject.uuid, &subject->uuid);
+			volume->intent->creation = !subject->leaving;
+		}
 		volume->intent->deletion = subject->leaving;
-		/* A power failure may have left the last line without its end. */
-		text_printf(&text, "%s%s %s %s\n", text.length ? "" : "\n", subject->leaving ? "delete" : "create",
-			    uuid_format(&volume->pool->subject.uuid, pool), volume->key);
+		if (!text.length) /* a power failure may have left the last line without its end */
+			text_printf(&text, "\n");
+		line_add(volume->intent, subject->leaving ? "delete" : "create", &text);
+		block->intent_lines++;
 	}
 	if (text.failed)
 		abort(); /* out of memory */
-	int rc = text.length ? write_all(block, text.data, text.length) : 0;
+	int rc = !text.length ? 0
+		 : block->intent_lines > MOST_LINES + 2 * block->intent_count
+			 ? rewrite(block)
+			 : write_all(block, text.data, text.length);
 	if (rc < 0)
 		log_warn("block", "intents cannot be noted: what a crash interrupts must be put right by hand",
 			 "error=\"%s\"", strerror(-rc));
@@ -196,6 +249,7 @@ static void load_line(struct block *block, const char *verb, const struct uuid *
 	    !model_find_uuid(block->dpu->model, pool) || deletion != (object == NULL))
 		return;
 	struct intent *intent = add(block, pool, volume);
+	intent->creation = !deletion;
 	intent->deletion = deletion;
 	if (object && (object->class == &volume_class || object->class == &snapshot_class))
 		volume_of(object)->intent = intent;
@@ -216,8 +270,9 @@ void intents_load(struct block *block)
 		    uuid_parse(pool_text, &pool) == 0 && uuid_parse(volume_text, &volume) == 0)
 			load_line(block, verb, &pool, &volume);
 	fclose(file);
-	if (TAILQ_EMPTY(&block->intents) && truncate(path, 0) < 0)
-		log_warn("block", "the list of intents cannot be emptied", "error=\"%s\"", strerror(errno));
+	block->intent_lines = MOST_LINES + block->intent_count; /* those that do not count are seen to soon */
+	if (TAILQ_EMPTY(&block->intents))
+		file_empty(block);
 }
 
 void intents_free(struct block *block)

@@ -12,9 +12,6 @@ enum { MIB = 1 << 20, BLOCK = DPU_BLOCK_BYTES };
 
 static char modules[4096]; /* where they were built */
 
-#define FIELD_IS(rig_, class_, name_, field_, value_)                                                                  \
-	assert_string_equal(block_rig_field(rig_, class_, name_, field_), value_)
-
 static void says(const char *text, const char *what)
 {
 	if (!strstr(text, what))

@@ -89,22 +89,23 @@ static const char *choose(struct pool *pool, struct store_super *ret, bool *ret_
 {
 	const struct super_io *io = pool->super_io;
 	struct store_super super;
-	bool several = false;
+	bool several = false, owned = false;
 
 	*ret_found = false;
 	for (unsigned i = 0; i < io->count; i++) {
 		if (!pool_super(io, i, &super))
 			continue;
-		if (memcmp(super.owner, pool->subject.uuid.bytes, sizeof(super.owner)) == 0) {
+		bool mine = memcmp(super.owner, pool->subject.uuid.bytes, sizeof(super.owner)) == 0;
+		if (!*ret_found || (mine && !owned)) {
 			*ret = super;
 			*ret_found = true;
-			return NULL;
+			owned = mine;
+			several = false;
+		} else if (mine == owned && memcmp(super.pool, ret->pool, sizeof(super.pool)) != 0) {
+			several = true;
 		}
-		several |= *ret_found && memcmp(super.pool, ret->pool, sizeof(super.pool)) != 0;
-		*ret = *ret_found ? *ret : super;
-		*ret_found = true;
 	}
-	return several ? "its media hold different pools, none of which was made for it" : NULL;
+	return several ? "its media hold different pools, and which one it is cannot be told" : NULL;
 }
 
 /* A new pool takes no medium that has one already. NULL, or why not. */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Tests of pools: growth, deletion, what a kill left of what was wanted, on real workers and files on a tmpfs. */
+/* Tests of pools: what their media hold, damage, room, growth, deletion; on real workers and files on a tmpfs. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -39,35 +39,6 @@ static void expect_version(struct block_rig_user *user, uint64_t block, unsigned
 	assert_memory_equal(data, expected, BLOCK);
 }
 
-#define FIELD_IS(rig_, class_, name_, field_, value_)                                                                  \
-	assert_string_equal(block_rig_field(rig_, class_, name_, field_), value_)
-
-static void pool_make(struct block_rig *rig)
-{
-	block_rig_apply(rig,
-			"{'tenants': [{'name': 'blue'}], 'media': [{'name': 'm', 'path': '%s/m', 'size': 67108864}],"
-			" 'pools': [{'name': 'p', 'media': ['m']}],"
-			" 'volumes': [{'name': 'v', 'tenant': 'blue', 'pool': 'p', 'size': 16777216}]}",
-			rig->dir);
-	FIELD_IS(rig, "volume", "v", "state", "ready");
-}
-
-static int setup(void **state)
-{
-	struct block_rig *rig = malloc(sizeof(*rig));
-
-	block_rig_new(rig, 2, NULL);
-	*state = rig;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	block_rig_free(*state);
-	free(*state);
-	return 0;
-}
-
 /* The model's objects are lost: the pool is not formatted over, but taken over, and its volumes copied or purged. */
 static void foreign_pool(void **state)
 {
@@ -76,7 +47,7 @@ static void foreign_pool(void **state)
 	char fields[128], uuid[64];
 	struct dpu_error err;
 
-	pool_make(rig);
+	block_rig_pool(rig);
 	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/w", "{'pool': 'p', 'size': 4096}", NULL);
 	block_rig_attach(&v, rig, "volume", "v", NULL);
 	WAIT_FOR(&rig->base, v.device);
@@ -118,113 +89,6 @@ static void foreign_pool(void **state)
 	block_rig_delete(rig, "volume", "blue/n", false, NULL);
 	json_decref(block_rig_action(rig, "pool", "format", "p", NULL, NULL));
 	FIELD_IS(rig, "pool", "p", "checkpoint", "1");
-}
-
-/* Deleted while its pool cannot be opened, and dpud ends before it can: gone all the same. */
-static void deleted_in_absence(void **state)
-{
-	struct block_rig *rig = *state;
-	char path[128], away[128];
-
-	pool_make(rig);
-	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/w", "{'pool': 'p', 'size': 4096}", NULL);
-	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/x", "{'pool': 'p', 'size': 4096}", NULL);
-	block_rig_down(rig);
-	snprintf(path, sizeof(path), "%s/m", rig->dir);
-	snprintf(away, sizeof(away), "%s/away", rig->dir);
-	assert_int_equal(rename(path, away), 0);
-	block_rig_up(rig);
-	block_rig_delete(rig, "volume", "blue/w", false, NULL);
-	block_rig_down(rig);
-	block_rig_up(rig);
-	block_rig_delete(rig, "volume", "blue/x", false, NULL);
-	assert_int_equal(rename(away, path), 0);
-	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "state"), "ready") == 0);
-	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "unclaimed"), "0") == 0);
-	block_rig_down(rig);
-	snprintf(path, sizeof(path), "%s/block-intents", rig->dir);
-	assert_int_equal(access(path, F_OK), 0);
-	FILE *file = fopen(path, "re");
-	assert_int_equal(fgetc(file), EOF);
-	fclose(file);
-	block_rig_up(rig);
-	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "state"), "ready") == 0);
-	FIELD_IS(rig, "pool", "p", "unclaimed", "0");
-	FIELD_IS(rig, "volume", "v", "state", "ready");
-}
-
-/* A pool that went back in time does not have a volume: it is lost, not made anew. One that was never made is. */
-static void lost_or_never_made(void **state)
-{
-	struct block_rig *rig = *state;
-	char command[256], path[128], pool[64], volume[64];
-	FILE *file;
-
-	pool_make(rig);
-	block_rig_down(rig);
-	snprintf(command, sizeof(command), "cp %s/m %s/before", rig->dir, rig->dir);
-	assert_int_equal(system(command), 0);
-	block_rig_up(rig);
-	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "state"), "ready") == 0);
-	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/w", "{'pool': 'p', 'size': 4096}", NULL);
-	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/x", "{'pool': 'p', 'size': 4096}", NULL);
-	snprintf(pool, sizeof(pool), "%s", block_rig_field(rig, "pool", "p", "uuid"));
-	snprintf(volume, sizeof(volume), "%s", block_rig_field(rig, "volume", "x", "uuid"));
-	block_rig_down(rig);
-	snprintf(command, sizeof(command), "cp %s/before %s/m", rig->dir, rig->dir);
-	assert_int_equal(system(command), 0);
-	snprintf(path, sizeof(path), "%s/block-intents", rig->dir);
-	file = fopen(path, "we");
-	fprintf(file, "create %s %s\nnonsense\n", pool, volume);
-	fclose(file);
-	block_rig_up(rig);
-	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "volume", "x", "state"), "ready") == 0);
-	FIELD_IS(rig, "volume", "v", "state", "ready");
-	FIELD_IS(rig, "volume", "w", "state", "failed");
-	assert_non_null(strstr(block_rig_field(rig, "volume", "w", "why"), "the pool does not have it"));
-	block_rig_change(rig, CHANGE_UPDATE, "volume", "blue/w", "{'size': 8192}", NULL);
-	FIELD_IS(rig, "volume", "w", "state", "failed");
-	block_rig_delete(rig, "volume", "blue/w", false, NULL);
-}
-
-/* What a kill left of intents that were carried out is struck at the next start: a pool that then goes back in time has
- * lost the volume. A line that a power failure tore does not hide the next one. */
-static void carried_out_before_a_kill(void **state)
-{
-	struct block_rig *rig = *state;
-	char command[256], path[128], pool[64], volume[64];
-	FILE *file;
-
-	pool_make(rig);
-	block_rig_down(rig);
-	snprintf(command, sizeof(command), "cp %s/m %s/before", rig->dir, rig->dir);
-	assert_int_equal(system(command), 0);
-	block_rig_up(rig);
-	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "state"), "ready") == 0);
-	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/w", "{'pool': 'p', 'size': 4096}", NULL);
-	snprintf(pool, sizeof(pool), "%s", block_rig_field(rig, "pool", "p", "uuid"));
-	snprintf(volume, sizeof(volume), "%s", block_rig_field(rig, "volume", "w", "uuid"));
-	block_rig_down(rig);
-	snprintf(path, sizeof(path), "%s/block-intents", rig->dir);
-	file = fopen(path, "we");
-	fprintf(file, "create %s %s\n", pool, volume);
-	fclose(file);
-	block_rig_up(rig);
-	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "volume", "w", "state"), "ready") == 0);
-	block_rig_down(rig);
-	file = fopen(path, "re");
-	assert_int_equal(fgetc(file), EOF);
-	fclose(file);
-	snprintf(command, sizeof(command), "cp %s/before %s/m", rig->dir, rig->dir);
-	assert_int_equal(system(command), 0);
-	block_rig_up(rig);
-	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "volume", "w", "state"), "failed") == 0);
-	block_rig_down(rig);
-	file = fopen(path, "we");
-	fprintf(file, "create %s\ncreate %s %s\n", pool, pool, volume);
-	fclose(file);
-	block_rig_up(rig);
-	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "volume", "w", "state"), "ready") == 0);
 }
 
 /* ---- damage ---- */
@@ -313,7 +177,7 @@ static void quarantine_among_much_damage(void **state)
 	struct block_rig_user v, w;
 	struct read *reads = calloc(BLOCKS, sizeof(*reads));
 
-	pool_make(rig);
+	block_rig_pool(rig);
 	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/w", "{'pool': 'p', 'size': 8192}", NULL);
 	block_rig_attach(&v, rig, "volume", "v", NULL);
 	block_rig_attach(&w, rig, "volume", "w", NULL);
@@ -470,7 +334,7 @@ static void growth(void **state)
 	struct dpu_error err;
 	char path[256];
 
-	pool_make(rig);
+	block_rig_pool(rig);
 	second_medium(rig);
 	block_rig_change(rig, CHANGE_CREATE, "pool", "q", "{'media': ['n']}", NULL);
 	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/w", "{'pool': 'q', 'size': 4096}", NULL);
@@ -525,7 +389,7 @@ static void deleted_with_media_that_it_never_had(void **state)
 	char path[128];
 	int fd;
 
-	pool_make(rig);
+	block_rig_pool(rig);
 	snprintf(path, sizeof(path), "%s/short", rig->dir);
 	fd = open(path, O_WRONLY | O_CREAT, 0600);
 	for (unsigned i = 0; i < 4; i++)
@@ -551,7 +415,7 @@ static void erasing_is_not_kept_for_later(void **state)
 	char path[128], away[128];
 	struct dpu_error err;
 
-	pool_make(rig);
+	block_rig_pool(rig);
 	block_rig_delete(rig, "volume", "blue/v", false, NULL);
 	block_rig_down(rig);
 	snprintf(path, sizeof(path), "%s/m", rig->dir);
@@ -570,17 +434,15 @@ static void erasing_is_not_kept_for_later(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(foreign_pool, setup, teardown),
-		cmocka_unit_test_setup_teardown(deleted_in_absence, setup, teardown),
-		cmocka_unit_test_setup_teardown(lost_or_never_made, setup, teardown),
-		cmocka_unit_test_setup_teardown(carried_out_before_a_kill, setup, teardown),
-		cmocka_unit_test_setup_teardown(quarantine_among_much_damage, setup, teardown),
-		cmocka_unit_test_setup_teardown(full_pool, setup, teardown),
+		cmocka_unit_test_setup_teardown(foreign_pool, block_rig_setup, block_rig_teardown),
+		cmocka_unit_test_setup_teardown(quarantine_among_much_damage, block_rig_setup, block_rig_teardown),
+		cmocka_unit_test_setup_teardown(full_pool, block_rig_setup, block_rig_teardown),
 		cmocka_unit_test(fill_levels),
-		cmocka_unit_test_setup_teardown(full_directory, setup, teardown),
-		cmocka_unit_test_setup_teardown(growth, setup, teardown),
-		cmocka_unit_test_setup_teardown(deleted_with_media_that_it_never_had, setup, teardown),
-		cmocka_unit_test_setup_teardown(erasing_is_not_kept_for_later, setup, teardown),
+		cmocka_unit_test_setup_teardown(full_directory, block_rig_setup, block_rig_teardown),
+		cmocka_unit_test_setup_teardown(growth, block_rig_setup, block_rig_teardown),
+		cmocka_unit_test_setup_teardown(deleted_with_media_that_it_never_had, block_rig_setup,
+						block_rig_teardown),
+		cmocka_unit_test_setup_teardown(erasing_is_not_kept_for_later, block_rig_setup, block_rig_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
