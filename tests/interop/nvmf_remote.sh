@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 # Our initiator against Linux's nvmet-tcp in a guest: discovery, a host that is not allowed, two paths, digests; and, while data is verified, ANA
-# states, a path that falls silent; one that is closed; a namespace that grows and goes.
+# states, a path that falls silent, one that is closed; a namespace that grows and goes.
 set -euo pipefail
 # shellcheck disable=SC2034 # for machine.sh
 machine_guests=1

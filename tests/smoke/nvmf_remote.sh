@@ -69,6 +69,22 @@ same "state" "$(field nvmf_remote one state)" ready
 ok dpu t nvmf_listener create second address=::1 port=4421
 wait_until 20 "the path is back" is 2 field nvmf_remote one live_paths
 
+# ---- its addresses change under I/O: no path is lost
+losses=$(field nvmf_remote one path_losses)
+survive seconds=2 kills=0 &
+load=$!
+for addresses in "[::1]:4421" "[::1]:4421,127.0.0.1" 127.0.0.1; do
+	ok ctl nvmf_remote set one addresses="$addresses"
+	sleep 0.3
+	wait_until 10 "paths to $addresses" is "$(tr -cd , <<<"$addresses," | wc -c)" field nvmf_remote one live_paths
+done
+wait $load || lab_fail "I/O while addresses changed: $(cat "$LAB_DIR/survive")"
+same "lost paths" "$(field nvmf_remote one path_losses)" "$losses"
+ok ctl nvmf_remote set one addresses="127.0.0.1,[::1]:4421"
+wait_until 10 "both paths" is 2 field nvmf_remote one live_paths
+shown=$(ctl nvmf_remote show one | grep -A1 ^paths)
+[[ $shown =~ ^paths\ +127\.0\.0\.1:4420:\ live,\ optimized,\ controller\ [0-9]+,\ 1\ queue\ of\ 127,.*$'\n'\ +"[::1]:4421: live" ]] || lab_fail "paths are shown as $shown"
+
 # ---- the namespace is deleted
 ok dpu t -t blue nvmf_namespace delete memory
 wait_until 10 "the namespace is gone" is gone field nvmf_remote memory state

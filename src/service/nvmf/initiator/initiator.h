@@ -67,12 +67,16 @@ struct remote_events {
 	/* The namespace was deleted or is another one now: all requests fail with DPU_BLOCK_GONE from now on. */
 	void (*gone)(void *ctx);
 	/* A path has come or been lost, with the reason. May be NULL. */
-	void (*path)(void *ctx, unsigned path, bool live, const char *why);
+	void (*path)(void *ctx, const struct remote_address *address, bool live, const char *why);
 };
 
 /* Any thread before the io_uring's first poll, else the worker. Errors name the option. */
 int remote_new(const struct remote_options *options, const struct remote_events *events, void *ctx, struct remote **ret,
 	       struct dpu_error *err);
+/* The paths are these from now on, at most REMOTE_PATHS_MAX: one that stays is not touched, one that is not among them gets
+ * no more requests and goes when it has answered those that it has. */
+void remote_set_paths(struct remote *remote, const struct remote_address *paths, unsigned count);
+bool remote_address_is(const struct remote_address *a, const struct remote_address *b); /* the same */
 /* Gives the association back in order where it can, fails what waits with DPU_BLOCK_GONE, then calls done. The device's
  * own close is the same. */
 void remote_close(struct remote *remote, void (*done)(void *arg), void *arg);
@@ -86,6 +90,7 @@ struct worker_source *remote_source(struct remote *remote);
 enum remote_path_state { REMOTE_PATH_WAITING, REMOTE_PATH_CONNECTING, REMOTE_PATH_LIVE };
 
 struct remote_path_status {
+	struct remote_address address;
 	enum remote_path_state state;
 	enum nvme_ana_state ana;
 	uint16_t cntlid;
@@ -102,6 +107,7 @@ struct remote_status {
 	bool lost; /* without a path for longer than loss_ms: requests fail */
 	unsigned path_count;
 	uint64_t requests, repeated, waiting, held; /* held: by a fence; so far */
+	uint64_t losses, digest_errors, aborts;     /* of all paths, also those that it has no more */
 	struct remote_path_status paths[REMOTE_PATHS_MAX];
 };
 

@@ -169,6 +169,47 @@ static void test_replaced_before_up(void **state)
 	unstage();
 }
 
+/* Paths come and go under load: none is lost, nothing fails or is sent twice. */
+static void other_paths(unsigned at)
+{
+	static unsigned next;
+
+	next = at < next ? 0 : next;
+	if (at / 30 <= next)
+		return;
+	next = at / 30;
+	remote_set_paths(remote, &options.paths[next % 3 == 1], next % 3 == 0 ? 2 : 1);
+}
+
+static void test_set_paths(void **state)
+{
+	struct remote_status status;
+
+	stage(9);
+	remote_open();
+	wait_for(live_paths() == 2);
+	load(900, other_paths);
+	assert_int_equal(failures, 0);
+	remote_set_paths(remote, &options.paths[1], 1);
+	remote_status(remote, &status);
+	wait_for((remote_status(remote, &status), status.path_count == 1) && live_paths() == 1);
+	assert_true(remote_address_is(&status.paths[0].address, &options.paths[1]));
+	assert_int_equal(status.losses, 0);
+	assert_int_equal(status.repeated, 0);
+	assert_true(target.shutdowns > 5);
+	remote_set_paths(remote, NULL, 0); /* none: requests wait */
+	struct slot slot = { 0 };
+	submit(&slot, DPU_BLOCK_READ, 0, 4096, 0);
+	wait_for((remote_status(remote, &status), status.path_count == 0));
+	assert_true(slot.busy);
+	remote_set_paths(remote, options.paths, 2);
+	wait_for(!slot.busy && live_paths() == 2);
+	assert_int_equal(slot.request.status, DPU_BLOCK_OK);
+	assert_int_equal(losses, 0);
+	free(slot.memory);
+	unstage();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -176,7 +217,7 @@ int main(void)
 		cmocka_unit_test(test_restarting_target),
 		cmocka_unit_test(test_ana),
 		cmocka_unit_test(test_ana_contradiction),
-		cmocka_unit_test(test_replaced_before_up),
+		cmocka_unit_test(test_replaced_before_up), cmocka_unit_test(test_set_paths),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

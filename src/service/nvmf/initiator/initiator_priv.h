@@ -257,6 +257,9 @@ enum { ANA_GROUPS_MAX = 1024, NAMESPACES_MAX = 1024 };
 struct path {
 	struct remote *remote;
 	unsigned index;
+	bool used;    /* else it may be given an address */
+	bool leaving; /* is not wanted any more: gets no requests, and ends when it has none */
+	struct remote_address address;
 	enum path_step step;
 	struct admin admin;
 	bool admin_open;
@@ -320,7 +323,10 @@ struct remote {
 	struct uring_hook hook; /* for what must not happen within a call */
 	uint64_t now_ns, random;
 	struct path paths[REMOTE_PATHS_MAX];
-	unsigned path_count, next_path;
+	unsigned path_count, next_path; /* path_count: those above were never used */
+	struct remote_address wanted[REMOTE_PATHS_MAX];
+	unsigned wanted_count;
+	uint64_t past_losses, past_digest_errors, past_aborts; /* of paths that it has no more */
 	bool up, gone, lost;
 	uint64_t alone_ns; /* since when there is no usable path; 0: there is one */
 	uint32_t nsid;
@@ -340,6 +346,9 @@ struct remote {
 	void (*closed)(void *arg);
 	void *closed_arg;
 };
+
+/* remote_paths.c */
+void remote_paths_settle(struct remote *remote); /* what is wanted, as far as it goes now */
 
 /* remote.c */
 bool remote_any_usable(const struct remote *remote, bool trusted); /* trusted: that do what their ANA log says */

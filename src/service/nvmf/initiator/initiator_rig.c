@@ -42,7 +42,7 @@ static void on_gone(void *ctx)
 	gones++;
 }
 
-static void on_path(void *ctx, unsigned path, bool live, const char *why)
+static void on_path(void *ctx, const struct remote_address *address, bool live, const char *why)
 {
 	losses += !live;
 	if (!live)

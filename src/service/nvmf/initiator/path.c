@@ -14,7 +14,8 @@ static const uint64_t SET_UP_NS = 30 * CLOCK_NS_PER_S;
 
 bool remote_path_usable(const struct path *path)
 {
-	return path->step == PATH_LIVE && (path->ana == NVME_ANA_OPTIMIZED || path->ana == NVME_ANA_NON_OPTIMIZED);
+	return path->step == PATH_LIVE && !path->leaving &&
+	       (path->ana == NVME_ANA_OPTIMIZED || path->ana == NVME_ANA_NON_OPTIMIZED);
 }
 
 /* ---- the end ---- */
@@ -76,8 +77,8 @@ void remote_path_fail(struct path *path, const char *format, ...)
 	if (live)
 		path->attempts = 0;
 	path_leave(path, false);
-	if (path->remote->events->path && (live || path->attempts <= 1))
-		path->remote->events->path(path->remote->ctx, path->index, false, path->status.why);
+	if (path->remote->events->path && !path->leaving && (live || path->attempts <= 1))
+		path->remote->events->path(path->remote->ctx, &path->address, false, path->status.why);
 	remote_path_changed(path->remote);
 }
 
@@ -126,7 +127,7 @@ static void path_open(struct path *path)
 	const struct remote_options *options = &path->remote->options;
 	struct admin_options admin = {
 		.streams = options->streams,
-		.address = &options->paths[path->index],
+		.address = &path->address,
 		.subnqn = options->subnqn,
 		.hostnqn = options->hostnqn,
 		.hostid = options->hostid,
@@ -196,7 +197,7 @@ static void overdue_check(struct path *path, struct host_queue *queue, uint64_t 
 
 void remote_path_tick(struct path *path, uint64_t now_ns)
 {
-	if (path->step == PATH_DOWN && !path->remote->closing && !path->remote->gone && now_ns >= path->due_ns)
+	if (path->step == PATH_DOWN && path->used && !path->leaving && !path->remote->closing && !path->remote->gone && now_ns >= path->due_ns)
 		path_open(path);
 	if (path->admin_open)
 		admin_tick(&path->admin, now_ns);

@@ -325,7 +325,7 @@ static void on_io_connected(struct host_command *command, uint16_t status)
 						 ? path->admin.identify.aerl + 1u
 						 : EVENT_REQUESTS);
 	if (path->remote->events->path)
-		path->remote->events->path(path->remote->ctx, path->index, true, "");
+		path->remote->events->path(path->remote->ctx, &path->address, true, "");
 	remote_path_changed(path->remote);
 	remote_path_step_next(path);
 }
@@ -372,7 +372,7 @@ static void io_queues_open(struct path *path)
 	const struct remote_options *options = &path->remote->options;
 	struct queue_options queue = {
 		.streams = options->streams,
-		.address = &options->paths[path->index],
+		.address = &path->address,
 		.depth = path->depth,
 		.header_digest = options->header_digest,
 		.data_digest = options->data_digest,

@@ -153,7 +153,7 @@ void remote_gone(struct remote *remote)
 static bool calm(const struct remote *remote)
 {
 	for (unsigned i = 0; i < remote->path_count; i++)
-		if (remote->paths[i].step != PATH_LIVE)
+		if (remote->paths[i].used && (remote->paths[i].step != PATH_LIVE || remote->paths[i].leaving))
 			return false;
 	return remote->outstanding == 0 && remote->fence_count == 0 && remote->everything_until_ns == 0;
 }
@@ -165,6 +165,7 @@ static uint64_t on_tick(struct worker_source *source, struct worker *worker, uin
 	remote->now_ns = now_ns;
 	for (unsigned i = 0; i < remote->path_count; i++)
 		remote_path_tick(&remote->paths[i], now_ns);
+	remote_paths_settle(remote);
 	remote_fences_tick(remote, now_ns);
 	if (remote->later_ns > 0 && now_ns >= remote->later_ns) {
 		struct dpu_block_request *request;
@@ -248,8 +249,8 @@ static int options_check(struct remote_options *options, struct dpu_error *err)
 	options->retry_ms = or_default(options->retry_ms, 500);
 	options->retry_max_ms = or_default(options->retry_max_ms, 10000);
 	options->quiesce_ms = or_default(options->quiesce_ms, 1000);
-	if (options->path_count < 1 || options->path_count > REMOTE_PATHS_MAX)
-		return error_set(err, DPU_E_INVALID, "paths", "%u paths: there must be 1 to %d.", options->path_count,
+	if (options->path_count > REMOTE_PATHS_MAX)
+		return error_set(err, DPU_E_INVALID, "paths", "%u paths: at most %d.", options->path_count,
 				 REMOTE_PATHS_MAX);
 	if (options->queues > REMOTE_QUEUES_MAX)
 		return error_set(err, DPU_E_INVALID, "queues", "%u I/O queues: at most %d.", options->queues,
@@ -294,12 +295,7 @@ int remote_new(const struct remote_options *options, const struct remote_events 
 	block_queue_init(&remote->held);
 	block_queue_init(&remote->later);
 	block_queue_init(&remote->failed);
-	remote->path_count = checked.path_count;
-	for (unsigned i = 0; i < remote->path_count; i++) {
-		remote->paths[i].remote = remote;
-		remote->paths[i].index = i;
-		remote->paths[i].due_ns = remote->now_ns;
-	}
+	remote_set_paths(remote, checked.paths, checked.path_count);
 	*ret = remote;
 	return 0;
 }
@@ -334,18 +330,28 @@ void remote_status(const struct remote *remote, struct remote_status *ret)
 	ret->up = remote->up;
 	ret->gone = remote->gone;
 	ret->lost = remote->lost;
-	ret->path_count = remote->path_count;
 	ret->requests = remote->requests;
 	ret->repeated = remote->repeated;
 	ret->held = remote->held_count;
+	ret->losses = remote->past_losses;
+	ret->digest_errors = remote->past_digest_errors;
+	ret->aborts = remote->past_aborts;
 	for (const struct dpu_block_request *request = remote->waiting.first; request; request = request->next)
 		ret->waiting++;
 	for (unsigned i = 0; i < remote->path_count; i++) {
 		const struct path *path = &remote->paths[i];
+		struct remote_path_status *out = &ret->paths[ret->path_count];
 
-		ret->paths[i] = path->status;
-		ret->paths[i].under_way = path->under_way;
+		if (!path->used)
+			continue;
+		ret->path_count++;
+		*out = path->status;
+		out->address = path->address;
+		out->under_way = path->under_way;
 		for (unsigned q = 0; q < REMOTE_QUEUES_MAX; q++)
-			ret->paths[i].digest_errors += path->queues[q] ? path->queues[q]->digest_errors : 0;
+			out->digest_errors += path->queues[q] ? path->queues[q]->digest_errors : 0;
+		ret->losses += out->losses;
+		ret->digest_errors += out->digest_errors;
+		ret->aborts += out->aborts;
 	}
 }

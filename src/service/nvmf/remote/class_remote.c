@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/str.h"
 #include "service/nvmf/remote/nvmf_remote_priv.h"
 
 const char *const nvmf_remote_states[] = {
@@ -37,9 +38,10 @@ static bool is_nqn(const char *text)
 #define NQN_DOC     "must begin with \"nqn.\" and have at most 223 bytes"
 
 static const struct field fields[] = {
-	FIELD(struct nvmf_remote_object, addresses, .flags = FIELD_F_REQUIRED | FIELD_F_IMMUTABLE, .min = 1,
+	FIELD(struct nvmf_remote_object, addresses, .flags = FIELD_F_REQUIRED, .min = 1,
 	      .max = REMOTE_PATHS_MAX, .check = is_address, .check_doc = ADDRESS_DOC,
-	      .doc = "Where the subsystem listens, one path each; the port is 4420 where none is given."),
+	      .doc = "Where the subsystem listens, one path each; the port is 4420 where none is given. Paths come and "
+		     "go under I/O."),
 	FIELD(struct nvmf_remote_object, nqn, .flags = FIELD_F_REQUIRED | FIELD_F_IMMUTABLE, .check = is_nqn,
 	      .check_doc = NQN_DOC, .doc = "The subsystem's name."),
 	FIELD(struct nvmf_remote_object, nsid, .flags = FIELD_F_IMMUTABLE,
@@ -76,7 +78,8 @@ static const struct field fields[] = {
 		       .doc = "Whether it can be used."),
 	FIELD(struct nvmf_remote_object, why, .flags = FIELD_F_STATE, .doc = "Why it cannot."),
 	FIELD(struct nvmf_remote_object, paths, .flags = FIELD_F_STATE,
-	      .doc = "Each path: address, state, what ANA says, controller, queues and depth, why it was lost last."),
+	      .doc = "Each path: address, whether it is connected and what ANA says, controller, queues, commands so "
+		     "far; how often it was lost, and why last."),
 	FIELD(struct nvmf_remote_object, served_by, .flags = FIELD_F_STATE,
 	      .doc = "Number of the worker that serves it."),
 	FIELD(struct nvmf_remote_object, block_size, .unit = "bytes", .flags = FIELD_F_STATE,
@@ -126,25 +129,28 @@ static const char *ana_name(enum nvme_ana_state ana)
 	return "unknown";
 }
 
-static void path_add(struct string_list *list, const char *address, const struct remote_path_status *path)
+static void path_add(struct string_list *list, const struct remote_path_status *path)
 {
 	static const char *const names[] = {
 		[REMOTE_PATH_WAITING] = "waiting",
 		[REMOTE_PATH_CONNECTING] = "connecting",
 		[REMOTE_PATH_LIVE] = "live",
 	};
-	char text[REMOTE_WHY_BYTES + 256];
+	char address[REMOTE_ADDRESS_TEXT];
+	struct text text = { 0 };
 
+	text_printf(&text, "%s: %s", remote_address_format(&path->address, address), names[path->state]);
 	if (path->state == REMOTE_PATH_LIVE)
-		snprintf(text, sizeof(text),
-			 "%s live %s controller=%u queues=%u depth=%u commands=%llu losses=%llu%s%s", address,
-			 ana_name(path->ana), path->cntlid, path->queues, path->depth,
-			 (unsigned long long)path->commands, (unsigned long long)path->losses,
-			 path->why[0] ? ": lost before, " : "", path->why);
-	else
-		snprintf(text, sizeof(text), "%s %s losses=%llu: %s", address, names[path->state],
-			 (unsigned long long)path->losses, path->why);
-	add_text(list, text);
+		text_printf(&text, ", %s, controller %u, %u queue%s of %u, %llu commands", ana_name(path->ana),
+			    path->cntlid, path->queues, path->queues == 1 ? "" : "s", path->depth,
+			    (unsigned long long)path->commands);
+	if (path->losses > 0)
+		text_printf(&text, ", lost %llu time%s", (unsigned long long)path->losses, path->losses == 1 ? "" : "s");
+	if (path->why[0])
+		text_printf(&text, path->state == REMOTE_PATH_LIVE ? " (%s)" : ": %s", path->why);
+	char *taken = text_take(&text);
+	add_text(list, taken);
+	free(taken);
 }
 
 static void observe(void *ctx, const struct object *object, struct object *copy)
@@ -165,14 +171,12 @@ static void observe(void *ctx, const struct object *object, struct object *copy)
 	out->requests = status.requests;
 	out->repeated = status.repeated;
 	out->held = status.held;
-	for (unsigned i = 0; i < status.path_count && i < out->addresses.count; i++) {
-		const struct remote_path_status *path = &status.paths[i];
-
-		out->live_paths += path->state == REMOTE_PATH_LIVE;
-		out->path_losses += path->losses;
-		out->digest_errors += path->digest_errors;
-		out->aborts += path->aborts;
-		path_add(&out->paths, out->addresses.items[i], path);
+	out->path_losses = status.losses;
+	out->digest_errors = status.digest_errors;
+	out->aborts = status.aborts;
+	for (unsigned i = 0; i < status.path_count; i++) {
+		out->live_paths += status.paths[i].state == REMOTE_PATH_LIVE;
+		path_add(&out->paths, &status.paths[i]);
 	}
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <pthread.h>
+#include "base/netaddr.h"
 #include "service/block/block.h"
 #include "service/nvmf/initiator/initiator.h"
 #include "service/nvmf/nvmf.h"
@@ -60,6 +61,7 @@ struct nvmf_remote {
 	struct remote *remote; /* NULL: not open */
 	enum nvmf_remote_state state;
 	bool stepping, closing, closing_asked, again, clean;
+	bool paths_changed; /* options have others than the worker was told */
 	pthread_mutex_t lock; /* of status, which the worker publishes */
 	struct remote_status status;
 	uint64_t published_ns; /* the worker's */
@@ -71,6 +73,9 @@ extern const char *const nvmf_remote_states[];
 /* remote_address.c */
 /* "192.0.2.1:4420", "[2001:db8::1]:4420", without a port: 4420. 0 or -EINVAL. */
 int remote_address_parse(const char *text, struct remote_address *ret);
+enum { REMOTE_ADDRESS_TEXT = IP_TEXT + 9 };
+/* The same with the port, always. */
+const char *remote_address_format(const struct remote_address *address, char buf[REMOTE_ADDRESS_TEXT]);
 
 /* remote_service.c */
 void remotes_stop_check(struct remotes *remotes);

@@ -143,8 +143,20 @@ static void test_object(void **state)
 	io_check(&user, 2);
 	WAIT_FOR(&rig.base, field_is(&rig, "nvmf_remote", "r", "path_losses", "2"));
 	WAIT_FOR(&rig.base, field_is(&rig, "nvmf_remote", "r", "live_paths", "2"));
+	/* Paths go and come. */
+	for (unsigned i = 0; i < 2; i++) {
+		char fields[128];
+
+		snprintf(fields, sizeof(fields), "{'addresses': ['127.0.0.1:%u'%s]}",
+			 ntohs(house.target.ports[1].address.sin_port), i ? ", '127.0.0.1:1'" : "");
+		assert_int_equal(block_rig_change(&rig, CHANGE_UPDATE, "nvmf_remote", "r", fields, NULL), 0);
+		io_check(&user, 7);
+		WAIT_FOR(&rig.base, field_is(&rig, "nvmf_remote", "r", "live_paths", "1"));
+	}
+	WAIT_FOR(&rig.base, strstr(block_rig_field(&rig, "nvmf_remote", "r", "paths"), "127.0.0.1:1: waiting") != NULL);
+	assert_true(field_is(&rig, "nvmf_remote", "r", "path_losses", "2"));
 	ask(grow_namespace);
-	WAIT_FOR(&rig.base, user.device->bytes == BYTES / 2);
+	WAIT_FOR(&rig.base, user.changes > 0 && field_is(&rig, "nvmf_remote", "r", "bytes", "33554432"));
 	/* Deleted: the user is asked to go. A new one needs to be asked for. */
 	ask(delete_namespace);
 	WAIT_FOR(&rig.base, user.device == NULL);

@@ -2,6 +2,7 @@
 /* The text form of a path's address. */
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/netaddr.h"
@@ -74,4 +75,19 @@ int remote_address_parse(const char *text, struct remote_address *ret)
 		return -EINVAL;
 	address_fill(&ip, port, ret);
 	return 0;
+}
+
+const char *remote_address_format(const struct remote_address *address, char buf[REMOTE_ADDRESS_TEXT])
+{
+	const struct sockaddr_in *v4 = (const struct sockaddr_in *)&address->address;
+	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&address->address;
+	bool is_v4 = v4->sin_family == AF_INET;
+	struct ip_addr ip = { .family = is_v4 ? IP_V4 : IP_V6 };
+	char text[IP_TEXT];
+
+	memcpy(ip.bytes, is_v4 ? (const void *)&v4->sin_addr : &v6->sin6_addr,
+	       is_v4 ? sizeof(v4->sin_addr) : sizeof(v6->sin6_addr));
+	snprintf(buf, REMOTE_ADDRESS_TEXT, is_v4 ? "%s:%u" : "[%s]:%u", ip_format(&ip, text),
+		 ntohs(is_v4 ? v4->sin_port : v6->sin6_port));
+	return buf;
 }

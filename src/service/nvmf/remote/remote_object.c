@@ -18,7 +18,7 @@ static const uint64_t PUBLISH_NS = 100 * CLOCK_NS_PER_MS;
 /* What a path has to tell, on its way to control. */
 struct path_news {
 	struct nvmf_remote *remote;
-	unsigned path;
+	struct remote_address address;
 	bool live;
 	char why[REMOTE_WHY_BYTES];
 };
@@ -67,13 +67,13 @@ static void on_gone(void *ctx)
 	remotes_post(remote->remotes, gone, remote);
 }
 
-static void on_path(void *ctx, unsigned path, bool live, const char *why)
+static void on_path(void *ctx, const struct remote_address *address, bool live, const char *why)
 {
 	struct nvmf_remote *remote = ctx;
 	struct path_news *news = remotes_alloc(sizeof(*news));
 
 	publish(remote);
-	*news = (struct path_news){ .remote = remote, .path = path, .live = live };
+	*news = (struct path_news){ .remote = remote, .address = *address, .live = live };
 	snprintf(news->why, sizeof(news->why), "%s", why);
 	remotes_post(remote->remotes, path_told, news);
 }
@@ -134,11 +134,9 @@ static void path_told(void *arg)
 {
 	struct path_news *news = arg;
 	struct nvmf_remote *remote = news->remote;
-	char why[REMOTE_WHY_BYTES + 128];
-	const char *address = "";
+	char why[REMOTE_WHY_BYTES + 128], address[REMOTE_ADDRESS_TEXT];
 
-	if (remote->object)
-		address = ((struct nvmf_remote_object *)remote->object)->addresses.items[news->path];
+	remote_address_format(&news->address, address);
 	snprintf(why, sizeof(why), "%s: %s", address, news->live ? "connected" : news->why);
 	if (news->live)
 		log_info("nvmf", "path connected", "object=%s address=%s", remote->path, address);
@@ -226,7 +224,7 @@ static void remote_start(struct nvmf_remote *remote)
 {
 	struct dpu_error err = { 0 };
 
-	remote->again = false;
+	remote->again = remote->paths_changed = false;
 	remote->state = REMOTE_CONNECTING;
 	block_backing_wait(&remote->backing, "it is being connected", true);
 	remote->options.streams = nvmf_streams(nvmf_of(remote->remotes->dpu), remote->worker, &err);
@@ -289,6 +287,33 @@ static void remote_stop(struct nvmf_remote *remote, const char *why)
 	block_backing_down(&remote->backing, why, unused, remote);
 }
 
+/* To the worker, unless the remote is closed there first. */
+struct new_paths {
+	struct nvmf_remote *remote;
+	unsigned count;
+	struct remote_address paths[REMOTE_PATHS_MAX];
+};
+
+static void paths_set(void *arg, struct worker *worker)
+{
+	struct new_paths *new = arg;
+
+	remote_set_paths(new->remote->remote, new->paths, new->count);
+	free(new);
+}
+
+static void paths_tell(struct nvmf_remote *remote)
+{
+	remote->paths_changed = false;
+	if (remote->closing)
+		return;
+	struct new_paths *new = remotes_alloc(sizeof(*new));
+	new->remote = remote;
+	new->count = remote->options.path_count;
+	memcpy(new->paths, remote->options.paths, sizeof(new->paths));
+	remotes_call(remote->worker, paths_set, new);
+}
+
 static void remote_delete(struct nvmf_remote *remote)
 {
 	struct remotes *remotes = remote->remotes;
@@ -311,6 +336,8 @@ void nvmf_remote_step(struct nvmf_remote *remote)
 					    : !remote->object              ? "the remote namespace was deleted"
 					    : remote->state == REMOTE_GONE ? "the target has deleted the namespace"
 									   : "it is being connected anew");
+		else if (remote->paths_changed)
+			paths_tell(remote);
 		return;
 	}
 	if (!remote->object && !remotes->ended && !remote->stepping)
@@ -344,11 +371,15 @@ void nvmf_remote_host(const struct nvmf_remote_object *object, struct remote_opt
 			 uuid_format(&object->base.uuid, uuid));
 }
 
-static void options_fill(const struct nvmf_remote_object *object, struct remote_options *options)
+static void paths_fill(const struct nvmf_remote_object *object, struct remote_options *options)
 {
 	options->path_count = (unsigned)object->addresses.count;
 	for (unsigned i = 0; i < options->path_count; i++)
 		remote_address_parse(object->addresses.items[i], &options->paths[i]); /* checked by the field */
+}
+
+static void options_fill(const struct nvmf_remote_object *object, struct remote_options *options)
+{
 	snprintf(options->subnqn, sizeof(options->subnqn), "%s", object->nqn);
 	nvmf_remote_host(object, options);
 	options->nsid = object->nsid;
@@ -399,6 +430,8 @@ int nvmf_remote_apply(void *ctx, struct object *old, struct object *new, struct 
 		remote->backing.wanted = on_wanted;
 		TAILQ_INSERT_TAIL(&remotes->all, remote, link);
 	}
+	paths_fill((const struct nvmf_remote_object *)new, &remote->options);
+	remote->paths_changed = true;
 	remote->object = new;
 	object_path(new, remote->path, sizeof(remote->path));
 	new->runtime = remote;

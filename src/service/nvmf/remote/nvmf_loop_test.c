@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Target and initiator of one DPU against each other, over the loopback: verified I/O of all kinds, paths that go and
+ * come back while requests are under way, a namespace that grows and one that is removed, and a device that goes away
+ * in use behind a target behind an initiator. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include "base/clock.h"
+#include "service/block/block_rig.h"
+#include "service/nvmf/remote/nvmf_remote_priv.h"
+
+enum { BYTES = 16 << 20, DATA = 300 << 10, ROUNDS = 24 };
+
+static const struct service *const services[] = { &block_service, &nvmf_service, &nvmf_remote_service, NULL };
+static unsigned ports[2];
+static uint8_t model[BYTES], data[DATA], back[DATA];
+static uint64_t seed = 88172645463325252ull;
+
+static unsigned roll(unsigned below)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return (unsigned)(seed % below);
+}
+
+/* One that was free a moment ago. */
+static unsigned port_find(void)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t bytes = sizeof(address);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &bytes), 0);
+	close(fd);
+	return ntohs(address.sin_port);
+}
+
+static void listener(struct block_rig *rig, unsigned index)
+{
+	block_rig_apply(rig, "{'nvmf_listeners': [{'name': 'l%u', 'address': '127.0.0.1', 'port': %u}]}", index,
+			ports[index]);
+}
+
+static void remote(struct block_rig *rig, const char *name, const char *subsystem, bool digests)
+{
+	block_rig_apply(rig,
+			"{'nvmf_remotes': [{'name': '%s', 'addresses': ['127.0.0.1:%u', '127.0.0.1:%u'], 'queues': 2, "
+			"'nqn': 'nqn.2026-01.test:%s', 'keep_alive': 1000, 'quiesce': 50, 'header_digest': %s, "
+			"'data_digest': %s}]}",
+			name, ports[0], ports[1], subsystem, digests ? "true" : "false", digests ? "true" : "false");
+}
+
+static void rig_open(struct block_rig *rig)
+{
+	block_rig_new(rig, 2, services);
+	for (unsigned i = 0; i < 2; i++) {
+		ports[i] = port_find();
+		listener(rig, i);
+	}
+	block_rig_apply(rig, "{'tenants': [{'name': 'blue'}], 'media': [{'name': 'm', 'kind': 'ram', 'size': %d}],"
+			     " 'pools': [{'name': 'p', 'media': ['m']}],"
+			     " 'volumes': [{'tenant': 'blue', 'name': 'v', 'pool': 'p', 'size': %d}],"
+			     " 'nvmf_subsystems': [{'tenant': 'blue', 'name': 's', 'nqn': 'nqn.2026-01.test:s',"
+			     " 'allow_any_host': true}],"
+			     " 'nvmf_namespaces': [{'tenant': 'blue', 'name': 'n', 'subsystem': 's', 'volume': 'v'}]}",
+			4 * BYTES, BYTES);
+}
+
+static bool field_is(struct block_rig *rig, const char *class_name, const char *name, const char *field,
+		     const char *value)
+{
+	return strcmp(block_rig_field(rig, class_name, name, field), value) == 0;
+}
+
+static void attach(struct block_rig *rig, struct block_rig_user *user, const char *name, const char *paths)
+{
+	block_rig_attach(user, rig, "nvmf_remote", name, NULL);
+	WAIT_FOR(&rig->base, user->device != NULL);
+	WAIT_FOR(&rig->base, field_is(rig, "nvmf_remote", name, "live_paths", paths));
+}
+
+/* Each of these leaves the device as the model says. */
+static void change(struct block_rig_user *user)
+{
+	uint64_t offset = roll(BYTES / 4096) * UINT64_C(4096), length = (1 + roll(DATA / 4096)) * UINT64_C(4096);
+	enum dpu_block_op op = roll(6) ? DPU_BLOCK_WRITE : roll(2) ? DPU_BLOCK_WRITE_ZEROES : DPU_BLOCK_DISCARD;
+
+	length = length < BYTES - offset ? length : BYTES - offset;
+	memset(data, (int)roll(256), length);
+	data[roll((unsigned)length)] ^= 0x55;
+	assert_int_equal(block_rig_io(user, op, offset, data, length, roll(4) ? 0 : DPU_BLOCK_FUA), DPU_BLOCK_OK);
+	if (op == DPU_BLOCK_WRITE)
+		memcpy(model + offset, data, length);
+	else
+		memset(model + offset, 0, length);
+}
+
+static void check_all(struct block_rig_user *user)
+{
+	for (uint64_t offset = 0; offset < BYTES; offset += 256 << 10) {
+		assert_int_equal(block_rig_io(user, DPU_BLOCK_READ, offset, back, 256 << 10, 0), DPU_BLOCK_OK);
+		assert_memory_equal(back, model + offset, 256 << 10);
+	}
+}
+
+static void test_io(void **state)
+{
+	struct block_rig rig;
+	struct block_rig_user user;
+
+	memset(model, 0, sizeof(model));
+	rig_open(&rig);
+	for (unsigned digests = 0; digests < 2; digests++) {
+		remote(&rig, "r", "s", digests);
+		attach(&rig, &user, "r", "2");
+		for (unsigned i = 0; i < ROUNDS; i++)
+			change(&user);
+		check_all(&user);
+		memcpy(data, model, 65536);
+		assert_int_equal(block_rig_io(&user, DPU_BLOCK_COMPARE, 0, data, 65536, 0), DPU_BLOCK_OK);
+		data[65535]++;
+		assert_int_equal(block_rig_io(&user, DPU_BLOCK_COMPARE, 0, data, 65536, 0), DPU_BLOCK_MISCOMPARE);
+		assert_true(field_is(&rig, "nvmf_remote", "r", "digest_errors", "0"));
+		block_rig_detach(&user);
+		assert_int_equal(block_rig_delete(&rig, "nvmf_remote", "r", false, NULL), 0);
+	}
+	assert_true(field_is(&rig, "nvmf_subsystem", "s", "protocol_errors", "0"));
+	block_rig_free(&rig);
+}
+
+/* ---- requests that are under way while something happens ---- */
+
+enum { FLIGHTS = 24, FLIGHT_BYTES = 48 << 10 };
+
+static struct flight {
+	struct dpu_block_request request; /* first */
+	struct dpu_block_device *device;
+	struct iovec iov;
+	uint8_t memory[FLIGHT_BYTES];
+	atomic_bool done;
+} flights[FLIGHTS];
+
+static void on_flight(struct dpu_block_request *request)
+{
+	((struct flight *)request)->done = true;
+}
+
+static void flight_submit(void *arg, struct worker *worker)
+{
+	struct flight *flight = arg;
+
+	flight->device->ops->submit(flight->device, &flight->request);
+}
+
+/* Writes side by side, and reads of what they do not touch. */
+static void flights_start(struct block_rig_user *user)
+{
+	for (unsigned i = 0; i < FLIGHTS; i++) {
+		struct flight *flight = &flights[i];
+		bool write = i % 3 != 0;
+
+		flight->device = user->device;
+		flight->iov = (struct iovec){ flight->memory, FLIGHT_BYTES };
+		flight->request = (struct dpu_block_request){
+			.op = write ? DPU_BLOCK_WRITE : DPU_BLOCK_READ,
+			.segments = 1,
+			.offset = i * UINT64_C(65536),
+			.length = FLIGHT_BYTES,
+			.iov = &flight->iov,
+			.done = on_flight,
+		};
+		flight->done = false;
+		if (write) {
+			memset(flight->memory, (int)roll(256), FLIGHT_BYTES);
+			memcpy(model + flight->request.offset, flight->memory, FLIGHT_BYTES);
+		}
+		assert_int_equal(worker_call(user->worker, flight_submit, flight, NULL), 0);
+	}
+}
+
+static bool flights_done(void)
+{
+	for (unsigned i = 0; i < FLIGHTS; i++)
+		if (!flights[i].done)
+			return false;
+	return true;
+}
+
+static void flights_land(struct block_rig *rig)
+{
+	WAIT_FOR(&rig->base, flights_done());
+	for (unsigned i = 0; i < FLIGHTS; i++) {
+		assert_int_equal(flights[i].request.status, DPU_BLOCK_OK);
+		if (flights[i].request.op == DPU_BLOCK_READ)
+			assert_memory_equal(flights[i].memory, model + flights[i].request.offset, FLIGHT_BYTES);
+	}
+}
+
+static void listener_delete(struct block_rig *rig, const char *name)
+{
+	assert_int_equal(block_rig_delete(rig, "nvmf_listener", name, false, NULL), 0);
+}
+
+static void test_paths(void **state)
+{
+	struct block_rig rig;
+	struct block_rig_user user;
+
+	memset(model, 0, sizeof(model));
+	rig_open(&rig);
+	remote(&rig, "r", "s", false);
+	attach(&rig, &user, "r", "2");
+	for (unsigned i = 0; i < 2; i++) { /* one path goes, then both */
+		flights_start(&user);
+		listener_delete(&rig, "l0");
+		if (i > 0)
+			listener_delete(&rig, "l1");
+		WAIT_FOR(&rig.base, field_is(&rig, "nvmf_remote", "r", "live_paths", i ? "0" : "1"));
+		listener(&rig, 0);
+		if (i > 0)
+			listener(&rig, 1);
+		flights_land(&rig);
+		WAIT_FOR(&rig.base, field_is(&rig, "nvmf_remote", "r", "live_paths", "2"));
+	}
+	flights_start(&user);
+	block_rig_apply(&rig, "{'nvmf_listeners': [{'name': 'l0', 'address': '127.0.0.1', 'port': %u,"
+			      " 'ana_state': 'inaccessible'}]}",
+			ports[0]);
+	flights_land(&rig);
+	listener_delete(&rig, "l1"); /* the only one that can be used */
+	flights_start(&user);
+	listener(&rig, 1);
+	flights_land(&rig);
+	check_all(&user);
+	block_rig_apply(&rig, "{'volumes': [{'tenant': 'blue', 'name': 'v', 'pool': 'p', 'size': %d}]}", 2 * BYTES);
+	WAIT_FOR(&rig.base, user.changes > 0 && field_is(&rig, "nvmf_remote", "r", "bytes", "33554432"));
+	block_rig_detach(&user);
+	block_rig_free(&rig);
+}
+
+static void test_removed(void **state)
+{
+	struct block_rig rig;
+	struct block_rig_user user;
+
+	rig_open(&rig);
+	remote(&rig, "r", "s", true);
+	attach(&rig, &user, "r", "2");
+	flights_start(&user);
+	assert_int_equal(block_rig_delete(&rig, "nvmf_namespace", "blue/n", false, NULL), 0);
+	WAIT_FOR(&rig.base, flights_done() && user.device == NULL);
+	for (unsigned i = 0; i < FLIGHTS; i++)
+		assert_true(flights[i].request.status == DPU_BLOCK_OK || flights[i].request.status == DPU_BLOCK_GONE);
+	assert_true(field_is(&rig, "nvmf_remote", "r", "state", "gone"));
+	block_rig_detach(&user);
+	block_rig_free(&rig);
+}
+
+/* A volume on a remote namespace is served to another initiator: its device goes and comes back while that writes. */
+static void test_device_goes(void **state)
+{
+	struct block_rig rig;
+	struct block_rig_user user;
+
+	memset(model, 0, sizeof(model));
+	rig_open(&rig);
+	remote(&rig, "near", "s", true);
+	block_rig_apply(&rig, "{'pools': [{'name': 'q', 'remotes': ['near']}],"
+			      " 'volumes': [{'tenant': 'blue', 'name': 'w', 'pool': 'q', 'size': %d}],"
+			      " 'nvmf_subsystems': [{'tenant': 'blue', 'name': 't', 'nqn': 'nqn.2026-01.test:t',"
+			      " 'allow_any_host': true}],"
+			      " 'nvmf_namespaces': [{'tenant': 'blue', 'name': 'deep', 'subsystem': 't', 'volume': 'w'}]}",
+			BYTES / 2);
+	remote(&rig, "far", "t", false);
+	attach(&rig, &user, "far", "2");
+	for (unsigned i = 0; i < 2; i++) {
+		flights_start(&user);
+		json_decref(block_rig_action(&rig, "nvmf_remote", "reconnect", "near", NULL, NULL));
+		flights_land(&rig);
+	}
+	for (unsigned i = 0; i < FLIGHTS; i++) {
+		assert_int_equal(block_rig_io(&user, DPU_BLOCK_READ, i * 65536, back, FLIGHT_BYTES, 0), DPU_BLOCK_OK);
+		assert_memory_equal(back, model + i * 65536, FLIGHT_BYTES);
+	}
+	flights_start(&user);
+	assert_int_equal(block_rig_delete(&rig, "nvmf_namespace", "blue/n", false, NULL), 0);
+	WAIT_FOR(&rig.base, flights_done());
+	assert_true(field_is(&rig, "nvmf_remote", "near", "state", "gone"));
+	assert_true(field_is(&rig, "nvmf_remote", "far", "state", "ready"));
+	block_rig_detach(&user);
+	block_rig_free(&rig);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_io),
+		cmocka_unit_test(test_paths),
+		cmocka_unit_test(test_removed),
+		cmocka_unit_test(test_device_goes),
+	};
+
+	signal(SIGPIPE, SIG_IGN);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
