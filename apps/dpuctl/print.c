@@ -185,6 +185,33 @@ static void print_named(struct ctl *ctl, const json_t *class, const json_t *obje
 	free(columns);
 }
 
+static bool is_sentences(const json_t *value)
+{
+	size_t index;
+	const json_t *item;
+
+	json_array_foreach(value, index, item)
+	{
+		if (json_is_string(item) && strchr(json_string_value(item), ' '))
+			return true;
+	}
+	return false;
+}
+
+/* One below the other: commas between them would be lost among theirs. */
+static void print_sentences(struct ctl *ctl, int width, const char *name, const json_t *value)
+{
+	size_t index;
+	const json_t *item;
+
+	json_array_foreach(value, index, item)
+	{
+		CLEANUP(free_pointer) char *text = human_value(NULL, item);
+
+		fprintf(ctl->out, "%-*s  %s\n", width, index == 0 ? name : "", text ? text : "");
+	}
+}
+
 /* The fields below each other, those without a value left out. */
 void print_object(struct ctl *ctl, const json_t *class, const json_t *object)
 {
@@ -207,6 +234,10 @@ void print_object(struct ctl *ctl, const json_t *class, const json_t *object)
 	json_array_foreach(fields, index, field)
 	{
 		const json_t *value = json_object_get(object, schema_name(field));
+		if (is_sentences(value)) {
+			print_sentences(ctl, (int)width, schema_name(field), value);
+			continue;
+		}
 		CLEANUP(free_pointer) char *text = human_value(field, value);
 		if (value && text && strcmp(text, "-") != 0)
 			fprintf(ctl->out, "%-*s  %s\n", (int)width, schema_name(field), text);

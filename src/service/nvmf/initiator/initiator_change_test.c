@@ -217,7 +217,8 @@ int main(void)
 		cmocka_unit_test(test_restarting_target),
 		cmocka_unit_test(test_ana),
 		cmocka_unit_test(test_ana_contradiction),
-		cmocka_unit_test(test_replaced_before_up), cmocka_unit_test(test_set_paths),
+		cmocka_unit_test(test_replaced_before_up),
+		cmocka_unit_test(test_set_paths),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

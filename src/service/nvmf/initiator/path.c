@@ -197,7 +197,8 @@ static void overdue_check(struct path *path, struct host_queue *queue, uint64_t 
 
 void remote_path_tick(struct path *path, uint64_t now_ns)
 {
-	if (path->step == PATH_DOWN && path->used && !path->leaving && !path->remote->closing && !path->remote->gone && now_ns >= path->due_ns)
+	if (path->step == PATH_DOWN && path->used && !path->leaving && !path->remote->closing && !path->remote->gone &&
+	    now_ns >= path->due_ns)
 		path_open(path);
 	if (path->admin_open)
 		admin_tick(&path->admin, now_ns);

@@ -79,8 +79,7 @@ void remote_paths_settle(struct remote *remote)
 	for (unsigned i = 0; i < remote->path_count; i++) {
 		struct path *path = &remote->paths[i];
 
-		if (!path->used ||
-		    (!path->leaving && among(&path->address, remote->wanted, remote->wanted_count)))
+		if (!path->used || (!path->leaving && among(&path->address, remote->wanted, remote->wanted_count)))
 			continue;
 		left |= !path->leaving;
 		path_leaves(path);

@@ -38,8 +38,8 @@ static bool is_nqn(const char *text)
 #define NQN_DOC     "must begin with \"nqn.\" and have at most 223 bytes"
 
 static const struct field fields[] = {
-	FIELD(struct nvmf_remote_object, addresses, .flags = FIELD_F_REQUIRED, .min = 1,
-	      .max = REMOTE_PATHS_MAX, .check = is_address, .check_doc = ADDRESS_DOC,
+	FIELD(struct nvmf_remote_object, addresses, .flags = FIELD_F_REQUIRED, .min = 1, .max = REMOTE_PATHS_MAX,
+	      .check = is_address, .check_doc = ADDRESS_DOC,
 	      .doc = "Where the subsystem listens, one path each; the port is 4420 where none is given. Paths come and "
 		     "go under I/O."),
 	FIELD(struct nvmf_remote_object, nqn, .flags = FIELD_F_REQUIRED | FIELD_F_IMMUTABLE, .check = is_nqn,
@@ -145,7 +145,8 @@ static void path_add(struct string_list *list, const struct remote_path_status *
 			    path->cntlid, path->queues, path->queues == 1 ? "" : "s", path->depth,
 			    (unsigned long long)path->commands);
 	if (path->losses > 0)
-		text_printf(&text, ", lost %llu time%s", (unsigned long long)path->losses, path->losses == 1 ? "" : "s");
+		text_printf(&text, ", lost %llu time%s", (unsigned long long)path->losses,
+			    path->losses == 1 ? "" : "s");
 	if (path->why[0])
 		text_printf(&text, path->state == REMOTE_PATH_LIVE ? " (%s)" : ": %s", path->why);
 	char *taken = text_take(&text);

@@ -65,12 +65,13 @@ static void rig_open(struct block_rig *rig)
 		ports[i] = port_find();
 		listener(rig, i);
 	}
-	block_rig_apply(rig, "{'tenants': [{'name': 'blue'}], 'media': [{'name': 'm', 'kind': 'ram', 'size': %d}],"
-			     " 'pools': [{'name': 'p', 'media': ['m']}],"
-			     " 'volumes': [{'tenant': 'blue', 'name': 'v', 'pool': 'p', 'size': %d}],"
-			     " 'nvmf_subsystems': [{'tenant': 'blue', 'name': 's', 'nqn': 'nqn.2026-01.test:s',"
-			     " 'allow_any_host': true}],"
-			     " 'nvmf_namespaces': [{'tenant': 'blue', 'name': 'n', 'subsystem': 's', 'volume': 'v'}]}",
+	block_rig_apply(rig,
+			"{'tenants': [{'name': 'blue'}], 'media': [{'name': 'm', 'kind': 'ram', 'size': %d}],"
+			" 'pools': [{'name': 'p', 'media': ['m']}],"
+			" 'volumes': [{'tenant': 'blue', 'name': 'v', 'pool': 'p', 'size': %d}],"
+			" 'nvmf_subsystems': [{'tenant': 'blue', 'name': 's', 'nqn': 'nqn.2026-01.test:s',"
+			" 'allow_any_host': true}],"
+			" 'nvmf_namespaces': [{'tenant': 'blue', 'name': 'n', 'subsystem': 's', 'volume': 'v'}]}",
 			4 * BYTES, BYTES);
 }
 
@@ -231,8 +232,9 @@ static void test_paths(void **state)
 		WAIT_FOR(&rig.base, field_is(&rig, "nvmf_remote", "r", "live_paths", "2"));
 	}
 	flights_start(&user);
-	block_rig_apply(&rig, "{'nvmf_listeners': [{'name': 'l0', 'address': '127.0.0.1', 'port': %u,"
-			      " 'ana_state': 'inaccessible'}]}",
+	block_rig_apply(&rig,
+			"{'nvmf_listeners': [{'name': 'l0', 'address': '127.0.0.1', 'port': %u,"
+			" 'ana_state': 'inaccessible'}]}",
 			ports[0]);
 	flights_land(&rig);
 	listener_delete(&rig, "l1"); /* the only one that can be used */
@@ -273,11 +275,12 @@ static void test_device_goes(void **state)
 	memset(model, 0, sizeof(model));
 	rig_open(&rig);
 	remote(&rig, "near", "s", true);
-	block_rig_apply(&rig, "{'pools': [{'name': 'q', 'remotes': ['near']}],"
-			      " 'volumes': [{'tenant': 'blue', 'name': 'w', 'pool': 'q', 'size': %d}],"
-			      " 'nvmf_subsystems': [{'tenant': 'blue', 'name': 't', 'nqn': 'nqn.2026-01.test:t',"
-			      " 'allow_any_host': true}],"
-			      " 'nvmf_namespaces': [{'tenant': 'blue', 'name': 'deep', 'subsystem': 't', 'volume': 'w'}]}",
+	block_rig_apply(&rig,
+			"{'pools': [{'name': 'q', 'remotes': ['near']}],"
+			" 'volumes': [{'tenant': 'blue', 'name': 'w', 'pool': 'q', 'size': %d}],"
+			" 'nvmf_subsystems': [{'tenant': 'blue', 'name': 't', 'nqn': 'nqn.2026-01.test:t',"
+			" 'allow_any_host': true}],"
+			" 'nvmf_namespaces': [{'tenant': 'blue', 'name': 'deep', 'subsystem': 't', 'volume': 'w'}]}",
 			BYTES / 2);
 	remote(&rig, "far", "t", false);
 	attach(&rig, &user, "far", "2");

@@ -61,7 +61,7 @@ struct nvmf_remote {
 	struct remote *remote; /* NULL: not open */
 	enum nvmf_remote_state state;
 	bool stepping, closing, closing_asked, again, clean;
-	bool paths_changed; /* options have others than the worker was told */
+	bool paths_changed;   /* options have others than the worker was told */
 	pthread_mutex_t lock; /* of status, which the worker publishes */
 	struct remote_status status;
 	uint64_t published_ns; /* the worker's */
