@@ -2,6 +2,7 @@
 /* Requests, and the pieces that they are done in: a piece is a run of blocks of one leaf, or a part of a block. */
 #include "service/block/store/store_priv.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include "base/cycles.h"
@@ -391,6 +392,13 @@ unsigned ios_go(struct store *store)
 	return count;
 }
 
+static pthread_once_t zero_crc_once = PTHREAD_ONCE_INIT;
+
+static void zero_crc_make(void)
+{
+	store_zero_crc = crc32c(0, store_zero_block, STORE_BLOCK);
+}
+
 int ios_init(struct store *store)
 {
 	store->io = calloc(STORE_IOS, sizeof(*store->io));
@@ -409,7 +417,7 @@ int ios_init(struct store *store)
 		store->busy_ios++;
 		io_give(&store->io[i]);
 	}
-	store_zero_crc = crc32c(0, store_zero_block, STORE_BLOCK);
+	pthread_once(&zero_crc_once, zero_crc_make); /* the workers of other pools read it */
 	return 0;
 }
 
