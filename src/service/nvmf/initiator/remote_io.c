@@ -385,6 +385,9 @@ static void on_done(struct host_command *command, uint16_t status)
 			complete(remote, request, DPU_BLOCK_IO_ERROR);
 		else
 			remote_dispatch(remote, request);
+	} else if ((status & NVME_STATUS_MASK) == NVME_INVALID_NAMESPACE) { /* deleted? The event may be behind */
+		remote_path_refresh(path, REFRESH_NAMESPACE);
+		retry(remote, request, NVME_INVALID_NAMESPACE);
 	} else {
 		retry(remote, request, status);
 	}
