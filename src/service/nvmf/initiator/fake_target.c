@@ -138,7 +138,7 @@ static void identify(struct fake_connection *connection, const struct nvme_sqe *
 		memcpy(controller->subnqn, connection->subnqn, NVME_NQN_BYTES);
 		controller->cmic = 0xb;
 		controller->mdts = target->mdts ? target->mdts : 6;
-		controller->oaes = NVME_EVENT_BIT_NAMESPACES | NVME_EVENT_BIT_ANA;
+		controller->oaes = NVME_EVENT_BIT_NAMESPACES | NVME_EVENT_BIT_ANA | NVME_EVENT_BIT_DISCOVERY;
 		controller->aerl = 3;
 		controller->cntrltype = NVME_CNTRLTYPE_IO;
 		controller->nanagrpid = 2;

@@ -122,17 +122,21 @@ struct discovery_options {
 	struct remote_address address;
 	char hostnqn[NVME_NQN_BYTES];
 	uint8_t hostid[16];
-	unsigned timeout_ms; /* for all of it [10000] */
+	unsigned timeout_ms; /* for a reading of the log, with the connecting before it [10000] */
+	/* Stays connected, connects again when it is lost, and reads the log whenever it changes. */
+	bool persistent;
+	unsigned keep_alive_ms; /* … [5000] */
 };
 
 struct remote_discovery;
 
-/* Asks a discovery controller for its log once, then leaves. done: error NULL = entries, valid in the call. */
+/* Asks a discovery controller for its log once, then leaves. done: error NULL = entries, valid in the call; persistent:
+ * after every reading and every failure. Any thread before the io_uring's first poll, or if persistent; else the worker. */
 int remote_discovery_start(const struct discovery_options *options,
 			   void (*done)(void *ctx, const struct nvme_discovery_entry *entries, unsigned count,
 					const char *error),
 			   void *ctx, struct remote_discovery **ret, struct dpu_error *err);
 struct worker_source *remote_discovery_source(struct remote_discovery *discovery);
-/* After done, or before it (done is not called any more then). closed may run before the return. */
+/* After done, in it, or before it (done is not called any more then). closed may run before the return. */
 void remote_discovery_close(struct remote_discovery *discovery, void (*closed)(void *arg), void *arg);
 void remote_discovery_free(struct remote_discovery *discovery); /* closed, and its source removed */

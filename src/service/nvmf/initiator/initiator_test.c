@@ -73,6 +73,7 @@ static void test_statuses(void **state)
 		{ NVME_GUARD_CHECK | NVME_DNR, 1, DPU_BLOCK_INTEGRITY },
 		{ NVME_WRITE_FAULT | NVME_DNR, 1, DPU_BLOCK_IO_ERROR },
 		{ NVME_NAMESPACE_NOT_READY, 2, DPU_BLOCK_OK },
+		{ NVME_INVALID_NAMESPACE | NVME_DNR, 1, DPU_BLOCK_OK }, /* it is there when we look */
 		{ NVME_INTERNAL_ERROR, 100, DPU_BLOCK_IO_ERROR },
 	};
 	struct slot slot = { 0 };
@@ -152,6 +153,72 @@ static void test_discovery(void **state)
 	unstage();
 }
 
+/* ---- discovery that stays ---- */
+
+static unsigned readings, discovery_failures;
+
+static void on_read(void *ctx, const struct nvme_discovery_entry *entries, unsigned count, const char *error)
+{
+	readings += !error;
+	discovery_failures += error != NULL;
+	on_discovered(ctx, entries, count, error);
+}
+
+#define discovery_wait(condition)                                                                                      \
+	do {                                                                                                           \
+		for (uint64_t end_ = clock_ns() + 5 * CLOCK_NS_PER_S; !(condition) && clock_ns() < end_;) {            \
+			uring_poll(uring);                                                                             \
+			remote_discovery_source(discovery)                                                             \
+				->tick(remote_discovery_source(discovery), NULL, clock_ns());                          \
+		}                                                                                                      \
+		assert_true(condition);                                                                                \
+	} while (0)
+
+static bool has_event_request(void)
+{
+	return target.commands[NVME_ADMIN_ASYNC_EVENT_REQUEST] >= readings;
+}
+
+static void test_discovery_stays(void **state)
+{
+	struct remote_discovery *discovery;
+	bool closed = false;
+
+	readings = discovery_failures = 0;
+	stage(12);
+	struct discovery_options how = {
+		.streams = streams, .address = options.paths[0], .persistent = true, .keep_alive_ms = 1000
+	};
+	strcpy(how.hostnqn, options.hostnqn);
+	target.entry_count = 2;
+	memset(target.commands, 0, sizeof(target.commands));
+	assert_int_equal(remote_discovery_start(&how, on_read, NULL, &discovery, NULL), 0);
+	discovery_wait(readings == 1 && discovered == 2);
+	for (unsigned i = 0; i < 3; i++) { /* it changes */
+		target.entry_count++;
+		target.genctr++;
+		fake_event(&target, nvme_event(NVME_EVENT_NOTICE, NVME_NOTICE_DISCOVERY, NVME_LOG_DISCOVERY));
+		discovery_wait(readings == 2 + i && has_event_request());
+		assert_int_equal(discovered, 3 + i);
+	}
+	/* It is kept alive, connected again, and what has changed meanwhile is seen. */
+	unsigned alive = target.commands[NVME_ADMIN_KEEP_ALIVE];
+	discovery_wait(target.commands[NVME_ADMIN_KEEP_ALIVE] > alive);
+	target.ports[0].refuses = true;
+	target.entry_count = 7;
+	fake_drop(&target, 0);
+	discovery_wait(discovery_failures >= 2);
+	assert_int_equal(readings, 4);
+	target.ports[0].refuses = false;
+	discovery_wait(readings == 5);
+	assert_int_equal(discovered, 7);
+	remote_discovery_close(discovery, on_flag, &closed);
+	wait_for(closed);
+	assert_int_equal(readings, 5);
+	remote_discovery_free(discovery);
+	unstage();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -159,6 +226,7 @@ int main(void)
 		cmocka_unit_test(test_options),
 		cmocka_unit_test(test_statuses),
 		cmocka_unit_test(test_discovery),
+		cmocka_unit_test(test_discovery_stays),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
