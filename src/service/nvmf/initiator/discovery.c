@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Asking a discovery controller for its log: header, entries, header again until nothing has changed meanwhile. Once, or
- * whenever it changes. */
+/* Asking a discovery controller for its log: header, entries, header again until nothing has changed meanwhile. Once,
+ * or whenever it changes. */
 #include "service/nvmf/initiator/initiator_priv.h"
 
 #include <stdarg.h>

@@ -131,7 +131,8 @@ struct discovery_options {
 struct remote_discovery;
 
 /* Asks a discovery controller for its log once, then leaves. done: error NULL = entries, valid in the call; persistent:
- * after every reading and every failure. Any thread before the io_uring's first poll, or if persistent; else the worker. */
+ * after every reading and every failure. Any thread before the io_uring's first poll, or if persistent; else the
+ * worker. */
 int remote_discovery_start(const struct discovery_options *options,
 			   void (*done)(void *ctx, const struct nvme_discovery_entry *entries, unsigned count,
 					const char *error),

@@ -168,8 +168,8 @@ static void on_read(void *ctx, const struct nvme_discovery_entry *entries, unsig
 	do {                                                                                                           \
 		for (uint64_t end_ = clock_ns() + 5 * CLOCK_NS_PER_S; !(condition) && clock_ns() < end_;) {            \
 			uring_poll(uring);                                                                             \
-			remote_discovery_source(discovery)                                                             \
-				->tick(remote_discovery_source(discovery), NULL, clock_ns());                          \
+			remote_discovery_source(discovery)->tick(remote_discovery_source(discovery), NULL,             \
+								 clock_ns());                                          \
 		}                                                                                                      \
 		assert_true(condition);                                                                                \
 	} while (0)
@@ -222,10 +222,8 @@ static void test_discovery_stays(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_requests),
-		cmocka_unit_test(test_options),
-		cmocka_unit_test(test_statuses),
-		cmocka_unit_test(test_discovery),
+		cmocka_unit_test(test_requests),        cmocka_unit_test(test_options),
+		cmocka_unit_test(test_statuses),        cmocka_unit_test(test_discovery),
 		cmocka_unit_test(test_discovery_stays),
 	};
 
