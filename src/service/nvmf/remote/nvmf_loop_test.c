@@ -293,10 +293,9 @@ static void test_device_goes(void **state)
 		assert_int_equal(block_rig_io(&user, DPU_BLOCK_READ, i * 65536, back, FLIGHT_BYTES, 0), DPU_BLOCK_OK);
 		assert_memory_equal(back, model + i * 65536, FLIGHT_BYTES);
 	}
-	flights_start(&user);
+	/* For good, with nobody waiting for an answer: the target holds requests for seconds. */
 	assert_int_equal(block_rig_delete(&rig, "nvmf_namespace", "blue/n", false, NULL), 0);
-	WAIT_FOR(&rig.base, flights_done());
-	assert_true(field_is(&rig, "nvmf_remote", "near", "state", "gone"));
+	WAIT_FOR(&rig.base, field_is(&rig, "nvmf_remote", "near", "state", "gone"));
 	assert_true(field_is(&rig, "nvmf_remote", "far", "state", "ready"));
 	block_rig_detach(&user);
 	block_rig_free(&rig);
