@@ -155,3 +155,21 @@ static inline void dpu_block_complete(struct dpu_block_request *request, enum dp
 	request->status = (uint8_t)status;
 	request->done(request);
 }
+
+/* For filters: a request of their own that asks the device below for the same, and ends in done. */
+static inline struct dpu_block_request dpu_block_request_below(const struct dpu_block_request *request,
+							       void (*done)(struct dpu_block_request *request))
+{
+	return (struct dpu_block_request){
+		.op = request->op,
+		.flags = request->flags,
+		.segments = request->segments,
+		.tag = request->tag,
+		.offset = request->offset,
+		.length = request->length,
+		.iov = request->iov,
+		.crc = request->crc,
+		.done = done,
+		.trace = request->trace,
+	};
+}

@@ -8,6 +8,7 @@
 #include <rte_branch_prediction.h>
 #include <rte_spinlock.h>
 #include "base/clock.h"
+#include "base/notice_limit.h"
 #include "device/virtio/vhost_user.h"
 #include "device/virtio/virtio_net.h"
 #include "operating/port.h"
@@ -16,11 +17,9 @@
 enum {
 	QUEUE_SIZE_MAX = 4096,
 	MTU_MIN = 68,
-	NOTICES = 8, /* names of notices that are told apart */
 };
 
 static const uint64_t DOWN_DELAY_NS = 20 * CLOCK_NS_PER_MS; /* a queue that is only set up anew is no link change */
-static const uint64_t NOTICE_NS = 10 * CLOCK_NS_PER_S;      /* between two notices of the same name */
 
 struct pair {
 	struct vhost_port *port;
@@ -40,10 +39,7 @@ struct vhost_port {
 	struct vhost_endpoint *endpoint;
 	struct loop *loop;
 	struct loop_timer *down_timer;
-	struct noticed {
-		char name[32];
-		uint64_t at_ns;
-	} noticed[NOTICES];
+	struct notice_limit noticed;
 	void (*closed)(void *arg);
 	void *closed_arg;
 	struct pair *pairs;
@@ -201,33 +197,11 @@ static void on_connected(void *ctx, bool up, uint64_t features)
 		port_set_up(&vhost->port, false);
 }
 
-/* A front end that does the same wrong thing again and again, between others perhaps, is reported now and then. */
-static bool may_notice(struct vhost_port *vhost, const char *name)
-{
-	struct noticed *place = vhost->noticed;
-	uint64_t now = clock_ns();
-
-	for (unsigned i = 0; i < NOTICES; i++) {
-		struct noticed *noticed = &vhost->noticed[i];
-		if (strcmp(noticed->name, name) == 0) {
-			if (now - noticed->at_ns < NOTICE_NS)
-				return false;
-			place = noticed;
-			break;
-		}
-		if (noticed->at_ns < place->at_ns)
-			place = noticed;
-	}
-	snprintf(place->name, sizeof(place->name), "%s", name);
-	place->at_ns = now;
-	return true;
-}
-
 static void on_notice(void *ctx, const char *name, const char *sentence)
 {
 	struct vhost_port *vhost = ctx;
 
-	if (may_notice(vhost, name))
+	if (notice_limit_pass(&vhost->noticed, name, clock_ns()))
 		port_notice(&vhost->port, name, "%s", sentence);
 }
 
@@ -235,7 +209,7 @@ static void on_announce(void *ctx, const uint8_t mac[6])
 {
 	struct vhost_port *vhost = ctx;
 
-	if (may_notice(vhost, "migrated-here"))
+	if (notice_limit_pass(&vhost->noticed, "migrated-here", clock_ns()))
 		port_notice(&vhost->port, "migrated-here",
 			    "the guest has arrived by migration with MAC "
 			    "%02x:%02x:%02x:%02x:%02x:%02x",

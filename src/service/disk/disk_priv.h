@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 #include <sys/queue.h>
+#include "base/notice_limit.h"
 #include "device/block/block_queue.h"
 #include "device/virtio/vhost_user.h"
 #include "device/virtio/virtio_blk.h"
@@ -12,7 +13,7 @@
 #include "service/disk/disk.h"
 #include "service/disk/objects.h"
 
-enum { DISK_MAX_QUEUES = 16, DISK_PATH_BYTES = 512, DISK_NOTICES = 8 };
+enum { DISK_MAX_QUEUES = 16, DISK_PATH_BYTES = 512 };
 
 struct disk;
 
@@ -75,10 +76,7 @@ struct disk {
 	_Atomic bool write_back;
 	struct disk_flush flush;
 	char serial[VIRTIO_BLK_ID_BYTES + 1];
-	struct noticed {
-		char name[32];
-		uint64_t at_ns;
-	} noticed[DISK_NOTICES];
+	struct notice_limit noticed;
 	/* the backing's side */
 	struct block_attachment *attachment; /* NULL: detached */
 	bool detaching, hurry;               /* hurry: a queue is being stopped */

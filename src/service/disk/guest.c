@@ -16,8 +16,6 @@
 
 enum { CONFIG_BYTES = 256, OPTIMAL_BYTES = 1 << 16 };
 
-static const uint64_t NOTICE_NS = 10 * CLOCK_NS_PER_S; /* between two notices of the same name */
-
 /* ---- the configuration space ---- */
 
 static int on_get_config(void *ctx, uint32_t offset, uint32_t length, uint8_t *ret)
@@ -93,32 +91,11 @@ static void on_connected(void *ctx, bool up, uint64_t features)
 	log_debug("disk", up ? "a guest is connected" : "a guest has gone", "object=%s", disk->path);
 }
 
-static bool may_notice(struct disk *disk, const char *name)
-{
-	struct noticed *place = disk->noticed;
-	uint64_t now = clock_ns();
-
-	for (unsigned i = 0; i < DISK_NOTICES; i++) {
-		struct noticed *noticed = &disk->noticed[i];
-		if (strcmp(noticed->name, name) == 0) {
-			if (now - noticed->at_ns < NOTICE_NS)
-				return false;
-			place = noticed;
-			break;
-		}
-		if (noticed->at_ns < place->at_ns)
-			place = noticed;
-	}
-	snprintf(place->name, sizeof(place->name), "%s", name);
-	place->at_ns = now;
-	return true;
-}
-
 static void on_notice(void *ctx, const char *name, const char *sentence)
 {
 	struct disk *disk = ctx;
 
-	if (may_notice(disk, name))
+	if (notice_limit_pass(&disk->noticed, name, clock_ns()))
 		disk_notice(disk, name, sentence);
 }
 

@@ -150,8 +150,7 @@ static void send(struct block_handoff *handoff, struct dpu_block_request *reques
 	struct slot *slot = &handoff->slots[index];
 
 	slot->user = request;
-	slot->request = *request;
-	slot->request.done = below_done;
+	slot->request = dpu_block_request_below(request, below_done);
 	stage(&handoff->out, index);
 }
 

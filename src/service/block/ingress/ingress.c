@@ -74,18 +74,12 @@ static bool copy_submit(struct ingress *ingress, struct dpu_block_request *origi
 	uint16_t segments = copy->request.segments;
 	copy->ingress = ingress;
 	copy->original = original;
-	copy->request = (struct dpu_block_request){
-		.op = original->op,
-		.flags = original->flags | (whole ? DPU_BLOCK_CRC : 0),
-		.segments = segments,
-		.tag = original->tag,
-		.offset = original->offset,
-		.length = original->length,
-		.iov = copy->pieces,
-		.crc = whole ? copy->crc : NULL,
-		.done = on_done,
-		.trace = original->trace,
-	};
+	copy->request = dpu_block_request_below(original, on_done);
+	copy->request.segments = segments;
+	copy->request.iov = copy->pieces;
+	copy->request.crc = whole ? copy->crc : NULL;
+	if (whole)
+		copy->request.flags |= DPU_BLOCK_CRC;
 	data_copy(copy, original);
 	if (whole)
 		crcs_make(copy);

@@ -102,18 +102,7 @@ static void send(struct guard *guard, struct dpu_block_request *request)
 	guard->free_io = io->next;
 	io->above = request;
 	io->since_ns = guard->now_ns;
-	io->below = (struct dpu_block_request){
-		.op = request->op,
-		.flags = request->flags,
-		.segments = request->segments,
-		.tag = request->tag,
-		.offset = request->offset,
-		.length = request->length,
-		.iov = request->iov,
-		.crc = request->crc,
-		.done = below_done,
-		.trace = request->trace,
-	};
+	io->below = dpu_block_request_below(request, below_done);
 	guard->under_way++;
 	guard->submitting = true;
 	guard->below->ops->submit(guard->below, &io->below);

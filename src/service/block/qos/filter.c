@@ -99,18 +99,8 @@ void volume_send(struct qos_volume *volume, struct dpu_block_request *request, u
 	struct qos_io *io = scheduler->free_io;
 
 	scheduler->free_io = io->next;
-	io->below = (struct dpu_block_request){
-		.op = request->op,
-		.flags = request->flags,
-		.segments = request->segments,
-		.tag = request->tag,
-		.offset = request->offset,
-		.length = request->length,
-		.iov = request->iov,
-		.crc = request->crc,
-		.done = sent_done,
-		.trace = &io->trace,
-	};
+	io->below = dpu_block_request_below(request, sent_done);
+	io->below.trace = &io->trace;
 	io->above = request;
 	io->volume = volume;
 	io->trace = (struct dpu_block_trace){ 0 };
