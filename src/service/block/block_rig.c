@@ -471,3 +471,28 @@ enum dpu_block_status block_rig_io(struct block_rig_user *user, enum dpu_block_o
 	WAIT_FOR(&user->rig->base, atomic_load(&io.done));
 	return io.request.status;
 }
+
+void block_rig_fill(uint8_t *data, unsigned version)
+{
+	for (unsigned i = 0; i < DPU_BLOCK_BYTES; i++)
+		data[i] = (uint8_t)(version * 31 + i / 7);
+}
+
+void block_rig_write(struct block_rig_user *user, uint64_t block, unsigned version)
+{
+	uint8_t data[DPU_BLOCK_BYTES];
+
+	block_rig_fill(data, version);
+	assert_int_equal(block_rig_io(user, DPU_BLOCK_WRITE, block * sizeof(data), data, sizeof(data), DPU_BLOCK_FUA),
+			 DPU_BLOCK_OK);
+}
+
+void block_rig_expect(struct block_rig_user *user, uint64_t block, unsigned version)
+{
+	uint8_t data[DPU_BLOCK_BYTES], expected[DPU_BLOCK_BYTES] = { 0 };
+
+	if (version)
+		block_rig_fill(expected, version);
+	assert_int_equal(block_rig_io(user, DPU_BLOCK_READ, block * sizeof(data), data, sizeof(data), 0), DPU_BLOCK_OK);
+	assert_memory_equal(data, expected, sizeof(data));
+}

@@ -67,3 +67,7 @@ void block_rig_release(struct block_rig_user *user);
 void block_rig_detach(struct block_rig_user *user);
 enum dpu_block_status block_rig_io(struct block_rig_user *user, enum dpu_block_op op, uint64_t offset, void *data,
 				   uint64_t length, unsigned flags);
+/* A block that says which version it is. */
+void block_rig_fill(uint8_t *data, unsigned version);
+void block_rig_write(struct block_rig_user *user, uint64_t block, unsigned version);  /* with FUA */
+void block_rig_expect(struct block_rig_user *user, uint64_t block, unsigned version); /* version 0: zeroes */

@@ -12,30 +12,6 @@
 
 enum { MIB = 1 << 20, BLOCK = DPU_BLOCK_BYTES };
 
-static void fill(uint8_t *data, unsigned version)
-{
-	for (unsigned i = 0; i < BLOCK; i++)
-		data[i] = (uint8_t)(version * 31 + i / 7);
-}
-
-static void write_version(struct block_rig_user *user, uint64_t block, unsigned version)
-{
-	uint8_t data[BLOCK];
-
-	fill(data, version);
-	assert_int_equal(block_rig_io(user, DPU_BLOCK_WRITE, block * BLOCK, data, BLOCK, DPU_BLOCK_FUA), DPU_BLOCK_OK);
-}
-
-static void expect_version(struct block_rig_user *user, uint64_t block, unsigned version)
-{
-	uint8_t data[BLOCK], expected[BLOCK] = { 0 };
-
-	if (version)
-		fill(expected, version);
-	assert_int_equal(block_rig_io(user, DPU_BLOCK_READ, block * BLOCK, data, BLOCK, 0), DPU_BLOCK_OK);
-	assert_memory_equal(data, expected, BLOCK);
-}
-
 /* ---- transactions ---- */
 
 static void document(void **state)
@@ -126,30 +102,30 @@ static void copies(void **state)
 	block_rig_pool(rig);
 	block_rig_attach(&v, rig, "volume", "v", NULL);
 	WAIT_FOR(&rig->base, v.device);
-	write_version(&v, 5, 1);
+	block_rig_write(&v, 5, 1);
 	block_rig_change(rig, CHANGE_CREATE, "snapshot", "blue/s", "{'volume': 'v'}", NULL);
-	write_version(&v, 5, 2);
+	block_rig_write(&v, 5, 2);
 	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/c", "{'pool': 'p', 'from_snapshot': 's'}", NULL);
 	block_rig_attach(&s, rig, "snapshot", "s", NULL);
 	block_rig_attach(&c, rig, "volume", "c", NULL);
 	WAIT_FOR(&rig->base, s.device && c.device);
-	write_version(&c, 6, 3);
-	expect_version(&v, 5, 2);
-	expect_version(&v, 6, 0);
-	expect_version(&s, 5, 1);
-	expect_version(&c, 5, 1);
-	expect_version(&c, 6, 3);
+	block_rig_write(&c, 6, 3);
+	block_rig_expect(&v, 5, 2);
+	block_rig_expect(&v, 6, 0);
+	block_rig_expect(&s, 5, 1);
+	block_rig_expect(&c, 5, 1);
+	block_rig_expect(&c, 6, 3);
 	assert_int_equal(block_rig_io(&s, DPU_BLOCK_DISCARD, 0, NULL, BLOCK, 0), DPU_BLOCK_READ_ONLY);
 	/* Larger while in use: its user is told. */
 	block_rig_change(rig, CHANGE_UPDATE, "volume", "blue/v", "{'size': 33554432}", NULL);
 	assert_int_equal(atomic_load(&v.changes), 1);
-	write_version(&v, 8191, 4);
-	expect_version(&v, 8191, 4);
+	block_rig_write(&v, 8191, 4);
+	block_rig_expect(&v, 8191, 4);
 	/* What is cut off is gone. */
 	block_rig_change(rig, CHANGE_UPDATE, "volume", "blue/v", "{'size': 16777216, 'shrinkable': true}", NULL);
 	block_rig_change(rig, CHANGE_UPDATE, "volume", "blue/v", "{'size': 33554432}", NULL);
-	expect_version(&v, 8191, 0);
-	expect_version(&v, 5, 2);
+	block_rig_expect(&v, 8191, 0);
+	block_rig_expect(&v, 5, 2);
 	block_rig_detach(&v);
 	block_rig_detach(&s);
 	block_rig_detach(&c);
@@ -159,7 +135,7 @@ static void copies(void **state)
 	block_rig_delete(rig, "volume", "blue/v", true, NULL);
 	block_rig_attach(&c, rig, "volume", "c", NULL);
 	WAIT_FOR(&rig->base, c.device);
-	expect_version(&c, 5, 1);
+	block_rig_expect(&c, 5, 1);
 	block_rig_detach(&c);
 }
 
@@ -199,13 +175,13 @@ static void asked_back(void **state)
 	v.hold = true;
 	block_detach(v.attachment, set_flag, &detached);
 	assert_true(v.asked);
-	write_version(&v, 1, 1);
-	expect_version(&second, 1, 1);
+	block_rig_write(&v, 1, 1);
+	block_rig_expect(&second, 1, 1);
 	run_for(&rig->base, 5 * CLOCK_NS_PER_MS);
 	assert_false(detached);
 	block_rig_release(&v);
 	WAIT_FOR(&rig->base, detached);
-	expect_version(&second, 1, 1);
+	block_rig_expect(&second, 1, 1);
 	block_rig_detach(&second);
 	/* At once, before the device could come. */
 	block_rig_attach(&v, rig, "volume", "v", NULL);
@@ -227,7 +203,7 @@ static void medium_resized(void **state)
 	assert_int_equal(truncate(path, 2 * MIB), 0);
 	WAIT_FOR(&rig->base, atomic_load(&m.changes) == 1);
 	assert_int_equal(m.device->bytes, 2 * MIB);
-	write_version(&m, 2 * MIB / BLOCK - 1, 1);
+	block_rig_write(&m, 2 * MIB / BLOCK - 1, 1);
 	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "medium", "m", "bytes"), "2097152") == 0);
 	assert_int_equal(truncate(path, MIB), 0);
 	WAIT_FOR(&rig->base, atomic_load(&m.changes) == 2);
@@ -246,7 +222,7 @@ static void restart(void **state)
 	block_rig_change(rig, CHANGE_CREATE, "snapshot", "blue/s", "{'volume': 'v'}", NULL);
 	block_rig_attach(&v, rig, "volume", "v", NULL);
 	WAIT_FOR(&rig->base, v.device);
-	write_version(&v, 9, 9);
+	block_rig_write(&v, 9, 9);
 	block_rig_detach(&v);
 	/* A copy of the snapshot, whose volume is larger by now. */
 	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/c", "{'pool': 'p', 'from_snapshot': 's'}", NULL);
@@ -256,7 +232,7 @@ static void restart(void **state)
 	FIELD_IS(rig, "volume", "c", "size", "16777216");
 	block_rig_attach(&v, rig, "volume", "v", NULL);
 	WAIT_FOR(&rig->base, v.device);
-	expect_version(&v, 9, 9);
+	block_rig_expect(&v, 9, 9);
 	FIELD_IS(rig, "snapshot", "s", "state", "ready");
 	FIELD_IS(rig, "pool", "p", "unclaimed", "0");
 	FIELD_IS(rig, "pool", "p", "replayed_records", "0");
@@ -409,8 +385,8 @@ static void scrub(void **state)
 	block_rig_pool(rig);
 	block_rig_attach(&v, rig, "volume", "v", NULL);
 	WAIT_FOR(&rig->base, v.device);
-	write_version(&v, 3, 7);
-	write_version(&v, 4, 8);
+	block_rig_write(&v, 3, 7);
+	block_rig_write(&v, 4, 8);
 	block_rig_detach(&v);
 	result = block_rig_action(rig, "pool", "scrub", "p", json_pack("{s:b}", "wait", 1), NULL);
 	assert_int_equal(json_integer_value(json_object_get(result, "damaged")), 0);
@@ -426,7 +402,7 @@ static void scrub(void **state)
 	snprintf(path, sizeof(path), "%s/m", rig->dir);
 	int fd = open(path, O_RDWR);
 	off_t at = 0;
-	fill(data, 7);
+	block_rig_fill(data, 7);
 	while (pread(fd, found, BLOCK, at) == BLOCK && memcmp(found, data, BLOCK) != 0)
 		at += BLOCK;
 	found[100] ^= 1;
@@ -441,7 +417,7 @@ static void scrub(void **state)
 	block_rig_attach(&v, rig, "volume", "v", NULL);
 	WAIT_FOR(&rig->base, v.device);
 	assert_int_equal(block_rig_io(&v, DPU_BLOCK_READ, 3 * BLOCK, data, BLOCK, 0), DPU_BLOCK_INTEGRITY);
-	expect_version(&v, 4, 8);
+	block_rig_expect(&v, 4, 8);
 	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "volume", "v", "integrity_errors"), "1") == 0);
 	block_rig_detach(&v);
 }
@@ -458,7 +434,7 @@ static void failing_medium(void **state)
 	block_rig_pool(rig);
 	block_rig_attach(&v, rig, "volume", "v", NULL);
 	WAIT_FOR(&rig->base, v.device);
-	write_version(&v, 3, 7);
+	block_rig_write(&v, 3, 7);
 	signal(SIGXFSZ, SIG_IGN);
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
 	low = (struct rlimit){ 4096, before.rlim_max };
@@ -468,12 +444,12 @@ static void failing_medium(void **state)
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
 	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "state"), "read-only") == 0);
 	assert_non_null(strstr(block_rig_field(rig, "pool", "p", "why"), "medium m"));
-	expect_version(&v, 3, 7);
+	block_rig_expect(&v, 3, 7);
 	assert_int_not_equal(block_rig_io(&v, DPU_BLOCK_WRITE, 0, data, BLOCK, 0), DPU_BLOCK_OK);
 	json_decref(block_rig_action(rig, "pool", "open", "p", NULL, NULL));
 	WAIT_FOR(&rig->base, v.device);
-	expect_version(&v, 3, 7);
-	write_version(&v, 3, 8);
+	block_rig_expect(&v, 3, 7);
+	block_rig_write(&v, 3, 8);
 	FIELD_IS(rig, "pool", "p", "state", "ready");
 	block_rig_detach(&v);
 }

@@ -15,30 +15,6 @@
 
 enum { MIB = 1 << 20, BLOCK = DPU_BLOCK_BYTES };
 
-static void fill(uint8_t *data, unsigned version)
-{
-	for (unsigned i = 0; i < BLOCK; i++)
-		data[i] = (uint8_t)(version * 31 + i / 7);
-}
-
-static void write_version(struct block_rig_user *user, uint64_t block, unsigned version)
-{
-	uint8_t data[BLOCK];
-
-	fill(data, version);
-	assert_int_equal(block_rig_io(user, DPU_BLOCK_WRITE, block * BLOCK, data, BLOCK, DPU_BLOCK_FUA), DPU_BLOCK_OK);
-}
-
-static void expect_version(struct block_rig_user *user, uint64_t block, unsigned version)
-{
-	uint8_t data[BLOCK], expected[BLOCK] = { 0 };
-
-	if (version)
-		fill(expected, version);
-	assert_int_equal(block_rig_io(user, DPU_BLOCK_READ, block * BLOCK, data, BLOCK, 0), DPU_BLOCK_OK);
-	assert_memory_equal(data, expected, BLOCK);
-}
-
 /* The model's objects are lost: the pool is not formatted over, but taken over, and its volumes copied or purged. */
 static void foreign_pool(void **state)
 {
@@ -51,7 +27,7 @@ static void foreign_pool(void **state)
 	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/w", "{'pool': 'p', 'size': 4096}", NULL);
 	block_rig_attach(&v, rig, "volume", "v", NULL);
 	WAIT_FOR(&rig->base, v.device);
-	write_version(&v, 3, 7);
+	block_rig_write(&v, 3, 7);
 	block_rig_detach(&v);
 	snprintf(uuid, sizeof(uuid), "%s", block_rig_field(rig, "volume", "v", "uuid"));
 	block_rig_down(rig);
@@ -77,12 +53,12 @@ static void foreign_pool(void **state)
 	assert_int_equal(err.code, DPU_E_NOT_FOUND);
 	json_decref(block_rig_action(rig, "pool", "purge", "p", NULL, NULL));
 	FIELD_IS(rig, "pool", "p", "unclaimed", "0");
-	expect_version(&v, 3, 7);
+	block_rig_expect(&v, 3, 7);
 	/* Closed and opened again under its user. */
 	json_decref(block_rig_action(rig, "pool", "open", "p", NULL, NULL));
 	WAIT_FOR(&rig->base, v.device);
 	assert_int_equal(v.given, 2);
-	expect_version(&v, 3, 7);
+	block_rig_expect(&v, 3, 7);
 	block_rig_detach(&v);
 	assert_null(block_rig_action(rig, "pool", "format", "p", NULL, &err));
 	assert_int_equal(err.code, DPU_E_IN_USE);
@@ -117,7 +93,7 @@ static bool is_version_7(const void *block)
 {
 	uint8_t expected[BLOCK];
 
-	fill(expected, 7);
+	block_rig_fill(expected, 7);
 	return memcmp(block, expected, BLOCK) == 0;
 }
 
@@ -183,8 +159,8 @@ static void quarantine_among_much_damage(void **state)
 	block_rig_attach(&w, rig, "volume", "w", NULL);
 	WAIT_FOR(&rig->base, v.device && w.device);
 	for (unsigned i = 0; i < BLOCKS; i++)
-		write_version(&v, i, 7);
-	write_version(&w, 0, 8);
+		block_rig_write(&v, i, 7);
+	block_rig_write(&w, 0, 8);
 	block_rig_detach(&v);
 	block_rig_detach(&w);
 	block_rig_down(rig);
