@@ -87,6 +87,9 @@ sleep 1
 dpu one nvmf_listener set left ana_state=optimized
 dpu one nvmf_listener delete right
 wait_until 10 "one path" paths " live" 1
+# … and its pool's file is another's for a while: Linux is told to come again, and keeps its disk.
+/usr/bin/python3 -c 'import fcntl, sys, time; f = open(sys.argv[1], "r+b"); fcntl.lockf(f, fcntl.LOCK_EX); time.sleep(3)' "$LAB_DIR/disk.img" &
+sleep 0.3
 lab_dpud_kill one
 wait "$fio"
 expect 0 "cat /run/fio.status"
