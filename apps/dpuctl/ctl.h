@@ -139,6 +139,11 @@ bool progress_wanted(const struct request *request, const json_t *args);
 /* After it was begun: to its end, whose result is *ret_result. */
 int progress_follow(struct ctl *ctl, const struct request *request, json_t **ret_result, struct dpu_error *err);
 
+/* ---- failed.c: what was changed, and could not be brought into force ---- */
+
+void warn_failed(struct ctl *ctl, const json_t *changes);
+void warn_failed_one(struct ctl *ctl, const json_t *class, const json_t *object);
+
 /* ---- output ---- */
 
 void print_value(struct ctl *ctl, const json_t *value); /* as JSON or YAML */

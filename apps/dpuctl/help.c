@@ -194,9 +194,15 @@ static void print_example(FILE *out, const json_t *class)
 		fprintf(out, "  dpuctl %s show\n", name);
 		return;
 	}
-	fprintf(out, "  dpuctl %s create %sNAME", name, schema_is(class, "global") ? "" : "TENANT/");
+	bool example = schema_text(class, "example")[0];
+	if (example)
+		fprintf(out, "  %s", schema_text(class, "example"));
+	else
+		fprintf(out, "  dpuctl %s create %sNAME", name, schema_is(class, "global") ? "" : "TENANT/");
 	json_array_foreach(json_object_get(class, "fields"), index, field)
 	{
+		if (example)
+			break;
 		if (!field_has_flag(field, "required") || schema_is(field, "base"))
 			continue;
 		fprintf(out, " %s=", schema_name(field));

@@ -186,6 +186,8 @@ static int change(struct ctl *ctl, struct request *request, const char *op, json
 		print_changes(ctl, json_object_get(result, "changes"), true);
 	else if (!status && strcmp(op, "delete") != 0 && ctl->options.format != FORMAT_TABLE)
 		print_object(ctl, request->class, result);
+	if (!status && !ctl->options.dry_run && strcmp(op, "delete") != 0)
+		warn_failed_one(ctl, request->class, result);
 	json_decref(result);
 	return status;
 }

@@ -86,6 +86,7 @@ struct object_class {
 	const char *name;   /* singular, snake_case: "security_group" */
 	const char *plural; /* "security_groups" */
 	const char *doc;
+	const char *example; /* a whole command that creates one; NULL: that with the required fields is good */
 	uint32_t flags;
 	size_t size;                  /* sizeof the object struct */
 	const struct field *fields;   /* terminated by .name = NULL; without the base rows */
@@ -225,7 +226,7 @@ enum { MODEL_PROTOCOL_VERSION = 1 };
 
 /* What dpuctl reads:
  *   {"protocol_version": 1,
- *    "classes": [{"name", "plural", "doc", "global": bool, "singleton": bool, "max_objects": n (if limited),
+ *    "classes": [{"name", "plural", "doc", "example", "global": bool, "singleton": bool, "max_objects": n (if limited),
  *                 "fields": [FIELD…], "actions": [{"name", "doc", "example", "progress", "cancel", "per_object": bool,
  *                                                  "read_only": bool, "args": [FIELD…]}]}]}
  * FIELD: {"name", "doc", "type", "flags": ["required", "immutable", "secret", "state", "counter", "gauge", "unique",

@@ -95,6 +95,7 @@ static json_t *class_schema(const struct class_state *state)
 	put(json, "name", class->name);
 	put(json, "plural", class->plural);
 	put(json, "doc", class->doc);
+	put(json, "example", class->example);
 	json_object_set_new(json, "global", json_boolean(class->flags & CLASS_F_GLOBAL));
 	json_object_set_new(json, "singleton", json_boolean(class->flags & CLASS_F_SINGLETON));
 	if (class->max_objects)

@@ -124,6 +124,7 @@ const struct object_class medium_class = {
 	.name = "medium",
 	.plural = "media",
 	.doc = "A file, a block device or memory that a pool or a disk is put on.",
+	.example = "dpuctl medium create disk0 path=/srv/disk0 size=256M",
 	.flags = CLASS_F_GLOBAL,
 	.size = sizeof(struct medium_object),
 	.fields = medium_fields,

@@ -201,6 +201,7 @@ const struct object_class pool_class = {
 	.name = "pool",
 	.plural = "pools",
 	.doc = "Media together, of which thin volumes are made: each block with a CRC, crash-safe.",
+	.example = "dpuctl pool create main media=disk0,disk1",
 	.flags = CLASS_F_GLOBAL,
 	.size = sizeof(struct pool_object),
 	.fields = pool_fields,

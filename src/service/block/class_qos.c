@@ -118,6 +118,7 @@ const struct object_class qos_policy_class = {
 	.plural = "qos_policies",
 	.doc = "What volumes of a tenant, or its disks and namespaces on media and remotes, or the tenant as a whole, "
 	       "are guaranteed and may use.",
+	.example = "dpuctl qos_policy create blue/gold guarantee_iops=2000 cap_iops=10000 cap_bandwidth=200M",
 	.size = sizeof(struct qos_policy_object),
 	.fields = qos_policy_fields,
 	.validate = qos_policy_validate,

@@ -31,6 +31,11 @@ void why_add_users(json_t *rows, const struct block *block, const struct object 
 
 static void add_policy(json_t *rows, const char *object, const struct qos_policy *policy)
 {
+	if (!policy->guarantee && !policy->guarantee_bytes && !policy->cap && !policy->cap_bytes) {
+		why_add(rows, "qos", object, "nothing is guaranteed or limited, weight %u",
+			policy->weight ? policy->weight : QOS_WEIGHT_DEFAULT);
+		return;
+	}
 	why_add(rows, "qos", object,
 		"guaranteed %llu/s and %llu bytes/s, at most %llu/s and %llu bytes/s (0: none), weight %u",
 		(unsigned long long)policy->guarantee, (unsigned long long)policy->guarantee_bytes,

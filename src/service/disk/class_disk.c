@@ -261,6 +261,7 @@ const struct object_class disk_class = {
 	.name = "disk",
 	.plural = "disks",
 	.doc = "A virtio-blk disk of a VM, over vhost-user.",
+	.example = "dpuctl disk create blue/web volume=web socket=/run/vm/web.sock",
 	.size = sizeof(struct disk_object),
 	.fields = disk_fields,
 	.actions = disk_actions,

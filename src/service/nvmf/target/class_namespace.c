@@ -231,6 +231,7 @@ const struct object_class nvmf_namespace_class = {
 	.name = "nvmf_namespace",
 	.plural = "nvmf_namespaces",
 	.doc = "A volume, snapshot or medium that an NVMe subsystem shows to hosts.",
+	.example = "dpuctl nvmf_namespace create blue/web subsystem=disks volume=web",
 	.size = sizeof(struct namespace_object),
 	.fields = namespace_fields,
 	.actions = namespace_actions,
