@@ -85,6 +85,18 @@ wait_until 10 "both paths" is 2 field nvmf_remote one live_paths
 shown=$(ctl nvmf_remote show one | grep -A1 ^paths)
 [[ $shown =~ ^paths\ +127\.0\.0\.1:4420:\ live,\ optimized,\ controller\ [0-9]+,\ 1\ queue\ of\ 127,.*$'\n'\ +"[::1]:4421: live" ]] || lab_fail "paths are shown as $shown"
 
+# ---- paths that its discovery controller tells of
+ok ctl nvmf_remote create found discovery=127.0.0.1 nqn=$nqn nsid=1
+wait_until 10 "paths that were found" is 2 field nvmf_remote found live_paths
+same "discovery" "$(field nvmf_remote found discovered)" "connected, knows 2 paths"
+ok dpu t nvmf_listener create third address=127.0.0.2
+wait_until 10 "one more" is 3 field nvmf_remote found live_paths
+ok dpu t nvmf_listener delete third
+wait_until 10 "one less" is 2 field nvmf_remote found live_paths
+wait_until 10 "it is known" is "connected, knows 2 paths" field nvmf_remote found discovered
+ok ctl nvmf_remote delete found
+has 1 "give addresses of the subsystem, or discovery" ctl nvmf_remote create x nqn=$nqn
+
 # ---- the namespace is deleted
 ok dpu t -t blue nvmf_namespace delete memory
 wait_until 10 "the namespace is gone" is gone field nvmf_remote memory state

@@ -38,10 +38,15 @@ static bool is_nqn(const char *text)
 #define NQN_DOC     "must begin with \"nqn.\" and have at most 223 bytes"
 
 static const struct field fields[] = {
-	FIELD(struct nvmf_remote_object, addresses, .flags = FIELD_F_REQUIRED, .min = 1, .max = REMOTE_PATHS_MAX,
-	      .check = is_address, .check_doc = ADDRESS_DOC,
+	FIELD(struct nvmf_remote_object, addresses, .min = 0, .max = REMOTE_PATHS_MAX, .check = is_address,
+	      .check_doc = ADDRESS_DOC,
 	      .doc = "Where the subsystem listens, one path each; the port is 4420 where none is given. Paths come and "
 		     "go under I/O."),
+	FIELD(struct nvmf_remote_object, discovery, .flags = FIELD_F_IMMUTABLE, .check = is_address,
+	      .check_doc = ADDRESS_DOC,
+	      .doc = "Where a discovery controller listens, that tells of further addresses of the subsystem: paths "
+		     "are "
+		     "added and removed as its log changes."),
 	FIELD(struct nvmf_remote_object, nqn, .flags = FIELD_F_REQUIRED | FIELD_F_IMMUTABLE, .check = is_nqn,
 	      .check_doc = NQN_DOC, .doc = "The subsystem's name."),
 	FIELD(struct nvmf_remote_object, nsid, .flags = FIELD_F_IMMUTABLE,
@@ -77,6 +82,8 @@ static const struct field fields[] = {
 	FIELD_ENUM_ROW(struct nvmf_remote_object, state, nvmf_remote_states, .flags = FIELD_F_STATE,
 		       .doc = "Whether it can be used."),
 	FIELD(struct nvmf_remote_object, why, .flags = FIELD_F_STATE, .doc = "Why it cannot."),
+	FIELD(struct nvmf_remote_object, discovered, .flags = FIELD_F_STATE,
+	      .doc = "Whether the discovery controller is connected, and how many paths it knows."),
 	FIELD(struct nvmf_remote_object, paths, .flags = FIELD_F_STATE,
 	      .doc = "Each path: address, whether it is connected and what ANA says, controller, queues, commands so "
 		     "far; how often it was lost, and why last."),
@@ -159,8 +166,11 @@ static void observe(void *ctx, const struct object *object, struct object *copy)
 	struct nvmf_remote_object *out = (struct nvmf_remote_object *)copy;
 	struct nvmf_remote *remote = object->runtime;
 	struct remote_status status;
+	char discovered[WATCH_TEXT];
 
-	nvmf_remote_status(remote, &status);
+	nvmf_remote_status(remote, &status, discovered);
+	if (discovered[0] && !(out->discovered = strdup(discovered)))
+		abort();
 	out->state = remote->state;
 	if (remote->state == REMOTE_READY && status.lost)
 		out->state = REMOTE_LOST;
@@ -179,6 +189,15 @@ static void observe(void *ctx, const struct object *object, struct object *copy)
 		out->live_paths += status.paths[i].state == REMOTE_PATH_LIVE;
 		path_add(&out->paths, &status.paths[i]);
 	}
+}
+
+static int validate(void *ctx, const struct object *old, const struct object *new, struct dpu_error *err)
+{
+	const struct nvmf_remote_object *object = (const struct nvmf_remote_object *)new;
+
+	if (object->addresses.count > 0 || object->discovery)
+		return 0;
+	return error_set(err, DPU_E_INVALID, "addresses", "give addresses of the subsystem, or discovery");
 }
 
 static int reconnect_run(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err)
@@ -218,6 +237,7 @@ const struct object_class nvmf_remote_class = {
 	.fields = fields,
 	.actions = actions,
 	.max_objects = 4096,
+	.validate = validate,
 	.apply = nvmf_remote_apply,
 	.remove = nvmf_remote_remove,
 	.observe = observe,

@@ -9,6 +9,8 @@
 #include "service/nvmf/nvmf.h"
 #include "service/nvmf/remote/nvmf_remote.h"
 
+enum { WATCH_TEXT = 160 };
+
 enum nvmf_remote_state {
 	REMOTE_CONNECTING,
 	REMOTE_READY,
@@ -21,7 +23,7 @@ enum nvmf_remote_state {
 struct nvmf_remote_object {
 	struct object base;
 	struct string_list addresses;
-	char *nqn, *host_nqn;
+	char *discovery, *nqn, *host_nqn;
 	uint32_t nsid;
 	struct uuid namespace_uuid;
 	uint16_t queues, depth;
@@ -30,7 +32,7 @@ struct nvmf_remote_object {
 	uint8_t policy; /* enum remote_policy */
 	/* observed */
 	uint8_t state; /* enum nvmf_remote_state */
-	char *why;
+	char *why, *discovered;
 	struct string_list paths;
 	uint16_t served_by;
 	uint32_t live_paths, block_size;
@@ -59,12 +61,14 @@ struct nvmf_remote {
 	struct worker *worker;
 	struct worker_source source;
 	struct remote *remote; /* NULL: not open */
+	struct watch *watch;   /* the same, and NULL without discovery */
 	enum nvmf_remote_state state;
 	bool stepping, closing, closing_asked, again, clean;
 	bool paths_changed;   /* options have others than the worker was told */
 	pthread_mutex_t lock; /* of status, which the worker publishes */
 	struct remote_status status;
-	uint64_t published_ns; /* the worker's */
+	char discovered[WATCH_TEXT]; /* … so is this */
+	uint64_t published_ns;       /* the worker's */
 };
 
 extern const struct object_class nvmf_remote_class;
@@ -83,11 +87,24 @@ void remotes_post(struct remotes *remotes, void (*fn)(void *arg), void *arg); /*
 void remotes_call(struct worker *worker, void (*fn)(void *arg, struct worker *worker), void *arg);
 void *remotes_alloc(size_t bytes); /* zeroed; running out is fatal, as for all of control */
 
+/* watch.c: a discovery controller that is asked for the subsystem's addresses, all the time. Worker, but for what says
+ * otherwise. */
+struct watch;
+/* Any thread, before the remote's first tick. NULL: out of memory. */
+struct watch *watch_new(const struct remote_options *options, const struct remote_address *address,
+			struct remote *remote);
+void watch_close(struct watch *watch, void (*closed)(void *arg), void *arg);
+void watch_free(struct watch *watch); /* closed, and not ticked any more */
+uint64_t watch_tick(struct watch *watch, struct worker *worker, uint64_t now_ns);
+/* Those of the object, beside what is found. */
+void watch_set_paths(struct watch *watch, const struct remote_address *paths, unsigned count);
+const char *watch_text(const struct watch *watch); /* what has become of it, for people */
+
 /* remote_object.c */
 int nvmf_remote_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err);
 void nvmf_remote_remove(void *ctx, struct object *object);
 void nvmf_remote_step(struct nvmf_remote *remote);
-void nvmf_remote_status(struct nvmf_remote *remote, struct remote_status *ret);
+void nvmf_remote_status(struct nvmf_remote *remote, struct remote_status *ret, char discovered[WATCH_TEXT]);
 void nvmf_remote_host(const struct nvmf_remote_object *object, struct remote_options *options);
 
 /* discover_action.c */

@@ -322,11 +322,85 @@ static void test_discover(void **state)
 	rig_close(&rig);
 }
 
+static void entry_set(struct fake_target *target, unsigned index, unsigned port, const char *nqn)
+{
+	struct nvme_discovery_entry *entry = &target->entries[index];
+
+	memset(entry, 0, sizeof(*entry));
+	entry->trtype = NVME_TRTYPE_TCP;
+	entry->adrfam = NVME_ADRFAM_IPV4;
+	entry->subtype = NVME_SUBTYPE_NVM;
+	memset(entry->trsvcid, ' ', sizeof(entry->trsvcid));
+	snprintf(entry->trsvcid, sizeof(entry->trsvcid), "%u", ntohs(target->ports[port].address.sin_port));
+	memset(entry->traddr, ' ', sizeof(entry->traddr));
+	memcpy(entry->traddr, "127.0.0.1", 9);
+	strcpy(entry->subnqn, nqn);
+}
+
+/* One path, and what is none of ours or no address at all. */
+static void one_known(struct fake_target *target)
+{
+	entry_set(target, 0, 1, "nqn.2026-01.test:s");
+	entry_set(target, 1, 0, "nqn.2026-01.test:other");
+	entry_set(target, 2, 0, "nqn.2026-01.test:s");
+	memset(target->entries[2].traddr, 0xff, sizeof(target->entries[2].traddr));
+	entry_set(target, 3, 0, "nqn.2026-01.test:s");
+	memset(target->entries[3].subnqn, 'n', sizeof(target->entries[3].subnqn));
+	target->entry_count = 4;
+}
+
+static void both_known(struct fake_target *target)
+{
+	entry_set(target, 1, 0, "nqn.2026-01.test:s");
+	target->entry_count = 2;
+	target->genctr++;
+	fake_event(target, nvme_event(NVME_EVENT_NOTICE, NVME_NOTICE_DISCOVERY, NVME_LOG_DISCOVERY));
+}
+
+static void other_known(struct fake_target *target)
+{
+	entry_set(target, 0, 0, "nqn.2026-01.test:s");
+	target->entry_count = 1;
+	target->genctr++;
+	fake_event(target, nvme_event(NVME_EVENT_NOTICE, NVME_NOTICE_DISCOVERY, NVME_LOG_DISCOVERY));
+}
+
+/* Paths are those that a discovery controller knows. */
+static void test_watch(void **state)
+{
+	struct block_rig rig;
+	struct block_rig_user user;
+
+	house_open();
+	ask(one_known);
+	block_rig_new(&rig, 1, services);
+	block_rig_apply(&rig,
+			"{'nvmf_remotes': [{'name': 'r', 'discovery': '127.0.0.1:%u', 'nqn': 'nqn.2026-01.test:s', "
+			"'keep_alive': 1000, 'quiesce': 100}]}",
+			ntohs(house.target.ports[0].address.sin_port));
+	block_rig_attach(&user, &rig, "nvmf_remote", "r", NULL);
+	WAIT_FOR(&rig.base, user.device != NULL && field_is(&rig, "nvmf_remote", "r", "live_paths", "1"));
+	assert_true(field_is(&rig, "nvmf_remote", "r", "discovered", "connected, knows 1 path"));
+	io_check(&user, 1);
+	ask(both_known);
+	WAIT_FOR(&rig.base, field_is(&rig, "nvmf_remote", "r", "live_paths", "2"));
+	io_check(&user, 2);
+	ask(other_known);
+	WAIT_FOR(&rig.base, field_is(&rig, "nvmf_remote", "r", "live_paths", "1"));
+	io_check(&user, 3);
+	assert_true(field_is(&rig, "nvmf_remote", "r", "path_losses", "0"));
+	ask(drop_both); /* what is known stays while the controller is away */
+	io_check(&user, 4);
+	WAIT_FOR(&rig.base, field_is(&rig, "nvmf_remote", "r", "live_paths", "1"));
+	block_rig_detach(&user);
+	rig_close(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_object), cmocka_unit_test(test_pool),     cmocka_unit_test(test_predecessor),
-		cmocka_unit_test(test_fields), cmocka_unit_test(test_discover),
+		cmocka_unit_test(test_fields), cmocka_unit_test(test_discover), cmocka_unit_test(test_watch),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

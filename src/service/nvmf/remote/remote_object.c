@@ -32,6 +32,7 @@ static void publish(struct nvmf_remote *remote)
 	remote_status(remote->remote, &status);
 	pthread_mutex_lock(&remote->lock);
 	remote->status = status;
+	snprintf(remote->discovered, sizeof(remote->discovered), "%s", remote->watch ? watch_text(remote->watch) : "");
 	pthread_mutex_unlock(&remote->lock);
 }
 
@@ -41,6 +42,11 @@ static uint64_t on_tick(struct worker_source *source, struct worker *worker, uin
 	struct worker_source *inner = remote_source(remote->remote);
 	uint64_t next_ns = inner->tick(inner, worker, now_ns);
 
+	if (remote->watch) {
+		uint64_t watch_ns = watch_tick(remote->watch, worker, now_ns);
+
+		next_ns = watch_ns < next_ns ? watch_ns : next_ns;
+	}
 	if (now_ns - remote->published_ns >= PUBLISH_NS) {
 		remote->published_ns = now_ns;
 		publish(remote);
@@ -91,11 +97,21 @@ static void on_closed(void *arg)
 	remotes_post(remote->remotes, closed, remote);
 }
 
-static void close_in_worker(void *arg, struct worker *worker)
+static void on_unwatched(void *arg)
 {
 	struct nvmf_remote *remote = arg;
 
 	remote_close(remote->remote, on_closed, remote);
+}
+
+static void close_in_worker(void *arg, struct worker *worker)
+{
+	struct nvmf_remote *remote = arg;
+
+	if (remote->watch)
+		watch_close(remote->watch, on_unwatched, remote);
+	else
+		on_unwatched(remote);
 }
 
 /* ---- what the worker has told ---- */
@@ -147,10 +163,11 @@ static void path_told(void *arg)
 	free(news);
 }
 
-void nvmf_remote_status(struct nvmf_remote *remote, struct remote_status *ret)
+void nvmf_remote_status(struct nvmf_remote *remote, struct remote_status *ret, char discovered[WATCH_TEXT])
 {
 	pthread_mutex_lock(&remote->lock);
 	*ret = remote->status;
+	memcpy(discovered, remote->discovered, WATCH_TEXT);
 	pthread_mutex_unlock(&remote->lock);
 }
 
@@ -241,6 +258,14 @@ static void remote_start(struct nvmf_remote *remote)
 		failed(remote, &err);
 		return;
 	}
+	if (((struct nvmf_remote_object *)remote->object)->discovery) {
+		struct remote_address address;
+
+		remote_address_parse(((struct nvmf_remote_object *)remote->object)->discovery, &address);
+		remote->watch = watch_new(&remote->options, &address, remote->remote);
+		if (!remote->watch)
+			abort(); /* out of memory */
+	}
 	remote->source = (struct worker_source){ .tick = on_tick, .fd = -1, .name = "nvmf_remote" };
 	remote->published_ns = 0;
 	if (worker_add_source(remote->worker, &remote->source) != 0)
@@ -251,7 +276,9 @@ static void source_removed(void *arg)
 {
 	struct nvmf_remote *remote = arg;
 
+	watch_free(remote->watch);
 	remote_free(remote->remote);
+	remote->watch = NULL;
 	remote->remote = NULL;
 	remote->closing = remote->closing_asked = false;
 	if (remote->clean)
@@ -298,7 +325,10 @@ static void paths_set(void *arg, struct worker *worker)
 {
 	struct new_paths *new = arg;
 
-	remote_set_paths(new->remote->remote, new->paths, new->count);
+	if (new->remote->watch)
+		watch_set_paths(new->remote->watch, new->paths, new->count);
+	else
+		remote_set_paths(new->remote->remote, new->paths, new->count);
 	free(new);
 }
 
