@@ -77,6 +77,8 @@ int remote_new(const struct remote_options *options, const struct remote_events 
  * gets no more requests and goes when it has answered those that it has. */
 void remote_set_paths(struct remote *remote, const struct remote_address *paths, unsigned count);
 bool remote_address_is(const struct remote_address *a, const struct remote_address *b); /* the same */
+/* Its users are leaving: requests wait for a path for a second at most. */
+void remote_hurry(struct remote *remote);
 /* Gives the association back in order where it can, fails what waits with DPU_BLOCK_GONE, then calls done. The device's
  * own close is the same. */
 void remote_close(struct remote *remote, void (*done)(void *arg), void *arg);

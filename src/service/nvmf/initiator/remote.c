@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "service/nvmf/initiator/remote_request.h"
 
+enum { HURRY_MS = 1000 };
 static const uint64_t SOON_NS = 20 * CLOCK_NS_PER_MS, IDLE_NS = 500 * CLOCK_NS_PER_MS;
 
 void remote_wake(struct remote *remote)
@@ -214,6 +215,12 @@ static void work(struct uring_hook *hook)
 }
 
 /* ---- life ---- */
+
+void remote_hurry(struct remote *remote)
+{
+	if (remote->options.loss_ms > HURRY_MS)
+		remote->options.loss_ms = HURRY_MS;
+}
 
 void remote_close(struct remote *remote, void (*done)(void *arg), void *arg)
 {

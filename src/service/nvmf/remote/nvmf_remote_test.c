@@ -203,6 +203,46 @@ static void test_pool(void **state)
 	rig_close(&rig);
 }
 
+static void vanish(struct fake_target *target)
+{
+	target->ports[0].refuses = target->ports[1].refuses = true;
+	drop_both(target);
+}
+
+static void reappear(struct fake_target *target)
+{
+	target->ports[0].refuses = target->ports[1].refuses = false;
+}
+
+/* A DPU that stops does not wait long for a target that has gone before; what was answered is there afterwards. */
+static void test_stop_without_target(void **state)
+{
+	static uint8_t back[65536];
+	struct block_rig rig;
+	struct block_rig_user user;
+
+	rig_open(&rig);
+	block_rig_apply(&rig, "{'pools': [{'name': 'p', 'remotes': ['r']}],"
+			      " 'volumes': [{'tenant': 'blue', 'name': 'v', 'pool': 'p', 'size': 16777216}]}");
+	block_rig_attach(&user, &rig, "volume", "v", NULL);
+	WAIT_FOR(&rig.base, user.device != NULL);
+	io_check(&user, 5);
+	ask(vanish);
+	WAIT_FOR(&rig.base, field_is(&rig, "nvmf_remote", "r", "live_paths", "0"));
+	block_rig_detach(&user);
+	uint64_t start = clock_ns();
+	block_rig_down(&rig);
+	assert_in_range((clock_ns() - start) / CLOCK_NS_PER_MS, 0, 3000);
+	ask(reappear);
+	block_rig_up(&rig);
+	block_rig_attach(&user, &rig, "volume", "v", NULL);
+	WAIT_FOR(&rig.base, user.device != NULL);
+	assert_int_equal(block_rig_io(&user, DPU_BLOCK_READ, 8192, back, sizeof(back), 0), DPU_BLOCK_OK);
+	assert_int_equal(back[65535], 5);
+	block_rig_detach(&user);
+	rig_close(&rig);
+}
+
 /* What a killed predecessor has left: writes wait. */
 static void test_predecessor(void **state)
 {
@@ -399,8 +439,13 @@ static void test_watch(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_object), cmocka_unit_test(test_pool),     cmocka_unit_test(test_predecessor),
-		cmocka_unit_test(test_fields), cmocka_unit_test(test_discover), cmocka_unit_test(test_watch),
+		cmocka_unit_test(test_object),
+		cmocka_unit_test(test_pool),
+		cmocka_unit_test(test_stop_without_target),
+		cmocka_unit_test(test_predecessor),
+		cmocka_unit_test(test_fields),
+		cmocka_unit_test(test_discover),
+		cmocka_unit_test(test_watch),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

@@ -303,6 +303,11 @@ static void unused(void *arg)
 	remotes_call(remote->worker, close_in_worker, remote);
 }
 
+static void hurry_in_worker(void *arg, struct worker *worker)
+{
+	remote_hurry(((struct nvmf_remote *)arg)->remote);
+}
+
 static void remote_stop(struct nvmf_remote *remote, const char *why)
 {
 	if (remote->closing_asked)
@@ -311,6 +316,8 @@ static void remote_stop(struct nvmf_remote *remote, const char *why)
 	remote->again = false;
 	if (remote->state != REMOTE_GONE)
 		remote->state = REMOTE_CLOSING;
+	if (remote->remotes->stopping) /* as after kill -9: what was answered is with the target */
+		remotes_call(remote->worker, hurry_in_worker, remote);
 	block_backing_down(&remote->backing, why, unused, remote);
 }
 
