@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "base/stage.h"
 #include "operating/fence.h"
 
 enum { BURST = 64 };
@@ -63,10 +64,13 @@ static bool must_ask(const struct uring *uring)
 
 static void entries_send(struct uring *uring)
 {
+	enum cycle_stage before = stage_enter(STAGE_KERNEL);
+
 	if (io_uring_sq_ready(&uring->ring) > 0)
 		io_uring_submit_and_get_events(&uring->ring);
 	else if (must_ask(uring))
 		io_uring_get_events(&uring->ring);
+	stage_enter(before);
 }
 
 void uring_before_send(struct uring *uring, struct uring_hook *hook)
@@ -84,6 +88,7 @@ void uring_before_send(struct uring *uring, struct uring_hook *hook)
 static void hooks_run(struct uring *uring)
 {
 	struct uring_hook *hook = uring->hooks, *next;
+	enum cycle_stage before = stage_enter(STAGE_SEND);
 
 	uring->hooks = NULL;
 	uring->hooks_tail = &uring->hooks;
@@ -92,6 +97,7 @@ static void hooks_run(struct uring *uring)
 		hook->queued = false;
 		hook->run(hook);
 	}
+	stage_enter(before);
 }
 
 void uring_later(struct uring *uring, struct uring_op *op, int32_t result)
@@ -134,6 +140,7 @@ unsigned uring_poll(struct uring *uring)
 		hooks_run(uring);
 	entries_send(uring);
 	unsigned count = io_uring_peek_batch_cqe(&uring->ring, cqes, BURST);
+	enum cycle_stage before = stage_enter(STAGE_RECEIVE);
 
 	for (unsigned i = 0; i < count; i++) {
 		struct uring_op *op = io_uring_cqe_get_data(cqes[i]);
@@ -145,11 +152,15 @@ unsigned uring_poll(struct uring *uring)
 		op->done(op, result);
 	}
 	io_uring_cq_advance(&uring->ring, count);
+	stage_enter(before);
 	/* What these completions have led to does not wait for a round. */
 	if (count > 0 && uring->hooks)
 		hooks_run(uring);
-	if (count > 0 && io_uring_sq_ready(&uring->ring) > 0)
+	if (count > 0 && io_uring_sq_ready(&uring->ring) > 0) {
+		before = stage_enter(STAGE_KERNEL);
 		io_uring_submit(&uring->ring);
+		stage_enter(before);
+	}
 	return count + late;
 }
 

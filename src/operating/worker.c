@@ -213,6 +213,12 @@ void worker_stats(const struct worker *worker, struct worker_stats *ret)
 		ret->longest_round_ns = (uint64_t)((double)longest * (double)ns / (double)cycles);
 }
 
+void worker_stages(const struct worker *worker, uint64_t ret_cycles[STAGES])
+{
+	for (unsigned i = 0; i < STAGES; i++)
+		ret_cycles[i] = atomic_load_explicit(&worker->counters.stage_cycles[i], memory_order_relaxed);
+}
+
 /* ---- start and stop ---- */
 
 static int worker_init(struct worker *worker, struct workers *workers, unsigned index, int cpu)

@@ -6,7 +6,9 @@
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <rte_rcu_qsbr.h>
+#include "base/stage.h"
 #include "operating/worker.h"
+#include "operating/worker_stages.h"
 
 enum { CACHE_LINE = 64 };
 
@@ -49,6 +51,7 @@ struct message {
 /* Written by the worker alone, read by anyone. */
 struct counters {
 	_Atomic uint64_t busy_cycles, idle_cycles, rounds, sleeps, wakeups, work, longest_round;
+	_Atomic uint64_t stage_cycles[STAGES];
 };
 
 struct worker {
@@ -72,6 +75,8 @@ struct worker {
 	uint64_t ticked_ns, tick_due_ns;      /* last, and when a source wants the next */
 	uint64_t parked_check_ns, watched_ns; /* last search for sources to park, last look at the parked ones */
 	uint64_t back_off_ns;                 /* next sleep when timed sources are to be polled */
+	struct stage_clock stages;            /* of a round that is measured */
+	uint32_t unmeasured;                  /* rounds until the next */
 	bool tick_owed;                       /* there was work since the last tick */
 	bool registered;                      /* with DPDK: it has an lcore id and mempool caches */
 	struct counters counters;

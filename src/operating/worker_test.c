@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 #include "operating/test_rig.h"
+#include "operating/worker_stages.h"
 
 /* A source that counts, with what it is asked to answer. */
 struct probe {
@@ -597,6 +598,50 @@ static void two_sets_side_by_side(void **state)
 	rig_down(&rigs[0]);
 }
 
+/* ---- stages ---- */
+
+static unsigned sum_up(struct worker_source *source, struct worker *worker)
+{
+	struct probe *probe = (struct probe *)source;
+	enum cycle_stage before = stage_enter(STAGE_CRC);
+	uint64_t start = cycles_now();
+
+	while (cycles_now() - start < 2000)
+		;
+	stage_enter(before);
+	return atomic_load(&probe->todo); /* none: the round is idle, whatever it costs */
+}
+
+static void stages(void **state)
+{
+	struct rig rig;
+	struct probe probe;
+	uint64_t cycles[STAGES];
+	struct worker_stats stats;
+	atomic_bool removed = false;
+
+	rig_up(&rig, 1, WORKER_LATENCY);
+	struct worker *worker = workers_get(rig.workers, 0);
+	probe_init(&probe, -1);
+	probe.source.poll = sum_up;
+	assert_int_equal(worker_add_source(worker, &probe.source), 0);
+	do
+		worker_stats(worker, &stats);
+	while (stats.rounds < 10 * WORKER_STAGE_ROUNDS);
+	worker_stages(worker, cycles);
+	assert_int_equal(cycles[STAGE_CRC], 0);
+	atomic_store(&probe.todo, 1);
+	do
+		worker_stages(worker, cycles);
+	while (cycles[STAGE_CRC] < 10 * 2000);
+	assert_int_equal(cycles[STAGE_DEVICE], 0);
+	worker_stats(worker, &stats);
+	assert_true(stats.busy_cycles > cycles[STAGE_CRC] + cycles[STAGE_OTHER]); /* not every round is measured */
+	assert_int_equal(worker_remove_source(worker, &probe.source, set_flag, (void *)&removed), 0);
+	WAIT_FOR(&rig, atomic_load(&removed));
+	rig_down(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -608,7 +653,7 @@ int main(void)
 		cmocka_unit_test(survives_false_alarms),  cmocka_unit_test(ticks),
 		cmocka_unit_test(no_wakeup_lost),         cmocka_unit_test(barrier_waits_for_workers),
 		cmocka_unit_test(many_retired),           cmocka_unit_test(readers_see_live_memory),
-		cmocka_unit_test(two_sets_side_by_side),
+		cmocka_unit_test(two_sets_side_by_side),  cmocka_unit_test(stages),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,6 +8,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 from dpud_client import Daemon
@@ -16,7 +17,7 @@ from lab import GENERATOR_CORE, SWITCH_CORE, end, wait_for
 BYTES = 1 << 30
 PORT, NQN = 4420, "nqn.2026-11.softdpu:bench"
 # null-co touches no data: memory that stays in the cache is what comes nearest to it.
-SPANS = {"ram": 16 << 20}
+SPANS = {"ram": 16 << 20, "disk": 256 << 20}
 DEPTHS = (1, 32, 128)
 IDLE_SECONDS = 8
 
@@ -37,7 +38,7 @@ class Ours:
         self.socket = os.path.join(folder, "run/disk.sock")
         media = [{"name": "m", "kind": "ram", "size": BYTES}]
         if kind != "ram":
-            media = [{"name": "m", "path": bench.file("ours", BYTES * (2 if kind == "volume" else 1)), "cached": True}]
+            media = [{"name": "m", "path": bench.file(kind, "ours", BYTES * (2 if kind == "volume" else 1)), "cached": kind != "disk"}]
         document = {"version": 1, "tenants": [{"name": "t"}], "media": media,
                     "disks": [{"name": "d", "tenant": "t", "backend": "vhost_user_server", "socket": self.socket, "queues": 1, "queue_size": 256,
                                **({"volume": "v"} if kind == "volume" else {"medium": "m"})}]}
@@ -63,7 +64,8 @@ class Theirs:
         self.socket = os.path.join(bench.folder, "qsd.sock")
         node = f"driver=null-co,node-name=d,size={BYTES}{self.more}"
         if kind != "ram":
-            node = f"driver=file,node-name=d,filename={bench.file('theirs', BYTES)}"
+            direct = ",cache.direct=on,aio=native" if kind == "disk" else ""
+            node = f"driver=file,node-name=d,filename={bench.file(kind, 'theirs', BYTES)}{direct}"
         self.process = subprocess.Popen(["taskset", "-c", str(SWITCH_CORE), "qemu-storage-daemon", "--blockdev", node, "--export",
                                          f"vhost-user-blk,id=e,node-name=d,addr.type=unix,addr.path={self.socket},writable=on,num-queues=1"])
         wait_for("the export's socket", lambda: os.path.exists(self.socket), process=None)
@@ -86,12 +88,12 @@ class Zeroes(Theirs):
 class Bench:
     def __init__(self, options):
         self.folder, self.build, self.options = options.folder, options.build, options
-        self.shm = f"/dev/shm/softdpu-bench-{os.getpid()}"
-        os.mkdir(self.shm)
+        self.shm = tempfile.mkdtemp(dir="/dev/shm", prefix="softdpu-bench-")
 
-    def file(self, name, size):
-        """Written, so that no page is missing."""
-        path = os.path.join(self.shm, name)
+    def file(self, kind, name, size):
+        """Written, so that no page is missing; on the disk, or else in memory."""
+        path = os.path.join(self.folder if kind == "disk" else self.shm, name)
+        size = SPANS["disk"] if kind == "disk" else size
         if not os.path.exists(path) or os.path.getsize(path) != size:
             with open(path, "wb") as file:
                 block = bytes(range(256)) * 4096
@@ -138,7 +140,7 @@ class Bench:
             return
         server = side(self, kind)
         try:
-            if side is Ours:
+            if side is Ours and kind != "disk":  # that file was written before
                 self.fill(server.socket)
             for name, words in loads:
                 before = server.busy_cycles()
@@ -152,12 +154,12 @@ class Bench:
     def disks(self):
         seen = {}
         for _ in range(self.options.rounds):
-            for kind in ("ram", "file"):
+            for kind in ("ram", "file", "disk"):
                 self.measure(Theirs, kind, seen)
                 self.measure(Ours, kind, seen)
             self.measure(Zeroes, "ram", seen)
             self.measure(Ours, "volume", seen)
-        for kind in ("ram", "file"):
+        for kind in ("ram", "file", "disk"):
             for name, _ in self.loads(kind):
                 yield self.compared(name, seen[(name, Ours.name)], Theirs.name, seen[(name, Theirs.name)])
                 if kind == "ram":
@@ -189,25 +191,39 @@ class Bench:
                                "depth=32", f"seconds={max(1, round(self.options.seconds))}"], capture_output=True, text=True, timeout=60)
         if done.returncode:
             raise RuntimeError(f"nvmf_load: {done.stderr[-500:]}{done.stdout[-500:]}")
-        return json.loads(done.stdout)["iops"]
+        return json.loads(done.stdout)
 
-    def nvmf_target(self):
-        """A target with a namespace on memory, random reads of all of it; and the same with data digests."""
+    def nvmf_read(self, daemon, *words):
+        """I/Os per second, and the target's cycles for each, by stage."""
+        before = daemon.call("dpu.workers")["workers"][0]
+        told = self.nvmf_load("read", "127.0.0.1", str(PORT), NQN, *words)
+        after = daemon.call("dpu.workers")["workers"][0]
+        stages = {stage: cycles - before["stage_cycles"][stage] for stage, cycles in after["stage_cycles"].items()}
+        each = (after["busy_cycles"] - before["busy_cycles"]) / max(1, told["requests"])
+        return {"iops": told["iops"], "cycles": round(each),
+                "stages": {stage: round(each * cycles / max(1, sum(stages.values()))) for stage, cycles in stages.items()}}
+
+    def nvmf_target(self, kind):
+        """Random reads of a namespace, on filled memory or on a thin volume of a pool on memory, without and with data digests."""
         folder = self.fresh("dpud")
         daemon = Daemon(self.build, folder, "--huge-pages", "off", "--workers", "1", "--cpus", str(SWITCH_CORE))
         disk = os.path.join(folder, "run/fill.sock")
+        backing = {"volume": "v"} if kind == "volume" else {"medium": "m"}
+        document = {"version": 1, "tenants": [{"name": "t"}],
+                    "media": [{"name": "m", "kind": "ram", "size": BYTES + (BYTES >> 2 if kind == "volume" else 0)}],
+                    "disks": [{"name": "d", "tenant": "t", "backend": "vhost_user_server", "socket": disk, **backing}]}
+        if kind == "volume":
+            document |= {"pools": [{"name": "p", "media": ["m"]}], "volumes": [{"name": "v", "tenant": "t", "pool": "p", "size": BYTES}]}
         try:
-            daemon.call("dpu.apply", document={
-                "version": 1, "tenants": [{"name": "t"}], "media": [{"name": "m", "kind": "ram", "size": BYTES}],
-                "disks": [{"name": "d", "tenant": "t", "backend": "vhost_user_server", "socket": disk, "medium": "m"}]})
+            daemon.call("dpu.apply", document=document)
             wait_for("the disk's socket", lambda: os.path.exists(disk))
             self.fill(disk)
             daemon.call("disk.delete", name="t/d")
             daemon.call("dpu.apply", document={
                 "version": 1, "nvmf_listeners": [{"name": "l", "address": "127.0.0.1", "port": PORT}],
                 "nvmf_subsystems": [{"name": "s", "tenant": "t", "nqn": NQN, "allow_any_host": True}],
-                "nvmf_namespaces": [{"name": "n", "tenant": "t", "subsystem": "s", "medium": "m"}]})
-            return [self.nvmf_load("read", "127.0.0.1", str(PORT), NQN, *digests) for digests in ([], ["digests=2"])]
+                "nvmf_namespaces": [{"name": "n", "tenant": "t", "subsystem": "s", **backing}]})
+            return [self.nvmf_read(daemon, *digests) for digests in ([], ["digests=2"])]
         finally:
             daemon.stop()
 
@@ -220,15 +236,30 @@ class Bench:
         finally:
             end(server)
 
+    @staticmethod
+    def nvmf_compared(name, rounds, peer, **more):
+        """The median of the rounds' ratios: what the machine does besides changes from round to round."""
+        mine, other = (round(statistics.median(one[i]["iops"] for one in rounds)) for i in (0, 1))
+        ratio = statistics.median(ours["iops"] / theirs["iops"] for ours, theirs in rounds)
+        stages = {stage: round(statistics.median(ours["stages"][stage] for ours, _ in rounds)) for stage in rounds[0][0]["stages"]}
+        if more.pop("less", False):
+            more["less_percent"] = round(100 * (1 - ratio), 1)
+        return result(name, "I/Os per second", mine, peer, other, ratio, cycles=round(statistics.median(ours["cycles"] for ours, _ in rounds)),
+                      stages=stages, **more)
+
     def nvmf(self):
-        if not (self.wanted("nvmf-ram") or self.wanted("nvmf-digest")):
+        kinds = [kind for kind in ("ram", "volume") if any(self.wanted(f"nvmf-{kind}{more}") for more in ("", "-digest"))]
+        if not kinds:
             return
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-        rounds = [(self.nvmf_echo(), *self.nvmf_target()) for _ in range(self.options.rounds)]
-        echo, plain, digest = (round(statistics.median(one[i] for one in rounds)) for i in range(3))
-        yield result("nvmf-ram", "I/Os per second", plain, "a bare TCP echo, 72 to 4168 bytes", echo, plain / echo)
-        yield result("nvmf-digest", "I/Os per second", digest, "the target without data digests", plain, digest / plain,
-                     less_percent=round(100 * (1 - digest / plain), 1))
+        seen = []
+        for _ in range(self.options.rounds):
+            seen.append({"echo": self.nvmf_echo(), **{kind: self.nvmf_target(kind) for kind in kinds}})
+            print("nvmf", {name: round(told["iops"]) if name == "echo" else [round(one["iops"]) for one in told] for name, told in seen[-1].items()},
+                  file=sys.stderr)
+        for kind in kinds:
+            yield self.nvmf_compared(f"nvmf-{kind}", [(one[kind][0], one["echo"]) for one in seen], "a bare TCP echo, 72 to 4168 bytes")
+            yield self.nvmf_compared(f"nvmf-{kind}-digest", [(one[kind][1], one[kind][0]) for one in seen], "the target without data digests", less=True)
 
     # ---- the store ----
 
@@ -279,7 +310,7 @@ class Bench:
         daemon = Daemon(self.build, folder, "--huge-pages", "off", "--workers", "1")
         sockets = [os.path.join(folder, f"run/idle{i}.sock") for i in range(10)]
         daemon.call("dpu.apply", document={
-            "version": 1, "tenants": [{"name": "t"}], "media": [{"name": "i", "path": self.file("idle", 256 << 20), "cached": True}],
+            "version": 1, "tenants": [{"name": "t"}], "media": [{"name": "i", "path": self.file("idle", "idle", 256 << 20), "cached": True}],
             "pools": [{"name": "i", "media": ["i"]}],
             "volumes": [{"name": f"v{i}", "tenant": "t", "pool": "i", "size": 64 << 20} for i in range(10)],
             "disks": [{"name": f"d{i}", "tenant": "t", "volume": f"v{i}", "backend": "vhost_user_server", "socket": sockets[i]} for i in range(10)]})

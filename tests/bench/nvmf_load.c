@@ -317,9 +317,9 @@ static void run(struct load *load, struct connection *connections)
 			warm = load->done;
 		}
 	}
-	printf("{\"queues\": %u, \"depth\": %u, \"digests\": %u, \"write\": %s, \"iops\": %.0f}\n", load->queues,
-	       load->depth, load->digests, load->write ? "true" : "false",
-	       (double)(load->done - warm) * 1e9 / (double)(now - begin));
+	printf("{\"queues\": %u, \"depth\": %u, \"digests\": %u, \"write\": %s, \"iops\": %.0f, \"requests\": %lu}\n",
+	       load->queues, load->depth, load->digests, load->write ? "true" : "false",
+	       (double)(load->done - warm) * 1e9 / (double)(now - begin), load->done);
 }
 
 /* ---- the echo's server ---- */

@@ -6,6 +6,7 @@
 #include <string.h>
 #include "device/nvme/nvme_target_priv.h"
 #include "base/clock.h"
+#include "base/stage.h"
 #include "engine/crc32c/crc32c.h"
 
 int nvme_namespace_add(struct nvme_subsystem *subsystem, const struct nvme_namespace_options *options,
@@ -302,9 +303,12 @@ static void crcs_make(struct nvme_command *command, uint64_t bytes)
 {
 	struct nvme_buffer *buffer = command->buffer;
 
+	enum cycle_stage before = stage_enter(STAGE_CRC);
+
 	for (uint64_t i = 0; i < bytes / CRC32C_BLOCK_BYTES; i++)
 		buffer->crc[i] = crc32c(0, buffer->data + i * CRC32C_BLOCK_BYTES, CRC32C_BLOCK_BYTES);
 	command->has_crc = true;
+	stage_enter(before);
 }
 
 void nvme_command_submit(struct nvme_command *command, enum dpu_block_op op, uint8_t flags, uint64_t offset,
@@ -341,9 +345,11 @@ void nvme_command_submit(struct nvme_command *command, enum dpu_block_op op, uin
 			command->has_crc = false;
 		}
 	}
+	enum cycle_stage before = stage_enter(STAGE_SUBMIT);
 	enum dpu_block_status status = dpu_block_check(device, request);
 	if (status != DPU_BLOCK_OK)
 		dpu_block_complete(request, status);
 	else
 		device->ops->submit(device, request);
+	stage_enter(before);
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/stage.h"
 #include "device/nvme/nvme_target_priv.h"
 #include "engine/crc32c/crc32c.h"
 
@@ -237,7 +238,10 @@ static unsigned data_build(struct nvme_command *command, uint32_t bytes, bool su
 		iov[segments++] = (struct iovec){ (void *)zeroes, pdo - end };
 	iov[segments++] = (struct iovec){ command->buffer->data, bytes };
 	if (digest) {
+		enum cycle_stage before = stage_enter(STAGE_CRC);
+
 		command->data_digest = data_digest(command, bytes);
+		stage_enter(before);
 		iov[segments++] = (struct iovec){ &command->data_digest, sizeof(command->data_digest) };
 	}
 	return segments;
@@ -283,11 +287,13 @@ void nvme_command_answer(struct nvme_command *command, uint16_t status, uint32_t
 		status |= NVME_CRD_1; /* else a host's five tries are over at once */
 	if (status)
 		nvme_controller_error(command, status);
+	enum cycle_stage before = stage_enter(STAGE_BUILD);
 	if (data > 0)
 		segments = data_build(command, data, success, command->iov);
 	if (!success)
 		segments += response_build(command, status, command->iov + segments);
 	command_send(command, &command->answer, command->iov, segments, answer_done);
+	stage_enter(before);
 }
 
 /* ---- data of a command ---- */

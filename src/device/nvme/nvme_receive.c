@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/stage.h"
 #include "device/nvme/nvme_target_priv.h"
 #include "engine/crc32c/crc32c.h"
 
@@ -61,6 +62,21 @@ static void blocks_sum(struct nvme_receive *receive, const uint8_t *bytes, uint3
 		if (offset % CRC32C_BLOCK_BYTES == 0 || receive->left == 0)
 			segment_close(receive, offset);
 	}
+}
+
+static void data_sum(struct nvme_receive *receive, uint32_t count)
+{
+	struct nvme_command *command = receive->command;
+	enum cycle_stage before = stage_enter(STAGE_CRC);
+
+	if (command->buffer) {
+		blocks_sum(receive, receive->to, count, command->received);
+		command->has_crc = true;
+	} else {
+		receive->crc = crc32c(receive->crc, receive->to, count);
+		receive->left -= count;
+	}
+	stage_enter(before);
 }
 
 /* ---- handshake ---- */
@@ -137,15 +153,10 @@ static size_t data_take(struct nvme_queue *queue, const uint8_t *bytes, size_t c
 	uint32_t n = (uint32_t)least(count, receive->left);
 
 	memcpy(receive->to, bytes, n);
-	if (!(queue->digests & NVME_TCP_DGST_DATA)) {
+	if (queue->digests & NVME_TCP_DGST_DATA)
+		data_sum(receive, n);
+	else
 		receive->left -= n;
-	} else if (command->buffer) {
-		blocks_sum(receive, receive->to, n, command->received);
-		command->has_crc = true;
-	} else {
-		receive->crc = crc32c(receive->crc, receive->to, n);
-		receive->left -= n;
-	}
 	receive->to += n;
 	command->received += n;
 	if (receive->left > 0)
@@ -336,7 +347,7 @@ static size_t pad_take(struct nvme_queue *queue, size_t count)
 	return n;
 }
 
-size_t nvme_queue_input(struct nvme_queue *queue, const uint8_t *bytes, size_t count)
+static size_t input(struct nvme_queue *queue, const uint8_t *bytes, size_t count)
 {
 	size_t used = 0;
 
@@ -366,5 +377,14 @@ size_t nvme_queue_input(struct nvme_queue *queue, const uint8_t *bytes, size_t c
 		}
 	}
 	queue->in_input = false;
+	return used;
+}
+
+size_t nvme_queue_input(struct nvme_queue *queue, const uint8_t *bytes, size_t count)
+{
+	enum cycle_stage before = stage_enter(STAGE_PARSE);
+	size_t used = input(queue, bytes, count);
+
+	stage_enter(before);
 	return used;
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/stage.h"
 #include "device/block/ram.h"
 #include "operating/medium_file.h"
 #include "service/block/block_priv.h"
@@ -59,7 +60,10 @@ static unsigned source_poll(struct worker_source *source, struct worker *worker)
 	struct medium *medium = (struct medium *)((uint8_t *)source - offsetof(struct medium, source));
 
 	(void)worker;
-	return medium->device->ops->poll(medium->device);
+	enum cycle_stage before = stage_enter(STAGE_DEVICE);
+	unsigned work = medium->device->ops->poll(medium->device);
+	stage_enter(before);
+	return work;
 }
 
 static uint64_t source_tick(struct worker_source *source, struct worker *worker, uint64_t now_ns)

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
+#include "operating/worker_stages.h"
 #include "service/vswitch/actions.h"
 #include "service/vswitch/vswitch_priv.h"
 
@@ -91,6 +92,18 @@ static int drops_run(void *ctx, struct object *object, const void *args, json_t 
 	return 0;
 }
 
+/* Of the rounds that were measured: shares, not sums. */
+static json_t *stages_json(const struct worker *worker)
+{
+	json_t *stages = json_object();
+	uint64_t cycles[STAGES];
+
+	worker_stages(worker, cycles);
+	for (unsigned i = 0; i < STAGES; i++)
+		json_object_set_new(stages, stage_clock_names[i], json_integer((json_int_t)cycles[i]));
+	return stages;
+}
+
 static int workers_run(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err)
 {
 	const struct vswitch *vswitch = ctx;
@@ -101,12 +114,13 @@ static int workers_run(void *ctx, struct object *object, const void *args, json_
 		struct worker_stats stats;
 
 		worker_stats(workers_get(vswitch->dp.workers, i), &stats);
-		json_array_append_new(list, json_pack("{s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "worker", (int)i,
+		json_array_append_new(list, json_pack("{s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "worker", (int)i,
 						      "busy_cycles", (json_int_t)stats.busy_cycles, "idle_cycles",
 						      (json_int_t)stats.idle_cycles, "rounds", (json_int_t)stats.rounds,
 						      "sleeps", (json_int_t)stats.sleeps, "wakeups",
 						      (json_int_t)stats.wakeups, "work", (json_int_t)stats.work,
-						      "longest_round_ns", (json_int_t)stats.longest_round_ns));
+						      "longest_round_ns", (json_int_t)stats.longest_round_ns,
+						      "stage_cycles", stages_json(workers_get(vswitch->dp.workers, i))));
 	}
 	*ret_result = json_pack("{s:o}", "workers", list);
 	return 0;

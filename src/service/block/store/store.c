@@ -3,6 +3,7 @@
 #include "service/block/store/store_priv.h"
 
 #include <stdlib.h>
+#include "base/stage.h"
 
 enum { MEDIUM_ROUNDS = 4 };
 
@@ -94,8 +95,10 @@ static unsigned poll_media(struct store *store)
 
 unsigned store_poll(struct store *store)
 {
+	enum cycle_stage before = stage_enter(STAGE_DEVICE);
 	unsigned work = poll_media(store);
 
+	stage_enter(before);
 	if (store->ending)
 		return work;
 	store->again = false;
