@@ -5,9 +5,9 @@
 #include <string.h>
 
 const char *const stage_clock_names[STAGES] = {
-	[STAGE_OTHER] = "other",   [STAGE_KERNEL] = "kernel", [STAGE_RECEIVE] = "receive",
-	[STAGE_PARSE] = "parse",   [STAGE_SUBMIT] = "submit", [STAGE_DEVICE] = "device",
-	[STAGE_BUILD] = "build",   [STAGE_SEND] = "send",     [STAGE_CRC] = "crc",
+	[STAGE_OTHER] = "other", [STAGE_KERNEL] = "kernel", [STAGE_RECEIVE] = "receive",
+	[STAGE_PARSE] = "parse", [STAGE_SUBMIT] = "submit", [STAGE_DEVICE] = "device",
+	[STAGE_BUILD] = "build", [STAGE_SEND] = "send",     [STAGE_CRC] = "crc",
 };
 
 _Thread_local struct stage_clock *stage_clock;

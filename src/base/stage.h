@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Where a thread's cycles go, by stage. A stage entered within another takes its time from that one, so the sum over the
- * stages is the whole. A worker measures one round in some (worker_stages()): else entering a stage costs one branch. */
+/* Where a thread's cycles go, by stage. A stage entered within another takes its time from that one, so the sum over
+ * the stages is the whole. A worker measures one round in some (worker_stages()): else entering a stage costs one
+ * branch. */
 #pragma once
 
 #include <stddef.h>

@@ -27,6 +27,14 @@ uint8_t *stream_buffer(const struct stream_group *group, unsigned number)
 	return group->memory + (size_t)number * group->buffer_bytes;
 }
 
+/* The kernel takes them in turn. All of them would be more than the caches hold, so that no byte is received into one
+ * that is warm. */
+void stream_buffers_more(struct stream_group *group, unsigned more)
+{
+	for (; more > 0 && group->provided < group->buffers; more--)
+		stream_buffer_give(group, group->provided++);
+}
+
 static bool ring_make(struct stream_group *group)
 {
 	void *ring = mmap(NULL, ring_bytes(group), PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
@@ -45,8 +53,8 @@ static bool ring_make(struct stream_group *group)
 	}
 	group->ring = ring;
 	io_uring_buf_ring_init(group->ring);
-	for (unsigned i = 0; i < group->buffers; i++)
-		stream_buffer_give(group, i);
+	group->provided = 0;
+	stream_buffers_more(group, FIRST_BUFFERS);
 	return true;
 }
 

@@ -9,6 +9,7 @@ enum {
 	SINGLE_RECEIVES = 32, /* after a take in place: so many receives are not multishot, which would have to be
 			       * cancelled for the next */
 	SINGLE_BYTES = 4096,  /* … and bring so much, since what follows a header goes in place */
+	FIRST_BUFFERS = 16,   /* that are provided before the kernel has asked for more */
 	COPIED_ENOUGH = 4,    /* sends in place that were copied nevertheless, in a row, until they are given up */
 };
 
@@ -29,7 +30,9 @@ struct stream_group {
 	struct io_uring_buf_ring *ring; /* NULL until it is needed, or for good */
 	uint8_t *memory;                /* buffers × buffer_bytes, or one for all */
 	unsigned buffers, buffer_bytes, features;
-	uint16_t number; /* of the provided buffers */
+	unsigned
+		provided; /* buffers that the kernel has seen: few, so that they stay in the cache, until it runs out */
+	uint16_t number;  /* of the provided buffers */
 	bool ready;
 	bool report_copied; /* the kernel says whether it copied (6.2) */
 	size_t zero_copy_bytes;
@@ -93,6 +96,8 @@ struct stream_call *stream_call_take(struct stream *stream); /* NULL: no memory 
 void stream_call_give(struct stream_call *call);
 uint8_t *stream_buffer(const struct stream_group *group, unsigned number);
 void stream_buffer_give(struct stream_group *group, unsigned number);
+/* So many that the kernel has not seen yet, if there are. */
+void stream_buffers_more(struct stream_group *group, unsigned more);
 
 /* stream.c */
 void stream_end(struct stream *stream, int error); /* the first reason counts */

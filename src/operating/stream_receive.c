@@ -146,8 +146,10 @@ static bool was_reset(const struct stream *stream)
 
 static void receive_ended(struct stream *stream, int32_t result)
 {
-	if (result == -ENOBUFS) { /* all are with callbacks or about to come back: in the next round */
+	if (result ==
+	    -ENOBUFS) { /* there are more, or all are with callbacks or about to come back: in the next round */
 		stream->group->stats.no_buffers++;
+		stream_buffers_more(stream->group, 1);
 	} else if (result == -EINVAL && stream->multishot) {
 		stream->group->features &= ~(unsigned)STREAM_MULTISHOT;
 	} else if (result == 0) {

@@ -708,6 +708,38 @@ static void test_thousand(void **state)
 	free(ends);
 }
 
+/* Few buffers are provided at first; more when more streams have something at once, and once only. */
+static void test_buffers_grow(void **state)
+{
+	enum { COUNT = 100, WAVES = 10, BUFFERS = 256 };
+	static struct end ends[2 * COUNT];
+	struct stream_stats stats;
+	struct door door;
+
+	memset(ends, 0, sizeof(ends));
+	group_open(0, UINT_MAX, BUFFERS, 16 << 10);
+	door_open(&door, AF_INET6, 0);
+	for (unsigned i = 0; i < COUNT; i++)
+		pair_connect(&door, &ends[2 * i], &ends[2 * i + 1], NULL);
+	for (unsigned wave = 1; wave <= WAVES; wave++) {
+		for (unsigned i = 0; i < 2 * COUNT; i++)
+			piece_send(&ends[i], 5000);
+		for (unsigned i = 0; i < 2 * COUNT; i++)
+			wait_for(ends[i ^ 1].got == wave * 5000 && ends[i].queued == 0);
+	}
+	stream_group_stats(group, &stats);
+	if (stream_group_features(group) & STREAM_BUFFER_RING)
+		assert_in_range(stats.no_buffers, 1, BUFFERS);
+	for (unsigned i = 0; i < COUNT; i++)
+		stream_close(ends[2 * i].stream, on_closed);
+	for (unsigned i = 0; i < COUNT; i++)
+		wait_for(ends[2 * i].closed && ends[2 * i + 1].ended);
+	for (unsigned i = 0; i < COUNT; i++)
+		end_close(&ends[2 * i + 1]);
+	door_close(&door);
+	group_close();
+}
+
 /* ---- in a worker that sleeps ---- */
 
 struct house {
@@ -823,6 +855,7 @@ int main(void)
 		cmocka_unit_test(test_silent_peer),
 		cmocka_unit_test(test_close_any_time),
 		cmocka_unit_test(test_thousand),
+		cmocka_unit_test(test_buffers_grow),
 		cmocka_unit_test(test_sleeping_worker),
 	};
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* What streams cost in the kernel, over loopback: sends copied and in place, by size; requests of 72 bytes and long data
- * received multishot, singly, and by poll and recv(2).
+/* What streams cost in the kernel, over loopback: sends copied and in place, by size; requests of 72 bytes and long
+ * data received multishot, singly, and by poll and recv(2).
  *
  *   stream_bench [SECONDS]       of each point; prints lines of JSON. The stream runs on CPU 1, its peer on CPU 0 */
 #include <arpa/inet.h>

@@ -114,13 +114,13 @@ static int workers_run(void *ctx, struct object *object, const void *args, json_
 		struct worker_stats stats;
 
 		worker_stats(workers_get(vswitch->dp.workers, i), &stats);
-		json_array_append_new(list, json_pack("{s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "worker", (int)i,
-						      "busy_cycles", (json_int_t)stats.busy_cycles, "idle_cycles",
-						      (json_int_t)stats.idle_cycles, "rounds", (json_int_t)stats.rounds,
-						      "sleeps", (json_int_t)stats.sleeps, "wakeups",
-						      (json_int_t)stats.wakeups, "work", (json_int_t)stats.work,
-						      "longest_round_ns", (json_int_t)stats.longest_round_ns,
-						      "stage_cycles", stages_json(workers_get(vswitch->dp.workers, i))));
+		json_array_append_new(
+			list, json_pack("{s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "worker", (int)i,
+					"busy_cycles", (json_int_t)stats.busy_cycles, "idle_cycles",
+					(json_int_t)stats.idle_cycles, "rounds", (json_int_t)stats.rounds, "sleeps",
+					(json_int_t)stats.sleeps, "wakeups", (json_int_t)stats.wakeups, "work",
+					(json_int_t)stats.work, "longest_round_ns", (json_int_t)stats.longest_round_ns,
+					"stage_cycles", stages_json(workers_get(vswitch->dp.workers, i))));
 	}
 	*ret_result = json_pack("{s:o}", "workers", list);
 	return 0;
