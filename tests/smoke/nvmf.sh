@@ -33,7 +33,7 @@ has 1 "must be a group (1 to 32) and a state" ctl nvmf_listener set four ana_gro
 same "NSIDs" "$(ctl -t blue -o json nvmf_namespace list | json "sorted(n['nsid'] for n in d)")" "[1, 2, 3]"
 
 # ---- an address that is not here: tried again, and there once it is
-ok ctl nvmf_listener create later address=10.9.9.9
+has 0 "later is failed: Cannot assign requested address" ctl nvmf_listener create later address=10.9.9.9
 same "state of the listener" "$(field nvmf_listener later state)" failed
 inside a ip address add 10.9.9.9/32 dev lo
 wait_until 5 "the listener listens" is listening field nvmf_listener later state
