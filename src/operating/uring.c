@@ -23,26 +23,32 @@ struct uring {
 	unsigned under_way;
 	uint16_t buffer_groups;
 	int event_fd;
-	bool deferred; /* completions are made when we ask for them, in our own time */
+	unsigned has; /* enum uring_feature */
 	bool enabled;
 };
 
 /* The best that the kernel has: completions in the submitter's time (6.1), else when it enters the kernel anyway.
  * Disabled until the first poll, which says which thread submits. */
-static int ring_make(struct uring *uring, unsigned entries)
+static int ring_make(struct uring *uring, unsigned entries, unsigned without)
 {
-	static const unsigned flags[] = {
-		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
-		IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
-		0,
+	static const struct {
+		unsigned feature, flags;
+	} ways[] = {
+		{ URING_DEFERRED,
+		  IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG },
+		{ URING_COOPERATIVE, IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG },
+		{ 0, 0 },
 	};
 	int r = -EINVAL;
 
-	for (unsigned i = 0; i < sizeof(flags) / sizeof(flags[0]) && r == -EINVAL; i++) {
-		struct io_uring_params params = { .flags = flags[i] | IORING_SETUP_R_DISABLED | IORING_SETUP_CLAMP };
+	for (unsigned i = 0; i < sizeof(ways) / sizeof(ways[0]) && r == -EINVAL; i++) {
+		struct io_uring_params params = { .flags = ways[i].flags | IORING_SETUP_R_DISABLED |
+							   IORING_SETUP_CLAMP };
 
+		if (ways[i].feature & without)
+			continue;
 		r = io_uring_queue_init_params(entries, &uring->ring, &params);
-		uring->deferred = flags[i] & IORING_SETUP_TASKRUN_FLAG;
+		uring->has = ways[i].feature;
 	}
 	return r;
 }
@@ -59,7 +65,7 @@ static void enable(struct uring *uring)
 /* Whether the kernel has something for us that it shows only when asked. */
 static bool must_ask(const struct uring *uring)
 {
-	return uring->deferred && (*uring->ring.sq.kflags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW));
+	return *uring->ring.sq.kflags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
 }
 
 static void entries_send(struct uring *uring)
@@ -119,7 +125,6 @@ static unsigned later_done(struct uring *uring)
 
 	uring->later = NULL;
 	uring->later_tail = &uring->later;
-	uring->hooks_tail = &uring->hooks;
 	for (; op; op = next, count++) {
 		next = op->next;
 		uring->under_way--;
@@ -205,6 +210,11 @@ bool uring_can(const struct uring *uring, unsigned opcode)
 	return io_uring_opcode_supported(uring->probe, (int)opcode);
 }
 
+unsigned uring_has(const struct uring *uring)
+{
+	return uring->has;
+}
+
 unsigned uring_under_way(const struct uring *uring)
 {
 	return uring->under_way;
@@ -274,13 +284,13 @@ void uring_free(struct uring *uring)
 	free(uring);
 }
 
-int uring_new(unsigned entries, struct uring **ret, struct dpu_error *err)
+int uring_new_without(unsigned entries, unsigned without, struct uring **ret, struct dpu_error *err)
 {
 	struct uring *uring = calloc(1, sizeof(*uring));
 
 	if (!uring)
 		return error_set(err, DPU_E_LIMIT, NULL, "no memory for an io_uring");
-	int r = ring_make(uring, entries);
+	int r = ring_make(uring, entries, without);
 	if (r < 0) {
 		free(uring);
 		if (r == -ENOSYS || r == -EPERM)
@@ -311,4 +321,9 @@ int uring_new(unsigned entries, struct uring **ret, struct dpu_error *err)
 	};
 	*ret = uring;
 	return 0;
+}
+
+int uring_new(unsigned entries, struct uring **ret, struct dpu_error *err)
+{
+	return uring_new_without(entries, 0, ret, err);
 }

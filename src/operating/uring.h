@@ -32,14 +32,24 @@ struct uring_hook {
 	bool queued;             /* … */
 };
 
+/* Parts that came to the kernel later than the rest. Used where they are there. */
+enum uring_feature {
+	URING_DEFERRED = 1 << 0,    /* completions are made in the submitter's time (6.1) */
+	URING_COOPERATIVE = 1 << 1, /* … else when it enters the kernel anyway (5.19) */
+	URING_ALL = (1 << 2) - 1,
+};
+
 /* entries: submissions of a round, 1 to 32768 (a power of two, or rounded up); any number may be under way. Errors: the
  * kernel has no io_uring or forbids it (DPU_E_UNSUPPORTED), memory (DPU_E_LIMIT). */
 int uring_new(unsigned entries, struct uring **ret, struct dpu_error *err);
+/* As if the kernel lacked these (enum uring_feature). */
+int uring_new_without(unsigned entries, unsigned without, struct uring **ret, struct dpu_error *err);
 /* Nothing may be under way. */
 void uring_free(struct uring *uring);
 
 /* What the kernel can do, asked once: an IORING_OP_* code. */
 bool uring_can(const struct uring *uring, unsigned opcode);
+unsigned uring_has(const struct uring *uring); /* enum uring_feature: of the two ways, the one in use */
 /* An entry to prepare at once (io_uring_prep_*), for op; sent with the next poll. NULL if the kernel takes no more now:
  * try again in the next round. */
 struct io_uring_sqe *uring_entry(struct uring *uring, struct uring_op *op);
