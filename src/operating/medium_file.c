@@ -50,6 +50,7 @@ static void closed_check(struct medium_file *file)
 	void (*closed)(void *arg) = file->closed;
 	void *arg = file->closed_arg;
 
+	fixed_file_remove(uring_fixed(file->uring), file->number);
 	close(file->fd);
 	free(file);
 	if (closed)
@@ -176,13 +177,34 @@ static void on_allocated(struct uring_op *uring_op, int32_t result)
 	}
 }
 
+/* One segment: the kernel fetches no vector, and looks for no pages in registered memory. */
+static void single_prepare(struct file_op *op, struct io_uring_sqe *entry, int fd, const struct iovec *iov,
+			   uint64_t offset)
+{
+	int buffer = fixed_buffer(uring_fixed(op->file->uring), iov->iov_base, iov->iov_len);
+	unsigned bytes = (unsigned)iov->iov_len; /* at most DPU_BLOCK_MAX_BYTES */
+	bool reads = op->request->op == DPU_BLOCK_READ;
+
+	if (buffer != FIXED_NONE)
+		op->file->stats.fixed++;
+	if (buffer == FIXED_NONE && reads)
+		io_uring_prep_read(entry, fd, iov->iov_base, bytes, offset);
+	else if (buffer == FIXED_NONE)
+		io_uring_prep_write(entry, fd, iov->iov_base, bytes, offset);
+	else if (reads)
+		io_uring_prep_read_fixed(entry, fd, iov->iov_base, bytes, offset, buffer);
+	else
+		io_uring_prep_write_fixed(entry, fd, iov->iov_base, bytes, offset, buffer);
+}
+
 static void entry_prepare(struct file_op *op, struct io_uring_sqe *entry)
 {
 	const struct dpu_block_request *request = op->request;
 	const struct iovec *iov = op->rest ? op->rest : op->copy ? &op->copied : request->iov;
 	unsigned count = op->copy ? 1 : request->segments;
 	uint64_t offset = request->offset + op->moved;
-	int fd = op->file->fd, sync = request->flags & DPU_BLOCK_FUA ? RWF_DSYNC : 0;
+	int fd = op->file->number != FIXED_NONE ? op->file->number : op->file->fd,
+	    sync = request->flags & DPU_BLOCK_FUA ? RWF_DSYNC : 0;
 
 	if (op->op.done == on_flushed) {
 		io_uring_prep_fsync(entry, fd, IORING_FSYNC_DATASYNC);
@@ -193,11 +215,16 @@ static void entry_prepare(struct file_op *op, struct io_uring_sqe *entry)
 		entry->rw_flags = sync;
 	} else if (op->op.done == on_allocated) {
 		io_uring_prep_fallocate(entry, fd, allocate_mode(op), (off_t)request->offset, (off_t)request->length);
+	} else if (count == 1) {
+		single_prepare(op, entry, fd, iov, offset);
+		entry->rw_flags = request->op == DPU_BLOCK_READ ? 0 : sync;
 	} else if (request->op == DPU_BLOCK_READ) {
 		io_uring_prep_readv(entry, fd, iov, count, offset);
 	} else {
 		io_uring_prep_writev2(entry, fd, iov, count, offset, sync);
 	}
+	if (op->file->number != FIXED_NONE)
+		entry->flags |= IOSQE_FIXED_FILE;
 }
 
 static void op_send(struct file_op *op)
@@ -264,6 +291,10 @@ static void request_start(struct medium_file *file, struct dpu_block_request *re
 	struct file_op *op = file->free;
 
 	file->free = op->next;
+	if (!file->asked) {
+		file->asked = true;
+		file->number = fixed_file_add(uring_fixed(file->uring), file->fd);
+	}
 	file->under_way++;
 	op->request = request;
 	op->moved = 0;
@@ -312,6 +343,7 @@ int medium_file_open(const struct medium_file_options *options, struct dpu_block
 		return r;
 	}
 	file->uring = options->uring;
+	file->number = FIXED_NONE;
 	file->device.ops = &file_ops;
 	file->device.name = file->path;
 	file->device.max_bytes = DPU_BLOCK_MAX_BYTES;

@@ -4,6 +4,7 @@
 
 #include "device/block/block_queue.h"
 #include "operating/medium_file.h"
+#include "operating/uring_fixed.h"
 
 struct medium_file;
 
@@ -25,13 +26,14 @@ enum { FILE_OPS = 512 };
 struct medium_file {
 	struct dpu_block_device device; /* first */
 	struct uring *uring;
-	int fd;
+	int fd, number; /* number: of the registered descriptor, from the first request on */
 	bool direct, block_device;
 	uint32_t memory_alignment; /* of buffers, when direct */
 	struct block_queue waiting;
 	struct file_op *free;
 	unsigned under_way;
 	struct medium_file_stats stats;
+	bool asked; /* for the number */
 	bool closing;
 	void (*closed)(void *arg);
 	void *closed_arg;

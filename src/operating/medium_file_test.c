@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Files as media: requests of all kinds against an array in memory, on a disk's file system and in memory; what is
- * wrong; a file cut off; the lock, and a predecessor that is killed with I/O under way; in a worker that sleeps. */
+ * wrong; registered memory, and where it is refused; a file cut off; the lock, and a predecessor that is killed with
+ * I/O under way; in a worker that sleeps. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <errno.h>
@@ -9,11 +10,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/capability.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include "base/clock.h"
 #include "operating/medium_file.h"
+#include "operating/uring_fixed.h"
 
 enum { FILE_BYTES = 4 << 20, DEPTH = 32, ROUNDS = 3000 };
 
@@ -44,6 +50,13 @@ static int tear_down(void **state)
 	unlink(disk_path);
 	unlink(memory_path);
 	return 0;
+}
+
+/* Another io_uring, as if the kernel lacked these. */
+static void without_set(unsigned without)
+{
+	uring_free(uring);
+	assert_int_equal(uring_new_without(64, without, &uring, NULL), 0);
 }
 
 static struct dpu_block_device *medium_open(const char *path, bool cached)
@@ -227,6 +240,142 @@ static void test_model(void **state)
 	model(disk_path, false);
 	model(memory_path, true);
 	model(memory_path, false);
+	without_set(URING_ALL);
+	model(disk_path, false);
+	model(memory_path, true);
+	without_set(0);
+}
+
+/* ---- registered memory ---- */
+
+enum { REGION_BYTES = 2 * FIXED_WINDOW_BYTES + 65536 };
+
+static uint8_t *region_map(int protection)
+{
+	uint8_t *region = mmap(NULL, REGION_BYTES, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	assert_true(region != MAP_FAILED);
+	return region;
+}
+
+/* Writes and reads back at a place of the region; how many of the two were in registered memory. */
+static uint64_t transfers(struct dpu_block_device *device, uint8_t *at, size_t bytes, uint8_t flags)
+{
+	struct medium_file_stats before, after;
+	static uint8_t seed;
+
+	seed++;
+	for (size_t i = 0; i < bytes; i++)
+		at[i] = (uint8_t)(i / 7 + seed);
+	medium_file_stats(device, &before);
+	assert_int_equal(carry_out(device, DPU_BLOCK_WRITE, flags, 8192, at, bytes), DPU_BLOCK_OK);
+	memset(at, 0, bytes);
+	assert_int_equal(carry_out(device, DPU_BLOCK_READ, 0, 8192, at, bytes), DPU_BLOCK_OK);
+	for (size_t i = 0; i < bytes; i++)
+		assert_int_equal(at[i], (uint8_t)(i / 7 + seed));
+	medium_file_stats(device, &after);
+	assert_int_equal(after.errors, 0);
+	return after.fixed - before.fixed;
+}
+
+static void registered(const char *path, bool cached, unsigned without)
+{
+	without_set(without);
+	struct dpu_block_device *device = medium_open(path, cached);
+	uint8_t *region = region_map(PROT_READ | PROT_WRITE), *other = region_map(PROT_READ | PROT_WRITE);
+	uint64_t both = uring_has(uring) & URING_FIXED_BUFFERS ? 2 : 0;
+
+	assert_int_equal(transfers(device, region, 4096, 0), 0); /* nobody has named it yet */
+	fixed_memory_set(uring_fixed(uring), region, REGION_BYTES);
+	assert_int_equal(transfers(device, region, 4096, 0), both);
+	assert_int_equal(transfers(device, region + FIXED_WINDOW_BYTES - 65536, 65536, DPU_BLOCK_FUA), both);
+	assert_int_equal(transfers(device, region + REGION_BYTES - 8192, 8192, 0), both);
+	/* Across windows; outside. */
+	assert_int_equal(transfers(device, region + FIXED_WINDOW_BYTES - 4096, 8192, 0), 0);
+	assert_int_equal(transfers(device, other, 8192, 0), 0);
+	medium_close(device);
+	without_set(0);
+	munmap(region, REGION_BYTES);
+	munmap(other, REGION_BYTES);
+}
+
+static void test_registered(void **state)
+{
+	registered(disk_path, false, 0);
+	registered(memory_path, true, 0);
+	registered(disk_path, false, URING_FIXED_BUFFERS);
+	registered(memory_path, true, URING_FIXED_BUFFERS | URING_FIXED_FILES);
+}
+
+/* Pages that may not be written to are refused: their requests, and those of other windows, go the plain way. */
+static void test_registering_refused(void **state)
+{
+	struct dpu_block_device *device = medium_open(disk_path, false);
+	uint8_t *region = region_map(PROT_READ | PROT_WRITE);
+	struct medium_file_stats stats;
+
+	fixed_memory_set(uring_fixed(uring), region, REGION_BYTES);
+	assert_int_equal(transfers(device, region, 4096, 0), uring_has(uring) & URING_FIXED_BUFFERS ? 2 : 0);
+	medium_file_stats(device, &stats);
+	uint8_t *second = region + FIXED_WINDOW_BYTES;
+	memset(second, 0x3c, 4096);
+	assert_int_equal(mprotect(second, FIXED_WINDOW_BYTES, PROT_READ), 0);
+	uint64_t before = stats.fixed;
+	assert_int_equal(carry_out(device, DPU_BLOCK_WRITE, 0, 0, second, 4096), DPU_BLOCK_OK);
+	assert_int_equal(mprotect(second, FIXED_WINDOW_BYTES, PROT_READ | PROT_WRITE), 0);
+	memset(second, 0, 4096);
+	assert_int_equal(carry_out(device, DPU_BLOCK_READ, 0, 0, second, 4096), DPU_BLOCK_OK);
+	assert_int_equal(second[0], 0x3c);
+	assert_int_equal(second[4095], 0x3c);
+	medium_file_stats(device, &stats);
+	assert_int_equal(stats.fixed, before);
+	/* What was registered stays so. */
+	assert_int_equal(transfers(device, region, 4096, 0), uring_has(uring) & URING_FIXED_BUFFERS ? 2 : 0);
+	medium_close(device);
+	without_set(0);
+	munmap(region, REGION_BYTES);
+}
+
+/* Memory that one may not lock: a process without privileges and with RLIMIT_MEMLOCK, as under systemd. */
+static void test_memory_limit(void **state)
+{
+	pid_t child = fork();
+
+	if (child == 0) {
+		struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+		struct __user_cap_data_struct none[2] = { 0 };
+		uint8_t *region = region_map(PROT_READ | PROT_WRITE);
+		/* A ring of its own: nobody else's ring is polled here. */
+		if (setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){ 65536, 65536 }) < 0 ||
+		    syscall(SYS_capset, &header, none) < 0 || uring_new(64, &uring, NULL) < 0)
+			_exit(2);
+		fixed_memory_set(uring_fixed(uring), region, REGION_BYTES);
+		_exit(transfers(medium_open(memory_path, true), region, 4096, 0) == 0 ? 0 : 1);
+	}
+	int status;
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	/* The kernel takes its ring apart in its own time, and the lock with it. */
+	struct medium_file_options options = { .path = memory_path, .uring = uring };
+	struct dpu_block_device *device;
+	uint64_t begin = clock_ns();
+	while (medium_file_open(&options, &device, NULL) < 0)
+		assert_true(clock_ns() - begin < 5 * CLOCK_NS_PER_S);
+	medium_close(device);
+}
+
+/* Its place in the table of descriptors is given back, and its lock with it. */
+static void test_again_and_again(void **state)
+{
+	uint8_t *buffer = aligned_alloc(4096, 4096);
+
+	for (unsigned i = 0; i < 3 * FIXED_FILES; i++) {
+		struct dpu_block_device *device = medium_open(memory_path, true);
+
+		assert_int_equal(carry_out(device, DPU_BLOCK_READ, 0, 0, buffer, 4096), DPU_BLOCK_OK);
+		medium_close(device);
+	}
+	free(buffer);
 }
 
 /* ---- what is wrong ---- */
@@ -338,9 +487,9 @@ static void test_killed_predecessor(void **state)
 		pid_t child = fork();
 		if (child == 0)
 			write_for_ever(disk_path, ready[1]);
+		close(ready[1]);
 		assert_int_equal(read(ready[0], &byte, 1), 1);
 		close(ready[0]);
-		close(ready[1]);
 		usleep(2000 + round * 500);
 		assert_int_equal(medium_file_open(&options, &device, NULL), -EBUSY);
 		kill(child, SIGKILL);
@@ -365,6 +514,7 @@ struct in_worker {
 	struct waited waited;
 	uint8_t data[4096];
 	_Atomic bool done;
+	bool closed;
 };
 
 static void on_worker_done(struct dpu_block_request *request)
@@ -388,13 +538,20 @@ static void submit_in_worker(void *arg, struct worker *worker)
 	in->device->ops->submit(in->device, &in->waited.request);
 }
 
+static void close_in_worker(void *arg, struct worker *worker)
+{
+	struct in_worker *in = arg;
+
+	in->device->ops->close(in->device, on_flag, &in->closed);
+}
+
 static void test_worker(void **state)
 {
 	struct workers_options options = { .count = 1, .policy = WORKER_POWER_SAVE };
 	struct medium_file_options file = { .path = disk_path };
 	struct workers *workers;
 	struct in_worker in = { 0 };
-	bool removed = false, closed = false;
+	bool removed = false;
 
 	assert_int_equal(loop_new(&options.loop), 0);
 	assert_int_equal(workers_new(&options, &workers, NULL), 0);
@@ -409,11 +566,11 @@ static void test_worker(void **state)
 		assert_true(in.done);
 		usleep(i % 5 * 700);
 	}
+	worker_call(workers_get(workers, 0), close_in_worker, &in, NULL);
 	worker_remove_source(workers_get(workers, 0), uring_source(file.uring), on_flag, &removed);
 	while (!removed)
 		loop_once(options.loop, 1);
-	in.device->ops->close(in.device, on_flag, &closed);
-	assert_true(closed);
+	assert_true(in.closed);
 	workers_free(workers);
 	uring_free(file.uring);
 	loop_free(options.loop);
@@ -422,9 +579,11 @@ static void test_worker(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_requests), cmocka_unit_test(test_model),
-		cmocka_unit_test(test_refused),  cmocka_unit_test(test_cut_off),
-		cmocka_unit_test(test_worker),   cmocka_unit_test(test_killed_predecessor),
+		cmocka_unit_test(test_requests),     cmocka_unit_test(test_model),
+		cmocka_unit_test(test_registered),   cmocka_unit_test(test_registering_refused),
+		cmocka_unit_test(test_memory_limit), cmocka_unit_test(test_again_and_again),
+		cmocka_unit_test(test_refused),      cmocka_unit_test(test_cut_off),
+		cmocka_unit_test(test_worker),       cmocka_unit_test(test_killed_predecessor),
 	};
 
 	struct dpu_error err = { 0 };

@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include "base/stage.h"
 #include "operating/fence.h"
+#include "operating/uring_fixed.h"
 
 enum { BURST = 64 };
 
@@ -24,6 +25,7 @@ struct uring {
 	uint16_t buffer_groups;
 	int event_fd;
 	unsigned has; /* enum uring_feature */
+	struct uring_fixed fixed;
 	bool enabled;
 };
 
@@ -34,8 +36,7 @@ static int ring_make(struct uring *uring, unsigned entries, unsigned without)
 	static const struct {
 		unsigned feature, flags;
 	} ways[] = {
-		{ URING_DEFERRED,
-		  IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG },
+		{ URING_DEFERRED, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG },
 		{ URING_COOPERATIVE, IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG },
 		{ 0, 0 },
 	};
@@ -200,6 +201,11 @@ uint16_t uring_buffer_group(struct uring *uring)
 	return uring->buffer_groups++;
 }
 
+struct uring_fixed *uring_fixed(struct uring *uring)
+{
+	return &uring->fixed;
+}
+
 struct io_uring *uring_ring(struct uring *uring)
 {
 	return &uring->ring;
@@ -300,6 +306,7 @@ int uring_new_without(unsigned entries, unsigned without, struct uring **ret, st
 					 strerror(-r));
 		return error_set(err, DPU_E_LIMIT, NULL, "no io_uring with %u entries: %s", entries, strerror(-r));
 	}
+	uring->has |= fixed_init(&uring->fixed, &uring->ring, URING_ALL & ~without);
 	uring->event_fd = -1;
 	uring->probe = io_uring_get_probe_ring(&uring->ring);
 	r = event_attach(uring);

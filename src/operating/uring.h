@@ -13,6 +13,7 @@
 #include "operating/worker.h"
 
 struct uring;
+struct uring_fixed;
 
 /* Something under way; embedded in what waits for it, and kept until done has run. */
 struct uring_op {
@@ -36,7 +37,9 @@ struct uring_hook {
 enum uring_feature {
 	URING_DEFERRED = 1 << 0,    /* completions are made in the submitter's time (6.1) */
 	URING_COOPERATIVE = 1 << 1, /* … else when it enters the kernel anyway (5.19) */
-	URING_ALL = (1 << 2) - 1,
+	URING_FIXED_FILES = 1 << 2, /* tables of descriptors and of memory: uring_fixed.h */
+	URING_FIXED_BUFFERS = 1 << 3,
+	URING_ALL = (1 << 4) - 1,
 };
 
 /* entries: submissions of a round, 1 to 32768 (a power of two, or rounded up); any number may be under way. Errors: the
@@ -59,6 +62,7 @@ bool uring_reserve(struct uring *uring, unsigned count);
 void uring_before_send(struct uring *uring, struct uring_hook *hook);
 /* A number for a group of provided buffers, once for each. */
 uint16_t uring_buffer_group(struct uring *uring);
+struct uring_fixed *uring_fixed(struct uring *uring);
 struct io_uring *uring_ring(struct uring *uring); /* to register with; entries are had by uring_entry() */
 /* Sends and reaps; returns what was reaped. */
 unsigned uring_poll(struct uring *uring);

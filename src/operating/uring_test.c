@@ -4,11 +4,11 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <sys/mman.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include "operating/test_rig.h"
 #include "operating/uring.h"
+#include "operating/uring_fixed.h"
 
 enum { ENTRIES = 8, MANY = 500 };
 
@@ -118,6 +118,29 @@ static void test_set_ups(void **state)
 	set_up_without(URING_ALL);
 }
 
+/* ---- the table of descriptors ---- */
+
+static void test_table_full(void **state)
+{
+	struct uring *uring;
+	int numbers[FIXED_FILES];
+
+	(void)state;
+	assert_int_equal(uring_new(ENTRIES, &uring, NULL), 0);
+	struct uring_fixed *fixed = uring_fixed(uring);
+	if (uring_has(uring) & URING_FIXED_FILES) {
+		for (int i = 0; i < FIXED_FILES; i++) {
+			numbers[i] = fixed_file_add(fixed, STDOUT_FILENO);
+			assert_int_equal(numbers[i], i);
+		}
+		assert_int_equal(fixed_file_add(fixed, STDOUT_FILENO), FIXED_NONE);
+		fixed_file_remove(fixed, numbers[7]);
+		assert_int_equal(fixed_file_add(fixed, STDOUT_FILENO), numbers[7]);
+	}
+	assert_int_equal(fixed_file_add(fixed, -2), FIXED_NONE);
+	uring_free(uring);
+}
+
 /* ---- hooks, and what is done later ---- */
 
 struct hooked {
@@ -163,6 +186,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_set_ups),
+		cmocka_unit_test(test_table_full),
 		cmocka_unit_test(test_hook_of_later),
 	};
 	struct dpu_error err = { 0 };

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/log.h"
+#include "operating/uring_fixed.h"
 #include "service/block/block_priv.h"
 #include "service/block/image/image.h"
 
@@ -50,6 +51,24 @@ struct block *block_of(const struct dpu *dpu)
 
 /* ---- io_uring of the workers ---- */
 
+static void memory_set(void *arg, struct worker *worker)
+{
+	struct block_ring *ring = arg;
+
+	(void)worker;
+	fixed_memory_set(uring_fixed(ring->uring), ring->memory, ring->memory_bytes);
+}
+
+void block_memory(struct block *block, struct worker *worker, void *memory, size_t bytes)
+{
+	struct block_ring *ring = &block->rings[worker_index(worker)];
+
+	ring->memory = memory;
+	ring->memory_bytes = bytes;
+	if (ring->uring)
+		block_call(worker, memory_set, ring, NULL);
+}
+
 int block_uring(struct block *block, struct worker *worker, struct uring **ret, struct dpu_error *err)
 {
 	struct block_ring *ring = &block->rings[worker_index(worker)];
@@ -62,6 +81,7 @@ int block_uring(struct block *block, struct worker *worker, struct uring **ret, 
 	rc = uring_new(RING_ENTRIES, &ring->uring, err);
 	if (rc != 0)
 		return rc;
+	memory_set(ring, worker);
 	rc = worker_add_source(worker, uring_source(ring->uring));
 	if (rc != 0) {
 		uring_free(ring->uring);

@@ -71,6 +71,8 @@ void subject_notice_info(const struct subject *subject, const char *notice, cons
 struct block_ring {
 	struct uring *uring;
 	struct worker *worker;
+	void *memory; /* block_memory() */
+	size_t memory_bytes;
 };
 
 /* Of what is in use of a pool, a medium or a remote; stays when that is nothing any more, for the next. */

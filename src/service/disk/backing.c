@@ -9,13 +9,23 @@ enum { ARENA_BYTES = 96 << 20, TENANT_BYTES = 48 << 20 };
 
 /* ---- memory of writes ---- */
 
+static void arena_make(struct disk *disk, struct disk_arena *arena)
+{
+	uint64_t bytes;
+
+	if (ingress_arena_new(ARENA_BYTES, &arena->arena) != 0)
+		abort(); /* out of memory */
+	void *memory = ingress_arena_memory(arena->arena, &bytes);
+	block_memory(disk->disks->block, disk->worker, memory, bytes);
+}
+
 static struct disk_account *account_get(struct disk *disk)
 {
 	struct disk_arena *arena = &disk->disks->arenas[worker_index(disk->worker)];
 	struct disk_account *account;
 
-	if (!arena->arena && ingress_arena_new(ARENA_BYTES, &arena->arena) != 0)
-		abort(); /* out of memory */
+	if (!arena->arena)
+		arena_make(disk, arena);
 	LIST_FOREACH(account, &arena->accounts, link)
 	{
 		if (uuid_equal(&account->tenant, &disk->tenant)) {

@@ -32,6 +32,12 @@ int ingress_arena_new(uint64_t bytes, struct ingress_arena **ret)
 	return 0;
 }
 
+void *ingress_arena_memory(const struct ingress_arena *arena, uint64_t *ret_bytes)
+{
+	*ret_bytes = arena->bytes;
+	return arena->memory;
+}
+
 void ingress_arena_free(struct ingress_arena *arena)
 {
 	struct copy *copy;

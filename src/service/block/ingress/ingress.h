@@ -21,7 +21,8 @@ enum { INGRESS_MIN_ARENA_BYTES = 24 << 20 }; /* the largest request fits beside 
 
 /* bytes: taken from the system as it is used. Any thread. -ENOMEM; -EINVAL: less than INGRESS_MIN_ARENA_BYTES. */
 int ingress_arena_new(uint64_t bytes, struct ingress_arena **ret);
-void ingress_arena_free(struct ingress_arena *arena); /* without accounts */
+void *ingress_arena_memory(const struct ingress_arena *arena, uint64_t *ret_bytes); /* all of it, page-aligned */
+void ingress_arena_free(struct ingress_arena *arena);                               /* without accounts */
 
 /* limit: bytes; one larger request goes when the account is empty. -ENOMEM. Any thread, while the worker does not use
  * the arena for it. */
