@@ -77,6 +77,7 @@ int machine_start(const struct options *options, const struct instance *instance
 						 .cpus = options->cpus,
 						 .policy = (enum worker_policy)options->policy };
 	dpu->max_sessions = options->max_sessions;
+	dpu->zero_copy_bytes = options->zero_copy_kib << 10;
 	int rc = start_memory(options, instance, dpu, err);
 	if (rc == 0)
 		rc = workers_new(&workers, &dpu->workers, err);

@@ -111,6 +111,10 @@ const struct option_row option_rows[] = {
 	  .doc = "Memory for packet buffers when it is not taken from huge pages." },
 	{ "max-sessions", 0, "N", NUMBER(max_sessions, 1024, 33554432), .def = "1048576",
 	  .doc = "Flows that the DPU tracks at a time, of all tenants together." },
+	{ "zero-copy", 0, "KIB", NUMBER(zero_copy_kib, 0, 65536), .def = "0",
+	  .doc = "Send NVMe/TCP data in place, without a copy into the kernel, where at least so many KiB go at a "
+		 "time; 0 "
+		 "never does. A connection whose network copies all the same goes back to copying by itself." },
 	{ "huge-pages", 0, "WHEN", CHOICE(huge_pages, huge_page_modes), .def = "auto",
 	  .doc = "auto uses huge pages if the machine has any free, on refuses to start without, off never uses "
 		 "them." },

@@ -46,7 +46,8 @@ static void every_way_of_writing(void **state)
 	struct options options;
 	struct dpu_error err;
 	assert_int_equal(parse(&options, &err, "--instance", "left", "-w2", "--cpus=2-5,7", "-m", "64", "--policy",
-			       "power-save", "--log-json", "--max-sessions=1024", "--metrics", "[::1]:9180", NULL),
+			       "power-save", "--log-json", "--max-sessions=1024", "--zero-copy=32", "--metrics",
+			       "[::1]:9180", NULL),
 			 0);
 	assert_string_equal(options.instance, "left");
 	assert_int_equal(options.workers, 2);
@@ -55,6 +56,7 @@ static void every_way_of_writing(void **state)
 	assert_int_equal(options.policy, WORKER_POWER_SAVE);
 	assert_true(options.log_json);
 	assert_int_equal(options.max_sessions, 1024);
+	assert_int_equal(options.zero_copy_kib, 32);
 	assert_string_equal(options.metrics, "[::1]:9180");
 	options_free(&options);
 

@@ -29,6 +29,7 @@ struct dpu {
 	struct rte_mempool *pool; /* packet buffers */
 	bool huge_pages;
 	uint32_t max_sessions;              /* of the whole DPU */
+	uint32_t zero_copy_bytes;           /* TCP streams send in place what is at least so long; 0: never */
 	const struct service *services[16]; /* in the loader's order */
 	void *service_state[16];            /* what init() of each returned; see service_find() */
 };

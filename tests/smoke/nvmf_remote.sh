@@ -7,8 +7,8 @@ set -euo pipefail
 lab_begin nvmf_remote
 lab_netns a
 inside a ip link set lo up
-lab_dpud t a "${small[@]}"
-lab_dpud m a "${small[@]}"
+lab_dpud t a "${small[@]}" --zero-copy 32
+lab_dpud m a "${small[@]}" --zero-copy 64
 nqn=nqn.2025-01.org.example:far
 cat >"$LAB_DIR/target.yaml" <<YAML
 version: 1

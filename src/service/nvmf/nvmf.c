@@ -46,8 +46,8 @@ struct nvmf *nvmf_of(const struct dpu *dpu)
 
 /* ---- groups ---- */
 
-/* Without zero copy: between two ends of one machine the kernel copies all the same, after it has pinned every page; it
- * took a fifth of the reads. For NICs the threshold is still to be measured. */
+/* Zero copy only where it is asked for: between two ends of one machine the kernel copies all the same, after it has
+ * pinned every page; it took a fifth of the reads. */
 static int group_make(struct nvmf_group *group, struct dpu_error *err)
 {
 	struct uring *uring;
@@ -55,10 +55,13 @@ static int group_make(struct nvmf_group *group, struct dpu_error *err)
 
 	if (rc != 0)
 		return rc;
-	rc = stream_group_new(
-		&(struct stream_group_options){
-			.uring = uring, .buffers = BUFFERS, .buffer_bytes = BUFFER_BYTES, .zero_copy_bytes = UINT_MAX },
-		&group->streams, err);
+	const struct stream_group_options options = {
+		.uring = uring,
+		.buffers = BUFFERS,
+		.buffer_bytes = BUFFER_BYTES,
+		.zero_copy_bytes = group->nvmf->dpu->zero_copy_bytes ? group->nvmf->dpu->zero_copy_bytes : UINT_MAX,
+	};
+	rc = stream_group_new(&options, &group->streams, err);
 	if (rc == 0) {
 		rc = worker_add_source(group->worker, uring_source(uring));
 		if (rc == 0) {
