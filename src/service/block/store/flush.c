@@ -35,6 +35,7 @@ static void complete(struct store *store, struct block_queue *queue, struct wait
 		waiters = next;
 	}
 	store->wake = true;
+	store->again = true; /* what came meanwhile waits for its own flush */
 }
 
 static void finish(struct store *store)

@@ -58,8 +58,9 @@ void store_free(struct store *store);
 /* From the first call on the store begins nothing any more; true when the media have nothing of it, which store_poll()
  * brings about. */
 bool store_drained(struct store *store);
-/* Bounded work; returns how much was done. The worker calls it every round while anything is under way; when it returns
- * 0, nothing more happens before a request to a medium ends, somebody submits something, or store_due_ns(). */
+/* Bounded work, of which requests to media are a part; returns how much was done. The worker calls it every round while
+ * anything is under way; when it returns 0, nothing more happens before a request to a medium ends, somebody submits
+ * something, or store_due_ns(). */
 unsigned store_poll(struct store *store);
 /* When it wants to be polled even if nothing happens on its media (clock_ns()); UINT64_MAX: never. */
 uint64_t store_due_ns(const struct store *store);

@@ -286,6 +286,7 @@ void uuid_new(uint8_t uuid[16]);
 static inline void medium_ask(struct store *store, struct medium *medium, struct dpu_block_request *request)
 {
 	store->at_media++;
+	store->again = true; /* in this round the medium may have had its turn already */
 	medium->device->ops->submit(medium->device, request);
 }
 

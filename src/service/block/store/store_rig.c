@@ -6,16 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { IDLE_ROUNDS = 3 };
-
-/* A worker sleeps when nothing was done, the media have nothing and nothing is due: then nothing may be waited for.
- * (The media of tests are busy as long as they have requests.) */
+/* A worker sleeps when nothing was done, the media have nothing and nothing is due: then nothing may be waited for, not
+ * even a medium that was asked in this very poll. (The media of tests are busy as long as they have requests.) */
 static void wait_for(struct store *store, bool (*finished)(const void *arg), const void *arg, const char *what)
 {
-	unsigned idle = 0;
+	bool idle = false;
 
-	while (!finished(arg) && idle < IDLE_ROUNDS)
-		idle = store_poll(store) || store_due_ns(store) != UINT64_MAX ? 0 : idle + 1;
+	while (!finished(arg) && !idle)
+		idle = store_poll(store) == 0 && store_due_ns(store) == UINT64_MAX;
 	if (finished(arg))
 		return;
 	fprintf(stderr, "a %s does not end\n", what);
