@@ -21,7 +21,8 @@ struct workers;
  * A source with a descriptor that has been idle for a while is parked: armed, and no more polled until its descriptor
  * is readable. So a thousand idle sources cost a busy worker next to nothing. */
 struct worker_source {
-	/* Do a bounded amount of work; return how much (0 = idle). Runs in the worker. May be NULL (tick only). */
+	/* Do a bounded amount of work; return how much (0 = idle). What it gives other sources of the worker to do
+	 * counts, too: after a round of nothing the worker may sleep. Runs in the worker. May be NULL (tick only). */
 	unsigned (*poll)(struct worker_source *source, struct worker *worker);
 	/* Prepare to be left alone: from now on, `fd` becomes readable when there is work, or, without an fd, the one
 	 * who makes work calls worker_wake(). Returns 0, 1 if there is work now (then it is not armed), or -ENOTSUP:

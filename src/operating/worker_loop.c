@@ -387,17 +387,20 @@ static void worker_sleep(struct worker *worker)
 		slot_disarm(worker->polled.slots[i]);
 }
 
-static void housekeeping(struct worker *worker)
+/* Whether sources have ticked: what they have given others to do wants a round. */
+static bool housekeeping(struct worker *worker)
 {
 	struct epoll_event events[EVENTS_PER_LOOK];
 	uint64_t now = worker->now_ns;
+	bool ticked = now >= worker->tick_due_ns || (worker->tick_owed && now - worker->ticked_ns >= TICK_NS);
 
-	if (now >= worker->tick_due_ns || (worker->tick_owed && now - worker->ticked_ns >= TICK_NS))
+	if (ticked)
 		run_ticks(worker);
 	if (worker->parked > 0 && now - worker->watched_ns >= WATCH_NS)
 		handle(worker, events, look(worker, events, 0));
 	if (policies[worker->workers->policy].sleeps && now - worker->parked_check_ns >= PARK_CHECK_NS)
 		park_idle(worker);
+	return ticked;
 }
 
 static void worker_run(struct worker *worker)
@@ -406,9 +409,8 @@ static void worker_run(struct worker *worker)
 	uint64_t patience = policies[worker->workers->policy].patience_ns;
 
 	while (!atomic_load_explicit(&worker->stop, memory_order_relaxed)) {
-		bool worked = round_run(worker);
-		housekeeping(worker);
-		if (!worked && sleeps && worker->now_ns - worker->worked_ns >= patience)
+		bool worked = round_run(worker), ticked = housekeeping(worker);
+		if (!worked && !ticked && sleeps && worker->now_ns - worker->worked_ns >= patience)
 			worker_sleep(worker);
 	}
 	run_messages(worker);

@@ -417,6 +417,42 @@ static void ticks(void **state)
 	rig_down(&rig);
 }
 
+/* Gives another source something to do, once, when the worker has long been idle. */
+struct giver {
+	struct worker_source source;
+	struct probe *to;
+	unsigned ticks;
+};
+
+static uint64_t give_in_tick(struct worker_source *source, struct worker *worker, uint64_t now_ns)
+{
+	struct giver *giver = (struct giver *)source;
+	unsigned tick = giver->ticks++;
+
+	if (tick == 1)
+		atomic_store(&giver->to->todo, 1);
+	return tick == 0 ? 20 * CLOCK_NS_PER_MS : UINT64_MAX;
+}
+
+/* What a tick makes is done before the worker sleeps again, which nothing would end. */
+static void works_after_ticks(void **state)
+{
+	struct rig rig;
+	struct probe probe;
+	struct giver giver = { .source = { .tick = give_in_tick, .fd = -1, .name = "giver" }, .to = &probe };
+
+	rig_up(&rig, 1, WORKER_BALANCED);
+	probe_init(&probe, -1);
+	probe.source.arm = NULL;
+	probe.source.disarm = NULL;
+	assert_int_equal(worker_add_source(workers_get(rig.workers, 0), &probe.source), 0);
+	assert_int_equal(worker_add_source(workers_get(rig.workers, 0), &giver.source), 0);
+	WAIT_FOR(&rig, atomic_load(&probe.worked) == 1);
+	remove_and_wait(&rig, 0, &giver.source);
+	remove_and_wait(&rig, 0, &probe.source);
+	rig_down(&rig);
+}
+
 /* ---- sleep and wake-up raced against each other ---- */
 
 static void no_wakeup_lost(void **state)
@@ -654,6 +690,7 @@ int main(void)
 		cmocka_unit_test(no_wakeup_lost),         cmocka_unit_test(barrier_waits_for_workers),
 		cmocka_unit_test(many_retired),           cmocka_unit_test(readers_see_live_memory),
 		cmocka_unit_test(two_sets_side_by_side),  cmocka_unit_test(stages),
+		cmocka_unit_test(works_after_ticks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
