@@ -187,7 +187,7 @@ static void log_page(struct fake_connection *connection, const struct nvme_sqe *
 		struct nvme_log_ana *log = (struct nvme_log_ana *)data;
 		struct nvme_ana_group *group = (struct nvme_ana_group *)(log + 1);
 
-		log->groups = 2;
+		log->groups = target->nsid ? 2 : 1; /* that have a namespace */
 		group[0].id = 2;
 		group[0].state = NVME_ANA_OPTIMIZED;
 		struct nvme_ana_group second = { .id = 1, .state = (uint8_t)connection->port->ana };

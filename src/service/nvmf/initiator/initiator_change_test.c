@@ -134,6 +134,33 @@ static void test_ana_contradiction(void **state)
 	unstage();
 }
 
+/* The namespace appears just before the host asks for the list. */
+static bool on_appearing(struct fake_target *fake, struct fake_connection *connection, const struct nvme_sqe *sqe)
+{
+	if (sqe->opcode == NVME_ADMIN_IDENTIFY && (sqe->cdw10 & 0xff) == NVME_CNS_ACTIVE_NAMESPACES)
+		fake->nsid = 3;
+	return false;
+}
+
+/* What the ANA log says is of the namespace that was found, not from before it. */
+static void test_ana_of_new_namespace(void **state)
+{
+	struct remote_status status;
+
+	stage(12);
+	target.nsid = 0;
+	target.command = on_appearing;
+	options.path_count = 1;
+	remote_open();
+	wait_for(ups == 1);
+	run_ms(20);                                   /* until it has got our requests for events */
+	target.ports[0].ana = NVME_ANA_NON_OPTIMIZED; /* by its new group, perhaps */
+	fake_event(&target, nvme_event(NVME_EVENT_NOTICE, NVME_NOTICE_NAMESPACES, NVME_LOG_CHANGED_NAMESPACES));
+	wait_for((remote_status(remote, &status), status.paths[0].ana == NVME_ANA_NON_OPTIMIZED));
+	reads(1);
+	unstage();
+}
+
 static uint32_t nsid_of_read;
 
 /* The namespace is replaced by another one while the first path, which has found it, cannot have its I/O queues. */
@@ -217,6 +244,7 @@ int main(void)
 		cmocka_unit_test(test_restarting_target),
 		cmocka_unit_test(test_ana),
 		cmocka_unit_test(test_ana_contradiction),
+		cmocka_unit_test(test_ana_of_new_namespace),
 		cmocka_unit_test(test_replaced_before_up),
 		cmocka_unit_test(test_set_paths),
 	};

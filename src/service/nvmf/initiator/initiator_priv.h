@@ -241,10 +241,10 @@ enum path_step {
 	PATH_ADMIN,
 	PATH_QUEUES,
 	PATH_EVENTS,
-	PATH_ANA,
 	PATH_LIST,        /* of namespaces, to find ours */
 	PATH_DESCRIPTORS, /* of one of them */
 	PATH_NAMESPACE,
+	PATH_ANA, /* from here on it has the namespace */
 	PATH_IO_QUEUES,
 	PATH_LIVE,
 	PATH_CLOSING,

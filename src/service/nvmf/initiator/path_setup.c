@@ -73,7 +73,7 @@ static void on_events(struct host_command *command, uint16_t status)
 
 	if (too_late(path, status))
 		return;
-	path->step = has_ana(path) ? PATH_ANA : PATH_LIST;
+	path->step = PATH_LIST;
 	remote_path_step_next(path);
 }
 
@@ -86,7 +86,6 @@ static void events_configure(struct path *path)
 
 /* ---- ANA ---- */
 
-/* Only once the group of our namespace is known. */
 static void ana_find(struct path *path)
 {
 	const struct nvme_log_ana *log = (const struct nvme_log_ana *)path->log;
@@ -122,16 +121,17 @@ static void on_ana(struct host_command *command, uint16_t status)
 		remote_path_fail(path, "its ANA log is not to be had: %s", status_text(status));
 		return;
 	}
+	ana_find(path);
 	if (path->step == PATH_LIVE) {
 		path->refreshing = false;
-		ana_find(path);
 		remote_path_changed(path->remote);
 	} else {
-		path->step = PATH_LIST;
+		path->step = PATH_IO_QUEUES;
 	}
 	remote_path_step_next(path);
 }
 
+/* Only once the namespace is known: the log has the groups that have one now, and no event tells of a new group. */
 static void ana_read(struct path *path)
 {
 	uint32_t groups = path->admin.identify.nanagrpid;
@@ -288,15 +288,14 @@ static void namespace_checked(struct path *path)
 		return;
 	}
 	path->ana_group = namespace->anagrpid;
-	path->ana = NVME_ANA_OPTIMIZED;
-	if (has_ana(path))
-		ana_find(path);
-	path->status.ana = path->ana;
+	if (!has_ana(path))
+		path->status.ana = path->ana = NVME_ANA_OPTIMIZED;
 	remote_namespace(path->remote, path);
 	if (path->step == PATH_LIVE) {
 		path->refreshing = false;
+		path->refresh |= has_ana(path) ? REFRESH_ANA : 0; /* its group may be another */
 	} else if (path->step != PATH_CLOSING && path->step != PATH_DOWN) {
-		path->step = PATH_IO_QUEUES;
+		path->step = has_ana(path) ? PATH_ANA : PATH_IO_QUEUES;
 	}
 	remote_path_step_next(path);
 }

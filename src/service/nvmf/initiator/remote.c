@@ -45,7 +45,7 @@ void remote_path_changed(struct remote *remote)
 static void namespace_forget(struct remote *remote)
 {
 	for (unsigned i = 0; i < remote->path_count; i++)
-		if (remote->paths[i].step == PATH_IO_QUEUES || remote->paths[i].step == PATH_LIVE)
+		if (remote->paths[i].step >= PATH_ANA && remote->paths[i].step <= PATH_LIVE)
 			return;
 	remote->nsid = 0;
 }
