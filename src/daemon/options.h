@@ -32,7 +32,7 @@ struct options {
 	uint32_t memory_mb;
 	uint32_t max_sessions;
 	uint32_t zero_copy_kib; /* 0: never */
-	uint8_t huge_pages; /* enum options_huge_pages */
+	uint8_t huge_pages;     /* enum options_huge_pages */
 	char *eal;
 	char *metrics;
 	char *capture_dir;
