@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "device/block/ram.h"
+#include "device/nvme/nvme_test_device.h"
 #include "engine/crc32c/crc32c.h"
 
 /* ---- the rig ---- */
@@ -58,6 +59,8 @@ static void namespace_make(struct rig *rig, unsigned i, const struct rig_options
 	};
 
 	assert(block_ram_new("ram", 16 << 20, options->sector, &rig->ram[i]) == 0);
+	if (options->crcs)
+		rig->ram[i] = &test_device_on(rig->ram[i])->device;
 	rig->ram[i]->features |= options->features;
 	assert(nvme_namespace_add(rig->subsystem, &namespace, &rig->ns[i]) == 0);
 	nvme_namespace_attach(rig->ns[i], rig->ram[i]);

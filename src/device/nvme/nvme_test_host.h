@@ -33,6 +33,7 @@ struct rig {
 struct rig_options {
 	uint64_t pool_bytes;
 	uint32_t sector, features; /* of the device, beside those of memory */
+	bool crcs;                 /* each device keeps CRCs: it is a struct test_device */
 	bool discovery, strict_hosts;
 };
 
