@@ -129,6 +129,108 @@ static void test_retry_delay(void **state)
 	rig_free(rig);
 }
 
+/* ---- Abort ---- */
+
+/* Whether it could be aborted. */
+static bool abort_command(struct host *admin, uint16_t sqid, uint16_t cid)
+{
+	struct exchange abort = { .sqe = { .opcode = NVME_ADMIN_ABORT, .cdw10 = (uint32_t)cid << 16 | sqid } };
+
+	assert_int_equal(host_command(admin, &abort), NVME_OK);
+	assert_true(abort.cqe.dw0 <= 1);
+	return abort.cqe.dw0 == 0;
+}
+
+static void aborted_check(struct host *io, uint16_t cid)
+{
+	const struct nvme_tcp_capsule_resp *pdu = (const struct nvme_tcp_capsule_resp *)host_receive(io);
+
+	assert_true(pdu && pdu->header.type == NVME_TCP_CAPSULE_RESP);
+	assert_int_equal(pdu->cqe.cid, cid);
+	assert_int_equal(pdu->cqe.status >> 1, NVME_ABORT_REQUESTED);
+	assert_null(host_receive(io));
+}
+
+/* Commands that wait for a device can be aborted, those beside them and those in the device are not. */
+static void test_abort_device(void **state)
+{
+	struct rig *rig = rig_new(NULL);
+	struct host *admin, *io;
+	uint16_t status = 0xffff, write, flush;
+
+	host_pair(rig, &admin, &io, 0, 0);
+	nvme_namespace_release(rig->ns[0], ignore, NULL);
+	send(io, NVME_READ, 4096);
+	memset(data, 0x77, 4096);
+	write = send(io, NVME_WRITE, 4096);
+	flush = send(io, NVME_FLUSH, 0);
+	assert_false(abort_command(admin, 2, write)); /* no such queue */
+	assert_false(abort_command(admin, 1, 0x7777));
+	assert_true(abort_command(admin, 1, write));
+	aborted_check(io, write);
+	assert_false(abort_command(admin, 1, write)); /* it is no more */
+	nvme_namespace_attach(rig->ns[0], rig->ram[0]);
+	assert_false(abort_command(admin, 1, flush)); /* it is in the device */
+	assert_int_equal(answers(io, &status), 2);
+	assert_int_equal(status, NVME_OK);
+	assert_int_equal(*(const uint8_t *)block_ram_data(rig->ram[0]), 0);
+	host_free(io);
+	host_free(admin);
+	rig_free(rig);
+}
+
+/* Those that wait for memory, too. */
+static void test_abort_shortage(void **state)
+{
+	struct rig *rig = rig_new(&(struct rig_options){ .sector = 512, .pool_bytes = 256 << 10 });
+	struct host *admin, *io;
+	uint16_t cid[6];
+
+	host_pair(rig, &admin, &io, 0, 0);
+	io->hold_sends = true;
+	for (unsigned i = 0; i < 6; i++)
+		cid[i] = send(io, NVME_READ, 64 << 10);
+	rig_poll(rig);
+	assert_int_equal(rig->account.waits, 4);
+	io->output_bytes = 0; /* of the first two, whose buffers are still lent */
+	assert_false(abort_command(admin, 1, cid[0]));
+	assert_true(abort_command(admin, 1, cid[3]));
+	aborted_check(io, cid[3]);
+	for (unsigned i = 0; i < 4; i++) {
+		host_release_sends(io);
+		rig_poll(rig);
+	}
+	assert_int_equal(answers(io, NULL), 3);
+	host_free(io);
+	host_free(admin);
+	rig_free(rig);
+}
+
+/* The first of a fused pair: its second finds none. */
+static void test_abort_fused(void **state)
+{
+	struct rig *rig = rig_new(NULL);
+	struct host *admin, *io;
+	struct nvme_sqe sqe = { .opcode = NVME_COMPARE,
+				.flags = NVME_FUSE_FIRST,
+				.nsid = 1,
+				.sgl = { .length = 512, .type = NVME_SGL_IN_CAPSULE } };
+	uint16_t status = 0xffff, cid;
+
+	host_pair(rig, &admin, &io, 0, 0);
+	cid = host_capsule(io, &sqe, data, 512);
+	assert_true(abort_command(admin, 1, cid));
+	aborted_check(io, cid);
+	sqe.opcode = NVME_WRITE;
+	sqe.flags = NVME_FUSE_SECOND;
+	host_capsule(io, &sqe, data, 512);
+	assert_int_equal(answers(io, &status), 1);
+	assert_int_equal(status, NVME_ABORTED_MISSING_FUSED | NVME_DNR);
+	host_free(io);
+	host_free(admin);
+	rig_free(rig);
+}
+
 /* ---- behind one that is alone ---- */
 
 static struct host *io_connect(struct rig *rig, uint16_t cntlid, uint16_t qid, uint8_t hostid)
@@ -379,6 +481,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_away),
 		cmocka_unit_test(test_retry_delay),
+		cmocka_unit_test(test_abort_device),
+		cmocka_unit_test(test_abort_shortage),
+		cmocka_unit_test(test_abort_fused),
 		cmocka_unit_test(test_reservation_while_waiting),
 		cmocka_unit_test(test_many_at_once),
 		cmocka_unit_test(test_admin_that_does_not_read),
