@@ -91,20 +91,22 @@ void uring_before_send(struct uring *uring, struct uring_hook *hook)
 	worker_source_ready(&uring->source);
 }
 
-/* Those that are there now. Each may be gone once it has run. */
-static void hooks_run(struct uring *uring)
+/* Those that are there now. Each may be gone once it has run. What they give other sources to do counts as work. */
+static unsigned hooks_run(struct uring *uring)
 {
 	struct uring_hook *hook = uring->hooks, *next;
+	unsigned count = 0;
 	enum cycle_stage before = stage_enter(STAGE_SEND);
 
 	uring->hooks = NULL;
 	uring->hooks_tail = &uring->hooks;
-	for (; hook; hook = next) {
+	for (; hook; hook = next, count++) {
 		next = hook->next;
 		hook->queued = false;
 		hook->run(hook);
 	}
 	stage_enter(before);
+	return count;
 }
 
 void uring_later(struct uring *uring, struct uring_op *op, int32_t result)
@@ -140,10 +142,10 @@ unsigned uring_poll(struct uring *uring)
 
 	if (uring->under_way == 0 && !uring->hooks)
 		return 0;
-	unsigned late = uring->later ? later_done(uring) : 0;
+	unsigned more = uring->later ? later_done(uring) : 0;
 	enable(uring);
 	if (uring->hooks)
-		hooks_run(uring);
+		more += hooks_run(uring);
 	entries_send(uring);
 	unsigned count = io_uring_peek_batch_cqe(&uring->ring, cqes, BURST);
 	enum cycle_stage before = stage_enter(STAGE_RECEIVE);
@@ -161,13 +163,13 @@ unsigned uring_poll(struct uring *uring)
 	stage_enter(before);
 	/* What these completions have led to does not wait for a round. */
 	if (count > 0 && uring->hooks)
-		hooks_run(uring);
+		more += hooks_run(uring);
 	if (count > 0 && io_uring_sq_ready(&uring->ring) > 0) {
 		before = stage_enter(STAGE_KERNEL);
 		io_uring_submit(&uring->ring);
 		stage_enter(before);
 	}
-	return count + late;
+	return count + more;
 }
 
 struct io_uring_sqe *uring_entry(struct uring *uring, struct uring_op *op)

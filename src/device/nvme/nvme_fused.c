@@ -73,8 +73,16 @@ static void pair_compare_done(struct dpu_block_request *request)
 			    second->offset, second->length, pair_write_done);
 }
 
+/* A reservation, taken while they waited, holds for the write though it lets the compare through. */
 static void pair_run(struct nvme_command *first)
 {
+	uint16_t status = nvme_io_recheck(first->partner);
+
+	if (status) {
+		nvme_namespace_leave(first);
+		pair_fail(first->partner, status, NVME_ABORTED_FAILED_FUSED | NVME_DNR);
+		return;
+	}
 	first->partner->state = COMMAND_EXECUTING;
 	nvme_command_submit(first, DPU_BLOCK_COMPARE, 0, first->offset, first->length, pair_compare_done);
 }

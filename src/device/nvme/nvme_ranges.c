@@ -124,7 +124,6 @@ static void ranges_keep(struct nvme_command *command)
 	command->buffer = NULL;
 	command->has_crc = false;
 	command->step = 0;
-	nvme_buffer_exempt(command->ranges);
 }
 
 static void discard_collected(struct nvme_command *command)
@@ -228,6 +227,8 @@ static void copy_collected(struct nvme_command *command)
 	command->length = (uint32_t)(blocks << command->ns->shift);
 	command->step_done = 0;
 	ranges_keep(command);
+	nvme_buffer_exempt(
+		command->ranges); /* or those who hold one and wait for the other could wait for each other */
 	nvme_command_buffer(command, COPY_CHUNK_BYTES, copy_buffered);
 }
 

@@ -2,6 +2,7 @@
 /* What a medium that is a filter sits on: it is a user of that like a pool, on its own worker, from before it is opened
  * until it has closed. */
 #include <stdio.h>
+#include <stdlib.h>
 #include "service/block/block_priv.h"
 
 const struct object *medium_below(const struct object *object)
@@ -21,13 +22,19 @@ bool block_medium_read_only(const struct object *object)
 	return false;
 }
 
-/* Its size is the worker's to look at, and a module is opened elsewhere. */
+/* Its size is the worker's to look at, and a module is opened elsewhere. It may have gone again when the answer comes.
+ */
+struct look {
+	struct medium_below *below;
+	struct dpu_block_device *device, seen;
+};
+
 static void look(void *arg, struct worker *worker)
 {
-	struct medium_below *below = arg;
+	struct look *look = arg;
 
 	(void)worker;
-	below->seen = *below->given;
+	look->seen = *look->device;
 }
 
 static struct medium *of_below(struct medium_below *below)
@@ -37,9 +44,14 @@ static struct medium *of_below(struct medium_below *below)
 
 static void looked(void *arg)
 {
-	struct medium_below *below = arg;
+	struct look *look = arg;
+	struct medium_below *below = look->below;
 
-	below->device = below->given; /* NULL: it has gone meanwhile */
+	if (below->given == look->device) {
+		below->seen = look->seen;
+		below->device = below->given;
+	}
+	free(look);
 	medium_step(of_below(below));
 }
 
@@ -49,8 +61,11 @@ static void device_given(void *ctx, struct dpu_block_device *device, struct work
 	struct medium_below *below = &medium->below;
 
 	if (device) {
+		struct look *job = block_alloc(sizeof(*job));
+
+		*job = (struct look){ .below = below, .device = device };
 		below->given = device;
-		block_call(worker, look, below, looked);
+		block_call(worker, look, job, looked);
 		return;
 	}
 	below->asked = true;

@@ -90,6 +90,18 @@ static json_t *rows_of(const struct user_why *why, const struct object *user, co
 	return rows;
 }
 
+static bool is_live(const struct user_why *why)
+{
+	const struct block_limit *limit;
+
+	LIST_FOREACH(limit, &why->block->limits, link)
+	{
+		if (limit->qos.filter == why->qos.filter)
+			return true;
+	}
+	return false;
+}
+
 /* They may have gone meanwhile. The filter may be no more: what it counts is then left out. */
 static void answer(void *arg)
 {
@@ -99,6 +111,8 @@ static void answer(void *arg)
 	const struct object *backing = model_find_uuid(model, &why->backing);
 	struct dpu_error err = { 0 };
 
+	if (!is_live(why))
+		why->qos.filter = NULL;
 	if (user && backing) {
 		action_answer(why->reply, 0, rows_of(why, user, backing), NULL);
 	} else {

@@ -28,7 +28,8 @@ static bool is_blank(const struct store *store)
 	for (unsigned i = 0; i < SUPERS; i++) {
 		memcpy(&super, store->supers->blocks + (size_t)i * STORE_BLOCK, sizeof(super));
 		bool left = memcmp(super.pool, store->medium[0].super.pool, sizeof(super.pool)) == 0 &&
-			    super.medium >= 1 && memcmp(super.uuid, store->root.medium[super.medium], 16) != 0;
+			    super.medium >= 1 && super.medium < STORE_MAX_MEDIA &&
+			    memcmp(super.uuid, store->root.medium[super.medium], 16) != 0;
 		if (super.magic == STORE_SUPER_MAGIC && !left)
 			return false;
 	}
