@@ -179,6 +179,9 @@ static void test_hook_of_later(void **state)
 		assert_int_equal(first.ran, round);
 		assert_int_equal(second.ran, round);
 	}
+	uring_before_send(first.uring, &first.hook);
+	assert_int_equal(uring_poll(first.uring), 1); /* it may have given another source work */
+	assert_int_equal(uring_poll(first.uring), 0);
 	uring_free(first.uring);
 }
 

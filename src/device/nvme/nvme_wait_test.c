@@ -253,6 +253,18 @@ static void reservation_send(struct host *io, uint8_t opcode, uint32_t cdw10, ui
 	host_capsule(io, &sqe, &keys, sizeof(keys));
 }
 
+static void fused_send(struct host *host)
+{
+	struct nvme_sqe sqe = { .nsid = 1, .sgl = { .length = 512, .type = NVME_SGL_IN_CAPSULE } };
+
+	sqe.opcode = NVME_COMPARE;
+	sqe.flags = NVME_FUSE_FIRST;
+	host_capsule(host, &sqe, data, 512);
+	sqe.opcode = NVME_WRITE;
+	sqe.flags = NVME_FUSE_SECOND;
+	host_capsule(host, &sqe, data, 512);
+}
+
 /* A write that waits behind another host's Acquire meets the reservation, though there was none when it came. */
 static void test_reservation_while_waiting(void **state)
 {
@@ -276,6 +288,19 @@ static void test_reservation_while_waiting(void **state)
 	assert_int_equal(status, NVME_OK);
 	assert_int_equal(answers(other, &status), 1);
 	assert_int_equal(status, NVME_RESERVATION_CONFLICT | NVME_DNR);
+	/* So for the write of a pair, whose compare would be let through. */
+	reservation_send(io, NVME_RESERVATION_RELEASE, 1 << 8, 5, 0);
+	send(io, NVME_WRITE, 512);
+	rig_poll(rig);
+	assert_int_equal(answers(io, &status), 2);
+	assert_int_equal(status, NVME_OK);
+	send(io, NVME_READ, 512);
+	reservation_send(io, NVME_RESERVATION_ACQUIRE, 1 << 8, 5, 0);
+	fused_send(other);
+	rig_poll(rig);
+	assert_int_equal(answers(io, &status), 2);
+	assert_int_equal(answers(other, &status), 2);
+	assert_int_equal(status, NVME_ABORTED_FAILED_FUSED | NVME_DNR);
 	host_free(other);
 	host_free(other_admin);
 	host_free(io);

@@ -165,6 +165,21 @@ static void superblocks_are_torn(void **state)
 	assert_grows_at_last(media, volume);
 }
 
+/* Whoever serves the medium may know the pool, and say any number of a medium. */
+static void an_impossible_number_is_refused(void **state)
+{
+	struct dpu_block_device *media[] = { ram_new(16 * MIB), ram_new(32 * MIB) };
+	struct store *store = pool_made(media[0]);
+	struct store_super super = store->medium[0].super;
+	struct store_command grow = { .op = STORE_GROW, .medium = media[1] };
+
+	super.medium = 0xffffffff;
+	memcpy(block_ram_data(media[1]), &super, sizeof(super));
+	assert_int_equal(rig_command(store, &grow), DPU_E_EXISTS);
+	pool_finish(store, media[0]);
+	media[1]->ops->close(media[1], NULL, NULL);
+}
+
 static void nothing_is_written_to_a_medium_that_is_too_large(void **state)
 {
 	struct dpu_block_device *media[] = { ram_new(16 * MIB), ram_new(512 * MIB) };
@@ -280,6 +295,7 @@ int main(void)
 		cmocka_unit_test(a_checkpoint_fails_in_the_middle_of_it),
 		cmocka_unit_test(a_superblock_cannot_be_written),
 		cmocka_unit_test(superblocks_are_torn),
+		cmocka_unit_test(an_impossible_number_is_refused),
 		cmocka_unit_test(nothing_is_written_to_a_medium_that_is_too_large),
 		cmocka_unit_test(pages_come_with_their_counts),
 		cmocka_unit_test(nothing_of_it_is_used_before_the_root_has_it),
