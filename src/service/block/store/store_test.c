@@ -382,12 +382,64 @@ static void test_locate(void **state)
 	medium->ops->close(medium, NULL, NULL);
 }
 
+/* The data of `blocks` blocks with their CRCs; that of the last contradicts it. */
+static enum dpu_block_status contradict(struct store *store, uint64_t volume, enum dpu_block_op op, uint64_t first,
+					unsigned blocks, uint64_t version)
+{
+	static uint8_t data[4 * STORE_BLOCK];
+	uint32_t crc[4];
+	/* Two segments, cut within a block. */
+	struct iovec iov[] = { { data, 512 }, { data + 512, (size_t)blocks * STORE_BLOCK - 512 } };
+
+	for (unsigned i = 0; i < blocks; i++) {
+		rig_fill(data + (size_t)i * STORE_BLOCK, version + i, STORE_BLOCK);
+		crc[i] = crc32c(0, data + (size_t)i * STORE_BLOCK, STORE_BLOCK);
+	}
+	crc[blocks - 1] ^= 1;
+	enum dpu_block_status status = rig_iov(store, volume, op, first * STORE_BLOCK, iov, 2, DPU_BLOCK_CRC, crc);
+	crc[blocks - 1] ^= 1;
+	/* With the right ones nothing is wrong with it. */
+	if (op == DPU_BLOCK_COMPARE)
+		assert_int_equal(rig_iov(store, volume, op, first * STORE_BLOCK, iov, 2, DPU_BLOCK_CRC, crc),
+				 DPU_BLOCK_OK);
+	return status;
+}
+
+/* One run of a leaf (which goes the short way), more than one leaf, and where nothing was written. */
+static void a_wrong_crc_is_refused(void **state)
+{
+	static const struct {
+		uint64_t first;
+		unsigned blocks;
+	} cases[] = { { 7, 1 }, { 20, 4 }, { LEAF_BLOCKS - 2, 4 } };
+	struct dpu_block_device *device = ram_new(64 * MIB);
+	struct store *store = pool_made(device);
+	uint64_t volume = rig_create(store, "a", 16 * MIB), first;
+
+	write_blocks(store, volume, 0, 2 * LEAF_BLOCKS, 1000);
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		first = cases[i].first;
+		assert_int_equal(contradict(store, volume, DPU_BLOCK_WRITE, first, cases[i].blocks, 5000),
+				 DPU_BLOCK_INTEGRITY);
+		assert_blocks(store, volume, first, cases[i].blocks, 1000 + first);
+		assert_int_equal(contradict(store, volume, DPU_BLOCK_COMPARE, first, cases[i].blocks, 1000 + first),
+				 DPU_BLOCK_INTEGRITY);
+	}
+	assert_int_equal(contradict(store, volume, DPU_BLOCK_WRITE, 1000, 2, 5000), DPU_BLOCK_INTEGRITY);
+	assert_blocks(store, volume, 1000, 2, 0);
+	assert_int_equal(allocated(store, volume), 2 * LEAF_BLOCKS);
+	assert_int_equal(store->stats.integrity_errors, 0); /* the medium has done nothing wrong */
+	assert_sound(store);
+	pool_finish(store, device);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_written_is_read_also_after_a_restart),
 		cmocka_unit_test(the_log_is_replayed_after_a_crash),
 		cmocka_unit_test(parts_of_blocks_are_merged),
+		cmocka_unit_test(a_wrong_crc_is_refused),
 		cmocka_unit_test(snapshots_and_clones_keep_what_was),
 		cmocka_unit_test(a_volume_knows_what_it_has),
 		cmocka_unit_test(space_comes_back),
