@@ -5,6 +5,7 @@
 #include <string.h>
 #include "device/block/ram.h"
 #include "service/block/block_rig.h"
+#include "service/block/crc_keeper.h"
 #include "service/block/handoff/block_handoff.h"
 
 enum { BLOCKS = 1024, BLOCK = DPU_BLOCK_BYTES };
@@ -12,15 +13,15 @@ enum { BLOCKS = 1024, BLOCK = DPU_BLOCK_BYTES };
 /* The device there, polled by a source of its own. */
 struct there {
 	struct worker_source source;
-	struct dpu_block_device *ram;
+	struct dpu_block_device *device;
 };
 
 static unsigned there_poll(struct worker_source *source, struct worker *worker)
 {
-	struct dpu_block_device *ram = ((struct there *)source)->ram;
+	struct dpu_block_device *device = ((struct there *)source)->device;
 
 	(void)worker;
-	return ram->ops->poll(ram);
+	return device->ops->poll(device);
 }
 
 /* A load here: `depth` requests under way until `left` are used up; each writes its number and reads it back. */
@@ -117,22 +118,39 @@ static void bind_there(void *arg, struct worker *worker)
 	atomic_store(&binding->bound, true);
 }
 
+/* The device in worker 0, its users in worker 1. */
+static void join(struct rig *rig, enum worker_policy policy, struct there *there, struct binding *binding)
+{
+	rig_up(rig, 2, policy);
+	there->source = (struct worker_source){ .poll = there_poll, .fd = -1, .name = "there" };
+	assert_int_equal(worker_add_source(workers_get(rig->workers, 0), &there->source), 0);
+	assert_int_equal(
+		block_handoff_new(workers_get(rig->workers, 0), workers_get(rig->workers, 1), &binding->handoff), 0);
+	binding->below = there->device;
+	assert_int_equal(worker_call(workers_get(rig->workers, 0), bind_there, binding, NULL), 0);
+	WAIT_FOR(rig, atomic_load(&binding->bound));
+}
+
+static void part(struct rig *rig, struct there *there, const struct binding *binding)
+{
+	atomic_bool freed = false, closed = false;
+
+	block_handoff_free(binding->handoff, set_flag, &freed);
+	WAIT_FOR(rig, freed);
+	remove_and_wait(rig, 0, &there->source);
+	there->device->ops->close(there->device, set_flag, &closed);
+	rig_down(rig);
+}
+
 static void run_with(enum worker_policy policy)
 {
-	struct there there = { .source = { .poll = there_poll, .fd = -1, .name = "ram" } };
-	atomic_bool freed = false, removed = false, closed = false;
+	struct there there = { 0 };
 	struct load load = { 0 };
 	struct binding binding = { 0 };
 	struct rig rig;
 
-	rig_up(&rig, 2, policy);
-	assert_int_equal(block_ram_new("ram", BLOCKS * BLOCK, 512, &there.ram), 0);
-	assert_int_equal(worker_add_source(workers_get(rig.workers, 0), &there.source), 0);
-	assert_int_equal(block_handoff_new(workers_get(rig.workers, 0), workers_get(rig.workers, 1), &binding.handoff),
-			 0);
-	binding.below = there.ram;
-	assert_int_equal(worker_call(workers_get(rig.workers, 0), bind_there, &binding, NULL), 0);
-	WAIT_FOR(&rig, atomic_load(&binding.bound));
+	assert_int_equal(block_ram_new("ram", BLOCKS * BLOCK, 512, &there.device), 0);
+	join(&rig, policy, &there, &binding);
 	load.device = block_handoff_device(binding.handoff);
 	assert_int_equal(load.device->bytes, BLOCKS * BLOCK);
 	/* Fewer than there are slots, exactly as many, many more; one at a time, with both asleep in between. */
@@ -143,12 +161,52 @@ static void run_with(enum worker_policy policy)
 		load_run(&rig, workers_get(rig.workers, 1), &load, 1, 1);
 		run_for(&rig, CLOCK_NS_PER_MS);
 	}
-	block_handoff_free(binding.handoff, set_flag, &freed);
-	WAIT_FOR(&rig, freed);
-	worker_remove_source(workers_get(rig.workers, 0), &there.source, set_flag, &removed);
-	WAIT_FOR(&rig, removed);
-	there.ram->ops->close(there.ram, set_flag, &closed);
-	rig_down(&rig);
+	part(&rig, &there, &binding);
+}
+
+/* ---- integrity ---- */
+
+static struct {
+	struct dpu_block_device *device;
+	atomic_bool finished;
+} crossing;
+
+static void crossed(struct dpu_block_request *request)
+{
+	(void)request;
+	atomic_store(&crossing.finished, true);
+}
+
+static void cross(void *arg, struct worker *worker)
+{
+	struct dpu_block_device *device = crossing.device;
+
+	(void)worker;
+	device->ops->submit(device, arg);
+}
+
+static void crossing_go(void *ctx, struct dpu_block_request *request)
+{
+	struct rig *rig = ctx;
+
+	request->done = crossed;
+	atomic_store(&crossing.finished, false);
+	assert_int_equal(worker_call(workers_get(rig->workers, 1), cross, request, NULL), 0);
+	WAIT_FOR(rig, atomic_load(&crossing.finished));
+}
+
+static void crcs_cross(void **state)
+{
+	struct crc_keeper keeper;
+	struct there there = { .device = &keeper.device };
+	struct binding binding = { 0 };
+	struct rig rig;
+
+	crc_keeper_init(&keeper);
+	join(&rig, WORKER_BALANCED, &there, &binding);
+	crossing.device = block_handoff_device(binding.handoff);
+	crc_keeper_check(&keeper, crossing.device, crossing_go, &rig);
+	part(&rig, &there, &binding);
 }
 
 static void crosses(void **state)
@@ -199,10 +257,8 @@ static void volume(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(crosses),
-		cmocka_unit_test(crosses_asleep),
-		cmocka_unit_test(crosses_awake),
-		cmocka_unit_test(volume),
+		cmocka_unit_test(crosses),    cmocka_unit_test(crosses_asleep), cmocka_unit_test(crosses_awake),
+		cmocka_unit_test(crcs_cross), cmocka_unit_test(volume),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <stdlib.h>
 #include "base/clock.h"
+#include "service/block/crc_keeper.h"
 #include "service/block/qos/qos_sim.h"
 
 static const uint64_t US = CLOCK_NS_PER_US, MS = CLOCK_NS_PER_MS, S = CLOCK_NS_PER_S;
@@ -492,6 +493,67 @@ static void test_hurry(void **state)
 	qos_tenant_unref(tenant);
 }
 
+/* ---- integrity ---- */
+
+struct crc_path {
+	struct crc_keeper keeper; /* first */
+	struct dpu_block_device *device;
+	struct qos_scheduler *scheduler;
+	uint64_t now_ns;
+	bool finished;
+};
+
+static uint64_t path_now(void *ctx)
+{
+	return ((struct crc_path *)ctx)->now_ns;
+}
+
+static struct crc_path *path;
+
+static void path_done(struct dpu_block_request *request)
+{
+	(void)request;
+	path->finished = true;
+}
+
+static void path_go(void *ctx, struct dpu_block_request *request)
+{
+	path = ctx;
+	path->finished = false;
+	request->done = path_done;
+	path->device->ops->submit(path->device, request);
+	for (unsigned round = 0; round < 10000 && !path->finished; round++) {
+		path->now_ns += MS;
+		qos_scheduler_poll(path->scheduler);
+		path->keeper.device.ops->poll(&path->keeper.device);
+	}
+	assert_true(path->finished);
+}
+
+/* At once, and after a turn in the queue. */
+static void test_crcs(void **state)
+{
+	static const struct qos_policy policies[] = { { 0 }, { .cap = 1, .burst_ns = 1 } };
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct crc_path here = { .now_ns = S };
+		struct qos_scheduler_options options = { .now_ns = path_now, .cycles = path_now, .ctx = &here };
+		struct qos_tenant *tenant = sim_tenant(NULL);
+		struct qos_stats stats;
+
+		crc_keeper_init(&here.keeper);
+		assert_int_equal(qos_scheduler_new(&options, &here.scheduler), 0);
+		assert_int_equal(qos_open(here.scheduler, tenant, &here.keeper.device, &here.device), 0);
+		qos_set(here.device, &policies[i]);
+		crc_keeper_check(&here.keeper, here.device, path_go, &here);
+		qos_stats(here.device, &stats);
+		assert_int_equal(stats.passed, i == 0 ? stats.requests : 1);
+		here.device->ops->close(here.device, NULL, NULL);
+		qos_scheduler_free(here.scheduler);
+		qos_tenant_unref(tenant);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -502,7 +564,7 @@ int main(void)
 		cmocka_unit_test(test_overcommitted),  cmocka_unit_test(test_change),
 		cmocka_unit_test(test_other_requests), cmocka_unit_test(test_close),
 		cmocka_unit_test(test_drain),          cmocka_unit_test(test_slowest),
-		cmocka_unit_test(test_hurry),
+		cmocka_unit_test(test_hurry),          cmocka_unit_test(test_crcs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
