@@ -29,17 +29,20 @@ int reservation_file_read(const struct target *target, const struct uuid *uuid, 
 	file_path(target->reservation_dir, uuid, "", path);
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t n = fd < 0 ? -1 : read(fd, image, RESERVATION_IMAGE_BYTES_MAX + 1);
-	int error = n < 0 ? errno : 0;
+	/* We leave no file without bytes: what was in it is lost. */
+	int error = n < 0 ? errno : n == 0 ? ENODATA : 0;
 
 	if (fd >= 0)
 		close(fd);
-	if (error && error != ENOENT) {
+	if (error) {
 		free(image);
-		return -error;
+		image = NULL;
 	}
+	if (error && error != ENOENT)
+		return -error;
 	free(*ret);
 	*ret = image;
-	*ret_bytes = n > 0 ? (size_t)n : 0;
+	*ret_bytes = image ? (size_t)n : 0;
 	return 0;
 }
 

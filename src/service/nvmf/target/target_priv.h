@@ -239,7 +239,7 @@ void discovery_free(struct target *target);
 
 /* ---- reservation_file.c ---- */
 
-/* The image of a namespace's reservations, or NULL and 0; -errno if it is there and cannot be read. */
+/* The image of a namespace's reservations, or NULL and 0; -errno if it is there and cannot be read, or is empty. */
 int reservation_file_read(const struct target *target, const struct uuid *uuid, uint8_t **ret, size_t *ret_bytes);
 void reservation_file_delete(const struct target *target, const struct uuid *uuid);
 void reservation_persist(void *ctx, struct nvme_namespace *ns, const void *image, size_t bytes,
