@@ -212,8 +212,10 @@ static void queues_watch(struct nvme_controller *controller)
 
 	for (queue = TAILQ_FIRST(&controller->list); queue; queue = next) {
 		next = TAILQ_NEXT(queue, link);
-		if (queue->sends == 0 || queue->sent != queue->seen_sent) {
-			if (queue->sent == queue->seen_sent)
+		bool new = queue->progress_ns == 0;
+
+		if (new || queue->sends == 0 || queue->sent != queue->seen_sent) {
+			if (!new && queue->sent == queue->seen_sent)
 				nvme_queue_trim(queue);
 			queue->seen_sent = queue->sent;
 			queue->progress_ns = now_ns;

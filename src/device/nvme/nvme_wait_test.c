@@ -398,6 +398,24 @@ static void test_admin_that_does_not_read(void **state)
 	rig_free(rig);
 }
 
+/* One that was not seen before has its time from now on. */
+static void test_first_look_at_a_send(void **state)
+{
+	struct rig *rig = rig_new(NULL);
+	struct host *admin = host_new(rig);
+	struct host_connect connect = { .qid = 0 };
+
+	tick(rig, 30);
+	admin->hold_sends = true;
+	assert_int_equal(host_connect(admin, &connect), NVME_OK);
+	tick(rig, 15);
+	assert_false(admin->closed);
+	tick(rig, 15);
+	assert_true(admin->closed);
+	host_free(admin);
+	rig_free(rig);
+}
+
 /* As long as something is taken now and then it stays. */
 static void test_slow_reader(void **state)
 {
@@ -512,6 +530,7 @@ int main(void)
 		cmocka_unit_test(test_reservation_while_waiting),
 		cmocka_unit_test(test_many_at_once),
 		cmocka_unit_test(test_admin_that_does_not_read),
+		cmocka_unit_test(test_first_look_at_a_send),
 		cmocka_unit_test(test_slow_reader),
 		cmocka_unit_test(test_terminated_and_does_not_read),
 		cmocka_unit_test(test_discovery_timer),
