@@ -52,6 +52,14 @@ pmd_kill() {
 	killed "$pmd_pid"
 	exec 7>&-
 }
+pmd_halt() { # it generates no more
+	local end=$((SECONDS + 20))
+	echo stop >&7
+	until grep -aq '^Done\.' "$dir/testpmd.log"; do
+		[ $SECONDS -lt $end ] || fail "testpmd does not stop"
+		sleep 0.03
+	done
+}
 pmd_stop() {
 	printf 'stop\nquit\n' >&7
 	exec 7>&-

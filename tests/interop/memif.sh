@@ -29,8 +29,11 @@ run_testpmd() { # our role, queues
 		flows_beyond 10000 "testpmd was killed"
 	done
 	[ "$1" = server ] || survives "memif:$dir/socket" uplink - "$2"
-	pmd_stop
+	# One after the other: DPDK's driver takes rings away under a core that polls them, and gives up its memory under its interrupt thread.
+	pmd_halt
 	ours_stop
+	sleep 0.3
+	pmd_stop
 	rm -f "$dir/socket"
 }
 
