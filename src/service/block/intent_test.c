@@ -38,26 +38,38 @@ static void deleted_in_absence(void **state)
 	FIELD_IS(rig, "volume", "v", "state", "ready");
 }
 
+static void medium_copy(const struct block_rig *rig, const char *from, const char *to)
+{
+	char command[256];
+
+	snprintf(command, sizeof(command), "cp %s/%s %s/%s", rig->dir, from, rig->dir, to);
+	assert_int_equal(system(command), 0);
+}
+
+/* A pool, and a copy of its medium to go back to. */
+static void pool_kept(struct block_rig *rig)
+{
+	block_rig_pool(rig);
+	block_rig_down(rig);
+	medium_copy(rig, "m", "before");
+	block_rig_up(rig);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "state"), "ready") == 0);
+}
+
 /* A pool that went back in time does not have a volume: it is lost, not made anew. One that was never made is. */
 static void lost_or_never_made(void **state)
 {
 	struct block_rig *rig = *state;
-	char command[256], path[128], pool[64], volume[64];
+	char path[128], pool[64], volume[64];
 	FILE *file;
 
-	block_rig_pool(rig);
-	block_rig_down(rig);
-	snprintf(command, sizeof(command), "cp %s/m %s/before", rig->dir, rig->dir);
-	assert_int_equal(system(command), 0);
-	block_rig_up(rig);
-	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "state"), "ready") == 0);
+	pool_kept(rig);
 	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/w", "{'pool': 'p', 'size': 4096}", NULL);
 	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/x", "{'pool': 'p', 'size': 4096}", NULL);
 	snprintf(pool, sizeof(pool), "%s", block_rig_field(rig, "pool", "p", "uuid"));
 	snprintf(volume, sizeof(volume), "%s", block_rig_field(rig, "volume", "x", "uuid"));
 	block_rig_down(rig);
-	snprintf(command, sizeof(command), "cp %s/before %s/m", rig->dir, rig->dir);
-	assert_int_equal(system(command), 0);
+	medium_copy(rig, "before", "m");
 	snprintf(path, sizeof(path), "%s/block-intents", rig->dir);
 	file = fopen(path, "we");
 	fprintf(file, "create %s %s\nnonsense\n", pool, volume);
@@ -77,15 +89,10 @@ static void lost_or_never_made(void **state)
 static void carried_out_before_a_kill(void **state)
 {
 	struct block_rig *rig = *state;
-	char command[256], path[128], pool[64], volume[64];
+	char path[128], pool[64], volume[64];
 	FILE *file;
 
-	block_rig_pool(rig);
-	block_rig_down(rig);
-	snprintf(command, sizeof(command), "cp %s/m %s/before", rig->dir, rig->dir);
-	assert_int_equal(system(command), 0);
-	block_rig_up(rig);
-	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "state"), "ready") == 0);
+	pool_kept(rig);
 	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/w", "{'pool': 'p', 'size': 4096}", NULL);
 	snprintf(pool, sizeof(pool), "%s", block_rig_field(rig, "pool", "p", "uuid"));
 	snprintf(volume, sizeof(volume), "%s", block_rig_field(rig, "volume", "w", "uuid"));
@@ -100,8 +107,7 @@ static void carried_out_before_a_kill(void **state)
 	file = fopen(path, "re");
 	assert_int_equal(fgetc(file), EOF);
 	fclose(file);
-	snprintf(command, sizeof(command), "cp %s/before %s/m", rig->dir, rig->dir);
-	assert_int_equal(system(command), 0);
+	medium_copy(rig, "before", "m");
 	block_rig_up(rig);
 	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "volume", "w", "state"), "failed") == 0);
 	block_rig_down(rig);

@@ -170,16 +170,22 @@ static void test_object(void **state)
 	rig_close(&rig);
 }
 
+/* A user of a volume of a pool on the remote. */
+static void pool_open(struct block_rig *rig, struct block_rig_user *user)
+{
+	rig_open(rig);
+	block_rig_apply(rig, "{'pools': [{'name': 'p', 'remotes': ['r']}],"
+			     " 'volumes': [{'tenant': 'blue', 'name': 'v', 'pool': 'p', 'size': 16777216}]}");
+	block_rig_attach(user, rig, "volume", "v", NULL);
+	WAIT_FOR(&rig->base, user->device != NULL);
+}
+
 static void test_pool(void **state)
 {
 	struct block_rig rig;
 	struct block_rig_user user;
 
-	rig_open(&rig);
-	block_rig_apply(&rig, "{'pools': [{'name': 'p', 'remotes': ['r']}],"
-			      " 'volumes': [{'tenant': 'blue', 'name': 'v', 'pool': 'p', 'size': 16777216}]}");
-	block_rig_attach(&user, &rig, "volume", "v", NULL);
-	WAIT_FOR(&rig.base, user.device != NULL);
+	pool_open(&rig, &user);
 	io_check(&user, 1);
 	ask(drop_both);
 	io_check(&user, 2);
@@ -221,11 +227,7 @@ static void test_stop_without_target(void **state)
 	struct block_rig rig;
 	struct block_rig_user user;
 
-	rig_open(&rig);
-	block_rig_apply(&rig, "{'pools': [{'name': 'p', 'remotes': ['r']}],"
-			      " 'volumes': [{'tenant': 'blue', 'name': 'v', 'pool': 'p', 'size': 16777216}]}");
-	block_rig_attach(&user, &rig, "volume", "v", NULL);
-	WAIT_FOR(&rig.base, user.device != NULL);
+	pool_open(&rig, &user);
 	io_check(&user, 5);
 	ask(vanish);
 	WAIT_FOR(&rig.base, field_is(&rig, "nvmf_remote", "r", "live_paths", "0"));
