@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <cmocka.h>
 #include "service/block/store/store_model.h"
 #include "service/block/store/store_rig.h"
@@ -21,7 +22,7 @@ enum {
 	MEDIA = 3, /* of which the last is added in the middle */
 	DEPTH = 8,
 	OPS = 3000,
-	POINTS = 1100,
+	POINTS = 1200,
 	KILL_EVERY = 50,
 	MAX_RUN = 24,
 	QUIET_WRITES = 250,
@@ -585,5 +586,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(every_crash_is_recovered_from) };
 
+	/* Thousands of stores come and go: their memory stays ours. */
+	mallopt(M_MMAP_THRESHOLD, 32 << 20);
+	mallopt(M_TRIM_THRESHOLD, 1 << 30);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,7 +4,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 /* Some take so long that much happens meanwhile. */
 enum { PENDING = 1024, SLOW_ONE_IN = 24, SLOW_POLLS = 400 };
@@ -125,20 +124,49 @@ static unsigned recorder_poll(struct dpu_block_device *device)
 
 static const struct dpu_block_ops recorder_ops = { .submit = recorder_submit, .poll = recorder_poll };
 
+/* The memory of media that are no more, for the next: a test has thousands of them, and new memory is zeroed by the
+ * kernel page for page. */
+static struct buffer {
+	struct buffer *next;
+	uint64_t bytes;
+} * buffers;
+
+static uint8_t *buffer_take(uint64_t bytes, const uint8_t *initial)
+{
+	struct buffer **link = &buffers, *buffer;
+
+	while (*link && (*link)->bytes != bytes)
+		link = &(*link)->next;
+	buffer = *link;
+	if (buffer)
+		*link = buffer->next;
+	else
+		buffer = malloc(bytes);
+	if (!buffer)
+		abort();
+	if (initial)
+		memcpy(buffer, initial, bytes);
+	else
+		memset(buffer, 0, bytes);
+	return (uint8_t *)buffer;
+}
+
+static void buffer_give(uint8_t *data, uint64_t bytes)
+{
+	struct buffer *buffer = (struct buffer *)data;
+
+	*buffer = (struct buffer){ .next = buffers, .bytes = bytes };
+	buffers = buffer;
+}
+
 struct recorder *recorder_new(uint64_t bytes, const uint8_t *initial, struct recorder_clock *clock)
 {
 	struct recorder *recorder = calloc(1, sizeof(*recorder));
 
 	if (!recorder)
 		abort();
-	recorder->data = calloc(1, bytes);
-	recorder->flushed = calloc(1, bytes);
-	if (!recorder->data || !recorder->flushed)
-		abort();
-	if (initial) {
-		memcpy(recorder->data, initial, bytes);
-		memcpy(recorder->flushed, initial, bytes);
-	}
+	recorder->data = buffer_take(bytes, initial);
+	recorder->flushed = buffer_take(bytes, initial);
 	recorder->clock = clock;
 	recorder->device = (struct dpu_block_device){
 		.ops = &recorder_ops,
@@ -157,8 +185,8 @@ void recorder_free(struct recorder *recorder)
 	for (size_t i = 0; i < recorder->count; i++)
 		free(recorder->events[i].data);
 	free(recorder->events);
-	free(recorder->data);
-	free(recorder->flushed);
+	buffer_give(recorder->data, recorder->device.bytes);
+	buffer_give(recorder->flushed, recorder->device.bytes);
 	free(recorder);
 }
 
