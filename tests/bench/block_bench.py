@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 
+import qos_dpud_bench
 from dpud_client import Daemon
 from lab import GENERATOR_CORE, SWITCH_CORE, end, wait_for
 
@@ -300,6 +301,11 @@ class Bench:
                     print(line, file=sys.stderr)
                     yield told
 
+    def qos_dpud(self):
+        if any(self.wanted(f"qos-dpud-{kinds}{more}") for kinds in qos_dpud_bench.PAIRS for more in ("", "-unprotected")):
+            subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+            yield from qos_dpud_bench.results(self)
+
     # ---- nothing to do ----
 
     def idle(self):
@@ -341,7 +347,7 @@ def main():
     options = parser.parse_args()
     bench = Bench(options)
     try:
-        results = [line for part in (bench.disks, bench.nvmf, bench.store, bench.qos, bench.idle) for line in part()]
+        results = [line for part in (bench.disks, bench.nvmf, bench.store, bench.qos, bench.qos_dpud, bench.idle) for line in part()]
     finally:
         subprocess.run(["rm", "-rf", bench.shm], check=False)
     print(json.dumps({"bench": "block", "rounds": options.rounds, "results": results}, indent=1))
