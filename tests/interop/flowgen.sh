@@ -46,20 +46,23 @@ pmd_start() { # DEVICE as for --vdev, QUEUES
 		-- -i --forward-mode=flowgen --rxq="$2" --txq="$2" --total-num-mbufs=4096 <"$dir/commands" >"$dir/testpmd.log" 2>&1 &
 	pmd_pid=$!
 	exec 7>"$dir/commands"
-	echo start >&7
+	pmd_go
 }
 pmd_kill() {
 	killed "$pmd_pid"
 	exec 7>&-
 }
+pmd_halts() { grep -ac '^Done\.' "$dir/testpmd.log"; }
 pmd_halt() { # it generates no more
-	local end=$((SECONDS + 20))
+	local before end=$((SECONDS + 20))
+	before=$(pmd_halts || true)
 	echo stop >&7
-	until grep -aq '^Done\.' "$dir/testpmd.log"; do
+	until [ "$(pmd_halts)" -gt "$before" ]; do
 		[ $SECONDS -lt $end ] || fail "testpmd does not stop"
 		sleep 0.03
 	done
 }
+pmd_go() { echo start >&7; }
 pmd_stop() {
 	printf 'stop\nquit\n' >&7
 	exec 7>&-

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck disable=SC2034 # for flowgen.sh
 # memif with DPDK's driver at the other end, in both roles: testpmd that generates frames, which are echoed, with one and with two
-# queues; either side is killed with -9 in the middle and the traffic goes on with its successor. Then OVS-DPDK as switch between a TAP of
+# queues; either side is killed with -9 and the traffic goes on with its successor. Then OVS-DPDK as switch between a TAP of
 # ours and its own: ping with short and long packets.
 #
 # usage: memif.sh VHOST_PEER
@@ -12,6 +12,21 @@ echo_program=$(readlink -f "$1")
 
 memif_ours() { ours_start "memif:$dir/socket$1" uplink - "$2"; } # OPTION of the role, QUEUES
 memif_pmd() { pmd_start "net_memif0,role=$1,id=0,socket=$dir/socket,socket-abstract=no,bsize=2048,rsize=8" "$2"; } # DPDK's role, QUEUES
+
+# One after the other: when our end goes, DPDK's driver takes rings away under a core that polls them, and it gives up its memory under its
+# interrupt thread; so testpmd stands still meanwhile.
+survives_halted() { # queues
+	local before
+	for _ in 1 2 3; do
+		pmd_halt
+		before=$(received)
+		killed "$echo_pid"
+		sleep 0.3
+		memif_ours '' "$1"
+		pmd_go
+		flows_beyond $((before + 10000)) "we were killed"
+	done
+}
 
 run_testpmd() { # our role, queues
 	local role=,server theirs=client
@@ -28,8 +43,7 @@ run_testpmd() { # our role, queues
 		memif_pmd $theirs "$2"
 		flows_beyond 10000 "testpmd was killed"
 	done
-	[ "$1" = server ] || survives "memif:$dir/socket" uplink - "$2"
-	# One after the other: DPDK's driver takes rings away under a core that polls them, and gives up its memory under its interrupt thread.
+	[ "$1" = server ] || survives_halted "$2"
 	pmd_halt
 	ours_stop
 	sleep 0.3
@@ -43,6 +57,7 @@ ovs_start() {
 	export OVS_RUNDIR=$dir OVS_LOGDIR=$dir OVS_DBDIR=$dir
 	ovsdb-tool create "$dir/conf.db" /usr/share/openvswitch/vswitch.ovsschema
 	ovsdb-server "$dir/conf.db" --remote="punix:$dir/db.sock" --log-file="$dir/ovsdb.log" >/dev/null 2>&1 &
+	ovs_pids=$!
 	local end=$((SECONDS + 20))
 	while [ ! -S "$dir/db.sock" ]; do [ $SECONDS -lt $end ] || fail "no ovsdb-server"; sleep 0.1; done
 	vsctl --no-wait init
@@ -50,20 +65,28 @@ ovs_start() {
 		other_config:pmd-maxsleep=500 \
 		"other_config:dpdk-extra=--no-huge --legacy-mem -m 512 --no-pci --no-telemetry --file-prefix ${dir##*/}"
 	/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk "unix:$dir/db.sock" --log-file="$dir/vswitchd.log" >/dev/null 2>&1 &
+	ovs_pids="$ovs_pids $!"
 	vsctl add-br bridge -- set bridge bridge datapath_type=netdev
 	ip address add 10.9.0.1/24 dev bridge
 	ip link set bridge up
 }
+ovs_stop() {
+	for pid in $ovs_pids; do killed "$pid"; done
+	! ip link show bridge >/dev/null 2>&1 || ip link delete bridge
+	rm -f "$dir/conf.db" "$dir/db.sock"
+}
 vsctl() { ovs-vsctl --timeout=30 --db="unix:$dir/db.sock" "$@"; }
 
 run_ovs() { # our role
-	local peer=client role=,server end=$((SECONDS + 20))
+	local peer=client role=,server end
 	case="OVS-DPDK, we are $1"
 	[ "$1" = server ] || { peer=server role=''; }
 	: >"$dir/echo.log"
+	ovs_start
+	end=$((SECONDS + 20))
 	ours_start "memif:$dir/socket$role" uplink - 1 far
 	[ "$1" = client ] || wait_socket
-	vsctl --may-exist add-port bridge m0 -- set interface m0 type=dpdk \
+	vsctl add-port bridge m0 -- set interface m0 type=dpdk \
 		"options:dpdk-devargs=net_memif_$1,role=$peer,id=0,socket=$dir/socket,socket-abstract=no"
 	while ! ip link show far >/dev/null 2>&1; do [ $SECONDS -lt $end ] || fail "no TAP"; sleep 0.1; done
 	# The TAP is a host of its own.
@@ -76,9 +99,9 @@ run_ovs() { # our role
 	while ! ping -q -c 1 -W 1 10.9.0.2 >/dev/null; do [ $SECONDS -lt $end ] || fail "no ping"; done
 	ping -q -c 20 -i 0.02 -s 56 10.9.0.2 | grep -q ' 0% packet loss' || fail "short packets are lost"
 	ping -q -c 20 -i 0.02 -s 1400 10.9.0.2 | grep -q ' 0% packet loss' || fail "long packets are lost"
-	vsctl del-port bridge m0
 	ours_stop
 	killed "$host"
+	ovs_stop
 	rm -f "$dir/socket"
 }
 
@@ -89,7 +112,6 @@ done
 if [ ! -x /usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk ]; then
 	echo "not run: OVS-DPDK (package openvswitch-switch-dpdk)"
 else
-	ovs_start
 	run_ovs server
 	run_ovs client
 fi
