@@ -45,6 +45,8 @@ demo() { bash "$top/demo/demo" "${demo_arguments[@]}" "$@"; }
 
 # in_background WORDS: plays the demonstration until it says that.
 in_background() {
+	rm -f "$out/said" # what another one said
+	: >"$out/said"
 	env --default-signal=INT setsid bash "$top/demo/demo" "${demo_arguments[@]}" >"$out/said" 2>&1 </dev/null &
 	player=$!
 	local end=$((SECONDS + 60))
