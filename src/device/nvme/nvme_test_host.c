@@ -439,6 +439,28 @@ uint16_t host_command(struct host *host, struct exchange *exchange)
 	return 0;
 }
 
+uint16_t host_transfer(struct host *io, uint8_t opcode, uint64_t lba, uint32_t blocks, void *data, uint32_t bytes,
+		       bool in_capsule)
+{
+	struct exchange exchange = {
+		.sqe = { .opcode = opcode,
+			 .nsid = 1,
+			 .cdw10 = (uint32_t)lba,
+			 .cdw11 = (uint32_t)(lba >> 32),
+			 .cdw12 = blocks - 1 },
+		.in_capsule = in_capsule,
+	};
+
+	if (opcode == NVME_READ) {
+		exchange.in = data;
+		exchange.in_bytes = bytes;
+	} else {
+		exchange.out = data;
+		exchange.out_bytes = bytes;
+	}
+	return host_command(io, &exchange);
+}
+
 /* ---- connecting ---- */
 
 uint16_t host_property_set(struct host *host, uint32_t offset, uint32_t value)

@@ -86,6 +86,9 @@ struct exchange {
 	bool success;        /* there was none: the data said so */
 };
 uint16_t host_command(struct host *host, struct exchange *exchange);
+/* Read, Write or Compare of blocks of namespace 1. */
+uint16_t host_transfer(struct host *io, uint8_t opcode, uint64_t lba, uint32_t blocks, void *data, uint32_t bytes,
+		       bool in_capsule);
 
 /* Handshake, Connect, and for the admin queue also enabling. Returns the status of Connect. */
 struct host_connect {
