@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Compare and Write as one operation (NVM Express Base 3.4.2, NVM 2.1.4): the first waits for its second, both for
- * their data, then they have the namespace alone. */
+ * their data, then they have the namespace alone. A compare that fails aborts the write; a write that fails leaves the
+ * compare its success. Two that make no pair (their ranges differ, say) have both the status that says so. */
 #include "device/nvme/nvme_target_priv.h"
 
 static void pair_run(struct nvme_command *first);
@@ -54,7 +55,7 @@ static void pair_write_done(struct dpu_block_request *request)
 	nvme_namespace_count(first->ns, DPU_BLOCK_WRITE, second->length, request->status);
 	nvme_namespace_leave(first);
 	first->partner = second->partner = NULL;
-	nvme_command_answer(first, status ? NVME_ABORTED_FAILED_FUSED : NVME_OK, 0);
+	nvme_command_answer(first, NVME_OK, 0); /* NVM 2.1.4: what becomes of the write does not change it */
 	nvme_command_answer(second, status, 0);
 }
 
@@ -159,10 +160,12 @@ void nvme_fused_start(struct nvme_command *command, uint16_t status)
 		pair_fail(first, first->early_status, NVME_ABORTED_FAILED_FUSED | NVME_DNR);
 		return;
 	}
-	if (!status)
-		status = pair_check(first, command);
 	if (status) {
 		pair_fail(command, status, NVME_ABORTED_FAILED_FUSED | NVME_DNR);
+		return;
+	}
+	if ((status = pair_check(first, command)) != NVME_OK) {
+		pair_fail(first, status, status);
 		return;
 	}
 	nvme_command_collect(first, first->length, collected);
