@@ -60,13 +60,17 @@ class Queue:
     def receive(self):
         """Type of a PDU and what follows the 8 bytes of its common header."""
         head = self.take(8)
-        return head[0], self.take(struct.unpack("<I", head[4:])[0] - 8)
+        body = self.take(struct.unpack("<I", head[4:])[0] - 8)
+        return head[0], body[:16] + body[head[3] - 8:] if head[0] == 7 else body
 
-    def send(self, command, data=b"", digest=None):
-        flags = 2 if data and self.digests & 2 else 0
-        tail = struct.pack("<I", crc32c(data) if digest is None else digest) if flags else b""
-        total = 72 + len(data) + len(tail)
-        self.link.sendall(struct.pack("<BBBBI", 4, flags, 72, 72 if data else 0, total) + command + data + tail)
+    def send(self, command, data=b"", digest=None, header_digest=None):
+        flags = self.digests & (3 if data else 1)
+        end = 76 if flags & 1 else 72
+        tail = struct.pack("<I", crc32c(data) if digest is None else digest) if flags & 2 else b""
+        head = struct.pack("<BBBBI", 4, flags, 72, end if data else 0, end + len(data) + len(tail)) + command
+        if flags & 1:
+            head += struct.pack("<I", crc32c(head) if header_digest is None else header_digest)
+        self.link.sendall(head + data + tail)
 
     def answer(self):
         """Status and result of the next response, and the data before it."""

@@ -18,6 +18,7 @@ static void notify(const struct nvme_controller *controller, const struct nvme_q
 		.digests = queue ? queue->digests : 0,
 		.port = controller->port,
 		.kato_ms = controller->kato_ms,
+		.digest_errors = controller->digest_errors,
 		.hostnqn = controller->hostnqn,
 		.hostid = controller->hostid,
 	};
@@ -202,6 +203,25 @@ void nvme_controller_error(struct nvme_command *command, uint16_t status)
 	};
 	if ((status & NVME_STATUS_MASK) >> 8 == 2)
 		controller->media_errors++;
+}
+
+void nvme_controller_digest_error(struct nvme_controller *controller, const struct nvme_queue *queue, bool header)
+{
+	struct nvme_subsystem_stats *stats;
+
+	if (!controller)
+		return;
+	stats = &controller->subsystem->stats;
+	nvme_count(header ? &stats->header_digest_errors : &stats->data_digest_errors, 1);
+	controller->digest_errors++;
+	if ((controller->digest_errors & (controller->digest_errors - 1)) == 0)
+		notify(controller, queue, NVME_TARGET_DIGEST_ERROR, NVME_REASON_NONE);
+}
+
+void nvme_controller_protocol_error(struct nvme_controller *controller)
+{
+	if (controller)
+		nvme_count(&controller->subsystem->stats.protocol_errors, 1);
 }
 
 /* A host that does not take what is sent to it holds memory: such connections end. */

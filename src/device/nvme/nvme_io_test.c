@@ -8,6 +8,7 @@
 #include <string.h>
 #include "device/block/ram.h"
 #include "device/nvme/nvme_test_host.h"
+#include "engine/crc32c/crc32c.h"
 
 enum { BIG = 1 << 20 };
 
@@ -102,37 +103,59 @@ static void test_refusals(void **state)
 	rig_free(rig);
 }
 
-/* A data digest that is wrong fails the command with a status to try again, and nothing is written. */
-static void test_data_digest(void **state)
+/* Digests that are wrong are counted; one of data fails the command with a status to try again, and nothing is written;
+ * one of a header ends the connection. */
+static void test_digest_errors(void **state)
 {
+	enum { TIMES = 9 };
 	struct rig *rig = rig_new(NULL);
+	const struct nvme_subsystem_stats *stats = nvme_subsystem_stats(rig->subsystem);
 	struct host *admin, *io;
-	struct nvme_sqe write = {
-		.opcode = NVME_WRITE, .nsid = 1, .cdw12 = 7, .sgl = { .length = 4096, .type = NVME_SGL_IN_CAPSULE }
-	};
-
-	host_pair(rig, &admin, &io, NVME_TCP_DGST_DATA, 0);
 	struct {
 		struct nvme_tcp_capsule_cmd capsule;
+		uint32_t header_digest;
 		uint8_t data[4096];
 		uint32_t digest;
-	} pdu = { .capsule = { .header = { .type = NVME_TCP_CAPSULE_CMD,
-					   .flags = NVME_TCP_DDGSTF,
-					   .hlen = 72,
-					   .pdo = 72,
-					   .plen = 72 + 4100 } } };
-	write.flags = NVME_PSDT_SGL;
-	pdu.capsule.sqe = write;
+	} __attribute__((packed)) pdu = {
+		.capsule = { .header = { .type = NVME_TCP_CAPSULE_CMD,
+					 .flags = NVME_TCP_HDGSTF | NVME_TCP_DDGSTF,
+					 .hlen = 72,
+					 .pdo = 76,
+					 .plen = sizeof(pdu) },
+			     .sqe = { .opcode = NVME_WRITE,
+				      .flags = NVME_PSDT_SGL,
+				      .nsid = 1,
+				      .cdw12 = 7,
+				      .sgl = { .length = 4096, .type = NVME_SGL_IN_CAPSULE } } },
+	};
+
+	host_pair(rig, &admin, &io, NVME_TCP_DGST_HEADER | NVME_TCP_DGST_DATA, 0);
 	memset(pdu.data, 0x5a, sizeof(pdu.data));
 	pdu.digest = 0x12345678;
-	host_send(io, &pdu, 72 + 4100, 1000);
-	const struct nvme_tcp_capsule_resp *answer = (const struct nvme_tcp_capsule_resp *)host_receive(io);
-	assert_non_null(answer);
-	assert_int_equal(answer->header.type, NVME_TCP_CAPSULE_RESP);
-	assert_int_equal(answer->cqe.status >> 1, NVME_TRANSIENT_TRANSPORT);
+	pdu.header_digest = crc32c(0, &pdu.capsule, sizeof(pdu.capsule));
+	for (unsigned i = 1; i <= TIMES; i++) {
+		host_send(io, &pdu, sizeof(pdu), 1000);
+		const struct nvme_tcp_capsule_resp *answer = (const struct nvme_tcp_capsule_resp *)host_receive(io);
+		assert_non_null(answer);
+		assert_int_equal(answer->header.type, NVME_TCP_CAPSULE_RESP);
+		assert_int_equal(answer->cqe.status >> 1, NVME_TRANSIENT_TRANSPORT);
+		assert_int_equal(stats->data_digest_errors, i);
+	}
+	assert_int_equal(rig->digest_notices, 4); /* 1, 2, 4, 8 */
 	assert_false(io->closed);
 	assert_int_equal(host_transfer(io, NVME_READ, 0, 8, big_in, 4096, false), NVME_OK);
 	assert_int_equal(big_in[0], 0);
+	pdu.header_digest++;
+	host_send(io, &pdu, sizeof(pdu), 1000);
+	assert_int_equal(host_receive(io)->type, NVME_TCP_C2H_TERM_REQ);
+	assert_true(io->closed && !admin->closed);
+	assert_int_equal(stats->data_digest_errors, TIMES);
+	assert_int_equal(stats->header_digest_errors, 1);
+	assert_int_equal(stats->protocol_errors, 0);
+	pdu.capsule.header.type = NVME_TCP_R2T; /* a PDU of the controller's */
+	host_send(admin, &pdu, sizeof(pdu), 0);
+	assert_int_equal(stats->header_digest_errors, 1);
+	assert_int_equal(stats->protocol_errors, 1);
 	host_free(io);
 	host_free(admin);
 	rig_free(rig);
@@ -342,7 +365,7 @@ int main(void)
 		cmocka_unit_test(test_transfers),
 		cmocka_unit_test(test_success_flag),
 		cmocka_unit_test(test_refusals),
-		cmocka_unit_test(test_data_digest),
+		cmocka_unit_test(test_digest_errors),
 		cmocka_unit_test(test_fused),
 		cmocka_unit_test(test_no_pair),
 		cmocka_unit_test(test_fused_write_fails),

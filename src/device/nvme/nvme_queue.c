@@ -473,6 +473,10 @@ void nvme_queue_terminate(struct nvme_queue *queue, enum nvme_tcp_fes fes, uint3
 		.fei = { (uint16_t)fei, (uint16_t)(fei >> 16) },
 	};
 	memcpy(queue->term.data, receive->header.bytes, quoted);
+	if (fes == NVME_TCP_FES_HEADER_DIGEST)
+		nvme_controller_digest_error(queue->controller, queue, true);
+	else
+		nvme_controller_protocol_error(queue->controller);
 	queue->state = QUEUE_TERMINATED;
 	queue->reason = NVME_REASON_PROTOCOL;
 	commands_drop(queue);

@@ -130,8 +130,10 @@ static void data_done(struct nvme_queue *queue)
 	struct nvme_receive *receive = &queue->receive;
 	struct nvme_command *command = receive->command;
 
-	if ((queue->digests & NVME_TCP_DGST_DATA) && receive->digest != receive->crc)
+	if ((queue->digests & NVME_TCP_DGST_DATA) && receive->digest != receive->crc) {
 		command->bad_digest = true;
+		nvme_controller_digest_error(queue->controller, queue, false);
+	}
 	receive_next(queue);
 	if (command->in_capsule > 0) {
 		nvme_command_start(command);
@@ -288,6 +290,7 @@ static void common_done(struct nvme_queue *queue)
 		return;
 	}
 	if (header->type == NVME_TCP_H2C_TERM_REQ) { /* the host has seen an error of ours: it expects the end */
+		nvme_controller_protocol_error(queue->controller);
 		nvme_queue_close(queue, false, NVME_REASON_PROTOCOL);
 		return;
 	}

@@ -51,6 +51,11 @@ void nvme_subsystem_free(struct nvme_subsystem *subsystem)
 	free(subsystem);
 }
 
+const struct nvme_subsystem_stats *nvme_subsystem_stats(const struct nvme_subsystem *subsystem)
+{
+	return &subsystem->stats;
+}
+
 unsigned nvme_subsystem_queues(const struct nvme_subsystem *subsystem)
 {
 	return subsystem->queue_count;

@@ -86,6 +86,7 @@ enum nvme_target_event {
 	NVME_TARGET_CONTROLLER_DOWN,
 	NVME_TARGET_QUEUE_UP,
 	NVME_TARGET_QUEUE_DOWN,
+	NVME_TARGET_DIGEST_ERROR, /* a host's 1st, 2nd, 4th, 8th, …: no host makes many of these */
 };
 
 /* Why a controller or queue went. */
@@ -107,6 +108,7 @@ struct nvme_target_notice {
 	uint16_t entries; /* of the queue */
 	uint8_t digests;  /* enum nvme_tcp_digest */
 	uint32_t kato_ms;
+	uint64_t digest_errors; /* of the controller so far */
 	const char *hostnqn;
 	const uint8_t *hostid;
 };
@@ -128,11 +130,19 @@ struct nvme_subsystem_options {
 	void *ctx;
 };
 
+/* Single writer: the worker. */
+struct nvme_subsystem_stats {
+	_Atomic uint64_t protocol_errors;      /* connections that ended by a PDU that is forbidden, other than … */
+	_Atomic uint64_t header_digest_errors; /* … by a header whose digest is wrong */
+	_Atomic uint64_t data_digest_errors;   /* data that was not taken */
+};
+
 int nvme_subsystem_new(const struct nvme_subsystem_options *options, struct nvme_subsystem **ret); /* -ENOMEM */
 /* Without namespaces and queues. */
 void nvme_subsystem_free(struct nvme_subsystem *subsystem);
 /* Ends all controllers; with refuse, new connections are refused as busy from now on. */
 void nvme_subsystem_end(struct nvme_subsystem *subsystem, bool refuse);
+const struct nvme_subsystem_stats *nvme_subsystem_stats(const struct nvme_subsystem *subsystem);
 unsigned nvme_subsystem_queues(const struct nvme_subsystem *subsystem); /* that are connected */
 /* Who may connect: any host, or those of the list; others that are connected are ended. Copies. -ENOMEM */
 int nvme_subsystem_hosts(struct nvme_subsystem *subsystem, bool any, const char *const *nqns, unsigned count);
@@ -149,7 +159,7 @@ uint64_t nvme_subsystem_tick(struct nvme_subsystem *subsystem, uint64_t now_ns);
 /* Single writer: the worker. */
 struct nvme_namespace_stats {
 	_Atomic uint64_t requests[DPU_BLOCK_OPS], bytes[DPU_BLOCK_OPS], statuses[DPU_BLOCK_STATUSES];
-	_Atomic uint64_t reservation_conflicts, digest_errors, path_errors;
+	_Atomic uint64_t reservation_conflicts, path_errors;
 };
 
 struct nvme_namespace_options {

@@ -188,6 +188,7 @@ struct nvme_subsystem {
 	const struct nvme_discovery_record *records;
 	unsigned record_count;
 	uint64_t generation;
+	struct nvme_subsystem_stats stats;
 };
 
 struct nvme_controller {
@@ -221,7 +222,7 @@ struct nvme_controller {
 	uint32_t features[16]; /* those that are only read back, by their place in the table */
 	uint8_t host_behavior[512];
 	uint64_t started_ns;
-	uint64_t reads, writes, read_bytes, write_bytes, media_errors;
+	uint64_t reads, writes, read_bytes, write_bytes, media_errors, digest_errors;
 };
 
 struct nvme_namespace {
@@ -330,6 +331,9 @@ bool nvme_subsystem_allows(const struct nvme_subsystem *subsystem, const char *h
 const struct nvme_port *nvme_controller_port(const struct nvme_controller *controller);
 uint8_t nvme_controller_ana(const struct nvme_controller *controller, const struct nvme_namespace *ns);
 void nvme_controller_error(struct nvme_command *command, uint16_t status);
+/* Wrong digests from its host: of a header, which ends the connection, or of data. */
+void nvme_controller_digest_error(struct nvme_controller *controller, const struct nvme_queue *queue, bool header);
+void nvme_controller_protocol_error(struct nvme_controller *controller);
 void nvme_event_forget(struct nvme_command *command); /* a request is answered or dropped by somebody else */
 void nvme_event_raise(struct nvme_controller *controller, uint32_t bit);
 void nvme_event_raise_all(struct nvme_subsystem *subsystem, uint32_t bit);

@@ -16,6 +16,7 @@ static void rig_notice(void *ctx, const struct nvme_target_notice *notice)
 	struct rig *rig = ctx;
 
 	rig->notices++;
+	rig->digest_notices += notice->event == NVME_TARGET_DIGEST_ERROR;
 	if (notice->event == NVME_TARGET_CONTROLLER_UP)
 		rig->controllers++;
 	if (notice->event == NVME_TARGET_CONTROLLER_DOWN) {

@@ -26,7 +26,7 @@ struct rig {
 	void (*persist_done)(void *arg, int error);
 	void *persist_arg;
 	enum nvme_target_reason reason; /* of the last that went */
-	unsigned controllers;
+	unsigned controllers, digest_notices;
 	bool discovery;
 };
 

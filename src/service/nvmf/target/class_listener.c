@@ -27,6 +27,8 @@ static const struct field listener_fields[] = {
 	      .doc = "Connections accepted."),
 	FIELD(struct listener_object, dropped, .flags = FIELD_F_COUNTER, .unit = "connections",
 	      .doc = "Connections dropped: too many at a time, or no Connect in time."),
+	FIELD(struct listener_object, protocol_errors, .flags = FIELD_F_COUNTER, .unit = "connections",
+	      .doc = "Connections ended, before they named a subsystem, because of a PDU that is forbidden."),
 	FIELD(struct listener_object, accept_pauses, .flags = FIELD_F_COUNTER, .unit = "times",
 	      .doc = "How often connections had to wait for a descriptor or memory."),
 	{ 0 },
@@ -72,6 +74,7 @@ static void listener_observe(void *ctx, const struct object *object, struct obje
 	out->accepted = listener->accepted;
 	out->dropped = listener->dropped;
 	out->accept_pauses = listener->pauses;
+	out->protocol_errors = listener->protocol_errors;
 }
 
 const struct object_class nvmf_listener_class = {

@@ -52,7 +52,7 @@ static const struct field subsystem_fields[] = {
 	      .max = 256 << 20, .unit = "bytes", .doc = "Memory for data under way; commands that find none wait."),
 	FIELD(struct subsystem_object, why, .flags = FIELD_F_STATE, .doc = "Why it cannot be served."),
 	FIELD(struct subsystem_object, controllers, .flags = FIELD_F_STATE,
-	      .doc = "Hosts that are connected: controller, queues, NQN."),
+	      .doc = "Hosts that are connected: controller, queues, NQN, wrong digests."),
 	FIELD(struct subsystem_object, connections, .flags = FIELD_F_GAUGE, .unit = "connections",
 	      .doc = "Queues that are connected, admin queues included."),
 	FIELD(struct subsystem_object, connected_hosts, .flags = FIELD_F_GAUGE, .unit = "hosts",
@@ -65,6 +65,10 @@ static const struct field subsystem_fields[] = {
 	      .doc = "Hosts that fell silent and were ended."),
 	FIELD(struct subsystem_object, protocol_errors, .flags = FIELD_F_COUNTER, .unit = "connections",
 	      .doc = "Connections ended because of a PDU that the specification forbids."),
+	FIELD(struct subsystem_object, header_digest_errors, .flags = FIELD_F_COUNTER, .unit = "connections",
+	      .doc = "Connections ended because of a PDU whose header does not match its digest."),
+	FIELD(struct subsystem_object, data_digest_errors, .flags = FIELD_F_COUNTER, .unit = "errors",
+	      .doc = "Data from hosts that did not match its digest: not taken, the command is to be tried again."),
 	FIELD(struct subsystem_object, buffer_waits, .flags = FIELD_F_COUNTER, .unit = "commands",
 	      .doc = "Commands that waited for memory."),
 	{ 0 },
@@ -151,16 +155,24 @@ static void subsystem_observe(void *ctx, const struct object *object, struct obj
 	out->controllers.count = 0;
 	TAILQ_FOREACH(seen, &subsystem->controllers, link)
 	{
-		char text[NVME_NQN_BYTES + 48];
+		char text[NVME_NQN_BYTES + 96];
+		int n = snprintf(text, sizeof(text), "%u: %u queues, %s", seen->cntlid, seen->queues, seen->hostnqn);
 
-		snprintf(text, sizeof(text), "%u: %u queues, %s", seen->cntlid, seen->queues, seen->hostnqn);
+		if (seen->digest_errors > 0)
+			snprintf(text + n, sizeof(text) - (size_t)n, ", wrong digests: %llu or more",
+				 (unsigned long long)seen->digest_errors);
 		out->controllers.items[out->controllers.count++] = nvmf_text(text);
 	}
 	out->served_by = subsystem->home ? (uint16_t)worker_index(subsystem->home) : 0;
 	out->refused = atomic_load_explicit(&subsystem->refused, memory_order_relaxed);
 	out->keep_alive_expired = subsystem->keep_alive_expired;
-	out->protocol_errors = subsystem->protocol_errors;
-	out->buffer_waits = subsystem->nvme ? __atomic_load_n(&subsystem->account.waits, __ATOMIC_RELAXED) : 0;
+	if (!subsystem->nvme || subsystem->taken)
+		return;
+	const struct nvme_subsystem_stats *stats = nvme_subsystem_stats(subsystem->nvme);
+	out->protocol_errors = atomic_load_explicit(&stats->protocol_errors, memory_order_relaxed);
+	out->header_digest_errors = atomic_load_explicit(&stats->header_digest_errors, memory_order_relaxed);
+	out->data_digest_errors = atomic_load_explicit(&stats->data_digest_errors, memory_order_relaxed);
+	out->buffer_waits = __atomic_load_n(&subsystem->account.waits, __ATOMIC_RELAXED);
 }
 
 const struct object_class nvmf_subsystem_class = {

@@ -75,6 +75,8 @@ static void transport_close(void *ctx, bool graceful)
 
 	connection->ending = true;
 	connection->graceful = graceful;
+	if (graceful && connection->listener) /* only a C2HTermReq is awaited */
+		listener_of(connection)->protocol_errors++;
 }
 
 static void transport_connect(void *ctx, const struct nvme_connect_sqe *sqe, const struct nvme_connect_data *data)

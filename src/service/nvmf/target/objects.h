@@ -16,6 +16,7 @@ struct subsystem_object {
 	uint32_t connections, connected_hosts;
 	uint16_t served_by;
 	uint64_t refused, keep_alive_expired, protocol_errors, buffer_waits;
+	uint64_t header_digest_errors, data_digest_errors;
 };
 
 struct namespace_object {
@@ -50,7 +51,7 @@ struct listener_object {
 	uint8_t state; /* enum listener_state */
 	char *why;
 	uint32_t handshakes;
-	uint64_t accepted, dropped, accept_pauses;
+	uint64_t accepted, dropped, accept_pauses, protocol_errors;
 };
 
 struct referral_object {

@@ -141,6 +141,14 @@ static void controller_down(struct subsystem *subsystem, const struct told *told
 		tell(subsystem, "host-disconnected", told->hostnqn, reasons[told->notice.reason]);
 }
 
+static void digest_error(struct subsystem *subsystem, struct seen_controller *seen, const struct told *told)
+{
+	log_warn("nvmf", "a host sends wrong digests", "subsystem=%s host=%s count=%llu", subsystem->nqn, told->hostnqn,
+		 (unsigned long long)told->notice.digest_errors);
+	if (seen)
+		seen->digest_errors = told->notice.digest_errors;
+}
+
 static void tell_control(void *arg)
 {
 	struct told *told = arg;
@@ -149,7 +157,6 @@ static void tell_control(void *arg)
 
 	subsystem->keep_alive_expired +=
 		told->notice.event == NVME_TARGET_CONTROLLER_DOWN && told->notice.reason == NVME_REASON_KEEP_ALIVE;
-	subsystem->protocol_errors += told->notice.reason == NVME_REASON_PROTOCOL;
 	switch (told->notice.event) {
 	case NVME_TARGET_CONTROLLER_UP:
 		controller_up(subsystem, told);
@@ -164,6 +171,9 @@ static void tell_control(void *arg)
 	case NVME_TARGET_QUEUE_DOWN:
 		if (seen)
 			seen->queues--;
+		break;
+	case NVME_TARGET_DIGEST_ERROR:
+		digest_error(subsystem, seen, told);
 		break;
 	}
 	free(told);

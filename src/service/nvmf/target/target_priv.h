@@ -91,6 +91,7 @@ struct connection {
 
 struct seen_controller {
 	uint16_t cntlid, port, queues;
+	uint64_t digest_errors; /* as last told: at least */
 	char hostnqn[NVME_NQN_BYTES];
 	TAILQ_ENTRY(seen_controller) link;
 };
@@ -112,7 +113,7 @@ struct subsystem {
 	TAILQ_HEAD(, seen_controller) controllers;
 	unsigned queues;
 	_Atomic uint64_t refused; /* Connects; counted by control and the worker */
-	uint64_t keep_alive_expired, protocol_errors;
+	uint64_t keep_alive_expired;
 	uint8_t *config; /* that the worker has or is getting: see subsystem.c */
 	size_t config_bytes;
 };
@@ -146,7 +147,7 @@ struct listener {
 	struct sockaddr_storage bound;
 	uint16_t port_id;
 	char why[160];
-	uint64_t accepted, dropped, pauses;
+	uint64_t accepted, dropped, pauses, protocol_errors;
 	unsigned handshakes;
 };
 
