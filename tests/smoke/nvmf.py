@@ -9,6 +9,7 @@ import time
 from nvmf_client import IN_CAPSULE, TRANSPORT, Host, Queue, sqe
 
 ME = Host(sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4] if len(sys.argv) > 4 else "nqn.2025-01.org.example:smoke")
+ME.ident = ME.name[-16:].encode()
 
 
 def fail(words):
@@ -61,10 +62,62 @@ def hostile():
             fail("the connection goes on")
         except (EOFError, ConnectionError):
             pass
-    for garbage in b"GET / HTTP/1.0\r\n\r\n", b"\xff" * 4096, b"\0":
-        with socket.create_connection(ME.place) as link:
-            link.sendall(garbage)
     good()
+
+
+def garbage():
+    for words in b"GET / HTTP/1.0\r\n\r\n", b"\xff" * 4096, b"\0":
+        with socket.create_connection(ME.place) as link:
+            link.sendall(words)
+    good()
+
+
+def digests():
+    """Wrong digests of data: the command is to be tried again. Of a header: the connection ends, with the digest that came."""
+    status, admin, io = ME.pair(3)
+    data, blocks = bytes(range(256)) * 2, struct.pack("<QI", 64, 0)
+    write, read = sqe(1, 1, 1, 512, IN_CAPSULE, blocks), sqe(2, 1, 2, 512, TRANSPORT, blocks)
+    if status or io.call(write, data)[0] or io.call(read)[2][:512] != data:
+        fail("header digests do not work")
+    for _ in range(5):
+        io.send(write, bytes(512), 0x1234)
+        if io.answer()[0] != 0x22:
+            fail("a wrong data digest is no transient transport error")
+    if io.call(read)[2][:512] != data:
+        fail("data with a wrong digest was written")
+    io.send(read, header_digest=0x1234)
+    kind, body = io.receive()
+    if kind != 3 or struct.unpack("<HI", body[:6]) != (3, 0x1234):
+        fail(f"a wrong header digest: PDU {kind} with {body[:6].hex()}")
+    if admin.call(sqe(0x18))[0]:
+        fail("the admin queue ends with the I/O queue")
+
+
+def keys(io, nsid, opcode, cdw10, *values):
+    data = struct.pack(f"<{len(values)}Q", *values)
+    return io.call(sqe(opcode, nsid, 1, len(data), IN_CAPSULE, struct.pack("<I", cdw10)), data)[0] & 0x7FF
+
+
+def reserve():
+    """Reservations of the first two namespaces that survive a power loss: write exclusive."""
+    _, _admin, io = ME.pair()
+    for nsid in 1, 2:
+        if keys(io, nsid, 0x0D, 3 << 30, 0, 0x5EC) or keys(io, nsid, 0x11, 1 << 8, 0x5EC, 0):
+            fail("a reservation is refused")
+
+
+def release():
+    _, _admin, io = ME.pair()
+    if keys(io, 1, 0x15, 1, 0x5EC):  # Clear
+        fail("what was reserved cannot be cleared")
+
+
+def namespaces():
+    """What a host sees, and the status that a write to each gets."""
+    _, admin, io = ME.pair()
+    listed = admin.call(sqe(0x06, 0, 1, 4096, TRANSPORT, struct.pack("<I", 2)))[2]
+    for nsid in (n for n in struct.unpack("<1024I", listed[:4096]) if n):
+        print(f"{nsid}:{io.call(sqe(1, nsid, 1, 4096, IN_CAPSULE, struct.pack('<QI', 0, 7)), bytes(4096))[0] & 0x7FF:x}", end=" ")
 
 
 def many():
@@ -121,4 +174,5 @@ def stays():
         fail(f"ended after {time.monotonic() - begin:.1f} s")
 
 
-{"stays": stays, "good": good, "refused": refused, "hostile": hostile, "many": many, "keep-alive": keep_alive, "locked": locked, "flood": flood}[sys.argv[5] if len(sys.argv) > 5 else "good"]()
+{"stays": stays, "good": good, "refused": refused, "hostile": hostile, "garbage": garbage, "reserve": reserve, "release": release, "namespaces": namespaces,
+ "digests": digests, "many": many, "keep-alive": keep_alive, "locked": locked, "flood": flood}[sys.argv[5] if len(sys.argv) > 5 else "good"]()

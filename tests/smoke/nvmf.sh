@@ -54,6 +54,14 @@ host ::1 4421 $nqn
 # ---- hostile PDUs, silence
 host 127.0.0.1 4420 $nqn nqn.2025-01.org.example:smoke hostile
 more "protocol errors" "$(field nvmf_subsystem blue/disks protocol_errors)" 5
+counts() { ctl -o json nvmf_subsystem show blue/disks | json "d['data_digest_errors'], d['header_digest_errors'], d['protocol_errors']"; }
+read -r data header protocol <<<"$(counts)"
+host 127.0.0.1 4420 $nqn nqn.2025-01.org.example:smoke digests
+same "errors of digests and others" "$(counts)" "$((data + 5)) $((header + 1)) $protocol"
+grep -q "a host sends wrong digests.*count=4" "$LAB_DIR"/m.log || lab_fail "the log does not say that a host sends wrong digests"
+early=$(field nvmf_listener four protocol_errors)
+host 127.0.0.1 4420 $nqn nqn.2025-01.org.example:smoke garbage
+wait_until 5 "garbage before Connect is counted" is $((early + 2)) field nvmf_listener four protocol_errors
 host 127.0.0.1 4420 $nqn nqn.2025-01.org.example:smoke keep-alive
 wait_until 5 "the counter of silent hosts" is 1 field nvmf_subsystem blue/disks keep_alive_expired
 
@@ -119,6 +127,33 @@ wait_until 5 "the pool's file is locked" grep -q ready "$LAB_DIR/locked"
 same "status while the pool is away" "$(host 127.0.0.1 4420 $nqn nqn.2025-01.org.example:smoke refused)" 181 # Connect Controller Busy
 kill $locker
 wait_until 10 "the namespace is back" is ready field nvmf_namespace blue/one state
+host 127.0.0.1 4420 $nqn
+
+# ---- reservations that survive: a file that is damaged keeps its namespace from hosts, and nothing else
+other=nqn.2025-01.org.example:other
+host 127.0.0.1 4420 $nqn nqn.2025-01.org.example:smoke reserve
+same "what others may" "$(host 127.0.0.1 4420 $nqn $other namespaces)" "1:83 2:83 3:0 "
+files=/var/lib/softdpu/$LAB-m/nvmf-reservations
+one=$files/$(field nvmf_namespace blue/one uuid) early=$files/$(field nvmf_namespace blue/early uuid)
+cp "$one" "$LAB_DIR/good"
+for file in "$one" "$early"; do printf '\xff' | dd of="$file" bs=1 seek=40 conv=notrunc status=none; done
+cp "$one" "$one.new" # a write that was cut off
+lab_dpud_kill m
+wait_until 30 "dpud is back" ctl version
+for name in one early; do wait_until 10 "$name has failed" is failed field nvmf_namespace blue/$name state; done
+wait_until 10 "the third namespace is back" is ready field nvmf_namespace blue/memory state
+[ ! -e "$one.new" ] || lab_fail "what a write has left is still there"
+has 0 "damaged at byte 8, its check sum is wrong: $one; put a good copy there" ctl nvmf_namespace show blue/one
+same "what hosts see" "$(host 127.0.0.1 4420 $nqn $other namespaces)" "3:0 "
+has 1 "damaged at byte 8" ctl nvmf_namespace retry blue/one
+cp "$LAB_DIR/good" "$one"
+mv "$early" "$LAB_DIR/bad"
+for name in one early; do
+	has 0 "" ctl nvmf_namespace retry blue/$name
+	wait_until 10 "$name is back" is ready field nvmf_namespace blue/$name state
+done
+same "what others may again" "$(host 127.0.0.1 4420 $nqn $other namespaces)" "1:83 2:20 3:0 " # 20h: a snapshot cannot be written
+host 127.0.0.1 4420 $nqn nqn.2025-01.org.example:smoke release
 host 127.0.0.1 4420 $nqn
 
 # ---- a host that was refused and stays does not hold up a deletion

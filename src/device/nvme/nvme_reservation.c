@@ -328,21 +328,78 @@ size_t reservation_save(const struct nvme_reservations *state, uint8_t ret[RESER
 	return bytes;
 }
 
+static const char *header_error(const struct image_header *header, size_t bytes, size_t *ret_at)
+{
+	size_t whole = sizeof(*header) + header->count * sizeof(struct image_registrant);
+
+	*ret_at = offsetof(struct image_header, magic);
+	if (header->magic != IMAGE_MAGIC)
+		return "not a file of reservations";
+	*ret_at = offsetof(struct image_header, version);
+	if (header->version != IMAGE_VERSION)
+		return "a version that is not known";
+	*ret_at = offsetof(struct image_header, count);
+	if (header->count > RESERVATION_REGISTRANTS_MAX)
+		return "more registrants than there can be";
+	*ret_at = bytes < whole ? bytes : whole;
+	return bytes == whole ? NULL : bytes < whole ? "it ends too early" : "it goes on behind its end";
+}
+
+/* Who holds fits what is held, and nobody is there twice: what no series of commands can lead to is damage, though the
+ * check sum is right. */
+static const char *registrants_error(const uint8_t *image, const struct image_header *header, size_t *ret_at)
+{
+	const struct image_registrant *all = (const struct image_registrant *)(image + sizeof(*header));
+	unsigned holders = 0;
+
+	for (unsigned i = 0; i < header->count; i++) {
+		*ret_at = sizeof(*header) + i * sizeof(*all);
+		if (all[i].key == 0 || all[i].holder > 1)
+			return "a registrant that cannot be";
+		holders += all[i].holder;
+		for (unsigned j = 0; j < i; j++)
+			if (memcmp(all[i].host, all[j].host, sizeof(all[i].host)) == 0)
+				return "a host that is registered twice";
+	}
+	unsigned wanted = header->type == NVME_RESERVE_NONE ? 0 : all_registrants(header->type) ? header->count : 1;
+
+	*ret_at = offsetof(struct image_header, type);
+	if (header->type >= NVME_RESERVE_TYPES || holders != wanted || (header->type && holders == 0))
+		return "holders that do not fit the type of the reservation";
+	return NULL;
+}
+
+const char *reservation_image_error(const void *image, size_t bytes, size_t *ret_at)
+{
+	struct image_header header;
+	const char *error;
+
+	*ret_at = bytes;
+	if (bytes == 0)
+		return NULL;
+	if (bytes < sizeof(header))
+		return "it ends too early";
+	memcpy(&header, image, sizeof(header));
+	error = header_error(&header, bytes, ret_at);
+	if (error)
+		return error;
+	*ret_at = offsetof(struct image_header, crc);
+	if (header.crc != image_crc(image, bytes))
+		return "its check sum is wrong";
+	return registrants_error(image, &header, ret_at);
+}
+
 bool reservation_load(struct nvme_reservations *state, const void *image, size_t bytes)
 {
 	struct image_header header;
+	size_t at;
 
 	*state = (struct nvme_reservations){ 0 };
+	if (reservation_image_error(image, bytes, &at))
+		return false;
 	if (bytes == 0)
 		return true;
-	if (bytes < sizeof(header))
-		return false;
 	memcpy(&header, image, sizeof(header));
-	if (header.magic != IMAGE_MAGIC || header.version != IMAGE_VERSION ||
-	    header.count > RESERVATION_REGISTRANTS_MAX || header.type >= NVME_RESERVE_TYPES ||
-	    bytes != sizeof(header) + header.count * sizeof(struct image_registrant) ||
-	    header.crc != image_crc(image, bytes))
-		return false;
 	state->generation = header.generation;
 	state->type = header.type;
 	state->persist = true;
@@ -354,7 +411,7 @@ bool reservation_load(struct nvme_reservations *state, const void *image, size_t
 		       sizeof(registrant));
 		memcpy(state->registrant[i].host, registrant.host, sizeof(registrant.host));
 		state->registrant[i].key = registrant.key;
-		state->registrant[i].holder = registrant.holder == 1;
+		state->registrant[i].holder = registrant.holder;
 	}
 	return true;
 }

@@ -48,5 +48,7 @@ bool reservation_allows(const struct nvme_reservations *state, const uint8_t *ho
 /* As bytes that outlive a power loss, with a check sum; 0 bytes when nothing has to. */
 enum { RESERVATION_IMAGE_BYTES_MAX = 32 + RESERVATION_REGISTRANTS_MAX * 32 };
 size_t reservation_save(const struct nvme_reservations *state, uint8_t ret[RESERVATION_IMAGE_BYTES_MAX]);
-/* False: not an image of ours, or damaged. */
+/* NULL: an image of ours and whole. Else what is wrong with it, and at which byte. No bytes are an image, too. */
+const char *reservation_image_error(const void *image, size_t bytes, size_t *ret_at);
+/* False: there is an error in it. */
 bool reservation_load(struct nvme_reservations *state, const void *image, size_t bytes);

@@ -148,6 +148,41 @@ static void test_image(void **state)
 	}
 }
 
+/* Check sums are right, and yet no commands lead there. */
+static void test_contradictions(void **state)
+{
+	static const struct {
+		uint8_t type, holders, count;
+		bool same_host, no_key;
+		size_t at;
+	} cases[] = {
+		{ NVME_RESERVE_WRITE_EXCLUSIVE, 0, 2, false, false, 20 },
+		{ NVME_RESERVE_WRITE_EXCLUSIVE, 2, 2, false, false, 20 },
+		{ NVME_RESERVE_NONE, 1, 2, false, false, 20 },
+		{ NVME_RESERVE_EXCLUSIVE_ACCESS_ALL, 1, 2, false, false, 20 },
+		{ NVME_RESERVE_EXCLUSIVE_ACCESS_ALL, 0, 0, false, false, 20 },
+		{ NVME_RESERVE_TYPES, 1, 2, false, false, 20 },
+		{ NVME_RESERVE_WRITE_EXCLUSIVE, 1, 2, true, false, 64 },
+		{ NVME_RESERVE_WRITE_EXCLUSIVE, 1, 2, false, true, 32 },
+	};
+
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct nvme_reservations r = { .type = cases[i].type, .persist = true, .count = cases[i].count };
+		uint8_t image[RESERVATION_IMAGE_BYTES_MAX];
+		size_t at;
+
+		for (uint8_t j = 0; j < r.count; j++) {
+			r.registrant[j].host[0] = cases[i].same_host ? 1 : j + 1;
+			r.registrant[j].key = !cases[i].no_key;
+			r.registrant[j].holder = j < cases[i].holders;
+		}
+		size_t bytes = reservation_save(&r, image);
+		if (!reservation_image_error(image, bytes, &at) || at != cases[i].at)
+			fail_msg("case %u: byte %zu", i, at);
+		assert_false(reservation_load(&r, image, bytes));
+	}
+}
+
 /* ---- by the wire ---- */
 
 static uint16_t command(struct host *io, uint8_t opcode, uint32_t cdw10, uint64_t current, uint64_t other)
@@ -261,8 +296,8 @@ static void test_by_wire(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_rights), cmocka_unit_test(test_register), cmocka_unit_test(test_preempt),
-		cmocka_unit_test(test_image),  cmocka_unit_test(test_by_wire),
+		cmocka_unit_test(test_rights), cmocka_unit_test(test_register),       cmocka_unit_test(test_preempt),
+		cmocka_unit_test(test_image),  cmocka_unit_test(test_contradictions), cmocka_unit_test(test_by_wire),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -170,6 +170,11 @@ static void stats_copy(const struct nvme_namespace_stats *stats, struct namespac
 	out->path_errors = count(&stats->path_errors);
 }
 
+static enum namespace_state state_of(const struct namespace *ns)
+{
+	return ns->failed ? NAMESPACE_FAILED : ns->given ? NAMESPACE_READY : NAMESPACE_WAITING;
+}
+
 static void namespace_observe(void *ctx, const struct object *object, struct object *copy)
 {
 	const struct namespace *ns = object->runtime;
@@ -179,7 +184,7 @@ static void namespace_observe(void *ctx, const struct object *object, struct obj
 
 	(void)ctx;
 	out->nguid = object->uuid;
-	out->state = ns->failed ? NAMESPACE_FAILED : ns->given ? NAMESPACE_READY : NAMESPACE_WAITING;
+	out->state = (uint8_t)state_of(ns);
 	const char *why = ns->failed ? ns->why : ns->given ? NULL : block_why_not(backing);
 	if (why)
 		out->why = nvmf_text(why);
@@ -222,7 +227,51 @@ static int namespace_why(void *ctx, struct object *object, const void *args, str
 			 now->qos.object, args, reply, err);
 }
 
-static const struct action namespace_actions[] = { BLOCK_LATENCY_ACTION(namespace_latency),
+/* ---- a failed one again ---- */
+
+struct retry {
+	struct action_reply *reply;
+	struct uuid uuid;
+	struct target *target;
+};
+
+static void retried(void *arg)
+{
+	struct retry *retry = arg;
+	const struct namespace *ns = (const struct namespace *)item_find(&retry->target->namespaces, &retry->uuid);
+	struct dpu_error err = { 0 };
+
+	if (ns && ns->failed)
+		error_set(&err, DPU_E_CONFLICT, NULL, "%.480s", ns->why);
+	else if (!ns)
+		error_set(&err, DPU_E_NOT_FOUND, NULL, "it was deleted meanwhile");
+	if (err.code)
+		action_answer(retry->reply, error_errno(err.code), NULL, &err);
+	else
+		action_answer(retry->reply, 0, json_pack("{s:s}", "state", state_names[state_of(ns)]), NULL);
+	free(retry);
+}
+
+static int namespace_retry(void *ctx, struct object *object, const void *args, struct action_reply *reply,
+			   struct dpu_error *err)
+{
+	struct retry *retry = nvmf_alloc(sizeof(*retry));
+
+	(void)args;
+	(void)err;
+	*retry = (struct retry){ .reply = reply, .uuid = object->uuid, .target = ((struct nvmf *)ctx)->target };
+	((struct namespace *)object->runtime)->failed = false;
+	target_settle(retry->target, retried, retry);
+	return 0;
+}
+
+static const struct action namespace_actions[] = { { .name = "retry",
+						     .doc = "Tries one that has failed again, after its file of "
+							    "reservations was put right or moved away.",
+						     .example = "dpuctl nvmf_namespace retry blue/web",
+						     .per_object = true,
+						     .start = namespace_retry },
+						   BLOCK_LATENCY_ACTION(namespace_latency),
 						   BLOCK_SLOWEST_ACTION(namespace_slowest),
 						   BLOCK_WHY_ACTION("nvmf_namespace", namespace_why),
 						   { 0 } };

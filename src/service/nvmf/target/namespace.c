@@ -151,10 +151,24 @@ static void added(void *arg)
 	ns->added = ns->nvme;
 	if (!ns->nvme) {
 		ns->failed = true;
-		snprintf(ns->why, sizeof(ns->why),
-			 "the subsystem does not take it: is its file of reservations damaged?");
+		snprintf(ns->why, sizeof(ns->why), "the subsystem has no memory for it");
 	}
 	step_end(ns->item.target);
+}
+
+/* Hosts would meet a namespace that has forgotten who may write to it. */
+static void reservations_fail(struct namespace *ns)
+{
+	const struct object *object = ns->item.object;
+	size_t length = strlen(ns->why);
+
+	ns->failed = true;
+	snprintf(ns->why + length, sizeof(ns->why) - length,
+		 "; put a good copy there, or move it away and lose the reservations, then: dpuctl nvmf_namespace "
+		 "retry %s/%s",
+		 object->tenant->name, object->name);
+	log_error("nvmf", "a namespace is kept from hosts", "namespace=%s/%s why=\"%s\"", object->tenant->name,
+		  object->name, ns->why);
 }
 
 static void add_begin(struct namespace *ns)
@@ -162,11 +176,9 @@ static void add_begin(struct namespace *ns)
 	const struct namespace_object *object = (const struct namespace_object *)ns->item.object;
 	free(ns->image);
 	ns->image = NULL;
-	int rc = reservation_file_read(ns->item.target, &ns->item.uuid, &ns->image, &ns->image_bytes);
-
-	if (rc != 0) {
-		ns->failed = true;
-		snprintf(ns->why, sizeof(ns->why), "its file of reservations cannot be read: %s", strerror(-rc));
+	if (!reservation_file_read(ns->item.target, &ns->item.uuid, &ns->image, &ns->image_bytes, ns->why,
+				   sizeof(ns->why))) {
+		reservations_fail(ns);
 		return;
 	}
 	ns->options = (struct nvme_namespace_options){

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Reservations that survive power loss: a file for each namespace, replaced as a whole and synced before the command is
  * answered. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -9,8 +10,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/log.h"
+#include "base/str.h"
 #include "device/nvme/nvme_reservation.h"
 #include "service/nvmf/target/target_priv.h"
+
+#define FRESH ".new" /* of a file that is being written */
 
 enum { PATH_BYTES = 4096 + UUID_TEXT + 8 };
 
@@ -21,29 +25,71 @@ static void file_path(const char *dir, const struct uuid *uuid, const char *suff
 	snprintf(path, PATH_BYTES, "%s/%s%s", dir, uuid_format(uuid, text), suffix);
 }
 
-int reservation_file_read(const struct target *target, const struct uuid *uuid, uint8_t **ret, size_t *ret_bytes)
+/* Bytes of a regular file, at most `most`; more: it is not ours. Nothing else is opened: a FIFO would be waited for. */
+static ssize_t bounded_read(const char *path, uint8_t *image, size_t most)
+{
+	CLEANUP(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+	struct stat file;
+
+	if (fd < 0 || fstat(fd, &file) != 0)
+		return -errno;
+	if (!S_ISREG(file.st_mode))
+		return S_ISDIR(file.st_mode) ? -EISDIR : -EINVAL;
+	if (file.st_size == 0) /* we leave no file without bytes: what was in it is lost */
+		return -ENODATA;
+	if ((size_t)file.st_size > most)
+		return -EFBIG;
+	ssize_t n = read(fd, image, most);
+	return n < 0 ? -errno : n == 0 ? -ENODATA : n;
+}
+
+bool reservation_file_read(const struct target *target, const struct uuid *uuid, uint8_t **ret, size_t *ret_bytes,
+			   char *why, size_t why_bytes)
 {
 	char path[PATH_BYTES];
-	uint8_t *image = nvmf_alloc(RESERVATION_IMAGE_BYTES_MAX + 1);
+	uint8_t *image = nvmf_alloc(RESERVATION_IMAGE_BYTES_MAX);
+	const char *error = NULL;
+	size_t at = 0;
 
 	file_path(target->reservation_dir, uuid, "", path);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, image, RESERVATION_IMAGE_BYTES_MAX + 1);
-	/* We leave no file without bytes: what was in it is lost. */
-	int error = n < 0 ? errno : n == 0 ? ENODATA : 0;
-
-	if (fd >= 0)
-		close(fd);
-	if (error) {
+	ssize_t n = bounded_read(path, image, RESERVATION_IMAGE_BYTES_MAX);
+	if (n > 0)
+		error = reservation_image_error(image, (size_t)n, &at);
+	if (error)
+		snprintf(why, why_bytes, "its file of reservations is damaged at byte %zu, %s: %.256s", at, error,
+			 path);
+	else if (n < 0 && n != -ENOENT)
+		snprintf(why, why_bytes, "its file of reservations cannot be read, %s: %.256s",
+			 n == -EFBIG ? "it is too large to be one" : strerror((int)-n), path);
+	if (n < 0 || error) {
 		free(image);
 		image = NULL;
 	}
-	if (error && error != ENOENT)
-		return -error;
+	if (error || (n < 0 && n != -ENOENT))
+		return false;
 	free(*ret);
 	*ret = image;
 	*ret_bytes = image ? (size_t)n : 0;
-	return 0;
+	return true;
+}
+
+/* What a write that was cut off has left. Nothing is being written yet. */
+void reservation_files_tidy(const struct target *target)
+{
+	DIR *dir = opendir(target->reservation_dir);
+	const struct dirent *entry;
+
+	while (dir && (entry = readdir(dir)) != NULL) {
+		char uuid[UUID_TEXT];
+		struct uuid parsed;
+
+		snprintf(uuid, sizeof(uuid), "%.36s", entry->d_name);
+		if (strlen(entry->d_name) == UUID_TEXT - 1 + strlen(FRESH) && uuid_parse(uuid, &parsed) == 0 &&
+		    strcmp(entry->d_name + UUID_TEXT - 1, FRESH) == 0)
+			unlinkat(dirfd(dir), entry->d_name, 0);
+	}
+	if (dir)
+		closedir(dir);
 }
 
 void reservation_file_delete(const struct target *target, const struct uuid *uuid)
@@ -99,7 +145,7 @@ static void job_run(void *arg)
 	char path[PATH_BYTES], fresh[PATH_BYTES];
 
 	file_path(dir, &job->uuid, "", path);
-	file_path(dir, &job->uuid, ".new", fresh);
+	file_path(dir, &job->uuid, FRESH, fresh);
 	if (mkdir(dir, 0700) == 0)
 		job->error = sync_directory(job->target->nvmf->dpu->store_dir);
 	else if (errno != EEXIST)
@@ -110,6 +156,8 @@ static void job_run(void *arg)
 		job->error = image_write(fresh, job->image, job->bytes);
 	if (job->error == 0 && job->bytes > 0 && rename(fresh, path) != 0)
 		job->error = -errno;
+	if (job->error)
+		unlink(fresh);
 	if (job->error == 0)
 		job->error = sync_directory(dir);
 }

@@ -60,7 +60,6 @@ static void files_down(struct files *files)
 	assert_int_equal(access(files->path, F_OK), -1);
 	helpers_free(files->target.helpers);
 	rig_down(&files->rig);
-	unlink(files->fresh);
 	rmdir(files->target.reservation_dir);
 	assert_int_equal(rmdir(files->store), 0);
 }
@@ -96,13 +95,14 @@ static int persist(struct files *files, const void *image, size_t bytes)
 }
 
 /* As a namespace begins with it: whether it may, and with how many hosts. */
-static bool begins(const struct files *files, unsigned *ret_hosts)
+static bool begins(struct files *files, unsigned *ret_hosts)
 {
 	struct nvme_reservations state;
 	uint8_t *image = NULL;
 	size_t bytes = 0;
 
-	if (reservation_file_read(&files->target, &files->ns.item.uuid, &image, &bytes) != 0)
+	if (!reservation_file_read(&files->target, &files->ns.item.uuid, &image, &bytes, files->ns.why,
+				   sizeof(files->ns.why)))
 		return false;
 	bool loaded = reservation_load(&state, image, bytes);
 	free(image);
@@ -110,7 +110,7 @@ static bool begins(const struct files *files, unsigned *ret_hosts)
 	return loaded;
 }
 
-static void assert_hosts(const struct files *files, unsigned hosts)
+static void assert_hosts(struct files *files, unsigned hosts)
 {
 	unsigned count;
 
@@ -127,6 +127,16 @@ static void put(const struct files *files, const void *image, size_t bytes)
 	assert_int_equal(fclose(file), 0);
 }
 
+/* It is kept from hosts, and this is said, with the file's name. */
+static void assert_why(struct files *files, const char *words)
+{
+	unsigned hosts;
+
+	assert_false(begins(files, &hosts));
+	if (!strstr(files->ns.why, words) || !strstr(files->ns.why, files->path))
+		fail_msg("%s", files->ns.why);
+}
+
 /* The folder is made with the first; none is as good as an empty one. */
 static void test_life(void **state)
 {
@@ -136,7 +146,8 @@ static void test_life(void **state)
 	size_t bytes = 1;
 
 	files_up(&files);
-	assert_int_equal(reservation_file_read(&files.target, &files.ns.item.uuid, &none, &bytes), 0);
+	assert_true(reservation_file_read(&files.target, &files.ns.item.uuid, &none, &bytes, files.ns.why,
+					  sizeof(files.ns.why)));
 	assert_null(none);
 	assert_int_equal(bytes, 0);
 	reservation_file_delete(&files.target, &files.ns.item.uuid);
@@ -175,10 +186,18 @@ static void test_damaged(void **state)
 		image[i] ^= 0xff;
 	}
 	put(&files, image, bytes + 1);
-	assert_false(begins(&files, &hosts));
+	assert_why(&files, "damaged at byte 96, it goes on behind its end");
+	put(&files, image, bytes - 1);
+	assert_why(&files, "damaged at byte 95, it ends too early");
+	image[40] ^= 1;
+	put(&files, image, bytes);
+	assert_why(&files, "damaged at byte 8, its check sum is wrong");
+	image[0] ^= 1;
+	put(&files, image, bytes);
+	assert_why(&files, "damaged at byte 0, not a file of reservations");
 	bytes = image_of(RESERVATION_REGISTRANTS_MAX, image);
 	put(&files, image, bytes + 1);
-	assert_false(begins(&files, &hosts));
+	assert_why(&files, "too large to be one");
 	put(&files, image, bytes);
 	assert_hosts(&files, RESERVATION_REGISTRANTS_MAX);
 	files_down(&files);
@@ -187,23 +206,25 @@ static void test_damaged(void **state)
 /* Something else is in the way of the folder, of the file. */
 static void test_in_the_way(void **state)
 {
-	uint8_t image[RESERVATION_IMAGE_BYTES_MAX], *ret = NULL;
-	size_t bytes = image_of(1, image), none;
+	uint8_t image[RESERVATION_IMAGE_BYTES_MAX];
+	size_t bytes = image_of(1, image);
 	struct files files;
 
 	files_up(&files);
 	assert_int_equal(mknod(files.target.reservation_dir, S_IFREG | 0600, 0), 0);
 	assert_int_equal(persist(&files, image, bytes), -ENOTDIR);
-	assert_int_equal(reservation_file_read(&files.target, &files.ns.item.uuid, &ret, &none), -ENOTDIR);
+	assert_why(&files, strerror(ENOTDIR));
 	assert_int_equal(unlink(files.target.reservation_dir), 0);
 	assert_int_equal(mkdir(files.target.reservation_dir, 0700), 0);
 	assert_int_equal(mkdir(files.path, 0700), 0);
 	assert_int_equal(persist(&files, image, bytes), -EISDIR);
-	assert_int_equal(reservation_file_read(&files.target, &files.ns.item.uuid, &ret, &none), -EISDIR);
-	assert_null(ret);
+	assert_int_equal(access(files.fresh, F_OK), -1); /* what was written is not left behind */
+	assert_why(&files, strerror(EISDIR));
 	assert_int_equal(rmdir(files.path), 0);
+	assert_int_equal(mknod(files.path, S_IFIFO | 0600, 0), 0);
+	assert_why(&files, strerror(EINVAL)); /* and is not waited for */
+	assert_int_equal(unlink(files.path), 0);
 	/* The store's own folder is gone. */
-	unlink(files.fresh);
 	assert_int_equal(rmdir(files.target.reservation_dir), 0);
 	assert_int_equal(rmdir(files.store), 0);
 	assert_int_equal(persist(&files, image, bytes), -ENOENT);
@@ -233,6 +254,7 @@ static void test_full(void **state)
 		int error = persist(&files, image, image_of(5, image));
 		assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
 		assert_int_equal(error, cases[i].error);
+		assert_int_equal(access(files.fresh, F_OK), -1);
 		assert_hosts(&files, 2);
 	}
 	assert_int_equal(persist(&files, image, image_of(5, image)), 0);
@@ -240,13 +262,31 @@ static void test_full(void **state)
 	files_down(&files);
 }
 
+/* What a write has left that a power failure cut off goes at the next start; nothing else does. */
+static void test_tidy(void **state)
+{
+	uint8_t image[RESERVATION_IMAGE_BYTES_MAX];
+	struct files files;
+	char other[sizeof(files.fresh)];
+
+	files_up(&files);
+	reservation_files_tidy(&files.target); /* there is no folder yet */
+	assert_int_equal(persist(&files, image, image_of(2, image)), 0);
+	snprintf(other, sizeof(other), "%s/notes.new", files.target.reservation_dir);
+	assert_int_equal(mknod(files.fresh, S_IFREG | 0600, 0), 0);
+	assert_int_equal(mknod(other, S_IFREG | 0600, 0), 0);
+	reservation_files_tidy(&files.target);
+	assert_int_equal(access(files.fresh, F_OK), -1);
+	assert_int_equal(unlink(other), 0);
+	assert_hosts(&files, 2);
+	files_down(&files);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_life),
-		cmocka_unit_test(test_damaged),
-		cmocka_unit_test(test_in_the_way),
-		cmocka_unit_test(test_full),
+		cmocka_unit_test(test_life), cmocka_unit_test(test_damaged), cmocka_unit_test(test_in_the_way),
+		cmocka_unit_test(test_full), cmocka_unit_test(test_tidy),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

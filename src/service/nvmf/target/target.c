@@ -235,6 +235,7 @@ int target_start(struct target *target, struct dpu_error *err)
 		return error_set(err, DPU_E_LIMIT, NULL, "no thread for the NVMe target");
 	target->started = true;
 	target->started_ns = clock_ns();
+	reservation_files_tidy(target);
 	target_step(target);
 	return 0;
 }

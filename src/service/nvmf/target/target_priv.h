@@ -136,7 +136,7 @@ struct namespace
 	bool restored, seen;             /* it was there when we started; it has had a device */
 	uint8_t *image;
 	size_t image_bytes;
-	char why[160];
+	char why[640];
 };
 
 struct listener {
@@ -240,8 +240,11 @@ void discovery_free(struct target *target);
 
 /* ---- reservation_file.c ---- */
 
-/* The image of a namespace's reservations, or NULL and 0; -errno if it is there and cannot be read, or is empty. */
-int reservation_file_read(const struct target *target, const struct uuid *uuid, uint8_t **ret, size_t *ret_bytes);
+/* The image of a namespace's reservations, checked, or NULL and 0 if there is no file. False: why says what is wrong
+ * with which file. Control's: one read of at most RESERVATION_IMAGE_BYTES_MAX (2 KiB), when a namespace begins. */
+bool reservation_file_read(const struct target *target, const struct uuid *uuid, uint8_t **ret, size_t *ret_bytes,
+			   char *why, size_t why_bytes);
+void reservation_files_tidy(const struct target *target); /* at the start */
 void reservation_file_delete(const struct target *target, const struct uuid *uuid);
 void reservation_persist(void *ctx, struct nvme_namespace *ns, const void *image, size_t bytes,
 			 void (*done)(void *arg, int error), void *arg);
