@@ -239,36 +239,76 @@ void intent_done(struct block *block, const char *name)
 		drop(block, intent);
 }
 
-/* What the model has was not deleted; what it does not have was not created. */
-static void load_line(struct block *block, const char *verb, const struct uuid *pool, const struct uuid *volume)
+static struct volume *volume_known(const struct object *object)
 {
-	struct object *object = model_find_uuid(block->dpu->model, volume);
-	bool deletion = strcmp(verb, "delete") == 0;
-
-	if ((!deletion && strcmp(verb, "create") != 0) || find(block, volume) ||
-	    !model_find_uuid(block->dpu->model, pool) || deletion != (object == NULL))
-		return;
-	struct intent *intent = add(block, pool, volume);
-	intent->creation = !deletion;
-	intent->deletion = deletion;
-	if (object && (object->class == &volume_class || object->class == &snapshot_class))
-		volume_of(object)->intent = intent;
+	return object->class == &volume_class || object->class == &snapshot_class ? volume_of(object) : NULL;
 }
 
-/* At the start, the model being loaded. A line that is none does not count. */
+/* What the model has was not deleted; what it does not have was not created. */
+static void load_line(struct block *block, bool deletion, const struct uuid *pool, const struct uuid *uuid)
+{
+	const struct object *in = model_find_uuid(block->dpu->model, pool);
+	struct object *object = model_find_uuid(block->dpu->model, uuid);
+	struct volume *volume = object ? volume_known(object) : NULL;
+
+	if (find(block, uuid) || !in || in->class != &pool_class || deletion != (object == NULL))
+		return;
+	if (object && (!volume || !uuid_equal(&volume->pool->subject.uuid, pool)))
+		return;
+	struct intent *intent = add(block, pool, uuid);
+	intent->creation = !deletion;
+	intent->deletion = deletion;
+	if (volume)
+		volume->intent = intent;
+}
+
+/* As line_add() writes it, without the end of the line. */
+static bool line_parse(char *line, size_t length, bool *ret_deletion, struct uuid *ret_pool, struct uuid *ret_volume)
+{
+	enum { VERB = 6, POOL_AT = VERB + 1, POOL_END = POOL_AT + UUID_TEXT - 1, LENGTH = POOL_END + UUID_TEXT };
+
+	if (length != LENGTH || line[VERB] != ' ' || line[POOL_END] != ' ')
+		return false;
+	line[VERB] = line[POOL_END] = '\0';
+	*ret_deletion = strcmp(line, "delete") == 0;
+	return (*ret_deletion || strcmp(line, "create") == 0) && uuid_parse(line + POOL_AT, ret_pool) == 0 &&
+	       uuid_parse(line + POOL_END + 1, ret_volume) == 0;
+}
+
+/* What a power failure has torn, or something else has damaged, counts no further than its line. */
+static void load_file(struct block *block, FILE *file, const char *path)
+{
+	char *line = NULL;
+	size_t room = 0;
+	ssize_t length;
+	unsigned long long at = 0;
+	struct uuid pool, volume;
+	bool deletion;
+
+	for (; (length = getline(&line, &room, file)) >= 0; at += (size_t)length) {
+		size_t text = (size_t)length - (length > 0 && line[length - 1] == '\n');
+
+		line[text] = '\0';
+		if (line_parse(line, text, &deletion, &pool, &volume))
+			load_line(block, deletion, &pool, &volume);
+		else if (text > 0)
+			log_warn("block", "a line of the list of intents is none", "path=%s offset=%llu", path, at);
+	}
+	free(line);
+}
+
+/* At the start, the model being loaded. */
 void intents_load(struct block *block)
 {
-	char path[PATH_MAX], line[128], verb[8], pool_text[40], volume_text[40];
-	struct uuid pool, volume;
+	char path[PATH_MAX];
 
 	file_path(block, path, sizeof(path));
 	FILE *file = fopen(path, "re");
+	if (!file && errno != ENOENT)
+		log_warn("block", "the list of intents cannot be read", "path=%s error=\"%s\"", path, strerror(errno));
 	if (!file)
 		return;
-	while (fgets(line, sizeof(line), file))
-		if (sscanf(line, "%7s %39s %39s", verb, pool_text, volume_text) == 3 &&
-		    uuid_parse(pool_text, &pool) == 0 && uuid_parse(volume_text, &volume) == 0)
-			load_line(block, verb, &pool, &volume);
+	load_file(block, file, path);
 	fclose(file);
 	block->intent_lines = MOST_LINES + block->intent_count; /* those that do not count are seen to soon */
 	if (TAILQ_EMPTY(&block->intents))
@@ -283,4 +323,5 @@ void intents_free(struct block *block)
 		TAILQ_REMOVE(&block->intents, intent, link);
 		free(intent);
 	}
+	block->intent_count = 0;
 }
