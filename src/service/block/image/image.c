@@ -40,10 +40,12 @@ static void job_free(void *arg)
 	struct volume *volume = job->volume; /* it waits for its users */
 	struct action_reply *reply = job->reply;
 	int status = job->failed ? error_errno(job->error.code) : 0;
+	char name[100], why[sizeof(volume->image_last) - sizeof(name) - 20];
 
-	snprintf(volume->image_last, sizeof(volume->image_last), "%s of %.100s %s%.140s",
-		 job->import ? "import" : "export", job->name, job->failed ? "failed: " : "done",
-		 job->failed ? job->error.message : "");
+	str_format(name, sizeof(name), "%s", job->name);
+	str_format(why, sizeof(why), "%s", job->failed ? job->error.message : "");
+	snprintf(volume->image_last, sizeof(volume->image_last), "%s of %s %s%s", job->import ? "import" : "export",
+		 name, job->failed ? "failed: " : "done", why);
 	subject_notice_info(&volume->subject, job->failed ? "image-failed" : "image-done", volume->image_last);
 	volume->image = NULL;
 	volume->image_failed = job->failed;
@@ -252,7 +254,7 @@ static int import_open(struct image_job *job, struct dpu_error *err)
 	if (!job->qcow2)
 		return 0;
 	ssize_t got = pread(job->fd, header, sizeof(header), 0);
-	return qcow2_check(header, got > 0 ? (uint32_t)got : 0, &job->total, err);
+	return qcow2_check(job->name, header, got > 0 ? (uint32_t)got : 0, (uint64_t)status.st_size, &job->total, err);
 }
 
 static int export_open(struct image_job *job, struct dpu_error *err)

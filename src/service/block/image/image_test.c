@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include "service/block/block_rig.h"
 #include "service/block/image/qcow2.h"
+#include "service/block/image/words.h"
 
 enum { MIB = 1 << 20 };
 
@@ -138,7 +139,7 @@ static void refusals(void **state)
 		{ "mkdir folder", "folder", "no regular file" },
 		{ "ln -s /etc/hostname link", "link", "cannot be opened" },
 		{ "mkfifo pipe", "pipe", "no regular file" },
-		{ "echo hello >text.qcow2", "text.qcow2", "is not a qcow2 image" },
+		{ "echo hello >text.qcow2", "text.qcow2", "text.qcow2, offset 0: this is no qcow2 image" },
 		{ "true", "../m", "must be a file name" },
 		{ "true", ".hidden", "must be a file name" },
 	};
@@ -189,34 +190,93 @@ static void ended_early(void **state)
 
 static void header(void **state)
 {
-	uint8_t good[QCOW2_HEADER_BYTES] = { 'Q', 'F', 'I', 0xfb, 0, 0, 0, 3 };
 	static const struct {
 		unsigned at, value, bytes;
+		const char *where;
 	} faults[] = {
-		{ 0, 'q', 104 }, { 7, 4, 104 },  { 7, 1, 104 },   { 15, 104, 104 }, { 79, 4, 104 }, { 79, 2, 104 },
-		{ 72, 1, 104 },  { 35, 1, 104 }, { 0, 'Q', 103 }, { 0, 'Q', 71 },   { 0, 'Q', 0 },
+		{ 0, 'q', 104, "offset 0:" },     { 7, 4, 104, "offset 4:" },      { 7, 1, 104, "offset 4:" },
+		{ 15, 104, 104, "offset 8:" },    { 79, 4, 104, "offset 72:" },    { 79, 2, 104, "offset 72:" },
+		{ 72, 1, 104, "offset 72:" },     { 35, 1, 104, "offset 32:" },    { 0, 'Q', 103, "offset 103:" },
+		{ 0, 'Q', 71, "offset 0:" },      { 0, 'Q', 0, "offset 0:" },      { 23, 8, 104, "offset 20:" },
+		{ 23, 22, 104, "offset 20:" },    { 20, 1, 104, "offset 20:" },    { 38, 0x80, 104, "offset 40:" },
+		{ 45, 0x10, 104, "offset 40:" },  { 47, 1, 104, "offset 40:" },    { 40, 0xff, 104, "offset 40:" },
+		{ 53, 0x10, 104, "offset 48:" },  { 48, 0xff, 104, "offset 48:" }, { 71, 1, 104, "offset 64:" },
+		{ 64, 1, 104, "offset 64:" },     { 99, 7, 104, "offset 96:" },    { 103, 0, 104, "offset 100:" },
+		{ 103, 105, 104, "offset 100:" }, { 100, 1, 104, "offset 100:" },
 	};
+	uint8_t good[QCOW2_HEADER_BYTES] = { 'Q', 'F', 'I', 0xfb, 0, 0, 0, 3 };
 	struct dpu_error err;
 	uint64_t bytes;
 
+	good[23] = 16; /* bits of a cluster */
 	good[27] = 1;
 	good[28] = 2;
-	assert_int_equal(qcow2_check(good, sizeof(good), &bytes, &err), 0);
+	good[39] = 4; /* entries of the table of data */
+	good[45] = 3;
+	good[53] = 1;
+	good[99] = 4;
+	good[103] = QCOW2_HEADER_BYTES;
+	assert_int_equal(qcow2_check("disk", good, sizeof(good), 0x30020, &bytes, &err), 0);
 	assert_int_equal(bytes, (UINT64_C(1) << 32) + (2 << 24));
+	assert_int_not_equal(qcow2_check("disk", good, sizeof(good), 0x3001f, &bytes, &err), 0);
 	for (unsigned i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
 		uint8_t bad[QCOW2_HEADER_BYTES];
 		memcpy(bad, good, sizeof(bad));
 		bad[faults[i].at] = (uint8_t)faults[i].value;
-		if (qcow2_check(bad, faults[i].bytes, &bytes, &err) == 0)
+		if (qcow2_check("disk", bad, faults[i].bytes, 0x30020, &bytes, &err) == 0)
 			fail_msg("fault %u was accepted", i);
+		if (!strstr(err.message, faults[i].where) || strncmp(err.message, "disk, ", 6) != 0)
+			fail_msg("fault %u: %s", i, err.message);
 	}
+}
+
+/* ---- words ---- */
+
+static void words(void **state)
+{
+	static const char *const said[] = { "    (0.00/100%)\r    (1", "2.34/100%)\r",        "\r\n", "(nan/100%)\n",
+					    "bad \x1b[1m\xff image",   "\n    (99.99/100%)\r" };
+	struct tool_words words = { 0 };
+
+	for (unsigned i = 0; i < sizeof(said) / sizeof(said[0]); i++) {
+		tool_words_take(&words, said[i], strlen(said[i]));
+		if (i == 2)
+			assert_int_equal(words.percent, 12);
+		if (i == 2)
+			assert_string_equal(words.last, "");
+	}
+	assert_int_equal(words.percent, 99);
+	assert_string_equal(tool_words_last(&words), "bad ?[1m? image");
+	tool_words_take(&words, "\xc3\xa4\n\xc3", 4);
+	assert_string_equal(words.last, "\xc3\xa4");
+	assert_string_equal(tool_words_last(&words), "?");
+}
+
+/* The outcome is told also where what is quoted is cut within a character. */
+static void long_names(void **state)
+{
+	char name[256] = "x", done[300];
+	struct block_rig rig;
+
+	for (unsigned i = 1; i + 2 < 124; i += 2)
+		memcpy(name + i, "\xc3\xa4", 3);
+	world(&rig);
+	snprintf(done, sizeof(done), "truncate -s 4096 '%s'", name);
+	assert_int_equal(shell(&rig, done), 0);
+	json_decref(act(&rig, "volume", "import-image", "blue/v", name, NULL));
+	json_t *progress = block_rig_action(&rig, "volume", "image-progress", "blue/v", NULL, NULL);
+	assert_non_null(progress);
+	assert_string_equal(json_string_value(json_object_get(progress, "state")), "done");
+	json_decref(progress);
+	block_rig_free(&rig);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(raw),         cmocka_unit_test(qcow2),  cmocka_unit_test(refusals),
-		cmocka_unit_test(ended_early), cmocka_unit_test(header),
+		cmocka_unit_test(ended_early), cmocka_unit_test(header), cmocka_unit_test(words),
+		cmocka_unit_test(long_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

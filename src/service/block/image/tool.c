@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "service/block/image/words.h"
 
 extern char **environ;
 
@@ -20,36 +21,19 @@ struct tool {
 	pid_t pid;
 	int pidfd, output;
 	struct loop_fd *ended_watch, *output_watch;
-	char words[256]; /* the last that it said */
-	unsigned percent;
+	struct tool_words words;
 	void (*done)(void *ctx, const char *why);
 	void *ctx;
 };
 
-/* "    (12.34/100%)\r", or an error in words. */
-static void take_words(struct tool *tool, const char *text)
-{
-	const char *bracket = strrchr(text, '(');
-	double percent;
-
-	if (bracket && sscanf(bracket, "(%lf/100%%)", &percent) == 1 && percent >= 0 && percent <= 100)
-		tool->percent = (unsigned)percent;
-	else if (strspn(text, " \r\n") != strlen(text))
-		snprintf(tool->words, sizeof(tool->words), "%.*s", (int)strcspn(text, "\r\n"), text);
-}
-
 static bool output_take(struct tool *tool)
 {
 	char text[256];
-	ssize_t got = read(tool->output, text, sizeof(text) - 1);
+	ssize_t got = read(tool->output, text, sizeof(text));
 
 	if (got <= 0)
 		return false;
-	text[got] = '\0';
-	for (char *c = text; *c; c++) /* what terminals obey has no place in a sentence */
-		if ((unsigned char)*c < ' ' && *c != '\r' && *c != '\n')
-			*c = '?';
-	take_words(tool, text);
+	tool_words_take(&tool->words, text, (size_t)got);
 	return true;
 }
 
@@ -75,7 +59,8 @@ static void process_ended(void *ctx, uint32_t events)
 		;
 	waitid(P_PID, (id_t)tool->pid, &info, WEXITED);
 	bool good = info.si_code == CLD_EXITED && info.si_status == 0;
-	snprintf(why, sizeof(why), "%s", tool->words[0] ? tool->words : "qemu-img ended without a word");
+	const char *last = tool_words_last(&tool->words);
+	snprintf(why, sizeof(why), "%s", last[0] ? last : "qemu-img ended without a word");
 	loop_fd_remove(tool->ended_watch);
 	loop_fd_remove(tool->output_watch);
 	close(tool->pidfd);
@@ -140,7 +125,7 @@ int tool_start(struct loop *loop, const char *const *argv, void (*done)(void *ct
 
 unsigned tool_percent(const struct tool *tool)
 {
-	return tool->percent;
+	return tool->words.percent;
 }
 
 void tool_kill(struct tool *tool)
