@@ -247,13 +247,14 @@ struct pool_report {
 	atomic_bool busy;
 };
 
-enum scrub_state { SCRUB_NEVER, SCRUB_RUNNING, SCRUB_DONE, SCRUB_CANCELLED, SCRUB_FAILED };
-extern const char *const scrub_state_names[];
+enum pool_work_state { WORK_NEVER, WORK_RUNNING, WORK_DONE, WORK_CANCELLED, WORK_FAILED };
+extern const char *const pool_work_state_names[];
 
-struct pool_scrub {
+/* A long command beside the others. */
+struct pool_work {
 	struct store_command command;
 	struct note note;
-	enum scrub_state state;
+	enum pool_work_state state;
 	struct action_reply *reply;                /* who waits for the end */
 	bool submitted;                            /* the worker's: the store has the command */
 	_Atomic uint64_t progress, total, damaged; /* published */
@@ -311,7 +312,7 @@ struct pool {
 	bool purge_begun; /* once since the start */
 	struct found *purging;
 	unsigned purges;
-	struct pool_scrub scrub;
+	struct pool_work scrub, measure; /* scrub: or a repair */
 	unsigned lookups; /* of volumes' blocks, under way: it is not closed before they have been answered */
 	/* notices of damage, limited */
 	uint64_t notices_since_ns;
@@ -373,6 +374,7 @@ void pool_command(struct pool *pool, struct volume *volume, void (*then)(struct 
 void pool_live_add(struct volume *volume);
 void pool_tail_remove(const struct pool *pool);
 void pool_stats(struct pool *pool, struct store_stats *ret);
+void pool_publish(struct pool *pool); /* the worker's */
 
 /* pool_report.c */
 void pool_reports_init(struct pool *pool);
@@ -394,21 +396,26 @@ extern const struct field pool_purge_fields[];
 int pool_purge_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
 		     struct dpu_error *err);
 
-/* pool_scrub.c */
-bool pool_scrub_running(const struct pool *pool);
-void pool_scrub_end(struct pool *pool);     /* asks for it */
-void pool_scrub_publish(struct pool *pool); /* the worker's */
-unsigned pool_scrub_percent(const struct pool *pool);
-struct pool_scrub_args {
+/* pool_work.c */
+bool pool_work_running(const struct pool *pool);
+void pool_work_end(struct pool *pool);     /* asks for it */
+void pool_work_publish(struct pool *pool); /* the worker's */
+unsigned pool_work_percent(struct pool_work *work);
+struct pool_work_args {
 	bool wait, force;
 };
-extern const struct field pool_scrub_fields[], pool_repair_fields[];
+extern const struct field pool_work_fields[], pool_repair_fields[];
 int pool_repair_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
 		      struct dpu_error *err);
 int pool_scrub_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
 		     struct dpu_error *err);
+int pool_measure_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
+		       struct dpu_error *err);
 int pool_scrub_progress(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err);
 int pool_scrub_cancel(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err);
+int pool_measure_progress(void *ctx, struct object *object, const void *args, json_t **ret_result,
+			  struct dpu_error *err);
+int pool_measure_cancel(void *ctx, struct object *object, const void *args, json_t **ret_result, struct dpu_error *err);
 
 /* pool_room.c: how full it is */
 enum pool_fill { POOL_HAS_ROOM, POOL_NEARLY_FULL, POOL_FULL };
@@ -457,8 +464,10 @@ struct volume {
 	struct dpu_block_device *device;
 	struct block_qos qos;  /* on the device; no filter: nobody uses it */
 	struct intent *intent; /* to make or delete it, noted in a file; NULL: it is made, or lost */
-	_Atomic uint64_t reads, writes, integrity_errors, allocated_bytes; /* published */
-	atomic_bool damaged;                                               /* … : the store has quarantined it */
+	/* published */
+	_Atomic uint64_t reads, writes, integrity_errors, second_reads, allocated_bytes;
+	_Atomic uint64_t exclusive_bytes, shared_bytes, measured_s; /* as store_volume_info has them */
+	atomic_bool damaged; /* … : the store has quarantined it */
 };
 
 struct volume *volume_of(const struct object *object);

@@ -33,7 +33,7 @@ static const struct field pool_fields[] = {
 	FIELD(struct pool_object, unclaimed, .unit = "volumes", .flags = FIELD_F_GAUGE,
 	      .doc = "Volumes and snapshots in it that are no objects: `pool purge` deletes them."),
 	FIELD(struct pool_object, unclaimed_names, .flags = FIELD_F_DETAIL | FIELD_F_STATE, .doc = "Their UUIDs."),
-	FIELD_ENUM_ROW(struct pool_object, scrub_state, scrub_state_names, .flags = FIELD_F_STATE,
+	FIELD_ENUM_ROW(struct pool_object, scrub_state, pool_work_state_names, .flags = FIELD_F_STATE,
 		       .doc = "How the last scrub since the start of dpud went."),
 	FIELD(struct pool_object, scrub_progress, .unit = "percent", .flags = FIELD_F_DETAIL | FIELD_F_GAUGE,
 	      .doc = "How far it got."),
@@ -51,6 +51,9 @@ static const struct field pool_fields[] = {
 	      .doc = "… and those that it has left out, because their data was never flushed."),
 	FIELD(struct pool_object, integrity_errors, .unit = "blocks", .flags = FIELD_F_COUNTER,
 	      .doc = "Blocks that contradicted their CRC."),
+	FIELD(struct pool_object, second_reads, .unit = "blocks", .flags = FIELD_F_COUNTER | FIELD_F_DETAIL,
+	      .doc = "Blocks that contradicted it in the reader's memory, which it may have changed meanwhile, and were "
+		     "read once more."),
 	FIELD(struct pool_object, flushes, .unit = "flushes", .flags = FIELD_F_COUNTER, .doc = "Flushes of its media."),
 	FIELD(struct pool_object, checkpoints, .unit = "checkpoints", .flags = FIELD_F_COUNTER,
 	      .doc = "Checkpoints that it has written."),
@@ -175,7 +178,7 @@ static void pool_observe(void *ctx, const struct object *object, struct object *
 		add_text(&out->unclaimed_names, pool->unclaimed[i].name);
 	out->fill = (uint8_t)atomic_load_explicit(&pool->fill, memory_order_relaxed);
 	out->scrub_state = pool->scrub.state;
-	out->scrub_progress = (uint8_t)pool_scrub_percent(pool);
+	out->scrub_progress = (uint8_t)pool_work_percent(&pool->scrub);
 	out->scrub_damaged = atomic_load_explicit(&pool->scrub.damaged, memory_order_relaxed);
 	out->bytes = stats.blocks * STORE_BLOCK;
 	out->free_bytes = stats.free_blocks * STORE_BLOCK;
@@ -188,6 +191,7 @@ static void pool_observe(void *ctx, const struct object *object, struct object *
 	out->replayed_records = stats.replayed_records;
 	out->dropped_records = stats.dropped_records;
 	out->integrity_errors = stats.integrity_errors;
+	out->second_reads = stats.second_reads;
 	out->flushes = stats.flushes;
 	out->checkpoints = stats.checkpoints;
 	out->medium_errors = stats.medium_errors;

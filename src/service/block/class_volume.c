@@ -31,6 +31,17 @@ static int source_check(const struct block *block, const struct object *source, 
 			 runtime->backing.why_not);
 }
 
+static char *time_text(uint64_t unix_s)
+{
+	time_t at = (time_t)unix_s;
+	struct tm when;
+	char text[32];
+
+	if (!at || !gmtime_r(&at, &when) || strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &when) == 0)
+		return NULL;
+	return block_text(text);
+}
+
 /* ---- volumes ---- */
 
 static const struct field volume_fields[] = {
@@ -60,10 +71,19 @@ static const struct field volume_fields[] = {
 	      .doc = "Import or export that is under way, or how the last one ended."),
 	FIELD(struct volume_object, allocated_bytes, .flags = FIELD_F_GAUGE, .unit = "bytes",
 	      .doc = "What it takes of the pool, shared with its copies or not."),
+	FIELD(struct volume_object, exclusive_bytes, .flags = FIELD_F_GAUGE, .unit = "bytes",
+	      .doc = "What deleting it would have given back when `pool measure` last looked."),
+	FIELD(struct volume_object, shared_bytes, .flags = FIELD_F_GAUGE, .unit = "bytes",
+	      .doc = "What others would have kept then."),
+	FIELD(struct volume_object, measured, .flags = FIELD_F_STATE | FIELD_F_DETAIL,
+	      .doc = "When that was; nothing: not since the pool was opened."),
 	FIELD(struct volume_object, reads, .flags = FIELD_F_COUNTER, .unit = "requests", .doc = "Reads of it."),
 	FIELD(struct volume_object, writes, .flags = FIELD_F_COUNTER, .unit = "requests", .doc = "Writes to it."),
 	FIELD(struct volume_object, integrity_errors, .flags = FIELD_F_COUNTER, .unit = "blocks",
 	      .doc = "Blocks of it that contradicted their CRC."),
+	FIELD(struct volume_object, second_reads, .flags = FIELD_F_COUNTER | FIELD_F_DETAIL, .unit = "blocks",
+	      .doc = "Blocks that contradicted their CRC in the reader's memory, which it may have changed meanwhile, "
+		     "and were read once more."),
 	FIELD(struct volume_object, read_p50_us, .flags = FIELD_F_STATE, .unit = "microseconds",
 	      .doc = "Half of its reads took no longer; `volume latency` says more."),
 	FIELD(struct volume_object, read_p99_us, .flags = FIELD_F_STATE, .unit = "microseconds",
@@ -250,9 +270,13 @@ static void volume_observe(void *ctx, const struct object *object, struct object
 	out->image = image_text(volume);
 	out->attachments = block_backing_users(&volume->backing);
 	out->allocated_bytes = atomic_load_explicit(&volume->allocated_bytes, memory_order_relaxed);
+	out->exclusive_bytes = atomic_load_explicit(&volume->exclusive_bytes, memory_order_relaxed);
+	out->shared_bytes = atomic_load_explicit(&volume->shared_bytes, memory_order_relaxed);
+	out->measured = time_text(atomic_load_explicit(&volume->measured_s, memory_order_relaxed));
 	out->reads = atomic_load_explicit(&volume->reads, memory_order_relaxed);
 	out->writes = atomic_load_explicit(&volume->writes, memory_order_relaxed);
 	out->integrity_errors = atomic_load_explicit(&volume->integrity_errors, memory_order_relaxed);
+	out->second_reads = atomic_load_explicit(&volume->second_reads, memory_order_relaxed);
 	out->read_p50_us = quantile_us(volume, QOS_READS, 500000);
 	out->read_p99_us = quantile_us(volume, QOS_READS, 990000);
 	out->write_p50_us = quantile_us(volume, QOS_WRITES, 500000);
@@ -320,9 +344,18 @@ static const struct field snapshot_fields[] = {
 	      .doc = "Import or export that is under way, or how the last one ended."),
 	FIELD(struct snapshot_object, allocated_bytes, .flags = FIELD_F_GAUGE, .unit = "bytes",
 	      .doc = "What it takes of the pool, shared with its volume or not."),
+	FIELD(struct snapshot_object, exclusive_bytes, .flags = FIELD_F_GAUGE, .unit = "bytes",
+	      .doc = "What deleting it would have given back when `pool measure` last looked."),
+	FIELD(struct snapshot_object, shared_bytes, .flags = FIELD_F_GAUGE, .unit = "bytes",
+	      .doc = "What others would have kept then."),
+	FIELD(struct snapshot_object, measured, .flags = FIELD_F_STATE | FIELD_F_DETAIL,
+	      .doc = "When that was; nothing: not since the pool was opened."),
 	FIELD(struct snapshot_object, reads, .flags = FIELD_F_COUNTER, .unit = "requests", .doc = "Reads of it."),
 	FIELD(struct snapshot_object, integrity_errors, .flags = FIELD_F_COUNTER, .unit = "blocks",
 	      .doc = "Blocks of it that contradicted their CRC."),
+	FIELD(struct snapshot_object, second_reads, .flags = FIELD_F_COUNTER | FIELD_F_DETAIL, .unit = "blocks",
+	      .doc = "Blocks that contradicted their CRC in the reader's memory, which it may have changed meanwhile, "
+		     "and were read once more."),
 	{ 0 },
 };
 
@@ -347,23 +380,22 @@ static void snapshot_observe(void *ctx, const struct object *object, struct obje
 {
 	struct volume *volume = volume_of(object);
 	struct snapshot_object *out = (struct snapshot_object *)copy;
-	time_t created = (time_t)volume->created_s;
-	struct tm when;
-	char text[32];
 
 	(void)ctx;
 	out->state = volume->state;
 	if (volume->state != BLOCK_READY)
 		out->why = block_text(volume_why(volume));
-	if (volume->created_s && gmtime_r(&created, &when) &&
-	    strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &when) > 0)
-		out->created = block_text(text);
+	out->created = time_text(volume->created_s);
 	out->bytes = volume->bytes;
 	out->image = image_text(volume);
 	out->attachments = block_backing_users(&volume->backing);
 	out->allocated_bytes = atomic_load_explicit(&volume->allocated_bytes, memory_order_relaxed);
+	out->exclusive_bytes = atomic_load_explicit(&volume->exclusive_bytes, memory_order_relaxed);
+	out->shared_bytes = atomic_load_explicit(&volume->shared_bytes, memory_order_relaxed);
+	out->measured = time_text(atomic_load_explicit(&volume->measured_s, memory_order_relaxed));
 	out->reads = atomic_load_explicit(&volume->reads, memory_order_relaxed);
 	out->integrity_errors = atomic_load_explicit(&volume->integrity_errors, memory_order_relaxed);
+	out->second_reads = atomic_load_explicit(&volume->second_reads, memory_order_relaxed);
 }
 
 static const struct action snapshot_actions[] = {

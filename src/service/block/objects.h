@@ -43,7 +43,7 @@ struct pool_object {
 	char *why;
 	uint64_t bytes, free_bytes, allocated_bytes, map_pages, free_map_pages, log_bytes, log_used_bytes, checkpoint;
 	uint64_t replayed_records, dropped_records, integrity_errors, flushes, checkpoints, medium_errors;
-	uint64_t page_loads, page_evictions;
+	uint64_t second_reads, page_loads, page_evictions;
 	uint32_t cached_pages, dirty_pages;
 	uint32_t volumes, snapshots, unclaimed;
 	struct string_list unclaimed_names;
@@ -74,7 +74,8 @@ struct volume_object {
 	uint32_t attachments;
 	uint64_t read_p50_us, read_p99_us, write_p50_us, write_p99_us;
 	char *image;
-	uint64_t allocated_bytes, reads, writes, integrity_errors;
+	char *measured;
+	uint64_t allocated_bytes, exclusive_bytes, shared_bytes, reads, writes, integrity_errors, second_reads;
 };
 
 struct snapshot_object {
@@ -82,9 +83,9 @@ struct snapshot_object {
 	struct ref volume, qos;
 	/* observed */
 	uint8_t state; /* enum block_state */
-	char *why, *created, *image;
+	char *why, *created, *image, *measured;
 	uint32_t attachments;
-	uint64_t bytes, allocated_bytes, reads, integrity_errors;
+	uint64_t bytes, allocated_bytes, exclusive_bytes, shared_bytes, reads, integrity_errors, second_reads;
 };
 
 extern const struct object_class medium_class, pool_class, qos_policy_class, volume_class, snapshot_class;

@@ -281,8 +281,8 @@ void pool_step(struct pool *pool)
 	if (pool->busy || (!pool->subject.block->started && !pool->subject.leaving))
 		return;
 	if (!wants_open(pool)) {
-		if (pool->store && pool_scrub_running(pool))
-			pool_scrub_end(pool); /* its end is a step */
+		if (pool->store && pool_work_running(pool))
+			pool_work_end(pool); /* its end is a step */
 		else if (pool->lookups)
 			return; /* … and so is theirs */
 		else if (pool->store)

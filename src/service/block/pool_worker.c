@@ -38,24 +38,28 @@ static void publish_volume(struct volume *volume)
 	atomic_store_explicit(&volume->reads, info.reads, memory_order_relaxed);
 	atomic_store_explicit(&volume->writes, info.writes, memory_order_relaxed);
 	atomic_store_explicit(&volume->allocated_bytes, info.allocated_bytes, memory_order_relaxed);
+	atomic_store_explicit(&volume->exclusive_bytes, info.exclusive_bytes, memory_order_relaxed);
+	atomic_store_explicit(&volume->shared_bytes, info.shared_bytes, memory_order_relaxed);
+	atomic_store_explicit(&volume->measured_s, info.measured_s, memory_order_relaxed);
 	atomic_store_explicit(&volume->integrity_errors, info.integrity_errors, memory_order_relaxed);
+	atomic_store_explicit(&volume->second_reads, info.second_reads, memory_order_relaxed);
 	if (info.quarantined)
 		pool_volume_damaged(volume);
 }
 
-static void publish(struct pool *pool)
+void pool_publish(struct pool *pool)
 {
 	struct volume *volume;
 
+	LIST_FOREACH(volume, &pool->live, live_link)
+	publish_volume(volume);
+	pool_work_publish(pool);
 	if (pthread_mutex_trylock(&pool->published_lock) != 0)
 		return;
 	store_stats(pool->store, &pool->published);
 	pthread_mutex_unlock(&pool->published_lock);
 	if (pool->published.max_volumes) /* it is open */
 		pool_room_publish(pool, &pool->published);
-	LIST_FOREACH(volume, &pool->live, live_link)
-	publish_volume(volume);
-	pool_scrub_publish(pool);
 	pool->unpublished = false;
 }
 
@@ -67,8 +71,8 @@ static uint64_t publish_at(struct pool *pool, uint64_t now_ns)
 	if (now_ns - pool->published_ns < PUBLISH_NS)
 		return pool->published_ns + PUBLISH_NS;
 	pool->published_ns = now_ns;
-	publish(pool);
-	return UINT64_MAX;
+	pool_publish(pool);
+	return pool->unpublished ? now_ns + PUBLISH_NS : UINT64_MAX; /* control was reading */
 }
 
 static uint64_t source_tick(struct worker_source *source, struct worker *worker, uint64_t now_ns)
@@ -166,7 +170,7 @@ static void command_done(struct store_command *command)
 		pool->command_bytes = info.bytes;
 		pool->command_created_s = info.created_s;
 	}
-	publish(pool);
+	pool_publish(pool);
 	note_send(pool->subject.block, &pool->command_note);
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Tests of damage: what a block, a page, a superblock or a root that is not as it was leads to. */
+#include <math.h>
 #include <string.h>
 #include "base/clock.h"
 #include "device/block/ram.h"
@@ -85,6 +86,66 @@ static void a_scrub_takes_its_time(void **state)
 	assert_true(waited && requests > 1000);
 	/* 1000 blocks and some pages at 20 MiB a second. */
 	assert_in_range(clock_ns() - begin, 180 * CLOCK_NS_PER_MS, 20 * CLOCK_NS_PER_S);
+	pool_finish(store, device);
+}
+
+static const struct dpu_block_ops *ram_ops;
+static uint64_t bytes_read;
+
+static void count_reads(struct dpu_block_device *device, struct dpu_block_request *request)
+{
+	bytes_read += request->op == DPU_BLOCK_READ ? request->length : 0;
+	ram_ops->submit(device, request);
+}
+
+/* At each time the rest as reckoned from what was done is the rest that there is, about. */
+static void assert_estimates(struct store *store, double tolerance)
+{
+	static struct sample {
+		double read, done, total;
+	} samples[1 << 16];
+	bool finished = false;
+	struct store_command scrub = { .op = STORE_SCRUB, .done = scrub_done, .ctx = &finished };
+	unsigned count = 0;
+
+	bytes_read = 0;
+	store_submit(store, &scrub);
+	for (uint64_t before = 0; !finished; store_poll(store)) {
+		if (scrub.progress == before || count == 1 << 16)
+			continue;
+		before = scrub.progress;
+		samples[count++] =
+			(struct sample){ (double)bytes_read, (double)scrub.progress, (double)scrub.total };
+	}
+	assert_int_equal(scrub.progress, scrub.total);
+	assert_true(count > 5);
+	for (unsigned i = 0; i < count; i++) {
+		const struct sample *sample = &samples[i];
+		double left = (double)bytes_read - sample->read;
+		double said = sample->read * (sample->total - sample->done) / sample->done;
+		if (sample->read > 0.3 * (double)bytes_read)
+			assert_true(fabs(said - left) < tolerance * (double)bytes_read);
+	}
+}
+
+/* Most of the pool is empty; then the leaves of a copy have most of their blocks in common. */
+static void a_scrub_knows_how_much_is_left(void **state)
+{
+	struct dpu_block_device *device = ram_new(64 * MIB);
+	struct dpu_block_ops counting = *device->ops;
+	struct store *store = pool_made(device);
+	uint64_t volume = rig_create(store, "a", 16 * MIB);
+
+	ram_ops = device->ops;
+	counting.submit = count_reads;
+	device->ops = &counting;
+	write_blocks(store, volume, 0, 8 * LEAF_BLOCKS, 1);
+	assert_estimates(store, 0.1);
+	rig_copy(store, STORE_SNAPSHOT, volume, "s");
+	for (unsigned i = 0; i < 8; i++)
+		write_blocks(store, volume, i * LEAF_BLOCKS, 1, 1);
+	assert_estimates(store, 0.3);
+	device->ops = ram_ops;
 	pool_finish(store, device);
 }
 
@@ -265,6 +326,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_damaged_block_fails_its_read_and_is_found_by_scrub),
 		cmocka_unit_test(a_scrub_takes_its_time),
+		cmocka_unit_test(a_scrub_knows_how_much_is_left),
 		cmocka_unit_test(a_damaged_page_quarantines_its_volume),
 		cmocka_unit_test(a_shrink_over_a_damaged_page_ends),
 		cmocka_unit_test(a_deletion_over_a_damaged_page_can_be_ended),

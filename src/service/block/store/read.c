@@ -79,6 +79,8 @@ void read_again(struct store_io *io, unsigned at, void (*checked)(struct store_i
 	int64_t place = io->place;
 	uint32_t count = io->count;
 
+	io->store->stats.second_reads++;
+	io_volume(io)->second_reads++;
 	io->suspect = at;
 	io->step = checked;
 	io->iov[0] = (struct iovec){ io->bounce, STORE_BLOCK };

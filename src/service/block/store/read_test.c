@@ -80,6 +80,8 @@ static void dummy_page(struct world *world, uint64_t first, unsigned flags)
 			       { dummy, STORE_BLOCK } };
 	uint32_t crc[5] = { 0 };
 	uint8_t block[STORE_BLOCK];
+	uint64_t before = world->store->stats.second_reads;
+	struct store_volume_info info;
 
 	memset(wanted, 0, sizeof(wanted));
 	assert_int_equal(rig_iov(world->store, world->volume, DPU_BLOCK_READ, first * STORE_BLOCK, iov, 5, flags, crc),
@@ -90,6 +92,10 @@ static void dummy_page(struct world *world, uint64_t first, unsigned flags)
 		rig_fill(block, first + i + 1, STORE_BLOCK);
 		assert_int_equal(crc[i], crc32c(0, block, STORE_BLOCK));
 	}
+	/* Each page has one block in it when the CRCs are looked at, the last one or another. */
+	store_info(store_device(world->store, world->volume), &info);
+	assert_in_range(info.second_reads - before, 2, 3);
+	assert_int_equal(world->store->stats.second_reads, info.second_reads);
 	assert_int_equal(world->reports, 0);
 	assert_int_equal(world->store->stats.integrity_errors, 0);
 }
@@ -126,6 +132,7 @@ static void damage_behind_it(void **state)
 				 DPU_BLOCK_INTEGRITY);
 		assert_int_equal(world.reports, 1);
 		assert_int_equal(world.store->stats.integrity_errors, 1);
+		assert_int_not_equal(world.store->stats.second_reads, 0);
 		world_free(&world);
 	}
 }

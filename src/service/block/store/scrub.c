@@ -23,6 +23,9 @@ struct scrub {
 	enum page_slot slot;
 	bool reading, loaded;
 	unsigned at, reads; /* of the leaf's blocks */
+	/* how much there is, for who waits */
+	uint32_t pages, pages_read;
+	uint64_t blocks_read, least_blocks, most_blocks;
 	/* bytes that may be read now, refilled with time */
 	int64_t credit;
 	uint64_t rate, credit_ns;
@@ -110,6 +113,7 @@ static bool read_blocks(struct store *store, struct scrub *scrub)
 		io->iov[0] = (struct iovec){ io->bounce, STORE_BLOCK };
 		scrub->reads++;
 		scrub->credit -= STORE_BLOCK;
+		scrub->blocks_read++;
 		begun++;
 		io_submit(io, DPU_BLOCK_READ, io->iov, 1, block_read);
 	}
@@ -196,10 +200,29 @@ static bool page_look(struct store *store, struct scrub *scrub)
 	return leaf_of(scrub)->header.kind == PAGE_LEAF;
 }
 
+/* Blocks of copied leaves are read for each of these, so there may be more to read than is in use; how many is known
+ * better from page to page. */
+static void estimate(struct scrub *scrub)
+{
+	uint64_t blocks = scrub->pages_read ? scrub->blocks_read * scrub->pages / scrub->pages_read : 0;
+	uint64_t pages = scrub->pages > scrub->pages_read ? scrub->pages : scrub->pages_read;
+
+	if (blocks > scrub->most_blocks)
+		blocks = scrub->most_blocks;
+	if (blocks < scrub->least_blocks)
+		blocks = scrub->least_blocks;
+	if (blocks < scrub->blocks_read)
+		blocks = scrub->blocks_read;
+	scrub->command->progress = (scrub->pages_read + scrub->blocks_read) * STORE_BLOCK;
+	scrub->command->total = (pages + blocks) * STORE_BLOCK;
+}
+
 static void page_end(struct store *store, struct scrub *scrub)
 {
 	reader_end(store, scrub->epoch);
 	scrub->page++;
+	scrub->pages_read++;
+	estimate(scrub);
 }
 
 static int scrub_go(struct store *store, struct store_command *command);
@@ -209,7 +232,7 @@ static int scrub_end(struct store *store, struct scrub *scrub)
 	struct store_command *command = scrub->command;
 	struct scrub **link = &store->scrubs;
 
-	command->progress = scrub->page;
+	command->total = command->progress;
 	while (*link != scrub)
 		link = &(*link)->next;
 	*link = scrub->next;
@@ -251,7 +274,6 @@ static int scrub_go(struct store *store, struct store_command *command)
 			break;
 		scrub->page++;
 	}
-	command->progress = scrub->page;
 	if (command->cancel || scrub->page >= store->pages)
 		return scrub_end(store, scrub);
 	if (!in_use(store, scrub->page)) {
@@ -263,6 +285,26 @@ static int scrub_go(struct store *store, struct store_command *command)
 	scrub->credit -= STORE_BLOCK;
 	page_start(store, scrub);
 	return command_then(command, scrub_page);
+}
+
+/* Before the first read: how much there will be. */
+static int scrub_count(struct store *store, struct store_command *command)
+{
+	struct scrub *scrub = scrub_of(command);
+
+	for (unsigned i = 0; i < PAGES_PER_STEP && scrub->page < store->pages; i++)
+		scrub->pages += in_use(store, scrub->page++);
+	if (!command->cancel && scrub->page < store->pages) {
+		store->again = true;
+		return -EAGAIN;
+	}
+	for (uint32_t slot = 0; slot < store->slots; slot++)
+		scrub->most_blocks += store->volume[slot] ? store->volume[slot]->entry->blocks : 0;
+	scrub->least_blocks = store->places - store->space.free;
+	scrub->page = 0;
+	scrub->credit_ns = clock_ns();
+	estimate(scrub);
+	return command_then(command, scrub_go);
 }
 
 int scrub_step(struct store *store, struct store_command *command)
@@ -282,9 +324,7 @@ int scrub_step(struct store *store, struct store_command *command)
 	scrub->command = command;
 	command->scratch[0] = (uint64_t)(uintptr_t)scrub;
 	scrub->rate = command->rate ? command->rate : DEFAULT_RATE;
-	scrub->credit_ns = clock_ns();
-	command->total = store->pages;
-	return command_then(command, scrub_go);
+	return command_then(command, scrub_count);
 }
 
 void scrubs_free(struct store *store)

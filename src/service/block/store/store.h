@@ -84,6 +84,8 @@ enum store_op {
 			 * delete it first. force: volumes of a directory page that is lost are given up, and those that
 			 * lack something that was acknowledged are there again, too. */
 	STORE_CHECKPOINT,
+	STORE_MEASURE, /* of each volume and snapshot: what it has alone, and deleting it would give back; progress, cancel.
+			* Requests and commands go on meanwhile */
 	STORE_LOCATE, /* volume, bytes (an offset): where that block is; location */
 	STORE_OPS,
 };
@@ -101,7 +103,7 @@ struct store_location {
 /* Owned by the submitter, lent from store_submit to done. A change is durable when it is done. */
 struct store_command {
 	uint8_t op;  /* enum store_op */
-	bool cancel; /* STORE_SCRUB, STORE_REPAIR: may be set any time; the command then ends with DPU_E_CONFLICT */
+	bool cancel; /* STORE_SCRUB, STORE_REPAIR, STORE_MEASURE: may be set any time; the command then ends with DPU_E_CONFLICT */
 	bool force;  /* STORE_OPEN, STORE_GROW, STORE_REPAIR */
 	uint64_t volume;
 	const char *name; /* lent until done */
@@ -118,7 +120,7 @@ struct store_command {
 	/* from the store */
 	struct dpu_error error;   /* code DPU_OK: it is done */
 	uint64_t ret_volume;      /* id of what was made */
-	uint64_t progress, total; /* STORE_SCRUB, STORE_REPAIR: pages */
+	uint64_t progress, total; /* STORE_SCRUB, STORE_MEASURE: bytes, an estimate; STORE_REPAIR: pages */
 	bool repaired;            /* STORE_REPAIR went to its end; an error then names what is left */
 	uint64_t damaged;         /* STORE_SCRUB: pages and blocks; STORE_REPAIR: counts that were wrong */
 	/* the store's */
@@ -137,9 +139,12 @@ struct store_volume_info {
 	uint64_t id, origin, bytes;
 	uint64_t allocated_bytes; /* of blocks that it maps, its own and those that it shares with its copies */
 	uint64_t created_s;       /* Unix time */
+	/* By the last STORE_MEASURE: of what it mapped then, what nobody else did, and the rest. */
+	uint64_t exclusive_bytes, shared_bytes, measured_s; /* Unix time; 0: there was none since the pool was opened */
 	const char *name;
 	bool snapshot, deleting, quarantined;
 	uint64_t reads, writes, integrity_errors;
+	uint64_t second_reads; /* of blocks that contradicted their CRC in the reader's memory, which it may change */
 };
 
 /* Of the next volume or snapshot with an id above `after`; false when there is none. The name lives until the next
@@ -158,7 +163,7 @@ struct store_stats {
 	uint64_t replayed_records; /* at the last open */
 	uint64_t dropped_records;  /* …of which not all data had reached a medium: were never flushed */
 	uint64_t medium_errors;    /* requests to media that failed */
-	uint64_t integrity_errors, page_loads, page_evictions, flushes, sections, checkpoints;
+	uint64_t integrity_errors, second_reads, page_loads, page_evictions, flushes, sections, checkpoints;
 	uint32_t cached_pages, dirty_pages;
 	uint32_t max_volumes; /* snapshots are some; 0: it was not opened */
 	bool full;            /* a write to a new place may fail */

@@ -76,7 +76,8 @@ struct store_volume {
 	uint64_t trim;                 /* what was cut off is freed up to here */
 	struct dpu_block_request rest; /* makes zeroes behind its end before it grows */
 	bool rest_busy;
-	uint64_t reads, writes, integrity_errors;
+	uint64_t reads, writes, integrity_errors, second_reads;
+	uint64_t exclusive_bytes, shared_bytes, measured_s; /* as store_volume_info has them */
 	void (*close_done)(void *arg);
 	void *close_arg;
 };
@@ -426,6 +427,12 @@ struct unmap_step {
 	unsigned pages;
 };
 
+struct own_step {
+	uint64_t next;   /* where to go on */
+	uint64_t blocks; /* that were passed over … */
+	uint64_t own;    /* … and that deleting the volume would give back */
+};
+
 uint64_t tree_capacity(unsigned height); /* blocks */
 unsigned tree_height(uint64_t blocks);
 static inline uint64_t leaf_place(const struct page_leaf *leaf, unsigned at)
@@ -443,6 +450,8 @@ void tree_write(struct store *store, struct store_volume *volume, const struct r
 int tree_plan_unmap(struct store *store, const struct volume_entry *entry, uint64_t first, uint64_t end,
 		    struct unmap_step *ret);
 void tree_unmap(struct store *store, struct volume_entry *entry, const struct record *record);
+/* At `first`, the start of a leaf: the leaf, or the hole or shared subtree there. */
+int tree_count_own(struct store *store, const struct volume_entry *entry, uint64_t first, struct own_step *ret);
 
 /* ---- walk.c ---- */
 enum { WALK_PLACES = 16 << 20 }; /* blocks that are counted in one walk */
@@ -629,6 +638,7 @@ int scrub_step(struct store *store, struct store_command *command);
 void scrubs_free(struct store *store);
 int repair_step(struct store *store, struct store_command *command);
 int checkpoint_step(struct store *store, struct store_command *command);
+int measure_step(struct store *store, struct store_command *command);
 
 /* ---- format.c: setting up ---- */
 struct raw_io { /* of whole blocks, one at a time */

@@ -348,6 +348,31 @@ int tree_plan_unmap(struct store *store, const struct volume_entry *entry, uint6
 	return need_counts(store, leaf, at, count, false);
 }
 
+int tree_count_own(struct store *store, const struct volume_entry *entry, uint64_t first, struct own_step *ret)
+{
+	uint64_t capacity = tree_capacity(entry->height);
+	struct cut cut;
+
+	*ret = (struct own_step){ .next = capacity };
+	if (first >= entry->mapped || first >= capacity)
+		return 0;
+	int rc = find_cut(store, entry, first, capacity, &cut);
+	if (rc < 0)
+		return rc;
+	ret->next = cut.base + cut.span;
+	ret->blocks = cut.blocks;
+	if (!cut.leaf)
+		return 0;
+	const struct page_leaf *leaf = (const struct page_leaf *)cut.leaf->data;
+	rc = need_counts(store, leaf, 0, 0, true);
+	for (unsigned i = 0; rc == 0 && i < LEAF_BLOCKS; i++) {
+		uint64_t place = leaf_place(leaf, i);
+		ret->blocks += place != 0;
+		ret->own += place && cut.pages == 0 && space_get(store, place - 1) == 1;
+	}
+	return rc;
+}
+
 /* The page at `level` is gone; nodes that have no children any more go, too. */
 static void unlink_up(struct store *store, struct volume_entry *entry, uint64_t leaf, unsigned level,
 		      struct frame **path)

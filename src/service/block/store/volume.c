@@ -175,6 +175,10 @@ void store_info(const struct dpu_block_device *device, struct store_volume_info 
 		.reads = volume->reads,
 		.writes = volume->writes,
 		.integrity_errors = volume->integrity_errors,
+		.second_reads = volume->second_reads,
+		.exclusive_bytes = volume->exclusive_bytes,
+		.shared_bytes = volume->shared_bytes,
+		.measured_s = volume->measured_s,
 	};
 }
 
