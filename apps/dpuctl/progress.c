@@ -67,6 +67,11 @@ static void print_line(struct progress *progress, const json_t *state)
 	char of[64], rate[64], rest[64] = "";
 	double per_s = rate_of(progress, done);
 
+	progress->line = true;
+	if (total <= 0) {
+		fprintf(stderr, "\r\033[K%s: it begins", progress->word);
+		return;
+	}
 	amount(of, sizeof of, total, unit);
 	amount(rate, sizeof rate, (json_int_t)per_s, unit);
 	if (per_s > 0 && total > done) {
@@ -75,14 +80,12 @@ static void print_line(struct progress *progress, const json_t *state)
 		snprintf(rest, sizeof rest, ", %s%s left", left,
 			 strspn(left, "0123456789") == strlen(left) ? " s" : "");
 	}
-	fprintf(stderr, "\r\033[K%s: %lld %%", progress->word,
-		(long long)(total > 0 ? (double)done * 100 / (double)total : 0));
+	fprintf(stderr, "\r\033[K%s: %lld %%", progress->word, (long long)((double)done * 100 / (double)total));
 	if (!percent)
 		fprintf(stderr, " of %s%s%s, %s%s%s/s", of, bytes ? "" : " ", bytes ? "" : unit, rate, bytes ? "" : " ",
 			bytes ? "" : unit);
 	fprintf(stderr, "%s", rest);
 	fflush(stderr);
-	progress->line = true;
 }
 
 static void end_line(struct progress *progress)

@@ -467,7 +467,7 @@ struct volume {
 	/* published */
 	_Atomic uint64_t reads, writes, integrity_errors, second_reads, allocated_bytes;
 	_Atomic uint64_t exclusive_bytes, shared_bytes, measured_s; /* as store_volume_info has them */
-	atomic_bool damaged; /* … : the store has quarantined it */
+	atomic_bool damaged;                                        /* … : the store has quarantined it */
 };
 
 struct volume *volume_of(const struct object *object);

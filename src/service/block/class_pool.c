@@ -52,7 +52,8 @@ static const struct field pool_fields[] = {
 	FIELD(struct pool_object, integrity_errors, .unit = "blocks", .flags = FIELD_F_COUNTER,
 	      .doc = "Blocks that contradicted their CRC."),
 	FIELD(struct pool_object, second_reads, .unit = "blocks", .flags = FIELD_F_COUNTER | FIELD_F_DETAIL,
-	      .doc = "Blocks that contradicted it in the reader's memory, which it may have changed meanwhile, and were "
+	      .doc = "Blocks that contradicted it in the reader's memory, which it may have changed meanwhile, and "
+		     "were "
 		     "read once more."),
 	FIELD(struct pool_object, flushes, .unit = "flushes", .flags = FIELD_F_COUNTER, .doc = "Flushes of its media."),
 	FIELD(struct pool_object, checkpoints, .unit = "checkpoints", .flags = FIELD_F_COUNTER,

@@ -137,7 +137,8 @@ const struct action pool_actions[] = {
 	  .per_object = true,
 	  .start = pool_repair_start },
 	{ .name = "measure",
-	  .doc = "Finds out what each volume and snapshot has alone, so that deleting it would give it back, and what it "
+	  .doc = "Finds out what each volume and snapshot has alone, so that deleting it would give it back, and what "
+		 "it "
 		 "shares; their exclusive_bytes and shared_bytes say so then.",
 	  .example = "dpuctl pool measure p0 wait=true",
 	  .progress = "measure-progress",

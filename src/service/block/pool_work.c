@@ -81,8 +81,9 @@ static void tell(struct pool *pool, const struct pool_work *work, unsigned long 
 	enum store_op op = (enum store_op)work->command.op;
 	char sentence[96];
 
-	log_info("block", works[op].ended, "object=%s state=%s damaged=%llu", pool->subject.name,
-		 pool_work_state_names[work->state], damaged);
+	log_info("block", works[op].ended, "object=%s state=%s%s%llu", pool->subject.name,
+		 pool_work_state_names[work->state], works[op].notice ? " damaged=" : " bytes=",
+		 works[op].notice ? damaged : (unsigned long long)atomic_load(&work->progress));
 	if (!damaged)
 		return;
 	snprintf(sentence, sizeof(sentence), works[op].sentence, damaged);
@@ -98,9 +99,7 @@ static void ended(struct note *note)
 	unsigned long long damaged = atomic_load(&work->damaged);
 
 	work->reply = NULL;
-	work->state = error->code == DPU_OK           ? WORK_DONE
-		      : error->code == DPU_E_CONFLICT ? WORK_CANCELLED
-						      : WORK_FAILED;
+	work->state = error->code == DPU_OK ? WORK_DONE : error->code == DPU_E_CONFLICT ? WORK_CANCELLED : WORK_FAILED;
 	tell(pool, work, damaged);
 	/* Volumes that were quarantined may be there again: found out by opening. */
 	if (work->command.repaired)

@@ -356,10 +356,10 @@ int delete_step(struct store *store, struct store_command *command)
 /* ---- the list ---- */
 
 static const command_step steps[STORE_OPS] = {
-	[STORE_FORMAT] = format_step, [STORE_OPEN] = open_step,     [STORE_CLOSE] = close_step,
-	[STORE_GROW] = grow_step,     [STORE_CREATE] = create_step, [STORE_SNAPSHOT] = copy_step,
-	[STORE_CLONE] = copy_step,    [STORE_RESIZE] = resize_step, [STORE_DELETE] = delete_step,
-	[STORE_SCRUB] = scrub_step,   [STORE_REPAIR] = repair_step, [STORE_CHECKPOINT] = checkpoint_step,
+	[STORE_FORMAT] = format_step, [STORE_OPEN] = open_step,       [STORE_CLOSE] = close_step,
+	[STORE_GROW] = grow_step,     [STORE_CREATE] = create_step,   [STORE_SNAPSHOT] = copy_step,
+	[STORE_CLONE] = copy_step,    [STORE_RESIZE] = resize_step,   [STORE_DELETE] = delete_step,
+	[STORE_SCRUB] = scrub_step,   [STORE_REPAIR] = repair_step,   [STORE_CHECKPOINT] = checkpoint_step,
 	[STORE_LOCATE] = locate_step, [STORE_MEASURE] = measure_step,
 };
 

@@ -114,8 +114,7 @@ static void assert_estimates(struct store *store, double tolerance)
 		if (scrub.progress == before || count == 1 << 16)
 			continue;
 		before = scrub.progress;
-		samples[count++] =
-			(struct sample){ (double)bytes_read, (double)scrub.progress, (double)scrub.total };
+		samples[count++] = (struct sample){ (double)bytes_read, (double)scrub.progress, (double)scrub.total };
 	}
 	assert_int_equal(scrub.progress, scrub.total);
 	assert_true(count > 5);

@@ -232,7 +232,8 @@ static int scrub_end(struct store *store, struct scrub *scrub)
 	struct store_command *command = scrub->command;
 	struct scrub **link = &store->scrubs;
 
-	command->total = command->progress;
+	if (!command->cancel)
+		command->total = command->progress;
 	while (*link != scrub)
 		link = &(*link)->next;
 	*link = scrub->next;

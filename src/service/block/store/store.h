@@ -84,9 +84,9 @@ enum store_op {
 			 * delete it first. force: volumes of a directory page that is lost are given up, and those that
 			 * lack something that was acknowledged are there again, too. */
 	STORE_CHECKPOINT,
-	STORE_MEASURE, /* of each volume and snapshot: what it has alone, and deleting it would give back; progress, cancel.
-			* Requests and commands go on meanwhile */
-	STORE_LOCATE, /* volume, bytes (an offset): where that block is; location */
+	STORE_MEASURE, /* of each volume and snapshot: what it has alone, and deleting it would give back; progress,
+			* cancel. Requests and commands go on meanwhile */
+	STORE_LOCATE,  /* volume, bytes (an offset): where that block is; location */
 	STORE_OPS,
 };
 
@@ -103,7 +103,8 @@ struct store_location {
 /* Owned by the submitter, lent from store_submit to done. A change is durable when it is done. */
 struct store_command {
 	uint8_t op;  /* enum store_op */
-	bool cancel; /* STORE_SCRUB, STORE_REPAIR, STORE_MEASURE: may be set any time; the command then ends with DPU_E_CONFLICT */
+	bool cancel; /* STORE_SCRUB, STORE_REPAIR, STORE_MEASURE: may be set any time; the command then ends with
+			DPU_E_CONFLICT */
 	bool force;  /* STORE_OPEN, STORE_GROW, STORE_REPAIR */
 	uint64_t volume;
 	const char *name; /* lent until done */
