@@ -15,6 +15,7 @@ struct nvme_pool {
 	uint64_t limit, floor;
 	uint64_t lent, kept_bytes;
 	uint64_t shared, shared_asked; /* what tenants use beyond their floors */
+	uint64_t queue_limit, queue_floor, queue_shared;
 	struct nvme_buffer *kept[NVME_BUFFER_CLASSES];
 	unsigned count[NVME_BUFFER_CLASSES], least[NVME_BUFFER_CLASSES]; /* kept, and the fewest since the last trim */
 	uint64_t trim_ns;
@@ -55,6 +56,8 @@ struct nvme_pool *nvme_pool_new(const struct nvme_pool_options *options)
 		return NULL;
 	pool->limit = options->bytes ? options->bytes : UINT64_C(64) * MIB;
 	pool->floor = options->floor_bytes ? options->floor_bytes : UINT64_C(2) * MIB;
+	pool->queue_limit = options->queue_bytes ? options->queue_bytes : UINT64_C(512) * MIB;
+	pool->queue_floor = options->queue_floor_bytes ? options->queue_floor_bytes : UINT64_C(4) * MIB;
 	TAILQ_INIT(&pool->hungry);
 	return pool;
 }
@@ -219,6 +222,7 @@ static struct nvme_buffer *buffer_lend(struct nvme_account *account, unsigned cl
 	buffer->account = account;
 	buffer->pool = account->pool;
 	buffer->use = (uint8_t)use;
+	buffer->exempt = false;
 	account->pool->lent += class_bytes(class);
 	charge(account, class_bytes(class), use);
 	return buffer;
@@ -321,15 +325,20 @@ static void pool_serve(struct nvme_pool *pool)
 	pool->serving = false;
 }
 
-void nvme_buffer_exempt(struct nvme_buffer *buffer)
+bool nvme_buffer_exempt(struct nvme_buffer *buffer)
 {
-	if (!buffer->account)
-		return;
+	struct nvme_account *account = buffer->account;
 	size_t size = class_bytes(buffer->class);
 
-	credit(buffer->account, size, buffer->use == NVME_BUFFER_ASKED ? size : 0);
-	buffer->account = NULL;
+	if (buffer->exempt)
+		return true;
+	if (account->exempt + size > account->limit / 4)
+		return false;
+	account->exempt += size;
+	buffer->exempt = true;
+	credit(account, size, buffer->use == NVME_BUFFER_ASKED ? size : 0);
 	pool_serve(buffer->pool);
+	return true;
 }
 
 void nvme_buffer_landed(struct nvme_buffer *buffer)
@@ -337,7 +346,7 @@ void nvme_buffer_landed(struct nvme_buffer *buffer)
 	if (buffer->use != NVME_BUFFER_ASKED)
 		return;
 	buffer->use = NVME_BUFFER_DIRECT;
-	if (buffer->account)
+	if (!buffer->exempt)
 		credit(buffer->account, 0, class_bytes(buffer->class));
 	pool_serve(buffer->pool);
 }
@@ -347,7 +356,9 @@ void nvme_buffer_put(struct nvme_buffer *buffer)
 	struct nvme_pool *pool = buffer->pool;
 	size_t size = class_bytes(buffer->class);
 
-	if (buffer->account)
+	if (buffer->exempt)
+		buffer->account->exempt -= size;
+	else
 		credit(buffer->account, size, buffer->use == NVME_BUFFER_ASKED ? size : 0);
 	pool->lent -= size;
 	pool->kept_bytes += size;
@@ -389,6 +400,40 @@ void nvme_buffer_wait_cancel(struct nvme_waiter *waiter)
 		return;
 	TAILQ_REMOVE(&account->pool->hungry, account, link);
 	account->linked = false;
+}
+
+/* ---- queues ---- */
+
+static uint64_t for_queues(uint64_t bytes, bool admin)
+{
+	return admin ? bytes : bytes / 8 * 7;
+}
+
+bool nvme_queue_memory_take(struct nvme_account *account, uint64_t bytes, bool admin)
+{
+	struct nvme_pool *pool = account->pool;
+	struct nvme_tenant *tenant = account->tenant;
+	uint64_t before = beyond(tenant->queues, pool->queue_floor);
+	uint64_t after = beyond(tenant->queues + bytes, pool->queue_floor);
+
+	if (tenant->queues + bytes > for_queues(pool->queue_floor, admin) &&
+	    pool->queue_shared + after - before > for_queues(pool->queue_limit, admin))
+		return false;
+	pool->queue_shared += after - before;
+	tenant->queues += bytes;
+	__atomic_store_n(&account->queues, account->queues + bytes, __ATOMIC_RELAXED); /* control looks at it */
+	return true;
+}
+
+void nvme_queue_memory_give(struct nvme_account *account, uint64_t bytes)
+{
+	struct nvme_tenant *tenant = account->tenant;
+	struct nvme_pool *pool = account->pool;
+
+	pool->queue_shared -=
+		beyond(tenant->queues, pool->queue_floor) - beyond(tenant->queues - bytes, pool->queue_floor);
+	tenant->queues -= bytes;
+	__atomic_store_n(&account->queues, account->queues - bytes, __ATOMIC_RELAXED);
 }
 
 /* ---- housekeeping ---- */

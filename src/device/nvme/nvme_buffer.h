@@ -36,10 +36,11 @@ enum nvme_buffer_use {
 /* Contiguous, aligned to a page. */
 struct nvme_buffer {
 	uint8_t *data;
-	struct nvme_account *account; /* who pays; NULL: nobody any more */
+	struct nvme_account *account; /* who pays, or, once exempt, who is answerable for it */
 	struct nvme_pool *pool;
 	struct nvme_buffer *next;
 	uint8_t class, use;
+	bool exempt;
 	uint32_t crc[]; /* one for each 4 KiB */
 };
 
@@ -47,6 +48,7 @@ struct nvme_buffer {
 struct nvme_tenant {
 	struct nvme_pool *pool;
 	uint64_t used, asked; /* bytes */
+	uint64_t queues;      /* … of its queues */
 };
 
 TAILQ_HEAD(nvme_waiters, nvme_waiter);
@@ -56,6 +58,8 @@ struct nvme_account {
 	struct nvme_pool *pool;
 	struct nvme_tenant *tenant;  /* NULL: its own limit is the only one */
 	uint64_t used, asked, limit; /* bytes */
+	uint64_t exempt;             /* … beside them that nobody pays for */
+	uint64_t queues;             /* … of its queues */
 	uint64_t waits;              /* how often somebody had to wait */
 	struct nvme_waiters waiting[NVME_BUFFER_USES];
 	TAILQ_ENTRY(nvme_account) link; /* among the accounts where somebody waits */
@@ -74,8 +78,9 @@ struct nvme_waiter {
 };
 
 struct nvme_pool_options {
-	uint64_t bytes;       /* that all share; 0 = 64 MiB */
-	uint64_t floor_bytes; /* of each tenant, beside them; 0 = 2 MiB */
+	uint64_t bytes;                          /* that all share; 0 = 64 MiB */
+	uint64_t floor_bytes;                    /* of each tenant, beside them; 0 = 2 MiB */
+	uint64_t queue_bytes, queue_floor_bytes; /* so for queues; 0 = 512 and 4 MiB */
 };
 
 struct nvme_pool *nvme_pool_new(const struct nvme_pool_options *options); /* NULL: no memory */
@@ -97,9 +102,10 @@ struct nvme_buffer *nvme_buffer_get(struct nvme_account *account, size_t bytes, 
 void nvme_buffer_put(struct nvme_buffer *buffer);
 /* An asked one has its data: it is a direct one now. May serve those who wait. */
 void nvme_buffer_landed(struct nvme_buffer *buffer);
-/* Nobody pays for it any more: for short ones of commands that go on to wait for a second buffer, which else could be
- * held up by those who wait in the same manner. */
-void nvme_buffer_exempt(struct nvme_buffer *buffer);
+/* Nobody pays for it any more: for one of a fused pair that waits for the other, whose buffer else could be held up by
+ * those who wait in the same manner. False: a quarter of the account's limit is exempt already, and it stays as it is.
+ */
+bool nvme_buffer_exempt(struct nvme_buffer *buffer);
 size_t nvme_buffer_bytes(const struct nvme_buffer *buffer);
 
 /* After nvme_buffer_get() with the same arguments gave none. Accounts are served in turn, and each of them in order,
@@ -107,3 +113,9 @@ size_t nvme_buffer_bytes(const struct nvme_buffer *buffer);
 void nvme_buffer_wait(struct nvme_account *account, struct nvme_waiter *waiter, size_t bytes, enum nvme_buffer_use use);
 /* Nothing if it does not wait. */
 void nvme_buffer_wait_cancel(struct nvme_waiter *waiter);
+
+/* Memory for a queue and its commands, which is not for data, and not waited for. A tenant has a floor here, too, and
+ * beyond it what all share. Of both an eighth is for admin queues alone: a host can come in, look and end what it has,
+ * whatever the I/O queues take. False: there is no room. */
+bool nvme_queue_memory_take(struct nvme_account *account, uint64_t bytes, bool admin);
+void nvme_queue_memory_give(struct nvme_account *account, uint64_t bytes);

@@ -65,6 +65,17 @@ static void connect_accept(struct nvme_queue *queue, const struct nvme_connect_s
 	nvme_command_answer(command, NVME_OK, 0);
 }
 
+/* The tenant's memory for queues is used up: the host may try again. True: it was refused. */
+static bool connect_unpaid(struct nvme_queue *queue, struct nvme_subsystem *subsystem,
+			   const struct nvme_connect_sqe *sqe)
+{
+	if (nvme_queue_pay(queue, subsystem->account, sqe))
+		return false;
+	nvme_count(&subsystem->stats.memory_refusals, 1);
+	connect_refuse(queue, NVME_CONNECT_BUSY);
+	return true;
+}
+
 static void connect_admin(struct nvme_queue *queue, struct nvme_subsystem *subsystem, uint16_t port,
 			  const struct nvme_connect_sqe *sqe)
 {
@@ -74,8 +85,12 @@ static void connect_admin(struct nvme_queue *queue, struct nvme_subsystem *subsy
 		connect_invalid(queue, PLACE_CNTLID, true);
 		return;
 	}
+	if (connect_unpaid(queue, subsystem, sqe))
+		return;
 	struct nvme_controller *controller = nvme_controller_new(subsystem, data, port);
 	if (!controller) {
+		nvme_queue_memory_give(queue->payer, queue->paid);
+		queue->payer = NULL;
 		connect_refuse(queue, NVME_CONNECT_BUSY);
 		return;
 	}
@@ -118,6 +133,8 @@ static void connect_io(struct nvme_queue *queue, struct nvme_subsystem *subsyste
 			return;
 		}
 	}
+	if (connect_unpaid(queue, subsystem, sqe))
+		return;
 	controller->io_created = true;
 	nvme_controller_add_queue(controller, queue, sqe);
 	connect_accept(queue, sqe);

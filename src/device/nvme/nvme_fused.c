@@ -102,7 +102,8 @@ static void collected(struct nvme_command *command)
 	command->state = COMMAND_WAITING;
 	command->collected = true;
 	if (!second->collected) {
-		nvme_buffer_exempt(command->buffer);
+		if (!nvme_buffer_exempt(command->buffer))
+			nvme_command_fail(command, NVME_INTERRUPTED);
 		return;
 	}
 	first = (command->sqe.flags & NVME_FUSE_MASK) == NVME_FUSE_FIRST ? command : second;
@@ -120,6 +121,19 @@ static uint16_t pair_check(const struct nvme_command *first, const struct nvme_c
 	    first->sqe.nsid != second->sqe.nsid || first->offset != second->offset || first->length != second->length)
 		return NVME_INVALID_FIELD | NVME_DNR;
 	return first->length > DPU_BLOCK_BYTES ? NVME_ATOMIC_WRITE_UNIT | NVME_DNR : NVME_OK;
+}
+
+/* Its second comes next. What cannot be the first of a pair holds no memory until then. */
+static void first_wait(struct nvme_command *command)
+{
+	command->state = COMMAND_WAITING;
+	if (command->early_status || command->sqe.opcode != NVME_COMPARE || command->length > DPU_BLOCK_BYTES)
+		nvme_command_give_back(command);
+	if (command->buffer && !nvme_buffer_exempt(command->buffer)) {
+		nvme_command_give_back(command);
+		command->early_status = NVME_INTERRUPTED; /* too many wait so: to be tried again */
+	}
+	command->queue->fused_first = command;
 }
 
 /* A command arrives that is one of a pair, or arrives where the second of a pair should. */
@@ -142,10 +156,7 @@ void nvme_fused_start(struct nvme_command *command, uint16_t status)
 	command->collected = false;
 	command->early_status = status;
 	if (fuse == NVME_FUSE_FIRST) {
-		command->state = COMMAND_WAITING;
-		queue->fused_first = command;
-		if (command->buffer)
-			nvme_buffer_exempt(command->buffer);
+		first_wait(command);
 		return;
 	}
 	if (fuse != NVME_FUSE_SECOND || !first) {

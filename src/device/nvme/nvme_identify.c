@@ -106,7 +106,7 @@ static void namespace_fill(const struct nvme_namespace *ns, struct nvme_identify
 
 	memcpy(id->nvmcap, &bytes, sizeof(bytes));
 	id->npwg = id->npwa = id->npdg = id->npda = atomic_unit(ns);
-	id->mssrl = UINT16_MAX;
+	id->mssrl = NVME_COPY_RANGE_BLOCKS_MAX;
 	id->mcl = NVME_COPY_BLOCKS_MAX;
 	id->msrc = NVME_COPY_RANGES_MAX - 1;
 	id->anagrpid = ns->ana_group;

@@ -301,12 +301,12 @@ void nvme_namespace_count(struct nvme_namespace *ns, enum dpu_block_op op, uint6
 
 static void crcs_make(struct nvme_command *command, uint64_t bytes)
 {
-	struct nvme_buffer *buffer = command->buffer;
-
+	const uint8_t *data = command->buffer->data + command->data_at;
+	uint32_t *crc = command->buffer->crc + command->data_at / CRC32C_BLOCK_BYTES;
 	enum cycle_stage before = stage_enter(STAGE_CRC);
 
 	for (uint64_t i = 0; i < bytes / CRC32C_BLOCK_BYTES; i++)
-		buffer->crc[i] = crc32c(0, buffer->data + i * CRC32C_BLOCK_BYTES, CRC32C_BLOCK_BYTES);
+		crc[i] = crc32c(0, data + i * CRC32C_BLOCK_BYTES, CRC32C_BLOCK_BYTES);
 	command->has_crc = true;
 	stage_enter(before);
 }
@@ -331,12 +331,12 @@ void nvme_command_submit(struct nvme_command *command, enum dpu_block_op op, uin
 		return;
 	}
 	if (data) {
-		command->data_iov = (struct iovec){ command->buffer->data, length };
+		command->data_iov = (struct iovec){ command->buffer->data + command->data_at, length };
 		request->iov = &command->data_iov;
 		request->segments = 1;
 		if ((device->features & DPU_BLOCK_F_CRC) && (offset | length) % DPU_BLOCK_BYTES == 0) {
 			request->flags |= DPU_BLOCK_CRC;
-			request->crc = command->buffer->crc;
+			request->crc = command->buffer->crc + command->data_at / CRC32C_BLOCK_BYTES;
 			if (op == DPU_BLOCK_READ)
 				command->has_crc = true; /* when it is done */
 			else if (!command->has_crc)

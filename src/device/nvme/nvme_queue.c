@@ -42,6 +42,8 @@ void nvme_queue_move(struct nvme_queue *queue, const struct nvme_transport_ops *
 void nvme_queue_free(struct nvme_queue *queue)
 {
 	assert(queue->sends == 0 && TAILQ_EMPTY(&queue->active));
+	if (queue->payer)
+		nvme_queue_memory_give(queue->payer, queue->paid);
 	for (unsigned i = 0; i < queue->chunk_count; i++)
 		free(queue->chunks[i]);
 	free(queue->chunks);
@@ -56,13 +58,52 @@ bool nvme_queue_is_connected(const struct nvme_queue *queue)
 
 /* ---- commands ---- */
 
+enum { CHUNK_BYTES = COMMAND_CHUNK * sizeof(struct nvme_command) };
+
+bool nvme_queue_pay(struct nvme_queue *queue, struct nvme_account *account, const struct nvme_connect_sqe *sqe)
+{
+	bool admin = sqe->qid == 0;
+	unsigned chunks = (sqe->sqsize + 1u + COMMAND_CHUNK - 1) / COMMAND_CHUNK;
+	uint64_t bytes = sizeof(*queue) + queue->chunk_max * sizeof(struct nvme_command *) +
+			 chunks * (uint64_t)CHUNK_BYTES + (admin ? sizeof(struct nvme_controller) : 0);
+
+	if (!nvme_queue_memory_take(account, bytes, admin))
+		return false;
+	queue->payer = account;
+	queue->paid = bytes;
+	queue->chunk_paid = (uint16_t)chunks;
+	return true;
+}
+
+/* Commands whose answers are under way may be as many again as the entries: these are paid for as they come, and where
+ * there is no room the next command waits until one is sent. */
+static bool chunk_pay(struct nvme_queue *queue)
+{
+	if (queue->chunk_count < queue->chunk_paid || !queue->payer)
+		return true;
+	if (!nvme_queue_memory_take(queue->payer, CHUNK_BYTES, false))
+		return false;
+	queue->paid += CHUNK_BYTES;
+	return true;
+}
+
+static void chunk_give(struct nvme_queue *queue)
+{
+	if (queue->chunk_count < queue->chunk_paid || !queue->payer)
+		return;
+	nvme_queue_memory_give(queue->payer, CHUNK_BYTES);
+	queue->paid -= CHUNK_BYTES;
+}
+
 static bool chunk_add(struct nvme_queue *queue)
 {
-	if (queue->chunk_count == queue->chunk_max)
+	if (queue->chunk_count == queue->chunk_max || !chunk_pay(queue))
 		return false;
 	struct nvme_command *chunk = calloc(COMMAND_CHUNK, sizeof(*chunk));
-	if (!chunk)
+	if (!chunk) {
+		chunk_give(queue);
 		return false;
+	}
 	for (unsigned i = 0; i < COMMAND_CHUNK; i++) {
 		chunk[i].index = (uint16_t)(queue->chunk_count * COMMAND_CHUNK + i);
 		chunk[i].queue = queue;
@@ -77,8 +118,10 @@ void nvme_queue_trim(struct nvme_queue *queue)
 {
 	if (!TAILQ_EMPTY(&queue->active) || queue->chunk_count < 2)
 		return;
-	while (queue->chunk_count > 1)
+	while (queue->chunk_count > 1) {
 		free(queue->chunks[--queue->chunk_count]);
+		chunk_give(queue);
+	}
 	TAILQ_INIT(&queue->free);
 	for (unsigned i = 0; i < COMMAND_CHUNK; i++)
 		TAILQ_INSERT_TAIL(&queue->free, &queue->chunks[0][i], link);
@@ -92,11 +135,11 @@ struct nvme_command *nvme_command_new(struct nvme_queue *queue)
 
 	TAILQ_REMOVE(&queue->free, command, link);
 	TAILQ_INSERT_TAIL(&queue->active, command, link);
-	command->buffer = command->ranges = NULL;
+	command->buffer = NULL;
 	command->ns = NULL;
 	command->partner = NULL;
 	command->result = command->offset = 0;
-	command->length = command->in_capsule = command->received = 0;
+	command->length = command->in_capsule = command->received = command->data_at = 0;
 	command->entered = command->ns_waiting = command->bad_digest = command->has_crc = false;
 	return command;
 }
@@ -111,16 +154,14 @@ struct nvme_command *nvme_command_find(struct nvme_queue *queue, uint16_t index)
 static void command_free(struct nvme_command *command)
 {
 	struct nvme_queue *queue = command->queue;
-	struct nvme_buffer *buffer = command->buffer, *ranges = command->ranges;
+	struct nvme_buffer *buffer = command->buffer;
 
 	command->state = COMMAND_FREE;
-	command->buffer = command->ranges = NULL;
+	command->buffer = NULL;
 	TAILQ_REMOVE(&queue->active, command, link);
 	TAILQ_INSERT_HEAD(&queue->free, command, link); /* warm */
 	if (buffer)
 		nvme_buffer_put(buffer);
-	if (ranges)
-		nvme_buffer_put(ranges);
 	if (queue->receive.state == RECEIVE_BLOCKED)
 		nvme_queue_unblock(queue);
 	nvme_queue_settle(queue);
@@ -389,7 +430,8 @@ bool nvme_command_has_room(struct nvme_command *command, uint32_t bytes)
 	return status == NVME_OK;
 }
 
-void nvme_command_collect(struct nvme_command *command, uint32_t bytes, void (*execute)(struct nvme_command *command))
+void nvme_command_collect_into(struct nvme_command *command, uint32_t bytes, uint32_t room,
+			       void (*execute)(struct nvme_command *command))
 {
 	uint16_t status = sgl_check(command, bytes, true);
 
@@ -403,7 +445,7 @@ void nvme_command_collect(struct nvme_command *command, uint32_t bytes, void (*e
 		execute(command);
 		return;
 	}
-	buffer_request(command, bytes, NVME_BUFFER_ASKED, r2t_send);
+	buffer_request(command, room, NVME_BUFFER_ASKED, r2t_send);
 }
 
 void nvme_command_start(struct nvme_command *command)

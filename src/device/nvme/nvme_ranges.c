@@ -4,9 +4,11 @@
 #include "device/nvme/nvme_target_priv.h"
 
 enum {
-	COPY_CHUNK_BYTES = 128 << 10,
+	COPY_CHUNK_BYTES = NVME_COPY_BUFFER_BYTES - NVME_COPY_RANGES_BYTES,
 	ZEROES_CHUNK_BYTES = 128 << 10,
 };
+_Static_assert((int)NVME_COPY_RANGES_BYTES == NVME_COPY_RANGES_MAX * (int)sizeof(struct nvme_copy_range),
+	       "all ranges of a Copy");
 
 static void finish(struct nvme_command *command, uint16_t status)
 {
@@ -100,7 +102,7 @@ static void discard_done(struct dpu_block_request *request)
 /* The next range that is not empty. Where the device cannot, there is nothing to do: it was a hint. */
 static void discard_next(struct nvme_command *command)
 {
-	const struct nvme_dsm_range *ranges = (const struct nvme_dsm_range *)command->ranges->data;
+	const struct nvme_dsm_range *ranges = (const struct nvme_dsm_range *)command->buffer->data;
 	struct nvme_namespace *ns = command->ns;
 
 	while (command->step < command->steps) {
@@ -118,14 +120,6 @@ static void discard_next(struct nvme_command *command)
 	finish(command, NVME_OK);
 }
 
-static void ranges_keep(struct nvme_command *command)
-{
-	command->ranges = command->buffer;
-	command->buffer = NULL;
-	command->has_crc = false;
-	command->step = 0;
-}
-
 static void discard_collected(struct nvme_command *command)
 {
 	const struct nvme_dsm_range *ranges = (const struct nvme_dsm_range *)command->buffer->data;
@@ -140,7 +134,7 @@ static void discard_collected(struct nvme_command *command)
 			return;
 		}
 	}
-	ranges_keep(command);
+	command->step = 0;
 	if (command->sqe.cdw11 & NVME_DSM_DEALLOCATE)
 		nvme_namespace_enter(command, false, discard_next);
 	else
@@ -176,7 +170,7 @@ static void copy_read(struct dpu_block_request *request)
 
 static void copy_next(struct nvme_command *command)
 {
-	const struct nvme_copy_range *range = &((const struct nvme_copy_range *)command->ranges->data)[command->step];
+	const struct nvme_copy_range *range = &((const struct nvme_copy_range *)command->buffer->data)[command->step];
 	uint64_t bytes = (range->blocks + UINT64_C(1)) << command->ns->shift;
 
 	if (command->step_done == bytes) {
@@ -194,12 +188,6 @@ static void copy_next(struct nvme_command *command)
 			    bytes < COPY_CHUNK_BYTES ? bytes : COPY_CHUNK_BYTES, copy_read);
 }
 
-static void copy_buffered(struct nvme_command *command)
-{
-	if (nvme_io_still(command))
-		nvme_namespace_enter(command, false, copy_next);
-}
-
 static void copy_collected(struct nvme_command *command)
 {
 	const struct nvme_copy_range *ranges = (const struct nvme_copy_range *)command->buffer->data;
@@ -210,6 +198,10 @@ static void copy_collected(struct nvme_command *command)
 	if (!nvme_io_still(command))
 		return;
 	for (uint32_t i = 0; i < command->steps; i++) {
+		if (ranges[i].blocks + UINT32_C(1) > NVME_COPY_RANGE_BLOCKS_MAX) {
+			nvme_command_fail(command, NVME_SIZE_LIMIT | NVME_DNR);
+			return;
+		}
 		blocks += ranges[i].blocks + UINT64_C(1);
 		if (!nvme_io_range(command->ns, ranges[i].lba, ranges[i].blocks + UINT64_C(1), &offset)) {
 			nvme_command_fail(command, NVME_LBA_RANGE | NVME_DNR);
@@ -225,11 +217,10 @@ static void copy_collected(struct nvme_command *command)
 		return;
 	}
 	command->length = (uint32_t)(blocks << command->ns->shift);
-	command->step_done = 0;
-	ranges_keep(command);
-	nvme_buffer_exempt(
-		command->ranges); /* or those who hold one and wait for the other could wait for each other */
-	nvme_command_buffer(command, COPY_CHUNK_BYTES, copy_buffered);
+	command->step_done = command->step = 0;
+	command->data_at = NVME_COPY_RANGES_BYTES;
+	command->has_crc = false;
+	nvme_namespace_enter(command, false, copy_next);
 }
 
 /* ---- start ---- */
@@ -250,7 +241,7 @@ void nvme_ranges_start(struct nvme_command *command)
 		nvme_command_fail(command, NVME_SIZE_LIMIT | NVME_DNR);
 	} else {
 		command->steps = (sqe->cdw12 & 0xff) + 1;
-		nvme_command_collect(command, command->steps * (uint32_t)sizeof(struct nvme_copy_range),
-				     copy_collected);
+		nvme_command_collect_into(command, command->steps * (uint32_t)sizeof(struct nvme_copy_range),
+					  NVME_COPY_BUFFER_BYTES, copy_collected);
 	}
 }

@@ -102,6 +102,9 @@ static void test_copy(void **state)
 	copy.sqe.cdw12 = 200;
 	assert_int_equal(host_command(io, &copy), NVME_SIZE_LIMIT | NVME_DNR);
 	copy.sqe.cdw12 = 1;
+	ranges[1].blocks = UINT16_MAX; /* one more than MSSRL */
+	assert_int_equal(host_command(io, &copy), NVME_SIZE_LIMIT | NVME_DNR);
+	ranges[1].blocks = 0;
 	ranges[1].lba = 32768;
 	assert_int_equal(host_command(io, &copy), NVME_LBA_RANGE | NVME_DNR);
 	ranges[1].lba = 0;

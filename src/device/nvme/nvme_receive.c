@@ -205,6 +205,7 @@ static uint8_t *capsule_room(struct nvme_queue *queue, uint32_t bytes)
 			nvme_queue_close(queue, false, NVME_REASON_CONTROL);
 		return (uint8_t *)queue->connect_data;
 	}
+	bytes = nvme_capsule_room(queue, &queue->receive.header.capsule.sqe, bytes);
 	struct nvme_account *account = nvme_queue_account(queue, bytes);
 
 	if (!queue->early && !queue->waiter.waiting)

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 #include <string.h>
+#include "device/block/ram.h"
 #include "device/nvme/nvme_test_host.h"
 
 enum { BIG = 1 << 20 };
@@ -112,58 +113,240 @@ static void test_asked_and_in_capsule(void **state)
 	rig_free(rig);
 }
 
-static void copy_send(struct host *io, unsigned i)
-{
-	struct nvme_copy_range range = { .lba = 0, .blocks = 7 };
-	struct nvme_sqe copy = { .opcode = NVME_COPY,
-				 .nsid = 1,
-				 .cdw10 = 4096 + 8 * i,
-				 .sgl = { .length = sizeof(range), .type = NVME_SGL_IN_CAPSULE } };
+/* ---- Copy: one buffer for its ranges and for what it copies ---- */
 
-	host_capsule(io, &copy, &range, sizeof(range));
+enum { WIRED = 6, ASKED = 12 };
+
+static const struct nvme_copy_range ranges[2] = { { .lba = 0, .blocks = 499 }, { .lba = 700, .blocks = 499 } };
+
+static struct nvme_sqe copy_sqe(unsigned i, uint8_t sgl)
+{
+	return (struct nvme_sqe){ .opcode = NVME_COPY,
+				  .flags = NVME_PSDT_SGL,
+				  .nsid = 1,
+				  .cdw10 = 2048 + 1000 * i,
+				  .cdw12 = 1,
+				  .sgl = { .length = sizeof(ranges), .type = sgl } };
 }
 
-/* Copies hold their list of ranges and then need a buffer: the lists of many must not keep it from all of them. Reads
- * that go one by one make room for lists only. */
+/* With its ranges in the capsule. False: they are not taken yet, and nothing behind them is read. */
+static bool copy_in_capsule(struct host *io, unsigned i)
+{
+	struct nvme_tcp_capsule_cmd capsule = {
+		.header = { .type = NVME_TCP_CAPSULE_CMD, .hlen = 72, .pdo = 72, .plen = 72 + sizeof(ranges) },
+		.sqe = copy_sqe(i, NVME_SGL_IN_CAPSULE),
+	};
+
+	assert_int_equal(nvme_queue_input(io->queue, (const uint8_t *)&capsule, sizeof(capsule)), sizeof(capsule));
+	return nvme_queue_input(io->queue, (const uint8_t *)ranges, sizeof(ranges)) == sizeof(ranges);
+}
+
+/* All that the host has to answer; returns how many commands are done. */
+static unsigned copies_serve(struct host *io)
+{
+	const struct nvme_tcp_header *pdu;
+	unsigned done = 0;
+
+	while ((pdu = host_receive(io)) != NULL) {
+		if (pdu->type == NVME_TCP_R2T) {
+			const struct nvme_tcp_r2t r2t = *(const struct nvme_tcp_r2t *)pdu;
+
+			assert_int_equal(r2t.r2tl, sizeof(ranges));
+			host_h2c_data(io, r2t.cccid, r2t.ttag, (const uint8_t *)ranges, 0, sizeof(ranges), true);
+			continue;
+		}
+		assert_int_equal(((const struct nvme_tcp_capsule_resp *)pdu)->cqe.status >> 1, NVME_OK);
+		done++;
+	}
+	return done;
+}
+
+/* Many on many connections, with memory for two: nobody holds one buffer and waits for another, so all come to their
+ * end; and every byte that is lent is paid for. */
 static void test_copies_in_shortage(void **state)
 {
-	enum { READS = 4, COPIES = 32, MORE = 8 };
 	struct rig *rig = rig_new(&(struct rig_options){ .sector = 512, .pool_bytes = 512 << 10 });
-	struct host *admin, *io, *second = host_new(rig);
-	struct host_connect connect = { .qid = 2, .sqsize = 63, .cntlid = 1 };
-	unsigned answered = 0;
+	struct host *admin, *io, *wired[WIRED];
+	struct host_connect connect = { .cntlid = 1 };
+	unsigned done = 0;
+	bool taken[WIRED];
 
 	host_pair(rig, &admin, &io, 0, 0);
-	assert_int_equal(host_connect(second, &connect), NVME_OK);
-	io->hold_sends = true;
-	for (unsigned i = 0; i < READS; i++) {
-		struct nvme_sqe read = { .opcode = NVME_READ,
-					 .nsid = 1,
-					 .cdw12 = 63,
-					 .sgl = { .length = 32 << 10, .type = NVME_SGL_TRANSPORT_DATA } };
-
-		host_capsule(io, &read, NULL, 0);
+	for (unsigned i = 0; i < WIRED; i++) {
+		connect.qid = (uint16_t)(2 + i);
+		wired[i] = host_new(rig);
+		assert_int_equal(host_connect(wired[i], &connect), NVME_OK);
 	}
-	rig_poll(rig);
-	for (unsigned i = 0; i < COPIES; i++)
-		copy_send(second, i);
-	for (unsigned i = 0; i < READS; i++) {
-		struct nvme_send *send = io->held;
+	uint8_t *all = block_ram_data(rig->ram[0]);
+	for (unsigned i = 0; i < 1200 * 512; i++)
+		all[i] = (uint8_t)(i * 7 + i / 251);
+	for (unsigned i = 0; i < ASKED; i++) {
+		struct nvme_sqe sqe = copy_sqe(i, NVME_SGL_TRANSPORT_DATA);
 
-		if (send) { /* else the copies had to wait for it, and did */
-			io->held = *(struct nvme_send **)send->transport;
-			send->done(send, 0);
+		host_capsule(io, &sqe, NULL, 0);
+	}
+	for (unsigned i = 0; i < WIRED; i++)
+		taken[i] = copy_in_capsule(wired[i], ASKED + i);
+	assert_true(rig->account.waits >= WIRED + ASKED - 2);
+	for (unsigned round = 0; round < 100 && done < WIRED + ASKED; round++) {
+		assert_true(rig->account.used <= 256 << 10);
+		assert_int_equal(nvme_pool_used(rig->pool), rig->account.used);
+		done += copies_serve(io);
+		for (unsigned i = 0; i < WIRED; i++) {
+			if (!taken[i] && wired[i]->resumed)
+				taken[i] =
+					nvme_queue_input(wired[i]->queue, (const uint8_t *)ranges, sizeof(ranges)) > 0;
+			done += copies_serve(wired[i]);
 		}
-		for (unsigned j = 0; i < READS - 1 && j < MORE; j++)
-			copy_send(io, COPIES + i * MORE + j);
+		rig_poll(rig);
 	}
-	io->held_tail = &io->held;
-	io->hold_sends = false;
-	rig_poll(rig);
-	while (host_receive(second) || host_receive(io))
-		answered++;
-	assert_int_equal(answered, COPIES + MORE * (READS - 1) + 2 * READS);
+	assert_int_equal(done, WIRED + ASKED);
+	for (unsigned i = 0; i < WIRED + ASKED; i++) {
+		const uint8_t *copy = all + (2048 + 1000 * i) * 512;
+
+		assert_memory_equal(copy, all, 500 * 512);
+		assert_memory_equal(copy + 500 * 512, all + 700 * 512, 500 * 512);
+	}
+	for (unsigned i = 0; i < WIRED; i++)
+		host_free(wired[i]);
+	host_free(io);
+	host_free(admin);
+	rig_free(rig);
+}
+
+/* ---- pairs ---- */
+
+static void first_send(struct host *io, uint8_t opcode)
+{
+	struct nvme_sqe sqe = { .opcode = opcode,
+				.flags = NVME_FUSE_FIRST,
+				.nsid = 1,
+				.sgl = { .length = 512, .type = NVME_SGL_IN_CAPSULE } };
+
+	host_capsule(io, &sqe, big_in, 512);
+}
+
+static uint16_t second_send(struct host *io, uint16_t *ret_first)
+{
+	struct nvme_sqe sqe = { .opcode = NVME_WRITE,
+				.flags = NVME_FUSE_SECOND,
+				.nsid = 1,
+				.sgl = { .length = 512, .type = NVME_SGL_IN_CAPSULE } };
+
+	host_capsule(io, &sqe, big_in, 512);
+	rig_poll(io->rig);
+	*ret_first = ((const struct nvme_tcp_capsule_resp *)host_receive(io))->cqe.status >> 1;
+	return ((const struct nvme_tcp_capsule_resp *)host_receive(io))->cqe.status >> 1;
+}
+
+/* Firsts that wait for their seconds hold what nobody pays for: there is an end to that, and to be tried again. What
+ * cannot be a first holds nothing. */
+static void test_firsts(void **state)
+{
+	enum { QUEUES = 8 };
+	struct rig *rig = rig_new(&(struct rig_options){ .sector = 512, .pool_bytes = 224 << 10 });
+	struct host *admin, *io[QUEUES];
+	struct host_connect connect = { .cntlid = 1 };
+	uint16_t first = 0xffff;
+
+	host_pair(rig, &admin, &io[0], 0, 0);
+	for (unsigned i = 1; i < QUEUES; i++) {
+		connect.qid = (uint16_t)(1 + i);
+		io[i] = host_new(rig);
+		assert_int_equal(host_connect(io[i], &connect), NVME_OK);
+	}
+	memset(big_in, 0, 512);
+	first_send(io[0], NVME_COPY);
+	assert_int_equal(nvme_pool_used(rig->pool), 0);
+	assert_int_equal(second_send(io[0], &first), NVME_INVALID_FIELD | NVME_DNR);
+	assert_int_equal(first, NVME_INVALID_FIELD | NVME_DNR);
+	for (unsigned i = 0; i < QUEUES; i++)
+		first_send(io[i], NVME_COMPARE);
+	assert_int_equal(rig->account.exempt, (QUEUES - 1) * 4096); /* a quarter of 112 KiB */
+	assert_int_equal(nvme_pool_used(rig->pool), (QUEUES - 1) * 4096);
+	for (unsigned i = QUEUES; i-- > 0;) {
+		bool many = i == QUEUES - 1;
+
+		assert_int_equal(second_send(io[i], &first), many ? NVME_ABORTED_FAILED_FUSED | NVME_DNR : NVME_OK);
+		assert_int_equal(first, many ? NVME_INTERRUPTED : NVME_OK);
+	}
+	for (unsigned i = 0; i < QUEUES; i++)
+		host_free(io[i]);
+	host_free(admin);
+	rig_free(rig);
+}
+
+/* ---- queues ---- */
+
+/* A tenant's memory for queues is used up: I/O queues are refused, to be tried again; hosts come in all the same. */
+static void test_queue_memory(void **state)
+{
+	struct rig *rig = rig_new(&(struct rig_options){ .sector = 512, .queue_bytes = 480 << 10 });
+	const struct nvme_subsystem_stats *stats = nvme_subsystem_stats(rig->subsystem);
+	struct host *admin = host_new(rig), *second = host_new(rig), *io[8] = { 0 }, *refused;
+	struct host_connect connect = { .hostid = 1 };
+	unsigned count = 0;
+
+	assert_int_equal(host_connect(admin, &connect), NVME_OK);
+	connect.cntlid = (uint16_t)connect.cqe.result;
+	connect.sqsize = 127;
+	for (;; count++) {
+		connect.qid = (uint16_t)(count + 1);
+		io[count] = host_new(rig);
+		if (host_connect(io[count], &connect) != NVME_OK)
+			break;
+	}
+	assert_int_equal(count, 3); /* of 128 entries, 96 KiB of commands each */
+	assert_int_equal(connect.cqe.status >> 1, NVME_CONNECT_BUSY);
+	assert_int_equal(stats->memory_refusals, 1);
+	assert_true(rig->account.queues > 300 << 10 && rig->account.queues <= 420 << 10);
+	connect = (struct host_connect){ .hostid = 2 };
+	assert_int_equal(host_connect(second, &connect), NVME_OK);
+	assert_int_equal(host_transfer(io[0], NVME_READ, 0, 1, big_in, 512, false), NVME_OK);
+	/* Another goes, and there is room. */
+	host_break(io[1]);
+	refused = host_new(rig);
+	connect = (struct host_connect){ .hostid = 1, .cntlid = 1, .qid = 2, .sqsize = 127 };
+	assert_int_equal(host_connect(refused, &connect), NVME_OK);
+	host_free(refused);
+	for (unsigned i = 0; i <= count; i++)
+		host_free(io[i]);
 	host_free(second);
+	host_free(admin);
+	rig_free(rig);
+}
+
+/* Answers that the host does not read occupy commands beside the entries: as far as there is memory, then the next
+ * commands wait, and none is lost. */
+static void test_answers_unread(void **state)
+{
+	struct rig *rig = rig_new(&(struct rig_options){ .sector = 512, .queue_bytes = 80 << 10 });
+	struct host *admin, *io;
+	struct nvme_tcp_capsule_cmd flush = {
+		.header = { .type = NVME_TCP_CAPSULE_CMD, .hlen = 72, .plen = 72 },
+		.sqe = { .opcode = NVME_FLUSH, .flags = NVME_PSDT_SGL, .nsid = 1 },
+	};
+	unsigned sent = 0, answered = 0;
+
+	host_pair(rig, &admin, &io, 0, 0);
+	io->hold_sends = true;
+	io->resumed = false;
+	while (nvme_queue_input(io->queue, (const uint8_t *)&flush, sizeof(flush)) == sizeof(flush)) {
+		sent++;
+		rig_poll(rig);
+		assert_true(sent < 64);
+	}
+	/* The last one was read as far as its header, and waits. */
+	assert_true(sent > 32 && !io->resumed);
+	for (unsigned i = 0; i < 3; i++) {
+		host_release_sends(io);
+		rig_poll(rig);
+	}
+	assert_true(io->resumed);
+	while (host_receive(io))
+		answered++;
+	assert_int_equal(answered, sent);
+	assert_true(rig->account.queues <= 80 << 10);
 	host_free(io);
 	host_free(admin);
 	rig_free(rig);
@@ -203,6 +386,9 @@ int main(void)
 		cmocka_unit_test(test_break_in_shortage),
 		cmocka_unit_test(test_asked_and_in_capsule),
 		cmocka_unit_test(test_copies_in_shortage),
+		cmocka_unit_test(test_firsts),
+		cmocka_unit_test(test_queue_memory),
+		cmocka_unit_test(test_answers_unread),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

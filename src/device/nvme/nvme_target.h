@@ -135,6 +135,7 @@ struct nvme_subsystem_stats {
 	_Atomic uint64_t protocol_errors;      /* connections that ended by a PDU that is forbidden, other than … */
 	_Atomic uint64_t header_digest_errors; /* … by a header whose digest is wrong */
 	_Atomic uint64_t data_digest_errors;   /* data that was not taken */
+	_Atomic uint64_t memory_refusals;      /* Connects: no memory for queues */
 };
 
 int nvme_subsystem_new(const struct nvme_subsystem_options *options, struct nvme_subsystem **ret); /* -ENOMEM */

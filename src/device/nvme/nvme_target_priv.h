@@ -18,8 +18,12 @@ enum {
 	DISCOVERY_KATO_MS = 120000, /* of hosts that ask for none: discovery is open to everybody */
 	ADMIN_OWN_BYTES = 16 << 10, /* of an admin queue: longer transfers are the subsystem's */
 	NVME_COPY_RANGES_MAX = 128,
-	NVME_COPY_BLOCKS_MAX = 1 << 16,
-	NVME_ATOMIC_WRITE_UNIT = 0x014, /* generic status: Atomic Write Unit Exceeded */
+	NVME_COPY_RANGES_BYTES =
+		4096, /* of so many: at the beginning of a Copy's only buffer, what is copied behind them */
+	NVME_COPY_BUFFER_BYTES = 128 << 10,
+	NVME_COPY_RANGE_BLOCKS_MAX = (1 << 16) - 1, /* of a range, … */
+	NVME_COPY_BLOCKS_MAX = 1 << 16,             /* … and of all */
+	NVME_ATOMIC_WRITE_UNIT = 0x014,             /* generic status: Atomic Write Unit Exceeded */
 };
 
 /* ---- commands ---- */
@@ -42,12 +46,12 @@ struct nvme_command {
 	struct nvme_sqe sqe;
 	struct nvme_namespace *ns;
 	struct nvme_buffer *buffer;
-	struct nvme_buffer *ranges;                    /* of DSM and Copy */
 	struct nvme_command *partner;                  /* of a fused pair, both ways */
 	void (*execute)(struct nvme_command *command); /* when data and namespace are there */
 	uint64_t result;
-	uint64_t offset; /* in the device */
-	uint32_t length; /* of its data, bytes */
+	uint64_t offset;  /* in the device */
+	uint32_t length;  /* of its data, bytes */
+	uint32_t data_at; /* in the buffer, of what the device gives or takes: a multiple of 4 KiB */
 	uint32_t in_capsule, received;
 	uint32_t block_crc; /* of the block that is being received, as far as earlier PDUs go */
 	uint16_t index;
@@ -136,6 +140,9 @@ struct nvme_queue {
 	struct nvme_commands free, active;
 	struct nvme_command **chunks; /* by index / COMMAND_CHUNK */
 	uint16_t chunk_count, chunk_max, outstanding;
+	uint16_t chunk_paid;        /* what the queue was let in with; others are paid for one by one */
+	struct nvme_account *payer; /* of itself and its commands; NULL: not yet */
+	uint64_t paid;              /* bytes */
 	unsigned sends;
 	unsigned sent, seen_sent; /* sends that are done, as a counter; at the last progress that a tick saw */
 	uint64_t progress_ns;
@@ -261,6 +268,8 @@ static inline void nvme_command_fail(struct nvme_command *command, uint16_t stat
 }
 struct nvme_command *nvme_command_new(struct nvme_queue *queue);
 struct nvme_command *nvme_command_find(struct nvme_queue *queue, uint16_t index);
+/* Connect: the account pays for the queue and as many commands as it has entries. False: it has no room. */
+bool nvme_queue_pay(struct nvme_queue *queue, struct nvme_account *account, const struct nvme_connect_sqe *sqe);
 /* Forgets it without an answer; not while it executes. */
 void nvme_command_drop(struct nvme_command *command);
 /* Who pays for that much on this queue. */
@@ -269,8 +278,23 @@ struct nvme_account *nvme_queue_account(struct nvme_queue *queue, uint32_t bytes
 void nvme_command_give_back(struct nvme_command *command);
 /* A buffer of `bytes`, now or later, then ready(command); the command is WAITING meanwhile. */
 void nvme_command_buffer(struct nvme_command *command, uint32_t bytes, void (*ready)(struct nvme_command *command));
-/* The data that the host has for the command, then execute(command). Checks the SGL. */
-void nvme_command_collect(struct nvme_command *command, uint32_t bytes, void (*execute)(struct nvme_command *command));
+/* The data that the host has for the command, in a buffer of `room` bytes, then execute(command). Checks the SGL. In
+ * the capsule it came to a buffer of nvme_capsule_room() bytes already. */
+void nvme_command_collect_into(struct nvme_command *command, uint32_t bytes, uint32_t room,
+			       void (*execute)(struct nvme_command *command));
+static inline void nvme_command_collect(struct nvme_command *command, uint32_t bytes,
+					void (*execute)(struct nvme_command *command))
+{
+	nvme_command_collect_into(command, bytes, bytes, execute);
+}
+/* What a command with so much data in its capsule needs: a Copy takes all that it will ever need at once, so that none
+ * waits for a second buffer while it holds one. */
+static inline uint32_t nvme_capsule_room(const struct nvme_queue *queue, const struct nvme_sqe *sqe, uint32_t bytes)
+{
+	bool copy = queue->qid > 0 && sqe->opcode == NVME_COPY;
+
+	return copy && bytes < NVME_COPY_BUFFER_BYTES ? NVME_COPY_BUFFER_BYTES : bytes;
+}
 /* For commands that give `bytes`: whether the host has room; fails the command if not. */
 bool nvme_command_has_room(struct nvme_command *command, uint32_t bytes);
 void nvme_queue_terminate(struct nvme_queue *queue, enum nvme_tcp_fes fes, uint32_t fei);
@@ -367,7 +391,7 @@ static inline void nvme_count(_Atomic uint64_t *counter, uint64_t n)
 	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
 }
 
-/* Submits the command's request (op, flags, offset, length; its data is the buffer's first bytes) to its namespace;
+/* Submits the command's request (op, flags, offset, length; its data is in the buffer, at data_at) to its namespace;
  * done(command, status) later. Fills in CRCs where the device keeps them. */
 void nvme_command_submit(struct nvme_command *command, enum dpu_block_op op, uint8_t flags, uint64_t offset,
 			 uint64_t length, void (*done)(struct dpu_block_request *request));

@@ -76,7 +76,9 @@ struct rig *rig_new(const struct rig_options *options)
 		options = &usual;
 	assert(rig);
 	rig->discovery = options->discovery;
-	rig->pool = nvme_pool_new(&(struct nvme_pool_options){ .bytes = options->pool_bytes });
+	rig->pool = nvme_pool_new(&(struct nvme_pool_options){ .bytes = options->pool_bytes,
+							       .queue_bytes = options->queue_bytes,
+							       .queue_floor_bytes = options->queue_bytes ? 1 : 0 });
 	nvme_tenant_init(&rig->tenant, rig->pool);
 	nvme_account_init(&rig->account, rig->pool, &rig->tenant,
 			  options->pool_bytes ? options->pool_bytes / 2 : UINT64_C(32) << 20);
@@ -134,6 +136,7 @@ void rig_free(struct rig *rig)
 	}
 	nvme_subsystem_free(rig->subsystem);
 	assert(nvme_pool_used(rig->pool) == 0);
+	assert(rig->account.queues == 0 && rig->tenant.queues == 0 && rig->account.exempt == 0);
 	nvme_pool_free(rig->pool);
 	free(rig);
 }

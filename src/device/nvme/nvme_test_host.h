@@ -31,9 +31,9 @@ struct rig {
 };
 
 struct rig_options {
-	uint64_t pool_bytes;
-	uint32_t sector, features; /* of the device, beside those of memory */
-	bool crcs;                 /* each device keeps CRCs: it is a struct test_device */
+	uint64_t pool_bytes, queue_bytes; /* of the pool; the tenant has no floor of the latter */
+	uint32_t sector, features;        /* of the device, beside those of memory */
+	bool crcs;                        /* each device keeps CRCs: it is a struct test_device */
 	bool discovery, strict_hosts;
 };
 

@@ -69,6 +69,10 @@ static const struct field subsystem_fields[] = {
 	      .doc = "Connections ended because of a PDU whose header does not match its digest."),
 	FIELD(struct subsystem_object, data_digest_errors, .flags = FIELD_F_COUNTER, .unit = "errors",
 	      .doc = "Data from hosts that did not match its digest: not taken, the command is to be tried again."),
+	FIELD(struct subsystem_object, queue_memory, .flags = FIELD_F_GAUGE, .unit = "bytes",
+	      .doc = "Memory that queues and their commands have, counted for the tenant."),
+	FIELD(struct subsystem_object, memory_refusals, .flags = FIELD_F_COUNTER, .unit = "connections",
+	      .doc = "Connect commands refused, to be tried again, because the tenant's memory for queues is used up."),
 	FIELD(struct subsystem_object, buffer_waits, .flags = FIELD_F_COUNTER, .unit = "commands",
 	      .doc = "Commands that waited for memory."),
 	{ 0 },
@@ -172,6 +176,8 @@ static void subsystem_observe(void *ctx, const struct object *object, struct obj
 	out->protocol_errors = atomic_load_explicit(&stats->protocol_errors, memory_order_relaxed);
 	out->header_digest_errors = atomic_load_explicit(&stats->header_digest_errors, memory_order_relaxed);
 	out->data_digest_errors = atomic_load_explicit(&stats->data_digest_errors, memory_order_relaxed);
+	out->memory_refusals = atomic_load_explicit(&stats->memory_refusals, memory_order_relaxed);
+	out->queue_memory = __atomic_load_n(&subsystem->account.queues, __ATOMIC_RELAXED);
 	out->buffer_waits = __atomic_load_n(&subsystem->account.waits, __ATOMIC_RELAXED);
 }
 

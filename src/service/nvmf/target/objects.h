@@ -16,7 +16,7 @@ struct subsystem_object {
 	uint32_t connections, connected_hosts;
 	uint16_t served_by;
 	uint64_t refused, keep_alive_expired, protocol_errors, buffer_waits;
-	uint64_t header_digest_errors, data_digest_errors;
+	uint64_t header_digest_errors, data_digest_errors, queue_memory, memory_refusals;
 };
 
 struct namespace_object {
