@@ -20,6 +20,14 @@ nvmf_subsystems: [{name: disks, tenant: blue, nqn: "$nqn"}]
 nvmf_namespaces: [{name: one, tenant: blue, subsystem: disks, volume: one}, {name: early, tenant: blue, subsystem: disks, snapshot: early}, {name: memory, tenant: blue, subsystem: disks, medium: memory}]
 YAML
 ctl apply "$LAB_DIR/net.yaml" >/dev/null
+cat >"$LAB_DIR/weak.yaml" <<YAML
+version: 1
+media: [{name: weak, kind: file, path: $LAB_DIR/weak.img, size: 32M, cached: true}, {name: strong, kind: ram, size: 8M}]
+pools: [{name: weak, media: [weak]}]
+volumes: [{name: weak, tenant: blue, pool: weak, size: 8M}]
+nvmf_subsystems: [{name: weak, tenant: blue, nqn: "$nqn-weak", allow_any_host: true}]
+nvmf_namespaces: [{name: weak, tenant: blue, subsystem: weak, volume: weak}, {name: strong, tenant: blue, subsystem: weak, medium: strong}]
+YAML
 host() { inside a /usr/bin/python3 "$(dirname "$0")/nvmf.py" "$@"; }
 
 # ---- what makes no sense is refused, with the field
@@ -155,6 +163,27 @@ done
 same "what others may again" "$(host 127.0.0.1 4420 $nqn $other namespaces)" "1:83 2:20 3:0 " # 20h: a snapshot cannot be written
 host 127.0.0.1 4420 $nqn nqn.2025-01.org.example:smoke release
 host 127.0.0.1 4420 $nqn
+
+# ---- a pool that cannot be opened: hosts are let in at once, and see its namespace as inaccessible until somebody has put it right
+ctl apply "$LAB_DIR/weak.yaml" >/dev/null
+host 127.0.0.1 4420 $nqn-weak
+cp "$LAB_DIR/weak.img" "$LAB_DIR/weak.good"
+dd if=/dev/urandom of="$LAB_DIR/weak.img" bs=1M count=32 conv=notrunc status=none
+lab_dpud_kill m
+wait_until 30 "dpud is back" ctl version
+wait_until 10 "the pool has failed" is failed field pool weak state
+begin=$SECONDS
+let_in() { [ "$(host 127.0.0.1 4420 $nqn-weak $other refused)" = 0 ]; }
+wait_until 5 "a host is let in" let_in
+same "what hosts see" "$(host 127.0.0.1 4420 $nqn-weak $other namespaces)" "1:302 2:0 "
+[ $((SECONDS - begin)) -lt 6 ] || lab_fail "hosts were put off for $((SECONDS - begin)) s"
+has 0 "weak is failed" ctl nvmf_namespace show blue/weak
+same "state of the namespace" "$(field nvmf_namespace blue/weak state)" failed
+cp "$LAB_DIR/weak.good" "$LAB_DIR/weak.img"
+ctl pool open weak >/dev/null
+wait_until 10 "the namespace is back" is ready field nvmf_namespace blue/weak state
+host 127.0.0.1 4420 $nqn-weak
+has 0 "3 deleted" ctl -t blue nvmf_subsystem delete weak --cascade
 
 # ---- a host that was refused and stays does not hold up a deletion
 ok ctl -t blue nvmf_subsystem create strict nqn=$nqn-strict

@@ -64,7 +64,7 @@ static void controller_fill(const struct nvme_controller *controller, struct nvm
 	id->cctemp = 353;
 	id->anatt = ANA_TRANSITION_S;
 	id->anacap = NVME_ANACAP_OPTIMIZED | NVME_ANACAP_NON_OPTIMIZED | NVME_ANACAP_INACCESSIBLE | NVME_ANACAP_CHANGE;
-	id->anagrpmax = id->nanagrpid = NVME_TARGET_ANA_GROUPS;
+	id->anagrpmax = id->nanagrpid = NVME_TARGET_ANA_LOST;
 	id->sqes = 6 << 4 | 6;
 	id->cqes = 4 << 4 | 4;
 	id->nn = id->mnan = NVME_TARGET_NAMESPACES_MAX;
@@ -109,7 +109,7 @@ static void namespace_fill(const struct nvme_namespace *ns, struct nvme_identify
 	id->mssrl = NVME_COPY_RANGE_BLOCKS_MAX;
 	id->mcl = NVME_COPY_BLOCKS_MAX;
 	id->msrc = NVME_COPY_RANGES_MAX - 1;
-	id->anagrpid = ns->ana_group;
+	id->anagrpid = nvme_namespace_group(ns);
 	if (features & DPU_BLOCK_F_READ_ONLY)
 		id->nsattr = NSATTR_WRITE_PROTECTED;
 	memcpy(id->nguid, ns->uuid, sizeof(id->nguid));
@@ -121,7 +121,7 @@ static void independent_fill(const struct nvme_namespace *ns, struct nvme_identi
 	id->nsfeat = NSFEAT_PREFERRED;
 	id->nmic = NMIC_SHARED;
 	id->rescap = NVME_RESCAP_PTPL | NVME_RESCAP_ALL_TYPES | NVME_RESCAP_IEKEY_13;
-	id->anagrpid = ns->ana_group;
+	id->anagrpid = nvme_namespace_group(ns);
 	if (nvme_namespace_features(ns) & DPU_BLOCK_F_READ_ONLY)
 		id->nsattr = NSATTR_WRITE_PROTECTED;
 	id->nstat = 1;

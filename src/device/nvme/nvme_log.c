@@ -140,7 +140,7 @@ static unsigned group_members(const struct nvme_subsystem *subsystem, uint32_t g
 	for (uint32_t nsid = 1; nsid <= subsystem->highest_nsid; nsid++) {
 		const struct nvme_namespace *ns = nvme_namespace_find(subsystem, nsid);
 
-		if (!ns || ns->ana_group != group)
+		if (!ns || nvme_namespace_group(ns) != group)
 			continue;
 		count++;
 		if (log)
@@ -156,16 +156,18 @@ static void put_ana(const struct nvme_controller *controller, bool groups_only, 
 	const struct nvme_port *port = nvme_controller_port(controller);
 	struct nvme_log_ana header = { .chgcnt = subsystem->ana_changes };
 
-	for (uint32_t group = 1; group <= NVME_TARGET_ANA_GROUPS; group++)
+	for (uint32_t group = 1; group <= NVME_TARGET_ANA_LOST; group++)
 		header.groups += group_members(subsystem, group, NULL) > 0;
 	put(log, &header, sizeof(header));
-	for (uint32_t group = 1; group <= NVME_TARGET_ANA_GROUPS; group++) {
+	for (uint32_t group = 1; group <= NVME_TARGET_ANA_LOST; group++) {
 		unsigned members = group_members(subsystem, group, NULL);
 		struct nvme_ana_group entry = {
 			.id = group,
 			.nsids = groups_only ? 0 : members,
 			.chgcnt = subsystem->ana_changes,
-			.state = port ? port->state[group - 1] : NVME_ANA_OPTIMIZED,
+			.state = group == NVME_TARGET_ANA_LOST ? NVME_ANA_STATE_INACCESSIBLE
+				 : port                        ? port->state[group - 1]
+							       : NVME_ANA_OPTIMIZED,
 		};
 
 		if (members == 0)

@@ -86,6 +86,29 @@ static void hold_end(struct nvme_namespace *ns)
 	ns->holding = false;
 }
 
+static void lost_set(struct nvme_namespace *ns, bool lost)
+{
+	if (ns->lost == lost)
+		return;
+	ns->lost = lost;
+	if (ns->shift == 0)
+		return;
+	ns->subsystem->ana_changes++;
+	nvme_event_namespace(ns);
+	nvme_event_raise_all(ns->subsystem, NVME_EVENT_BIT_ANA);
+}
+
+void nvme_namespace_lost(struct nvme_namespace *ns, uint64_t bytes)
+{
+	hold_end(ns);
+	if (ns->shift == 0 && bytes > 0) {
+		ns->shift = ns->wanted_block_bytes == 4096 ? 12 : 9;
+		ns->blocks = bytes >> ns->shift;
+	}
+	lost_set(ns, true);
+	waiting_fail(ns, NVME_ANA_INACCESSIBLE);
+}
+
 void nvme_namespace_attach(struct nvme_namespace *ns, struct dpu_block_device *device)
 {
 	uint64_t blocks = ns->blocks;
@@ -99,6 +122,7 @@ void nvme_namespace_attach(struct nvme_namespace *ns, struct dpu_block_device *d
 	ns->blocks = device->bytes >> ns->shift;
 	if (ns->blocks != blocks)
 		nvme_event_namespace(ns);
+	lost_set(ns, false);
 	namespace_go_on(ns);
 }
 

@@ -161,6 +161,8 @@ uint8_t nvme_controller_ana(const struct nvme_controller *controller, const stru
 {
 	const struct nvme_port *port = nvme_controller_port(controller);
 
+	if (ns->lost)
+		return NVME_ANA_STATE_INACCESSIBLE;
 	return port ? port->state[ns->ana_group - 1] : NVME_ANA_OPTIMIZED;
 }
 

@@ -32,6 +32,7 @@ enum {
 	NVME_TARGET_NAMESPACES_MAX = 1024,  /* highest NSID */
 	NVME_TARGET_PORTS_MAX = 64,         /* of a subsystem */
 	NVME_TARGET_ANA_GROUPS = 32,        /* 1 to … */
+	NVME_TARGET_ANA_LOST = 33,          /* of namespaces whose device does not come */
 	NVME_TARGET_REGISTRANTS_MAX = 64,   /* hosts registered with a namespace */
 	NVME_TARGET_AERS = 4,               /* asynchronous event requests outstanding */
 	NVME_TARGET_KEEP_ALIVE_UNIT_MS = 100,
@@ -183,6 +184,11 @@ void nvme_namespace_attach(struct nvme_namespace *ns, struct dpu_block_device *d
 /* The device is going: commands wait a while for the next one, then get a status that makes hosts try again.
  * released(arg), maybe before the return, when nothing is outstanding in it. */
 void nvme_namespace_release(struct nvme_namespace *ns, void (*released)(void *arg), void *arg);
+/* The device is away and does not come until somebody has done something about that: commands fail at once, with a
+ * status that has hosts take another path or wait, and hosts see the namespace in an ANA group that is inaccessible.
+ * bytes: how large it is, for hosts that have not seen a device of it; 0: not known, it stays unseen. Until
+ * nvme_namespace_attach(). */
+void nvme_namespace_lost(struct nvme_namespace *ns, uint64_t bytes);
 /* The device has another size. */
 void nvme_namespace_resized(struct nvme_namespace *ns);
 void *nvme_namespace_ctx(const struct nvme_namespace *ns);

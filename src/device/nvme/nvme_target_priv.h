@@ -247,7 +247,7 @@ struct nvme_namespace {
 	bool holding;      /* the device is away, but not for long: commands wait for it */
 	uint64_t away_ns;  /* since when, as of a tick; 0: not known yet */
 	uint32_t features; /* of its last device */
-	bool removing;
+	bool removing, lost;
 	void (*released)(void *arg);
 	void *released_arg;
 	void (*removed)(void *arg);
@@ -381,6 +381,11 @@ void nvme_namespace_tick(struct nvme_namespace *ns);
 static inline uint32_t nvme_namespace_features(const struct nvme_namespace *ns)
 {
 	return ns->device ? ns->device->features : ns->features;
+}
+/* Its ANA group: may change (ANACAP has no bit that denies it). */
+static inline uint32_t nvme_namespace_group(const struct nvme_namespace *ns)
+{
+	return ns->lost ? (uint32_t)NVME_TARGET_ANA_LOST : ns->ana_group;
 }
 uint16_t nvme_status_of(enum dpu_block_status status, bool read);
 void nvme_namespace_count(struct nvme_namespace *ns, enum dpu_block_op op, uint64_t bytes,

@@ -62,6 +62,9 @@ const char *block_why_not(const struct object *object);
 void block_memory(struct block *block, struct worker *worker, void *memory, size_t bytes);
 
 bool block_is_coming(const struct object *object);
+/* Whether it has no device and gets none until somebody does something: its pool could not be opened, or its map is
+ * damaged. *ret_bytes: how large it is as far as the objects know. */
+bool block_has_failed(const struct object *object, uint64_t *ret_bytes);
 
 /* For validate() of each front end that is to be created: fails while nobody may attach to the object, because an
  * import overwrites it. (An import in turn is refused while any front end refers to its volume.) */

@@ -41,6 +41,19 @@ bool block_is_coming(const struct object *object)
 	return volume_of(object)->pool->state == BLOCK_OPENING;
 }
 
+bool block_has_failed(const struct object *object, uint64_t *ret_bytes)
+{
+	if (object->class != &volume_class && object->class != &snapshot_class)
+		return false;
+	const struct volume *volume = volume_of(object);
+	const struct object *sized =
+		object->class == &volume_class ? object : ((const struct snapshot_object *)object)->volume.object;
+
+	*ret_bytes = sized ? ((const struct volume_object *)sized)->size : 0;
+	return !volume->backing.device && (volume->pool->state == BLOCK_FAILED || volume->state == BLOCK_FAILED ||
+					   volume->state == BLOCK_QUARANTINED);
+}
+
 /* One whose pool is not open has the pool's reasons. */
 const char *volume_why(const struct volume *volume)
 {

@@ -172,7 +172,7 @@ static void stats_copy(const struct nvme_namespace_stats *stats, struct namespac
 
 static enum namespace_state state_of(const struct namespace *ns)
 {
-	return ns->failed ? NAMESPACE_FAILED : ns->given ? NAMESPACE_READY : NAMESPACE_WAITING;
+	return ns->failed || ns->lost ? NAMESPACE_FAILED : ns->given ? NAMESPACE_READY : NAMESPACE_WAITING;
 }
 
 static void namespace_observe(void *ctx, const struct object *object, struct object *copy)

@@ -61,6 +61,57 @@ static void release(void *arg, struct worker *worker)
 	nvme_namespace_release(ns->nvme, released_worker, ns);
 }
 
+static void lose(void *arg, struct worker *worker)
+{
+	struct namespace *ns = arg;
+
+	(void)worker;
+	nvme_namespace_lost(ns->nvme, ns->lost_bytes);
+}
+
+static void lose_told(void *arg)
+{
+	step_end(((struct namespace *)arg)->item.target);
+}
+
+static bool waits(const struct namespace *ns)
+{
+	return ns->item.object && ns->attachment && !ns->detaching && !ns->device && !ns->failed && !ns->lost;
+}
+
+/* Whether a device may still come to a namespace of this subsystem: its home is to be where that one is. */
+static bool more_to_come(const struct subsystem *subsystem)
+{
+	const struct item *item;
+	uint64_t bytes;
+
+	TAILQ_FOREACH(item, &subsystem->item.target->namespaces, link)
+	{
+		const struct namespace *ns = (const struct namespace *)item;
+
+		if (ns->subsystem == subsystem && waits(ns) &&
+		    !block_has_failed(namespace_backing((const struct namespace_object *)item->object), &bytes))
+			return true;
+	}
+	return false;
+}
+
+bool namespace_check(struct namespace *ns)
+{
+	if (!waits(ns) || !ns->subsystem)
+		return false;
+	if (!block_has_failed(namespace_backing((const struct namespace_object *)ns->item.object), &ns->lost_bytes))
+		return true;
+	if (!ns->subsystem->nvme && !more_to_come(ns->subsystem))
+		subsystem_settle(ns->subsystem, NULL);
+	if (!ns->added || ns->removing)
+		return true;
+	ns->lost = true;
+	step_begin(ns->item.target);
+	nvmf_call(ns->subsystem->home, lose, ns, lose_told);
+	return false;
+}
+
 static void device_came(struct namespace *ns, struct dpu_block_device *device, struct worker *worker)
 {
 	ns->device = device;
@@ -273,6 +324,7 @@ void namespace_step(struct namespace *ns)
 		add_begin(ns);
 	if (ns->added && ns->device && !ns->given && !ns->misplaced && !ns->detaching) {
 		ns->given = true;
+		ns->lost = false;
 		step_begin(target);
 		nvmf_call(ns->subsystem->home, give, ns, given);
 	}

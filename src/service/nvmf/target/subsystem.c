@@ -520,7 +520,7 @@ bool subsystem_is_starting(const struct subsystem *subsystem)
 		const struct namespace *ns = (const struct namespace *)item;
 		const struct namespace_object *object = (const struct namespace_object *)item->object;
 
-		if (!object || !ns->restored || ns->seen || ns->failed ||
+		if (!object || !ns->restored || ns->seen || ns->failed || ns->lost ||
 		    !uuid_equal(&object->subsystem.object->uuid, &subsystem->item.uuid))
 			continue;
 		if (seconds < STARTING_S || block_is_coming(namespace_backing(object)))

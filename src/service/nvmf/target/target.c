@@ -131,6 +131,30 @@ static void settlers_answer(struct target *target)
 	}
 }
 
+static void on_watch(void *ctx);
+
+/* Once in a while, as long as something is waited for. */
+static void watch(struct target *target)
+{
+	struct item *item;
+	bool waits = false;
+
+	TAILQ_FOREACH(item, &target->namespaces, link)
+	waits |= namespace_check((struct namespace *)item);
+	if (target->stopping || !waits) {
+		loop_timer_remove(target->watch);
+		target->watch = NULL;
+	} else if (!target->watch && loop_timer_add(target->nvmf->dpu->loop, WATCH_S * CLOCK_NS_PER_S,
+						    WATCH_S * CLOCK_NS_PER_S, on_watch, target, &target->watch) != 0) {
+		abort(); /* out of memory */
+	}
+}
+
+static void on_watch(void *ctx)
+{
+	watch(ctx);
+}
+
 void target_step(struct target *target)
 {
 	struct item *item, *next;
@@ -157,6 +181,7 @@ void target_step(struct target *target)
 				item_free(plain[i], item);
 		}
 	}
+	watch(target);
 	if (!target->stopping)
 		discovery_update(target);
 	settlers_answer(target);

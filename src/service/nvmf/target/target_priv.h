@@ -18,6 +18,7 @@ enum {
 	HANDSHAKES_MAX = 1024,
 	HANDSHAKE_S = 10,
 	SOURCES = 256,    /* buckets of hosts' addresses */
+	WATCH_S = 1,      /* whether what namespaces wait for has failed */
 	STARTING_S = 10,  /* after a start hosts are put off for so long while a namespace has no device, */
 	RECOVERY_S = 120, /* … and so long while its pool is being recovered */
 	ACCEPT_PAUSE_MS = 100,
@@ -133,7 +134,9 @@ struct namespace
 	struct dpu_block_device *device; /* that we have been given */
 	bool given;                      /* … and the worker, too */
 	bool failed;                     /* why says it */
-	bool restored, seen;             /* it was there when we started; it has had a device */
+	bool lost;                       /* its backing has failed, and the worker knows */
+	uint64_t lost_bytes;
+	bool restored, seen; /* it was there when we started; it has had a device */
 	uint8_t *image;
 	size_t image_bytes;
 	char why[640];
@@ -171,6 +174,7 @@ struct target {
 	uint64_t started_ns;
 	atomic_uint connections;
 	bool started, stopping, step_posted;
+	struct loop_timer *watch;
 	unsigned under_way; /* of asynchronous steps of control */
 	void (*stopped)(void *arg), (*stop_done)(void *arg);
 	void *stopped_arg;
@@ -215,6 +219,8 @@ bool listener_serves(const struct listener *listener, const struct subsystem *su
 
 void namespace_step(struct namespace *ns);
 const struct object *namespace_backing(const struct namespace_object *object);
+/* One that waits for a device that will not come is shown to hosts as inaccessible. False: it waits for none. */
+bool namespace_check(struct namespace *ns);
 void namespace_policy(struct namespace *ns); /* may have changed */
 
 /* ---- listener.c, handshake.c, connection.c ---- */
