@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# Linux's NVMe/TCP initiator and nvme-cli in a guest against our target: discovery, two paths with and without digests, fio --verify, reset,
-# namespaces that come, grow and go, reservations, the loss of a path and kill -9 of dpud during I/O; a capture that tshark reads.
+# Linux's NVMe/TCP initiator and nvme-cli in a guest against our target: discovery and a log of it that changes, two paths with and without
+# digests, fio --verify, namespaces that come, grow, fail and go, reservations; during I/O a reset, a cut wire, the loss of a path and kill -9 of
+# dpud; a damaged block; a capture that tshark reads.
 set -euo pipefail
 # shellcheck disable=SC2034 # for machine.sh
 machine_guests=1
@@ -34,13 +35,19 @@ dpu one apply "$LAB_DIR/net.yaml" >/dev/null
 lab_background inside a tcpdump -q -i tap0 -s 0 -c 2500 -w "$LAB_DIR/wire.pcap" port 4420
 lab_guest_wait vm 120
 on vm "ip address add 10.9.0.2/24 dev eth0; ip address add 10.9.1.2/24 dev eth0; ip link set eth0 up; modprobe nvme-tcp"
-connect() { on vm "nvme connect -t tcp -a $1 -s 4420 -n $nqn --hostnqn=nqn.2025-01.org.example:vm --reconnect-delay=1 ${*:2}"; }
+connect() { on vm "nvme connect -t tcp -a $1 -s 4420 -n $nqn --hostnqn=nqn.2025-01.org.example:vm --reconnect-delay=1 --keep-alive-tmo=3 ${*:2}"; }
 expect() { # WORDS COMMAND in the guest
 	local got
 	got=$(on vm "$2" 2>&1) || true
 	[[ $got == *"$1"* ]] || lab_fail "the guest: '$2' printed '$got', which has no '$1'"
 }
-paths() { [ "$(on vm "nvme list-subsys | grep -c '$1'")" = "$2" ]; }
+field() { dpu one -t blue -o json "$1" show "$2" | json "d['$3']"; }
+is() { # VALUE COMMAND...: for wait_until
+	local value=$1
+	shift
+	[ "$("$@")" = "$value" ]
+}
+paths() { [ "$(on vm "cat /sys/class/nvme/nvme*/state | grep -c $1")" = "$2" ]; } # STATE COUNT
 
 # ---- who may, and what there is
 expect "Number of Records 3" "nvme discover -t tcp -a 10.9.0.1 -s 4420 --hostnqn=nqn.2025-01.org.example:vm" # itself twice, the referral
@@ -49,56 +56,115 @@ dpu one -t blue nvmf_host create vm nqn=nqn.2025-01.org.example:vm
 expect "Number of Records 5" "nvme discover -t tcp -a 10.9.0.1 -s 4420 --hostnqn=nqn.2025-01.org.example:vm"
 connect 10.9.0.1 --hdr-digest --data-digest
 connect 10.9.1.1
-wait_until 10 "two paths" paths " live" 2
+wait_until 10 "two paths" paths live 2
 expect "softdpu" "nvme id-ctrl /dev/nvme0"
 expect "$(dpu one -t blue -o json nvmf_namespace show one | json "d['uuid'].replace('-','')")" "nvme id-ns /dev/nvme0n1"
 expect "optimized" "cat /sys/block/nvme0n1/device/nvme*/nvme*/ana_state /sys/class/nvme/nvme*/nvme*c*n*/ana_state 2>/dev/null"
+
+# ---- what is served changes: a discovery controller that stays connected says so, and Linux hands that on
+discovery=$(on vm "nvme discover -t tcp -a 10.9.0.1 -s 4420 --hostnqn=nqn.2025-01.org.example:vm --persistent >/dev/null; setsid uevent sh -c 'echo \"\$NVME_AEN\" >>/run/events' >/dev/null 2>&1 &
+	sleep 0.5; ls /sys/class/nvme | tail -n 1")
+dpu one nvmf_referral create another address=10.9.0.8
+wait_until 10 "Linux hears of the change" on vm "grep -q 0x70f002 /run/events"
+expect "Number of Records 6" "nvme discover --device=$discovery"
+expect "10.9.0.8" "nvme discover --device=$discovery"
+on vm "nvme disconnect --device=$discovery" >/dev/null
 
 # ---- data: in the capsule and by R2T, by both paths
 verify() { # SIZE [OPTION...]
 	on vm "fio --name=v --filename=/dev/nvme0n1 --ioengine=libaio --direct=1 --iodepth=16 --rw=randwrite --bsrange=4k-256k --size=$1 --verify=crc32c --verify_fatal=1 ${*:2} --minimal >/dev/null"
 }
-verify 12M
-on vm "nvme reset /dev/nvme0"
-wait_until 10 "two paths after a reset" paths " live" 2
+verify 8M
 on vm "for p in /sys/class/nvme-subsystem/nvme-subsys0/iopolicy; do echo round-robin >\$p; done"
 verify 4M --offset=32M
 on vm "blkdiscard -o 0 -l 1048576 /dev/nvme0n1 && nvme write-zeroes /dev/nvme0n1 -s 0 -c 7 && nvme flush /dev/nvme0n1 -n 1" >/dev/null
 on vm "cmp -n 1048576 /dev/nvme0n1 /dev/zero"
 
-# ---- reservations, which the file of them keeps
-expect "success" "nvme resv-register /dev/nvme0n1 -n 1 --nrkey=170 --rrega=0 --cptpl=3 && nvme resv-acquire /dev/nvme0n1 -n 1 --crkey=170 --rtype=1 --racqa=0"
-expect "rtype     : 1" "nvme resv-report /dev/nvme0n1 -n 1 --eds"
+# ---- reservations, which a file for each namespace keeps
+reserve() { # NAMESPACE
+	expect "success" "nvme resv-register /dev/nvme0n$1 -n $1 --nrkey=170 --rrega=0 --cptpl=3 && nvme resv-acquire /dev/nvme0n$1 -n $1 --crkey=170 --rtype=1 --racqa=0"
+	expect "rtype     : 1" "nvme resv-report /dev/nvme0n$1 -n $1 --eds"
+}
+reserve 1
 
 # ---- namespaces come, grow, go
+second() { # whether the guest has it
+	wait_until 10 "the second namespace: $1" on vm "test $1 /dev/nvme0n2"
+}
 dpu one -t blue nvmf_namespace create two subsystem=disks volume=two
-wait_until 10 "the second namespace" on vm "test -b /dev/nvme0n2"
+second -b
 dpu one -t blue volume set two size=32M
 wait_until 10 "its new size" on vm "test \$(blockdev --getsize64 /dev/nvme0n2) = 33554432"
 dpu one -t blue nvmf_namespace delete two
-wait_until 10 "its end" on vm "test ! -b /dev/nvme0n2"
+second "! -b"
+dpu one -t blue nvmf_namespace create two subsystem=disks volume=two
+second -b
+reserve 2
 
-# ---- a path goes, dpud dies: I/O goes on
-on vm "fio --name=v --filename=/dev/nvme0n1 --ioengine=libaio --direct=1 --iodepth=8 --rw=randwrite --bs=16k --size=16M --verify=crc32c --verify_fatal=1 --rate_iops=300 --minimal >/run/fio.log 2>&1; echo \$? >/run/fio.status" &
-fio=$!
-sleep 1
+# ---- I/O goes on, whatever becomes of controllers, paths and dpud: all that was written is read again and compared
+# Slow enough that there is something left to write when what is to happen does; after a pause fio catches up.
+begin_io() {
+	on vm "rm -f /run/fio.status; { fio --name=v --filename=/dev/nvme0n1 --ioengine=libaio --direct=1 --iodepth=8 --rw=randwrite --bs=16k --size=8M --verify=crc32c --verify_fatal=1 --rate_iops=50 --minimal; echo \$? >/run/fio.status; } >/run/fio.log 2>&1 &"
+	sleep 1
+}
+end_io() {
+	wait_until 60 "the end of fio" on vm "test -s /run/fio.status"
+	[ "$(on vm "cat /run/fio.status")" = 0 ] || lab_fail "fio: $(on vm "cat /run/fio.log; dmesg | tail -5")"
+}
+writing() { # BEFORE WHAT
+	on vm "test ! -e /run/fio.status" || lab_fail "fio was over before $1: $(on vm "cat /run/fio.log; dmesg | tail -5")"
+}
+begin_io
+on vm "nvme reset /dev/nvme0"
+sleep 0.5
+writing "the second reset"
+on vm "nvme reset /dev/nvme1"
+writing "the wire was cut"
+# What is sent is lost, and nobody is told: both ends find out by their keep-alive.
+inside a ip link set tap0 down
+wait_until 30 "dpud finds that the host is silent" is 2 field nvmf_subsystem disks keep_alive_expired
+wait_until 30 "Linux finds that dpud is silent" paths connecting 2
+writing "the wire was whole again"
+inside a ip link set tap0 up
+end_io
+wait_until 20 "two paths after a cut wire" paths live 2
+begin_io
+# dpud dies. Its successor finds that the second namespace's file of reservations is damaged, and keeps that one namespace to itself;
+# its pool's file is another's for a while: Linux is told to come again, and keeps its disk.
+truncate -s -1 "/var/lib/softdpu/$LAB-one/nvmf-reservations/$(field nvmf_namespace two uuid)"
+/usr/bin/python3 -c 'import fcntl, sys, time; f = open(sys.argv[1], "r+b"); fcntl.lockf(f, fcntl.LOCK_EX); time.sleep(3)' "$LAB_DIR/disk.img" &
+sleep 0.3
+writing "dpud was killed"
+lab_dpud_kill one
+wait_until 30 "both paths are back" paths live 2
+# Paths come and go.
 dpu one nvmf_listener set left ana_state=inaccessible
 sleep 1
 dpu one nvmf_listener set left ana_state=optimized
 dpu one nvmf_listener delete right
-wait_until 10 "one path" paths " live" 1
-# … and its pool's file is another's for a while: Linux is told to come again, and keeps its disk.
-/usr/bin/python3 -c 'import fcntl, sys, time; f = open(sys.argv[1], "r+b"); fcntl.lockf(f, fcntl.LOCK_EX); time.sleep(3)' "$LAB_DIR/disk.img" &
-sleep 0.3
-lab_dpud_kill one
-wait "$fio"
-expect 0 "cat /run/fio.status"
-wait_until 20 "the path is back" paths " live" 1
+wait_until 10 "one path" paths live 1
+end_io
+[ "$(field nvmf_namespace one writes)" -gt 10 ] || lab_fail "fio had written everything before dpud was killed"
 expect "rtype     : 1" "nvme resv-report /dev/nvme0n1 -n 1 --eds"
-same=$(dpu one -t blue -o json nvmf_namespace show one | json "d['reservation_conflicts'] + d['errors']")
-[ "$same" = 0 ] || lab_fail "$same errors in the namespace"
+on vm "nvme disconnect -d nvme1" >/dev/null # by which Linux would still hope for it
+second "! -b"
+[ "$(field nvmf_namespace two state)" = failed ] || lab_fail "the second namespace is $(field nvmf_namespace two state)"
+[ "$(field nvmf_namespace one reservation_conflicts) $(field nvmf_namespace one errors)" = "0 0" ] || lab_fail "errors in the namespace"
+dpu one -t blue nvmf_namespace delete two
+dpu one -t blue nvmf_namespace create two subsystem=disks volume=two
+second -b
+
+# ---- a block that is damaged on the medium: an error of the medium for Linux, of that block alone, until it is written again
+place=$(dpu one -t blue -o json volume why one offset=40960 | json "[int(r['what'].split()[-1]) for r in d if r['what'].startswith('at byte')][0]")
+/usr/bin/python3 -c 'import sys; f = open(sys.argv[1], "r+b"); f.seek(int(sys.argv[2])); byte = f.read(1)[0]; f.seek(-1, 1); f.write(bytes([byte ^ 1]))' "$LAB_DIR/disk.img" "$place"
+damaged=$(on vm "for i in \$(seq 8 12); do dd if=/dev/nvme0n1 of=/dev/null bs=4k skip=\$i count=1 iflag=direct 2>/dev/null || echo \$i; done")
+[ "$damaged" = 10 ] || lab_fail "damaged blocks: $damaged"
+expect "critical medium error, dev nvme0c" "dmesg"
+expect "sector 80 " "dmesg | grep 'critical medium error'"
+[ "$(field nvmf_namespace one errors)" -ge 1 ] || lab_fail "the namespace has counted no error"
+on vm "dd if=/dev/zero of=/dev/nvme0n1 bs=4k seek=10 count=1 oflag=direct && dd if=/dev/nvme0n1 of=/dev/null bs=64k count=1 iflag=direct" 2>/dev/null || lab_fail "the block cannot be written again"
 expect "disconnected" "nvme disconnect -n $nqn"
-wait_until 10 "nobody is connected" [ "$(dpu one -t blue -o json nvmf_subsystem show disks | json "d['connections']")" = 0 ]
+wait_until 10 "nobody is connected" is 0 field nvmf_subsystem disks connections
 
 # ---- what was on the wire
 kill "$lab_last" 2>/dev/null || true
