@@ -8,8 +8,8 @@
  *   their memory at the first touch, 70 us a page here, which is not to be measured.
  * vhost_blk_load SOCKET survive [kill=PIDFILE] [kills=5] …
  *   reads, writes and flushes with an in-flight region; kills the process named in the file again and again and goes on
- *   with its successor. Fails when a request is lost or completed twice, or data is not what was written last. SIGTERM
- *   ends it before its time.
+ *   with its successor. Fails when a request is lost or completed twice, or data is not what was written last; in the
+ *   end all that was written is read again. SIGTERM ends it before its time.
  * vhost_blk_load SOCKET hostile …
  *   rings full of nonsense, then memory that is taken away: the back end is to survive. */
 #include <inttypes.h>
@@ -161,6 +161,14 @@ static void pattern(uint64_t *words, uint64_t block, uint32_t number)
 		words[i] = (block << 40) ^ ((uint64_t)number << 8) ^ i * UINT64_C(0x9e3779b97f4a7c15);
 }
 
+static void survive_read(struct blk_request *request, uint64_t block)
+{
+	request->user[0] = block;
+	memset(blk_client_data(&client, request), 0xee, want.client.bytes);
+	submitted++;
+	blk_client_offer(&client, request, BLK_READ, block * want.client.bytes);
+}
+
 static void survive_offer(struct blk_request *request)
 {
 	uint64_t own = (uint64_t)(request - client.requests);
@@ -168,12 +176,14 @@ static void survive_offer(struct blk_request *request)
 	unsigned dice = (unsigned)(random_next() % 100);
 	uint8_t op = dice < 50 ? BLK_WRITE : dice < 97 ? BLK_READ : BLK_FLUSH;
 
+	if (op == BLK_READ) {
+		survive_read(request, block);
+		return;
+	}
 	request->user[0] = block;
 	if (op == BLK_WRITE) {
 		request->user[1] = ++stamp;
 		pattern(blk_client_data(&client, request), block, stamp);
-	} else {
-		memset(blk_client_data(&client, request), 0xee, want.client.bytes);
 	}
 	submitted++;
 	blk_client_offer(&client, request, op, op == BLK_FLUSH ? 0 : block * want.client.bytes);
@@ -233,6 +243,35 @@ static bool survive_round(bool more, uint64_t *last_ns)
 	return busy == 0;
 }
 
+/* When the back end has hung up: goes on with its successor. */
+static bool survive_again(uint64_t *last_ns)
+{
+	if (!blk_client_lost(&client))
+		return false;
+	blk_client_reconnect(&client);
+	*last_ns = clock_ns();
+	return true;
+}
+
+/* Each block that is known to hold something, read by the request that it belongs to. */
+static void survive_sweep(void)
+{
+	uint64_t last = clock_ns();
+
+	for (uint64_t block = 0; block < blocks; block++) {
+		struct blk_request *request = &client.requests[block % requests_count()];
+
+		while (request->busy) {
+			survive_round(false, &last);
+			survive_again(&last);
+		}
+		if (holds[block] != UNKNOWN)
+			survive_read(request, block);
+	}
+	while (!survive_round(false, &last))
+		survive_again(&last);
+}
+
 static volatile sig_atomic_t terminated;
 
 static void on_term(int number)
@@ -260,13 +299,11 @@ static void survive(void)
 			killed++;
 			next_kill = UINT64_MAX; /* until its successor is there */
 		}
-		if (blk_client_lost(&client)) {
-			blk_client_reconnect(&client);
-			next_kill = clock_ns() + random_next() % (CLOCK_NS_PER_S / 4);
-			last = clock_ns();
-		}
+		if (survive_again(&last))
+			next_kill = last + random_next() % (CLOCK_NS_PER_S / 4);
 		more = (now < end && !terminated) || (want.pid_file && killed < want.kills);
 	}
+	survive_sweep();
 	printf("{\"submitted\": %" PRIu64 ", \"completed\": %" PRIu64 ", \"errors\": %" PRIu64
 	       ", \"kills\": %u, \"connections\": %u}\n",
 	       submitted, completed, errors, killed, client.connections);

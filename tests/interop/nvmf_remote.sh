@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# Our initiator against Linux's nvmet-tcp in a guest: discovery, a host that is not allowed, two paths, digests; and, while data is verified, ANA
-# states, a path that falls silent, one that is closed; a namespace that grows and goes.
+# Our initiator against Linux's nvmet-tcp in a guest: discovery, a host that is not allowed, two paths, digests, a pool; and, while data is verified,
+# kill -9 of dpud, ANA states, a path that falls silent, one that is closed, a target that stands still; a namespace that grows and goes.
 set -euo pipefail
 # shellcheck disable=SC2034 # for machine.sh
 machine_guests=1
@@ -28,10 +28,10 @@ ip address add 10.9.1.2/24 dev eth0
 modprobe nvmet-tcp; modprobe loop
 mount -t configfs none /sys/kernel/config
 cd /sys/kernel/config/nvmet
-truncate -s 64M /run/one; truncate -s 16M /run/two
+truncate -s 64M /run/one; truncate -s 16M /run/two; truncate -s 64M /run/three
 losetup /dev/loop0 /run/two
 mkdir hosts/$host subsystems/$nqn
-for n in 1:/run/one 2:/dev/loop0; do
+for n in 1:/run/one 2:/dev/loop0 3:/run/three; do
 	ns=subsystems/$nqn/namespaces/\${n%:*}
 	mkdir \$ns
 	echo -n \${n#*:} >\$ns/device_path
@@ -62,13 +62,17 @@ same "what discovery knows of its port" "$found" 1
 # shellcheck disable=SC2086
 ok ctl nvmf_remote create two $far nsid=2 header_digest=true data_digest=true
 live() { [ "$(field nvmf_remote "$1" live_paths)" = "$2" ]; }
+# shellcheck disable=SC2086
+ok ctl nvmf_remote create three $far nsid=3 data_digest=true
 wait_until 15 "two paths" live one 2
 wait_until 10 "two paths with digests" live two 2
 same "size" "$(field nvmf_remote one bytes)" 67108864
 ok ctl tenant create blue
 for name in one two; do ok ctl -t blue disk create $name remote=$name backend=vhost_user_server; done
-wait_until 10 "the disks are ready" is ready field disk blue/one state
-wait_until 10 "the disks are ready" is ready field disk blue/two state
+ok ctl pool create far remotes=three
+ok ctl -t blue volume create three pool=far size=32M
+ok ctl -t blue disk create three volume=three
+for name in one two three; do wait_until 10 "disk $name is ready" is ready field disk blue/$name state; done
 
 # ---- verified I/O, with digests, in the capsule and by R2T
 blk_load=$lab_build/tests/bench/vhost_blk_load
@@ -83,10 +87,27 @@ for form in "bytes=4096 depth=8" "bytes=131072 depth=4"; do
 done
 same "wrong digests" "$(field nvmf_remote two digest_errors)" 0
 
+# ---- dpud dies and comes back, remote, pool and volume with it: every block that was acknowledged is there
+timeout -k 5 60 "$blk_load" "$(disk three)" listen survive "kill=$LAB_DIR/m.pid" kills=2 seconds=4 depth=8 bytes=8192 span=8388608 >"$LAB_DIR/load" ||
+	lab_fail "kill -9: lost or wrong"
+verified "kill -9" "$LAB_DIR/load"
+same "kills" "$(json "d['kills']" <"$LAB_DIR/load")" 2
+same "wrong digests" "$(field nvmf_remote three digest_errors)" 0
+ctl pool scrub far wait=true >/dev/null
+same "damaged blocks" "$(field pool far scrub_damaged)" 0
+wait_until 30 "two paths after kill -9" live one 2
+wait_until 10 "disk one is ready" is ready field disk blue/one state
+
 # ---- paths come and go under it
 lab_background "$blk_load" "$(disk one)" survive kills=0 seconds=60 depth=8 bytes=8192 span=16777216 >"$LAB_DIR/load"
 ana() { nvmet "echo $2 >ports/$1/ana_groups/2/ana_state"; }
 says() { [[ $(ctl -o json nvmf_remote show one | json "' '.join(d['paths'])") == *"$1"*"$2"* ]]; }
+goes_on() { # WHAT
+	local before
+	before=$(field nvmf_remote one requests)
+	more_requests() { [ "$(field nvmf_remote one requests)" -ge $((before + 20)) ]; }
+	wait_until 20 "I/O goes on $1" more_requests
+}
 ana 1 inaccessible
 wait_until 10 "one path is inaccessible" says inaccessible optimized
 ana 2 change
@@ -97,16 +118,25 @@ ana 1 optimized
 wait_until 10 "the first one is as before" says optimized non-optimized
 on vm "ip address del 10.9.1.2/24 dev eth0"
 wait_until 10 "a path that falls silent is lost" live one 1
+goes_on "by the other path"
 on vm "ip address add 10.9.1.2/24 dev eth0"
 wait_until 15 "and comes back" live one 2
 nvmet "rm ports/1/subsystems/$nqn"
 wait_until 10 "a path that is closed is lost" live one 1
 nvmet "ln -s subsystems/$nqn ports/1/subsystems/"
 wait_until 15 "and comes back" live one 2
+# It stands still with all that is under way, longer than its keep-alive.
+guest_says() { "$lab_top/devtools/guest/guest" monitor vm --dir "$LAB_DIR" "$1" >/dev/null; }
+guest_says stop
+wait_until 10 "both paths are lost" live one 0
+sleep 2
+guest_says cont
+wait_until 20 "and come back" live one 2
+goes_on "after it stood still"
 kill "$lab_last"
 wait "$lab_last" || lab_fail "I/O while paths came and went"
 verified "I/O while paths came and went" "$LAB_DIR/load"
-more "lost paths" "$(field nvmf_remote one path_losses)" 2
+more "lost paths" "$(field nvmf_remote one path_losses)" 4
 
 # ---- a namespace grows, another one goes
 nvmet "truncate -s 96M /run/one; echo 1 >subsystems/$nqn/namespaces/1/revalidate_size"
