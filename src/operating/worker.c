@@ -35,6 +35,11 @@ uint64_t worker_now_ns(const struct worker *worker)
 	return worker->now_ns;
 }
 
+const uint32_t *worker_turn(const struct worker *worker)
+{
+	return &worker->turn;
+}
+
 /* See DESIGN.md, "Falling asleep", for why no wake-up is lost. */
 void worker_wake(struct worker *worker)
 {

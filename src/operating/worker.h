@@ -62,6 +62,8 @@ struct worker *workers_get(struct workers *workers, unsigned index);
 /* In the worker. */
 unsigned worker_index(const struct worker *worker);
 uint64_t worker_now_ns(const struct worker *worker); /* as of this round */
+/* Changes whenever the worker turns to another source or closure: what happens while it stays is close together. */
+const uint32_t *worker_turn(const struct worker *worker);
 
 /* There is work for this source, made by another source or a closure of its own worker: if it is parked, it is polled
  * again from this round on. */

@@ -194,6 +194,7 @@ static unsigned run_messages(struct worker *worker)
 		return 0;
 	for (struct message *message = message_take(&worker->inbox), *next; message; message = next, ran++) {
 		next = message->next;
+		worker->turn++;
 		message->fn(message->arg, worker);
 		if (message_push(&workers->outbox, message))
 			eventfd_write(workers->outbox_fd, 1);
@@ -207,6 +208,7 @@ static unsigned poll_sources(struct worker *worker)
 
 	for (uint32_t i = 0; i < worker->polled.count; i++) {
 		struct slot *slot = worker->polled.slots[i];
+		worker->turn++;
 		unsigned found = slot->source->poll(slot->source, worker);
 		if (found == 0)
 			continue;
@@ -272,6 +274,7 @@ static void run_ticks(struct worker *worker)
 
 	for (uint32_t i = 0; i < worker->ticked.count; i++) {
 		struct worker_source *source = worker->ticked.slots[i]->source;
+		worker->turn++;
 		uint64_t wanted = source->tick(source, worker, now);
 		if (wanted < soonest)
 			soonest = wanted;

@@ -77,6 +77,7 @@ struct worker {
 	uint64_t back_off_ns;                 /* next sleep when timed sources are to be polled */
 	struct stage_clock stages;            /* of a round that is measured */
 	uint32_t unmeasured;                  /* rounds until the next */
+	uint32_t turn;                        /* sources polled and closures run */
 	bool tick_owed;                       /* there was work since the last tick */
 	bool registered;                      /* with DPDK: it has an lcore id and mempool caches */
 	struct counters counters;
