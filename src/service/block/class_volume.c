@@ -253,9 +253,12 @@ static int volume_validate(void *ctx, const struct object *old, const struct obj
 
 static uint64_t quantile_us(const struct volume *volume, enum qos_class class, uint32_t millionths)
 {
+	struct histogram whole;
+
 	if (!volume->qos.filter)
 		return 0;
-	return histogram_quantile(&qos_latency(volume->qos.filter)->of[class][QOS_STAGE_WHOLE], millionths) / 1000;
+	qos_latency(volume->qos.filter, class, QOS_STAGE_WHOLE, &whole);
+	return histogram_quantile(&whole, millionths) / 1000;
 }
 
 static void volume_observe(void *ctx, const struct object *object, struct object *copy)

@@ -29,16 +29,16 @@ static json_t *stage_json(const char *class, const char *stage, const struct his
 
 json_t *latency_json(const struct block_qos *qos)
 {
-	const struct qos_latency *latency = qos->filter ? qos_latency(qos->filter) : NULL;
 	json_t *rows = json_array();
+	struct histogram histogram;
 
-	for (unsigned i = 0; latency && i < QOS_CLASSES; i++) {
+	for (unsigned i = 0; qos->filter && i < QOS_CLASSES; i++) {
 		for (unsigned j = 0; j < QOS_STAGES; j++) {
-			const struct histogram *histogram = &latency->of[i][j];
-			uint64_t count = histogram_count(histogram);
+			qos_latency(qos->filter, i, j, &histogram);
+			uint64_t count = histogram_count(&histogram);
 			if (count > 0)
 				json_array_append_new(
-					rows, stage_json(qos_class_names[i], qos_stage_names[j], histogram, count));
+					rows, stage_json(qos_class_names[i], qos_stage_names[j], &histogram, count));
 		}
 	}
 	return rows;
@@ -116,13 +116,15 @@ static void histogram_text(FILE *out, const struct histogram *histogram, const c
 static void qos_text(FILE *out, const struct block_qos *qos, const struct object *object)
 {
 	char labels[2 * OBJECT_PATH_TEXT + 64];
+	struct histogram histogram;
 	char *whose = qos->filter && object ? model_prometheus_labels(object) : NULL;
 
 	for (unsigned i = 0; whose && i < QOS_CLASSES; i++) {
 		for (unsigned j = 0; j < QOS_STAGES; j++) {
 			snprintf(labels, sizeof(labels), "%s,requests=\"%s\",stage=\"%s\"", whose, qos_class_names[i],
 				 qos_stage_names[j]);
-			histogram_text(out, &qos_latency(qos->filter)->of[i][j], labels);
+			qos_latency(qos->filter, i, j, &histogram);
+			histogram_text(out, &histogram, labels);
 		}
 	}
 	free(whose);

@@ -45,7 +45,8 @@ static struct block_scheduler *scheduler_new(struct block *block, struct worker 
 	struct block_scheduler *scheduler = block_alloc(sizeof(*scheduler));
 	struct qos_scheduler_options options = { .worker = &block->turns[worker_index(worker)],
 						 .now_ns = now_ns,
-						 .ctx = scheduler };
+						 .ctx = scheduler,
+						 .turn = worker_turn(worker) };
 
 	scheduler->worker = worker;
 	scheduler->source = (struct worker_source){ .poll = source_poll, .tick = source_tick, .fd = -1, .name = "qos" };

@@ -79,15 +79,15 @@ static void add_slowest(json_t *rows, const struct qos_slow *slow, const char *n
 
 void why_add_times(json_t *rows, const struct why_times *times, const struct block_qos *qos, const char *name)
 {
-	const struct qos_latency *latency = qos->filter ? qos_latency(qos->filter) : NULL;
-
-	for (unsigned i = 0; latency && i < QOS_CLASSES; i++) {
-		const struct histogram *of = latency->of[i];
+	for (unsigned i = 0; qos->filter && i < QOS_CLASSES; i++) {
+		struct histogram histogram;
 		uint64_t p99[QOS_STAGES];
-		if (histogram_count(&of[QOS_STAGE_WHOLE]) == 0)
+		for (unsigned j = 0; j < QOS_STAGES; j++) {
+			qos_latency(qos->filter, i, j, &histogram);
+			p99[j] = histogram_quantile(&histogram, 990000);
+		}
+		if (p99[QOS_STAGE_WHOLE] == 0) /* there were none */
 			continue;
-		for (unsigned j = 0; j < QOS_STAGES; j++)
-			p99[j] = histogram_quantile(&of[j], 990000);
 		why_add(rows, "time", name,
 			"%s: 99 of 100 within %.1f us whole, %.1f us waiting, %.1f us in maps, %.1f us at the medium",
 			qos_class_names[i], (double)p99[QOS_STAGE_WHOLE] / 1000, (double)p99[QOS_STAGE_WAIT] / 1000,

@@ -32,25 +32,40 @@ static void closed(struct qos_volume *volume)
 		done(arg);
 }
 
+static void note_times(struct qos_times *times, const uint64_t ns[QOS_STAGES], uint64_t wait, uint64_t medium,
+		       uint64_t below)
+{
+	if (wait == 0 && medium == 0) {
+		histogram_add(&times->only_map, ns[QOS_STAGE_WHOLE]);
+		return;
+	}
+	if (wait == 0 && medium == below) {
+		histogram_add(&times->only_medium, ns[QOS_STAGE_WHOLE]);
+		return;
+	}
+	if (wait > 0)
+		histogram_add(&times->of[QOS_STAGE_WAIT], ns[QOS_STAGE_WAIT]);
+	for (unsigned i = QOS_STAGE_MAP; i < QOS_STAGES; i++)
+		histogram_add(&times->of[i], ns[i]);
+}
+
 /* Notes its stages. Returns the cycles that it was below. */
 static uint64_t account(struct qos_volume *volume, const struct qos_io *io, uint64_t now_ns)
 {
-	uint64_t end = qos_cycles(volume->scheduler), scale = volume->scheduler->scale;
+	uint64_t end = qos_stamp_up(volume->scheduler), scale = volume->scheduler->scale;
+	uint64_t wait = io->dispatched - io->above->scratch[0];
 	uint64_t below = end - io->dispatched, medium = io->trace.end - io->trace.begin;
-	struct histogram *of = volume->latency.of[class_of(&io->below)];
-	uint64_t whole_ns = cycles_ns(end - io->submitted, scale);
 
 	if (medium > below || volume->on_medium)
 		medium = below;
 	uint64_t ns[QOS_STAGES] = {
-		cycles_ns(io->dispatched - io->submitted, scale),
+		cycles_ns(wait, scale),
 		cycles_ns(below - medium, scale),
 		cycles_ns(medium, scale),
-		whole_ns,
+		cycles_ns(wait + below, scale),
 	};
-	for (unsigned i = 0; i < QOS_STAGES; i++)
-		histogram_add(&of[i], ns[i]);
-	if (whole_ns > volume->slow_floor_ns || now_ns - volume->slow_since_ns >= SLOW_PERIOD_NS) {
+	note_times(&volume->times[class_of(&io->below)], ns, wait, medium, below);
+	if (ns[QOS_STAGE_WHOLE] > volume->slow_floor_ns || now_ns - volume->slow_since_ns >= SLOW_PERIOD_NS) {
 		struct qos_slow slow = {
 			.offset = io->below.offset,
 			.length = io->below.length,
@@ -80,10 +95,9 @@ static void sent_done(struct dpu_block_request *below)
 		window_sample(&scheduler->window, below, cycles, now);
 	if (above->trace)
 		*above->trace = io->trace;
-	scheduler->under_way -= io->units;
+	scheduler->under_way -= qos_request_units(below);
 	volume->under_way--;
-	io->next = scheduler->free_io;
-	scheduler->free_io = io;
+	io_free(scheduler, io);
 	dpu_block_complete(above, status);
 	if (volume->draining && volume->queue.first)
 		drain(volume);
@@ -93,21 +107,18 @@ static void sent_done(struct dpu_block_request *below)
 		closed(volume);
 }
 
-void volume_send(struct qos_volume *volume, struct dpu_block_request *request, uint64_t submitted, uint64_t cycles)
+void volume_send(struct qos_volume *volume, struct dpu_block_request *request, uint64_t cycles)
 {
 	struct qos_scheduler *scheduler = volume->scheduler;
-	struct qos_io *io = scheduler->free_io;
+	struct qos_io *io = io_take(scheduler);
 
-	scheduler->free_io = io->next;
 	io->below = dpu_block_request_below(request, sent_done);
 	io->below.trace = &io->trace;
 	io->above = request;
 	io->volume = volume;
 	io->trace = (struct dpu_block_trace){ 0 };
-	io->submitted = submitted;
 	io->dispatched = cycles;
-	io->units = qos_request_units(request);
-	scheduler->under_way += io->units;
+	scheduler->under_way += qos_request_units(request);
 	volume->under_way++;
 	volume->below->ops->submit(volume->below, &io->below);
 }
@@ -115,10 +126,8 @@ void volume_send(struct qos_volume *volume, struct dpu_block_request *request, u
 /* ---- the queue ---- */
 
 /* A request in it has the time of its submission, and its user; that is an odd number when it is in a hurry. */
-static void queue_add(struct qos_volume *volume, struct dpu_block_request *request, uint64_t cycles, const void *user,
-		      bool in_hurry)
+static void queue_add(struct qos_volume *volume, struct dpu_block_request *request, const void *user, bool in_hurry)
 {
-	request->scratch[0] = cycles;
 	request->scratch[1] = (uintptr_t)user | in_hurry;
 	block_queue_add(&volume->queue, request);
 	volume->queued++;
@@ -150,22 +159,20 @@ static struct dpu_block_request *take_hurried(struct qos_volume *volume)
 	return request;
 }
 
-static void send_owing(struct qos_volume *volume, struct dpu_block_request *request, uint64_t submitted, uint64_t now)
+static void send_owing(struct qos_volume *volume, struct dpu_block_request *request, uint64_t now)
 {
 	node_owe_cap(&volume->node, request, now);
 	node_owe_cap(&volume->group->node, request, now);
 	volume->group->leased = true;
-	volume_send(volume, request, submitted, qos_cycles(volume->scheduler));
+	volume_send(volume, request, qos_stamp_down(volume->scheduler));
 }
 
 static void hurry(struct qos_volume *volume)
 {
 	uint64_t now = qos_now(volume->scheduler);
 
-	while (volume->hurried && volume->scheduler->free_io) {
-		struct dpu_block_request *request = take_hurried(volume);
-		send_owing(volume, request, request->scratch[0], now);
-	}
+	while (volume->hurried && volume->scheduler->free_io)
+		send_owing(volume, take_hurried(volume), now);
 	volume_place(volume, now);
 }
 
@@ -187,13 +194,13 @@ void qos_hurry(struct dpu_block_device *device, const void *user, bool on)
 }
 
 /* Behind the others of its volume; what may go at once, goes at once. */
-static void line_up(struct qos_volume *volume, struct dpu_block_request *request, uint64_t cycles, const void *user)
+static void line_up(struct qos_volume *volume, struct dpu_block_request *request, const void *user)
 {
 	struct qos_scheduler *scheduler = volume->scheduler;
 	bool first = !volume->queue.first;
 	uint64_t now = qos_now(scheduler);
 
-	queue_add(volume, request, cycles, user, false);
+	queue_add(volume, request, user, false);
 	if (!first)
 		return;
 	volume_place(volume, now);
@@ -205,21 +212,22 @@ void qos_submit(struct dpu_block_device *device, struct dpu_block_request *reque
 {
 	struct qos_volume *volume = (struct qos_volume *)device;
 	struct qos_scheduler *scheduler = volume->scheduler;
-	uint64_t cycles = qos_cycles(scheduler);
+	uint64_t cycles = qos_stamp_down(scheduler);
 
+	request->scratch[0] = cycles;
 	volume->stats.requests++;
 	assert(!volume->closing);
 	if (volume->draining && !volume->queue.first && scheduler->free_io) {
-		volume_send(volume, request, cycles, cycles);
+		volume_send(volume, request, cycles);
 	} else if (!scheduler->worker->guards && !volume->node.capped && !volume->group->node.capped &&
 		   !volume->queue.first && scheduler->free_io) {
 		volume->stats.passed++;
-		volume_send(volume, request, cycles, cycles);
+		volume_send(volume, request, cycles);
 	} else if (in_hurry) {
-		queue_add(volume, request, cycles, user, true);
+		queue_add(volume, request, user, true);
 		hurry(volume);
 	} else {
-		line_up(volume, request, cycles, user);
+		line_up(volume, request, user);
 	}
 }
 
@@ -232,10 +240,8 @@ static void drain(struct qos_volume *volume)
 {
 	struct qos_scheduler *scheduler = volume->scheduler;
 
-	while (volume->queue.first && scheduler->free_io) {
-		struct dpu_block_request *request = volume_take(volume);
-		volume_send(volume, request, request->scratch[0], qos_cycles(scheduler));
-	}
+	while (volume->queue.first && scheduler->free_io)
+		volume_send(volume, volume_take(volume), qos_stamp_down(scheduler));
 	volume_place(volume, qos_now(scheduler));
 }
 
@@ -345,9 +351,25 @@ int qos_open(struct qos_scheduler *scheduler, struct qos_tenant *tenant, struct 
 	return 0;
 }
 
-const struct qos_latency *qos_latency(const struct dpu_block_device *device)
+void qos_latency(const struct dpu_block_device *device, enum qos_class class, enum qos_stage stage,
+		 struct histogram *ret)
 {
-	return &((const struct qos_volume *)device)->latency;
+	const struct qos_times *times = &((const struct qos_volume *)device)->times[class];
+	uint64_t all = histogram_count(&times->of[QOS_STAGE_WHOLE]), waited;
+
+	*ret = (struct histogram){ 0 };
+	histogram_merge(ret, &times->of[stage]);
+	waited = histogram_count(ret);
+	if (stage == QOS_STAGE_WAIT && all > waited) /* it may have become more since */
+		histogram_more(&ret->count[0], all - waited);
+	if (stage == QOS_STAGE_WHOLE || stage == QOS_STAGE_MAP)
+		histogram_merge(ret, &times->only_map);
+	else
+		histogram_more(&ret->count[0], histogram_count(&times->only_map));
+	if (stage == QOS_STAGE_WHOLE || stage == QOS_STAGE_MEDIUM)
+		histogram_merge(ret, &times->only_medium);
+	else
+		histogram_more(&ret->count[0], histogram_count(&times->only_medium));
 }
 
 void qos_stats(const struct dpu_block_device *device, struct qos_stats *ret)

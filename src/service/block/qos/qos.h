@@ -66,6 +66,9 @@ struct qos_scheduler_options {
 	uint64_t (*now_ns)(void *ctx); /* as of this round */
 	uint64_t (*cycles)(void *ctx); /* NULL: the processor's */
 	void *ctx;
+	/* A number that changes whenever the thread turns to something else: what follows each other while it stays may
+	 * be timed by one look at the cycle counter. NULL: each is looked at. */
+	const uint32_t *turn;
 };
 
 int qos_scheduler_new(const struct qos_scheduler_options *options, struct qos_scheduler **ret);
@@ -115,11 +118,6 @@ enum qos_stage {
 enum qos_class { QOS_READS, QOS_WRITES, QOS_OTHERS /* flush, discard, write zeroes, compare */, QOS_CLASSES };
 extern const char *const qos_stage_names[QOS_STAGES], *const qos_class_names[QOS_CLASSES];
 
-/* Written by the worker, read by any thread. */
-struct qos_latency {
-	struct histogram of[QOS_CLASSES][QOS_STAGES];
-};
-
 enum { QOS_SLOWEST = 8 };
 
 /* One of the slowest requests of about the last minute. */
@@ -135,7 +133,9 @@ struct qos_stats {
 	uint64_t waiting, under_way;
 };
 
-const struct qos_latency *qos_latency(const struct dpu_block_device *device);
+/* Any thread. A request that did not wait, or was at no medium, is one of no time there. */
+void qos_latency(const struct dpu_block_device *device, enum qos_class class, enum qos_stage stage,
+		 struct histogram *ret);
 void qos_stats(const struct dpu_block_device *device, struct qos_stats *ret);
 /* Slowest first; returns how many. */
 unsigned qos_slowest(const struct dpu_block_device *device, struct qos_slow ret[QOS_SLOWEST]);

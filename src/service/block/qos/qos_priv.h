@@ -6,6 +6,7 @@
  * ready and have one, or a volume of them has. Who has nothing to do is in none of the heaps. */
 #pragma once
 
+#include <assert.h>
 #include <dpu/block.h>
 #include "base/clock.h"
 #include "base/cycles.h"
@@ -19,6 +20,7 @@ enum qos_unit { QOS_IOS, QOS_BYTES, QOS_UNITS };
 enum {
 	QOS_IO_BYTES = 64 << 10, /* what counts as one for guarantees of I/Os, and of the window */
 	QOS_SIZES = 4,           /* classes of sizes in the window */
+	QOS_STAMP_USES = 4,
 };
 
 struct qos_tenant {
@@ -54,35 +56,44 @@ struct qos_group {
 	bool leased; /* may hold credit of the tenant's */
 };
 
+/* Two cache lines: by the time that it comes back they are no more in the first one's cache. When the request above was
+ * submitted is in that, in scratch[0], like the link of those that are free in `below`. */
 struct qos_io {
-	struct dpu_block_request below; /* first */
+	_Alignas(64) struct dpu_block_request below; /* first */
 	struct dpu_block_request *above;
 	struct qos_volume *volume;
-	struct qos_io *next;
 	struct dpu_block_trace trace;
-	uint64_t submitted, dispatched; /* cycles */
-	uint32_t units;
+	uint64_t dispatched; /* cycles */
+};
+static_assert(sizeof(struct qos_io) == 128, "what the filter adds to a request is two cache lines");
+
+/* Histograms of a class of requests. Most do not wait, and many do all of their time in one place: they are in `only`
+ * alone, which is what qos_latency() adds them up from. */
+struct qos_times {
+	struct histogram of[QOS_STAGES]; /* QOS_STAGE_WAIT: of those that did */
+	struct histogram only_map, only_medium;
 };
 
 struct qos_volume {
 	struct dpu_block_device device; /* first */
-	struct qos_node node;
+	/* What each request needs, together. */
 	struct qos_scheduler *scheduler;
 	struct qos_group *group;
 	struct dpu_block_device *below;
 	struct block_queue queue;
-	struct qos_bucket cap[QOS_UNITS], guarantee[QOS_UNITS];
-	uint64_t queued, under_way;
-	uint64_t hurried; /* of those that are queued */
-	struct qos_stats stats;
 	bool on_medium;                   /* what is below is one */
 	bool closing, draining, in_hurry; /* in_hurry: the user without a name */
+	uint64_t queued, under_way;
+	uint64_t hurried; /* of those that are queued */
+	uint64_t slow_floor_ns, slow_since_ns;
+	struct qos_stats stats;
+	struct qos_node node;
+	struct qos_bucket cap[QOS_UNITS], guarantee[QOS_UNITS];
 	void (*close_done)(void *arg);
 	void *close_arg;
-	uint64_t slow_floor_ns, slow_since_ns;
 	unsigned slow_count[2];
 	struct qos_slow slow[2][QOS_SLOWEST]; /* of this half minute and of the one before */
-	struct qos_latency latency;
+	struct qos_times times[QOS_CLASSES];
 };
 
 struct qos_window {
@@ -97,17 +108,26 @@ struct qos_window {
 	} of[2 * QOS_SIZES];
 };
 
+/* A look at the clock that serves for some more of the same turn. */
+struct qos_stamp {
+	uint64_t cycles;
+	uint32_t turn, left;
+};
+
 struct qos_scheduler {
 	struct qos_scheduler_options options;
 	uint64_t scale; /* of cycles */
+	struct qos_worker *worker;
+	struct qos_io *free_io;
+	struct qos_stamp down, up; /* of requests, and of their completions */
+	uint32_t under_way;        /* units */
+	uint64_t kept_ns;          /* last housekeeping */
 	struct qos_set groups;
 	struct heap alarms;
 	struct qos_group *group;
-	struct qos_worker *worker, own; /* own: if the options have none */
 	struct qos_window window;
-	uint32_t under_way; /* units */
-	uint64_t kept_ns;   /* last housekeeping */
-	struct qos_io *io, *free_io;
+	struct qos_worker own; /* if the options have none */
+	struct qos_io *io;
 };
 
 static inline uint64_t qos_now(const struct qos_scheduler *scheduler)
@@ -118,6 +138,34 @@ static inline uint64_t qos_now(const struct qos_scheduler *scheduler)
 static inline uint64_t qos_cycles(const struct qos_scheduler *scheduler)
 {
 	return scheduler->options.cycles ? scheduler->options.cycles(scheduler->options.ctx) : cycles_now();
+}
+
+/* A look costs 25 cycles, twice a request. So a few in a row of one turn share one, which is right within the time of
+ * those few. When the other direction was looked at meanwhile, it is looked anew: no request ends before it begins. */
+static inline uint64_t qos_stamp(const struct qos_scheduler *scheduler, struct qos_stamp *stamp,
+				 struct qos_stamp *other)
+{
+	const uint32_t *turn = scheduler->options.turn;
+
+	if (stamp->left > 0 && stamp->turn == *turn) {
+		stamp->left--;
+		return stamp->cycles;
+	}
+	stamp->cycles = qos_cycles(scheduler);
+	stamp->left = turn ? QOS_STAMP_USES - 1 : 0;
+	stamp->turn = turn ? *turn : 0;
+	other->left = 0;
+	return stamp->cycles;
+}
+
+static inline uint64_t qos_stamp_down(struct qos_scheduler *scheduler)
+{
+	return qos_stamp(scheduler, &scheduler->down, &scheduler->up);
+}
+
+static inline uint64_t qos_stamp_up(struct qos_scheduler *scheduler)
+{
+	return qos_stamp(scheduler, &scheduler->up, &scheduler->down);
 }
 
 static inline uint64_t qos_request_bytes(const struct dpu_block_request *request)
@@ -135,6 +183,20 @@ static inline uint64_t qos_request_bytes(const struct dpu_block_request *request
 		break;
 	}
 	return 0;
+}
+
+static inline void io_free(struct qos_scheduler *scheduler, struct qos_io *io)
+{
+	io->below.next = (struct dpu_block_request *)scheduler->free_io;
+	scheduler->free_io = io;
+}
+
+static inline struct qos_io *io_take(struct qos_scheduler *scheduler)
+{
+	struct qos_io *io = scheduler->free_io;
+
+	scheduler->free_io = (struct qos_io *)io->below.next;
+	return io;
 }
 
 static inline uint32_t qos_request_units(const struct dpu_block_request *request)
@@ -177,8 +239,8 @@ void group_put(struct qos_scheduler *scheduler, struct qos_group *group);
 /* ---- filter.c ---- */
 /* The first of the queue; there is one. */
 struct dpu_block_request *volume_take(struct qos_volume *volume);
-/* Sends the first of the queue down, or the given one. There is a free io. */
-void volume_send(struct qos_volume *volume, struct dpu_block_request *request, uint64_t submitted, uint64_t cycles);
+/* Sends it down; scratch[0] says when it was submitted. There is a free io. */
+void volume_send(struct qos_volume *volume, struct dpu_block_request *request, uint64_t cycles);
 
 /* ---- slow.c ---- */
 #define SLOW_PERIOD_NS (30 * CLOCK_NS_PER_S)

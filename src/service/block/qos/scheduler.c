@@ -285,7 +285,7 @@ unsigned scheduler_run(struct qos_scheduler *scheduler, uint64_t now_ns, unsigne
 		}
 		struct dpu_block_request *request = volume_take(volume);
 		volume_place(volume, now_ns);
-		volume_send(volume, request, request->scratch[0], qos_cycles(scheduler));
+		volume_send(volume, request, qos_stamp_down(scheduler));
 		sent++;
 	}
 	return sent;
@@ -299,15 +299,13 @@ int qos_scheduler_new(const struct qos_scheduler_options *options, struct qos_sc
 
 	if (!scheduler)
 		return -ENOMEM;
-	scheduler->io = calloc(IOS, sizeof(*scheduler->io));
+	scheduler->io = aligned_alloc(_Alignof(struct qos_io), IOS * sizeof(*scheduler->io));
 	if (!scheduler->io) {
 		free(scheduler);
 		return -ENOMEM;
 	}
-	for (unsigned i = 0; i < IOS; i++) {
-		scheduler->io[i].next = scheduler->free_io;
-		scheduler->free_io = &scheduler->io[i];
-	}
+	for (unsigned i = 0; i < IOS; i++)
+		io_free(scheduler, &scheduler->io[i]);
 	scheduler->options = *options;
 	scheduler->worker = options->worker ? options->worker : &scheduler->own;
 	scheduler->scale = cycles_scale();
