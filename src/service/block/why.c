@@ -58,9 +58,10 @@ void why_add_qos(json_t *rows, const struct why_times *times, const struct block
 	if (qos->share)
 		add_policy(rows, user->tenant->name, &qos->share->policy);
 	why_add(rows, "qos", user->name,
-		"%llu requests wait for their turn, %llu are under way; %llu of %llu went at once",
+		"%llu requests wait for their turn, %llu are under way; %llu of %llu went at once, %llu by a guarantee",
 		(unsigned long long)times->stats.waiting, (unsigned long long)times->stats.under_way,
-		(unsigned long long)times->stats.passed, (unsigned long long)times->stats.requests);
+		(unsigned long long)times->stats.passed, (unsigned long long)times->stats.requests,
+		(unsigned long long)times->stats.promised);
 	if (times->window)
 		why_add(rows, "qos", user->name,
 			"what is not guaranteed may have %u under way on this worker while others are busy",
