@@ -2,11 +2,11 @@
 /* Load for an NVMe/TCP target, and the bare TCP echo that it is measured against: requests of 72 bytes, answers of
  * 4,168.
  *
- *   nvmf_load read ADDRESS PORT NQN [queues=1] [depth=32] [seconds=5] [digests=0..3] [write|fill]
+ *   nvmf_load read ADDRESS PORT NQN [queues=1] [depth=32] [bytes=4096] [seconds=5] [digests=0..3] [write|fill]
  *   nvmf_load echo-server ADDRESS PORT          until it is killed
  *   nvmf_load echo ADDRESS PORT [queues=1] [depth=32] [seconds=5]
  *
- * One thread; random reads (or writes) of 4 KiB over the whole of namespace 1, or all of it written once, from the
+ * One thread; random reads (or writes) over the whole of namespace 1, or all of it written once, from the
  * beginning (fill). Prints JSON. */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -184,6 +184,8 @@ static void option(struct load *load, const char *word)
 		load->queues = number;
 	else if (strncmp(word, "depth=", 6) == 0)
 		load->client.depth = number;
+	else if (strncmp(word, "bytes=", 6) == 0)
+		load->client.bytes = number;
 	else if (strncmp(word, "seconds=", 8) == 0)
 		load->seconds = number;
 	else if (strncmp(word, "digests=", 8) == 0)

@@ -39,10 +39,21 @@ static int dial(const struct sockaddr_in *to)
 	return fd;
 }
 
+static void put_flags(int fd, const void *bytes, size_t count, int flags)
+{
+	if (send(fd, bytes, count, flags | MSG_NOSIGNAL) != (ssize_t)count)
+		die("send");
+}
+
 static void put(int fd, const void *bytes, size_t count)
 {
-	if (send(fd, bytes, count, MSG_NOSIGNAL) != (ssize_t)count)
-		die("send");
+	put_flags(fd, bytes, count, 0);
+}
+
+/* … and more follows at once. */
+static void put_more(int fd, const void *bytes, size_t count)
+{
+	put_flags(fd, bytes, count, MSG_MORE);
 }
 
 static void get(int fd, void *bytes, size_t count)
@@ -147,7 +158,7 @@ static uint16_t controller_open(struct nvme_client *client, int fd, const char *
 	require(command(client, fd, &set.sqe, NULL, 0, NULL).status == 0, "the controller does not start");
 	require(command(client, fd, &identify, NULL, 0, (uint8_t *)&ns).status == 0, "no namespace 1");
 	client->shift = ns.lbaf[0].log2_bytes;
-	client->blocks = ns.nsze >> (12 - client->shift);
+	client->blocks = ns.nsze / (client->bytes >> client->shift);
 	require(client->blocks > 0, "namespace 1 is empty");
 	return cntlid;
 }
@@ -160,6 +171,9 @@ void nvme_client_open(struct nvme_client *client, const char *address, const cha
 	require(inet_pton(AF_INET, address, &client->to.sin_addr) == 1, "not an IPv4 address");
 	require(client->depth >= 1 && client->depth <= NVME_CLIENT_DEPTH_MAX && client->digests < 4,
 		"an option is out of range");
+	client->bytes = client->bytes ? client->bytes : NVME_CLIENT_BYTES;
+	require(client->bytes % NVME_CLIENT_BYTES == 0 && client->bytes <= NVME_CLIENT_BYTES_MAX,
+		"requests are of 4 to 128 KiB");
 	client->nqn = nqn;
 	client->queues = 0;
 	client->admin = -1;
@@ -196,23 +210,25 @@ void nvme_queue_close(struct nvme_queue *queue)
 
 /* ---- requests ---- */
 
+static const uint8_t data[NVME_CLIENT_BYTES_MAX] = { 1 };
+
 void nvme_queue_add(struct nvme_queue *queue, uint16_t cid, bool write, uint64_t block)
 {
-	static const uint8_t data[NVME_CLIENT_BYTES] = { 1 };
 	const struct nvme_client *client = queue->client;
-	uint64_t lba = block << (12 - client->shift);
+	uint64_t lba = block * (client->bytes >> client->shift);
+	bool in_capsule = write && client->bytes == NVME_CLIENT_BYTES;
 	struct nvme_sqe sqe = {
 		.opcode = write ? NVME_WRITE : NVME_READ,
 		.cid = cid,
 		.nsid = 1,
-		.sgl = { .length = NVME_CLIENT_BYTES, .type = write ? NVME_SGL_IN_CAPSULE : NVME_SGL_TRANSPORT_DATA },
+		.sgl = { .length = client->bytes, .type = in_capsule ? NVME_SGL_IN_CAPSULE : NVME_SGL_TRANSPORT_DATA },
 		.cdw10 = (uint32_t)lba,
 		.cdw11 = (uint32_t)(lba >> 32),
-		.cdw12 = (1u << (12 - client->shift)) - 1,
+		.cdw12 = (client->bytes >> client->shift) - 1,
 	};
 
 	queue->out_bytes +=
-		capsule_make(client, &sqe, data, write ? NVME_CLIENT_BYTES : 0, queue->out + queue->out_bytes);
+		capsule_make(client, &sqe, data, in_capsule ? client->bytes : 0, queue->out + queue->out_bytes);
 }
 
 void nvme_queue_send(struct nvme_queue *queue)
@@ -230,13 +246,48 @@ void nvme_queue_send(struct nvme_queue *queue)
 	queue->out_sent = queue->out_bytes = 0;
 }
 
+/* What the target asks for, after what was added before; waits until it is sent. */
+static void r2t_serve(struct nvme_queue *queue, const struct nvme_tcp_r2t *r2t)
+{
+	unsigned digests = queue->client->digests;
+	struct nvme_tcp_data pdu = {
+		.header = { .type = NVME_TCP_H2C_DATA,
+			    .flags = (uint8_t)(NVME_TCP_LAST_PDU |
+					       (digests & NVME_TCP_DGST_HEADER ? NVME_TCP_HDGSTF : 0) |
+					       (digests & NVME_TCP_DGST_DATA ? NVME_TCP_DDGSTF : 0)),
+			    .hlen = sizeof(pdu),
+			    .pdo = (uint8_t)(sizeof(pdu) + (digests & NVME_TCP_DGST_HEADER ? 4u : 0u)) },
+		.cccid = r2t->cccid,
+		.ttag = r2t->ttag,
+		.datao = r2t->r2to,
+		.datal = r2t->r2tl,
+	};
+	uint32_t digest;
+
+	require(r2t->r2tl <= queue->client->bytes, "the target asks for more than there is");
+	pdu.header.plen = pdu.header.pdo + r2t->r2tl + (digests & NVME_TCP_DGST_DATA ? 4u : 0u);
+	put(queue->fd, queue->out + queue->out_sent, queue->out_bytes - queue->out_sent);
+	queue->out_sent = queue->out_bytes = 0;
+	put_more(queue->fd, &pdu, sizeof(pdu));
+	digest = crc32c(0, &pdu, sizeof(pdu));
+	if (digests & NVME_TCP_DGST_HEADER)
+		put_more(queue->fd, &digest, sizeof(digest));
+	if (digests & NVME_TCP_DGST_DATA) {
+		put_more(queue->fd, data, r2t->r2tl);
+		digest = crc32c(0, data, r2t->r2tl);
+		put(queue->fd, &digest, sizeof(digest));
+	} else {
+		put(queue->fd, data, r2t->r2tl);
+	}
+}
+
 /* Bytes of the answer at the beginning of what was received, and whose it is; 0: not whole. */
-static size_t answer_parse(const struct nvme_client *client, const uint8_t *at, size_t have, uint16_t *ret_cid,
-			   bool *ret_done)
+static size_t answer_parse(struct nvme_queue *queue, const uint8_t *at, size_t have, uint16_t *ret_cid, bool *ret_done)
 {
 	struct nvme_tcp_data pdu;
 
-	if (client->echo) {
+	*ret_done = false;
+	if (queue->client->echo) {
 		*ret_done = true;
 		return have < NVME_CLIENT_ANSWER_BYTES ? 0 : NVME_CLIENT_ANSWER_BYTES;
 	}
@@ -248,6 +299,8 @@ static size_t answer_parse(const struct nvme_client *client, const uint8_t *at, 
 	if (pdu.header.type == NVME_TCP_C2H_DATA) {
 		*ret_cid = pdu.cccid;
 		*ret_done = pdu.header.flags & NVME_TCP_SUCCESS;
+	} else if (pdu.header.type == NVME_TCP_R2T) {
+		r2t_serve(queue, (const struct nvme_tcp_r2t *)at);
 	} else {
 		const struct nvme_cqe *cqe = &((const struct nvme_tcp_capsule_resp *)at)->cqe;
 
@@ -270,7 +323,7 @@ void nvme_queue_receive(struct nvme_queue *queue, size_t most, void (*done)(void
 	if (n <= 0)
 		die("the target closed the connection");
 	queue->have += (size_t)n;
-	while ((bytes = answer_parse(queue->client, queue->in + used, queue->have - used, &cid, &whole)) > 0) {
+	while ((bytes = answer_parse(queue, queue->in + used, queue->have - used, &cid, &whole)) > 0) {
 		used += bytes;
 		if (whole)
 			done(ctx, cid);

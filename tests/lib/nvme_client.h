@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The host's side of NVMe/TCP, for loads: reads and writes of 4 KiB of namespace 1, in queues of connections of their
- * own. Or a bare echo of as many bytes, without a handshake, which a target is measured against.
+/* The host's side of NVMe/TCP, for loads: reads and writes of namespace 1, in queues of connections of their own. Or a
+ * bare echo of as many bytes, without a handshake, which a target is measured against.
  *
  * Single thread; what is added is sent, and what has arrived is taken, without waiting. What the target does wrong, or
  * answers with an error, ends the process with a sentence. */
@@ -15,16 +15,18 @@ enum {
 	NVME_CLIENT_REQUEST_BYTES = 72,
 	NVME_CLIENT_ANSWER_BYTES = 4168,
 	NVME_CLIENT_DEPTH_MAX = 512,
+	NVME_CLIENT_BYTES_MAX = 128 << 10,
 };
 
 struct nvme_client {
 	unsigned depth;   /* of each queue, up to NVME_CLIENT_DEPTH_MAX */
+	uint32_t bytes;   /* of a request: a multiple of NVME_CLIENT_BYTES; 0: so many. Longer writes go by R2T */
 	unsigned digests; /* NVME_TCP_DGST_… */
 	bool echo;
 	/* from here on ours */
 	struct sockaddr_in to;
 	const char *nqn;
-	uint64_t blocks; /* of the namespace, of 4 KiB */
+	uint64_t blocks; /* of the namespace, of `bytes` */
 	unsigned shift;
 	int admin;
 	uint16_t cntlid;
