@@ -43,11 +43,11 @@ static void step_capsule(struct host *host, struct input *in)
 /* Data for any transfer tag, mostly one that waits. */
 static void step_data(struct host *host, struct input *in)
 {
-	static uint8_t data[8192];
+	static uint8_t data[128 << 10];
 	uint8_t tag = input_byte(in), cut = input_byte(in);
+	uint32_t bytes = cut >= 248 ? (cut - 247u) << 14 : cut ? 32u * cut : 8192;
 
-	host_h2c_data(host, (uint16_t)(host->next_cid - 1 - (tag >> 4)), tag & 15, data, 0,
-		      cut ? 32u * cut : (uint32_t)sizeof(data), !(cut & 1));
+	host_h2c_data(host, (uint16_t)(host->next_cid - 1 - (tag >> 4)), tag & 15, data, 0, bytes, !(cut & 1));
 }
 
 static void step_device(struct rig *rig, bool *away)
@@ -123,6 +123,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct host *host = (config & 3) >= 2 ? io : admin;
 
 	host->hold_sends = config & 16;
+	host->piece = config & 64 ? 5000 : 0; /* long data comes in place */
 	steps(rig, host, &in);
 	if (io)
 		host_free(io);

@@ -185,21 +185,26 @@ void nvme_command_drop(struct nvme_command *command)
 	if (command->state != COMMAND_ANSWERED)
 		command->queue->outstanding--;
 	command->state = COMMAND_ANSWERED;
-	if (command->sends == 0)
+	if (command->lent == 0)
 		command_free(command);
 }
 
 /* ---- answers ---- */
 
+void nvme_command_returned(struct nvme_command *command)
+{
+	command->lent--;
+	if (command->lent == 0 && command->state == COMMAND_ANSWERED)
+		command_free(command);
+	else
+		nvme_queue_settle(command->queue);
+}
+
 static void send_returned(struct nvme_command *command)
 {
 	command->queue->sends--;
 	command->queue->sent++;
-	command->sends--;
-	if (command->sends == 0 && command->state == COMMAND_ANSWERED)
-		command_free(command);
-	else
-		nvme_queue_settle(command->queue);
+	nvme_command_returned(command);
 }
 
 static void answer_done(struct nvme_send *send, int error)
@@ -220,7 +225,7 @@ static void command_send(struct nvme_command *command, struct nvme_send *send, c
 	send->iov = iov;
 	send->segments = segments;
 	send->done = done;
-	command->sends++;
+	command->lent++;
 	queue->sends++;
 	queue->ops->send(queue->ctx, send);
 }
@@ -320,7 +325,7 @@ void nvme_command_answer(struct nvme_command *command, uint16_t status, uint32_t
 	if (command->partner)
 		nvme_fused_broken(command);
 	if (queue->state > QUEUE_CONNECTED) {
-		if (command->sends == 0)
+		if (command->lent == 0)
 			command_free(command);
 		return;
 	}

@@ -148,21 +148,19 @@ static void data_done(struct nvme_queue *queue)
 		command->execute(command);
 }
 
-static size_t data_take(struct nvme_queue *queue, const uint8_t *bytes, size_t count)
+/* So many bytes are where they belong. */
+static void data_came(struct nvme_queue *queue, uint32_t count)
 {
 	struct nvme_receive *receive = &queue->receive;
-	struct nvme_command *command = receive->command;
-	uint32_t n = (uint32_t)least(count, receive->left);
 
-	memcpy(receive->to, bytes, n);
 	if (queue->digests & NVME_TCP_DGST_DATA)
-		data_sum(receive, n);
+		data_sum(receive, count);
 	else
-		receive->left -= n;
-	receive->to += n;
-	command->received += n;
+		receive->left -= count;
+	receive->to += count;
+	receive->command->received += count;
 	if (receive->left > 0)
-		return n;
+		return;
 	if (queue->digests & NVME_TCP_DGST_DATA) {
 		receive->state = RECEIVE_DIGEST;
 		receive->have = 0;
@@ -170,7 +168,43 @@ static size_t data_take(struct nvme_queue *queue, const uint8_t *bytes, size_t c
 	} else {
 		data_done(queue);
 	}
+}
+
+static size_t data_take(struct nvme_queue *queue, const uint8_t *bytes, size_t count)
+{
+	struct nvme_receive *receive = &queue->receive;
+	size_t n = least(count, receive->left);
+
+	memcpy(receive->to, bytes, n);
+	data_came(queue, (uint32_t)n);
 	return n;
+}
+
+/* The rest of long data, if nothing of it is here yet. Its command keeps its buffer until that comes back, even if the
+ * connection is closed meanwhile. */
+static void take_begin(struct nvme_queue *queue)
+{
+	struct nvme_receive *receive = &queue->receive;
+
+	if (receive->state != RECEIVE_DATA || receive->left < NVME_TARGET_TAKE_BYTES || !queue->ops->take ||
+	    queue->state != QUEUE_CONNECTED)
+		return;
+	receive->state = RECEIVE_TAKE;
+	queue->taking = receive->command;
+	queue->taking->lent++;
+	queue->ops->take(queue->ctx, receive->to, receive->left);
+}
+
+void nvme_queue_taken(struct nvme_queue *queue, int error)
+{
+	struct nvme_command *command = queue->taking;
+	enum cycle_stage before = stage_enter(STAGE_PARSE);
+
+	queue->taking = NULL;
+	nvme_command_returned(command);
+	if (!error && queue->receive.state == RECEIVE_TAKE && queue->state == QUEUE_CONNECTED)
+		data_came(queue, queue->receive.left);
+	stage_enter(before);
 }
 
 static size_t digest_take(struct nvme_queue *queue, const uint8_t *bytes, size_t count)
@@ -375,11 +409,13 @@ static size_t input(struct nvme_queue *queue, const uint8_t *bytes, size_t count
 		case RECEIVE_DIGEST:
 			used += digest_take(queue, bytes + used, count - used);
 			break;
+		case RECEIVE_TAKE:
 		case RECEIVE_BLOCKED:
 			queue->in_input = false;
 			return used;
 		}
 	}
+	take_begin(queue);
 	queue->in_input = false;
 	return used;
 }

@@ -36,6 +36,7 @@ enum {
 	NVME_TARGET_REGISTRANTS_MAX = 64,   /* hosts registered with a namespace */
 	NVME_TARGET_AERS = 4,               /* asynchronous event requests outstanding */
 	NVME_TARGET_KEEP_ALIVE_UNIT_MS = 100,
+	NVME_TARGET_TAKE_BYTES = 16 << 10, /* data of a PDU that is asked for in place: at least so much */
 };
 _Static_assert(NVME_BUFFER_MAX_BYTES == NVME_BUFFER_MIN_BYTES << NVME_TARGET_MDTS, "a buffer holds any transfer");
 
@@ -60,6 +61,10 @@ struct nvme_transport_ops {
 	/* A host connects to data->subnqn, which may be anything: answer by nvme_queue_connect(), now or later. Input
 	 * pauses until then. sqe and data stay. */
 	void (*connect)(void *ctx, const struct nvme_connect_sqe *sqe, const struct nvme_connect_data *data);
+	/* The next `bytes` from the host, after what nvme_queue_input() has consumed, go to `to`, which is lent until
+	 * nvme_queue_taken(). Called within that call, or within nvme_queue_taken(); one at a time. NULL: all bytes
+	 * come by nvme_queue_input(). */
+	void (*take)(void *ctx, uint8_t *to, uint32_t bytes);
 	/* After nvme_queue_closed(): nothing is outstanding, nvme_queue_free() may be called (in this call, too). */
 	void (*idle)(void *ctx);
 };
@@ -70,6 +75,9 @@ void nvme_queue_move(struct nvme_queue *queue, const struct nvme_transport_ops *
 void nvme_queue_free(struct nvme_queue *queue);
 /* Bytes from the host; returns how many were consumed. The rest comes again after `resume`. */
 size_t nvme_queue_input(struct nvme_queue *queue, const uint8_t *bytes, size_t count);
+/* What `take` has lent comes back: with all bytes, or with an error, as the connection has ended. Always, and before
+ * nvme_queue_closed(). */
+void nvme_queue_taken(struct nvme_queue *queue, int error);
 /* subsystem NULL: there is none by this name, or no such port: refused as the specification says. */
 void nvme_queue_connect(struct nvme_queue *queue, struct nvme_subsystem *subsystem, uint16_t port);
 /* Not now: the host may try again. */

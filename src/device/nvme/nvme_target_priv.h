@@ -55,7 +55,7 @@ struct nvme_command {
 	uint32_t in_capsule, received;
 	uint32_t block_crc; /* of the block that is being received, as far as earlier PDUs go */
 	uint16_t index;
-	uint8_t state, sends; /* sends under way */
+	uint8_t state, lent; /* sends and takes under way */
 	bool entered, ns_waiting, alone, bad_digest;
 	bool collected;                              /* one of a pair: its data is there */
 	uint16_t early_status;                       /* … what is wrong with it */
@@ -103,6 +103,7 @@ enum receive_state {
 	RECEIVE_BLOCKED, /* the header is whole, but there is no command or buffer for it yet */
 	RECEIVE_PAD,
 	RECEIVE_DATA,
+	RECEIVE_TAKE, /* data that comes in place */
 	RECEIVE_DIGEST,
 };
 
@@ -137,6 +138,7 @@ struct nvme_queue {
 	TAILQ_ENTRY(nvme_queue) link; /* of its controller */
 	struct nvme_receive receive;
 	struct nvme_command *fused_first; /* waits for its second */
+	struct nvme_command *taking;      /* its data is coming in place, even if it was dropped */
 	struct nvme_commands free, active;
 	struct nvme_command **chunks; /* by index / COMMAND_CHUNK */
 	uint16_t chunk_count, chunk_max, outstanding;
@@ -270,6 +272,8 @@ struct nvme_command *nvme_command_new(struct nvme_queue *queue);
 struct nvme_command *nvme_command_find(struct nvme_queue *queue, uint16_t index);
 /* Connect: the account pays for the queue and as many commands as it has entries. False: it has no room. */
 bool nvme_queue_pay(struct nvme_queue *queue, struct nvme_account *account, const struct nvme_connect_sqe *sqe);
+/* A send or take of it has come back; it may be gone then. */
+void nvme_command_returned(struct nvme_command *command);
 /* Forgets it without an answer; not while it executes. */
 void nvme_command_drop(struct nvme_command *command);
 /* Who pays for that much on this queue. */

@@ -3,6 +3,7 @@
 #include "device/nvme/nvme_test_host.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include "device/block/ram.h"
@@ -179,6 +180,28 @@ void host_release_sends(struct host *host)
 	}
 }
 
+static void transport_take(void *ctx, uint8_t *to, uint32_t bytes)
+{
+	struct host *host = ctx;
+
+	assert(!host->closed && bytes > 0 && host->take_left == 0);
+	host->take_to = to;
+	host->take_left = bytes;
+}
+
+static size_t take_give(struct host *host, const uint8_t *bytes, size_t count)
+{
+	size_t n = count < host->take_left ? count : host->take_left;
+
+	memcpy(host->take_to, bytes, n);
+	host->take_to += n;
+	host->take_left -= (uint32_t)n;
+	host->taken += n;
+	if (host->take_left == 0)
+		nvme_queue_taken(host->queue, 0);
+	return n;
+}
+
 static void transport_resume(void *ctx)
 {
 	((struct host *)ctx)->resumed = true;
@@ -210,6 +233,7 @@ static void transport_idle(void *ctx)
 
 static const struct nvme_transport_ops transport_ops = {
 	.send = transport_send,
+	.take = transport_take,
 	.resume = transport_resume,
 	.close = transport_close,
 	.connect = transport_connect,
@@ -235,6 +259,9 @@ void host_break(struct host *host)
 		return;
 	host_release_sends(host);
 	host->closed = true; /* nothing is sent any more */
+	if (host->take_left > 0)
+		nvme_queue_taken(host->queue, -ECONNRESET);
+	host->take_left = 0;
 	nvme_queue_closed(host->queue);
 	host->freed = true;
 	rig_poll(host->rig);
@@ -259,12 +286,12 @@ void host_send(struct host *host, const void *bytes, size_t count, size_t piece)
 		assert(copy);
 		memcpy(copy, bytes, n);
 		host->resumed = false;
-		size_t used = nvme_queue_input(host->queue, copy, n);
+		size_t used = host->take_left > 0 ? take_give(host, copy, n) : nvme_queue_input(host->queue, copy, n);
 		free(copy);
 		assert(used <= n);
 		bytes = (const uint8_t *)bytes + used;
 		count -= used;
-		if (used < n) {
+		if (used < n && host->take_left == 0) {
 			rig_poll(host->rig);
 			host_release_sends(host);
 			if (!host->resumed && used == 0)
@@ -357,7 +384,7 @@ static void pdu_send(struct host *host, struct nvme_tcp_header *header, const vo
 	digest = bytes ? crc32c(0, data, bytes) : 0;
 	if (ddgst)
 		memcpy(pdu + end + bytes, &digest, sizeof(digest));
-	host_send(host, pdu, header->plen, 0);
+	host_send(host, pdu, header->plen, host->piece);
 	free(pdu);
 }
 
@@ -388,12 +415,13 @@ void host_h2c_data(struct host *host, uint16_t cid, uint16_t ttag, const uint8_t
 
 static void r2t_serve(struct host *host, const struct nvme_tcp_r2t *r2t, const struct exchange *exchange)
 {
-	enum { PIECE = 6000 }; /* neither blocks nor PDUs of the same size */
+	/* else neither blocks nor PDUs of the same size */
+	uint32_t most = host->h2c_bytes ? host->h2c_bytes : 6000;
 	struct nvme_tcp_r2t ask = *r2t;
 
 	assert(ask.cccid == exchange->sqe.cid && ask.r2to + ask.r2tl <= exchange->out_bytes);
 	for (uint32_t at = 0; at < ask.r2tl;) {
-		uint32_t n = ask.r2tl - at < PIECE ? ask.r2tl - at : PIECE;
+		uint32_t n = ask.r2tl - at < most ? ask.r2tl - at : most;
 
 		host_h2c_data(host, ask.cccid, ask.ttag, exchange->out, ask.r2to + at, n, at + n == ask.r2tl);
 		at += n;

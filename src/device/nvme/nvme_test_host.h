@@ -51,6 +51,11 @@ struct host {
 	size_t output_bytes;
 	bool closed, graceful, resumed, idle, freed, answer_connect, hold_sends;
 	struct nvme_send *held, **held_tail;
+	uint8_t *take_to; /* the target wants the next bytes here */
+	uint32_t take_left;
+	uint64_t taken;     /* bytes */
+	size_t piece;       /* PDUs go in such; 0: whole */
+	uint32_t h2c_bytes; /* data of an H2CData; 0: little */
 	uint16_t next_cid;
 };
 

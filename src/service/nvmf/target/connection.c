@@ -34,6 +34,25 @@ static void transport_send(void *ctx, struct nvme_send *send)
 	stream_send(connection->stream, out);
 }
 
+static void taken(struct stream_take *take, int error)
+{
+	nvme_queue_taken(container_of(take, struct connection, take)->queue, error);
+}
+
+static void transport_take(void *ctx, uint8_t *to, uint32_t bytes)
+{
+	struct connection *connection = ctx;
+
+	connection->take_iov = (struct iovec){ to, bytes };
+	connection->take = (struct stream_take){
+		.iov = &connection->take_iov,
+		.segments = 1,
+		.bytes = bytes,
+		.done = taken,
+	};
+	stream_take(connection->stream, &connection->take);
+}
+
 static void transport_resume(void *ctx)
 {
 	stream_resume(((struct connection *)ctx)->stream);
@@ -103,6 +122,7 @@ static void transport_idle(void *ctx)
 
 static const struct nvme_transport_ops transport_ops = {
 	.send = transport_send,
+	.take = transport_take,
 	.resume = transport_resume,
 	.close = transport_close,
 	.connect = transport_connect,

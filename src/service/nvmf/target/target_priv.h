@@ -83,6 +83,8 @@ struct connection {
 	struct subsystem *subsystem;
 	struct target_group *group;
 	struct stream *stream;
+	struct stream_take take;
+	struct iovec take_iov;
 	bool closing, draining;
 	LIST_ENTRY(connection) drain, of_subsystem;
 	uint64_t deadline_ns;
