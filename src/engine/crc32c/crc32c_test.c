@@ -85,6 +85,87 @@ static void concatenation(void **state)
 	}
 }
 
+/* ---- blocks and messages ---- */
+
+enum { BLOCKS = 5, DATA_BYTES = BLOCKS * CRC32C_BLOCK_BYTES };
+
+static uint32_t roll_state = 1;
+
+static size_t roll(size_t below)
+{
+	roll_state = roll_state * 1664525 + 1013904223;
+	return (roll_state >> 8) % below;
+}
+
+/* Where messages end: from the odd to whole blocks. */
+static size_t message_bytes(unsigned round, size_t left)
+{
+	size_t bytes = round == 0 ? DATA_BYTES : round == 1 ? CRC32C_BLOCK_BYTES : round == 2 ? 1460 : 1 + roll(9000);
+
+	return bytes < left ? bytes : left;
+}
+
+/* The CRCs of the blocks and the digests come out right wherever messages and what is received of them end. */
+static void blocks_received(void **state)
+{
+	for (unsigned round = 0; round < 200; round++) {
+		uint32_t crc[BLOCKS] = { 0 };
+		struct crc32c_blocks blocks = { .crc = round % 5 == 4 ? NULL : crc };
+		size_t at = 0, got, bytes;
+
+		for (; at < DATA_BYTES; at += bytes) {
+			bytes = message_bytes(round, DATA_BYTES - at);
+			for (size_t have = 0; have < bytes; have += got) {
+				got = 1 + roll(5000);
+				got = got < bytes - have ? got : bytes - have;
+				crc32c_blocks_add(&blocks, buffer + at + have, got);
+			}
+			assert_int_equal(crc32c_blocks_digest(&blocks), crc32c(0, buffer + at, bytes));
+		}
+		for (size_t i = 0; blocks.crc && i < BLOCKS; i++)
+			assert_int_equal(crc[i], crc32c(0, buffer + i * CRC32C_BLOCK_BYTES, CRC32C_BLOCK_BYTES));
+	}
+}
+
+/* Sends in messages. Returns how many contradict their digest. */
+static unsigned contradictions(unsigned round, uint32_t *crc, const uint8_t *data)
+{
+	enum { SKIP = 24 };
+	struct iovec iov[] = { { (uint8_t *)data - SKIP, 1000 }, { (uint8_t *)data - SKIP + 1000, DATA_BYTES } };
+	struct crc32c_blocks blocks = { .crc = crc };
+	unsigned count = 0;
+	size_t bytes;
+
+	for (size_t at = 0; at < DATA_BYTES; at += bytes) {
+		bytes = message_bytes(round, DATA_BYTES - at);
+		count += crc32c_blocks_next(&blocks, iov, SKIP, bytes) != crc32c(0, data + at, bytes);
+	}
+	return count;
+}
+
+/* Digests are made of the CRCs, and one bit that is not as its CRC says contradicts one wherever messages end. */
+static void blocks_sent(void **state)
+{
+	uint8_t *data = buffer + CRC32C_BLOCK_BYTES;
+
+	for (unsigned round = 0; round < 200; round++) {
+		uint32_t crc[BLOCKS];
+
+		for (size_t i = 0; i < BLOCKS; i++)
+			crc[i] = crc32c(0, data + i * CRC32C_BLOCK_BYTES, CRC32C_BLOCK_BYTES);
+		assert_int_equal(contradictions(round, crc, data), 0);
+		assert_int_equal(contradictions(round, NULL, data), 0);
+		size_t at = roll(DATA_BYTES);
+		uint8_t bit = (uint8_t)(1u << roll(8));
+
+		data[at] ^= bit;
+		assert_int_equal(contradictions(round, crc, data), 1);
+		data[at] ^= bit;
+		crc[roll(BLOCKS)] ^= 0x8000;
+		assert_int_equal(contradictions(round, crc, data), 1);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -92,6 +173,8 @@ int main(void)
 		cmocka_unit_test(implementations_agree),
 		cmocka_unit_test(segments),
 		cmocka_unit_test(concatenation),
+		cmocka_unit_test(blocks_received),
+		cmocka_unit_test(blocks_sent),
 	};
 
 	return cmocka_run_group_tests_name("crc32c", tests, fill, NULL);
