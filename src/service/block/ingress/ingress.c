@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/stage.h"
 #include "engine/crc32c/crc32c.h"
 #include "service/block/ingress/ingress_priv.h"
 
@@ -38,11 +39,13 @@ static void data_copy(struct copy *copy, const struct dpu_block_request *origina
 
 static void crcs_make(struct copy *copy)
 {
+	enum cycle_stage before = stage_enter(STAGE_CRC);
 	uint32_t *crc = copy->crc;
 
 	for (unsigned i = 0; i < copy->request.segments; i++)
 		for (size_t at = 0; at < copy->pieces[i].iov_len; at += DPU_BLOCK_BYTES)
 			*crc++ = crc32c(0, (uint8_t *)copy->pieces[i].iov_base + at, DPU_BLOCK_BYTES);
+	stage_enter(before);
 }
 
 static void waiting_serve(struct ingress_arena *arena);

@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include "base/stage.h"
 #include "engine/crc32c/crc32c.h"
 
 /* What may come: its header's length, and whether data may follow. */
@@ -149,8 +150,11 @@ static void on_take(struct stream_take *take, int error)
 	queue->taking = false;
 	if (error)
 		return; /* the end of the stream tells */
-	if (queue->options.data_digest)
+	if (queue->options.data_digest) {
+		enum cycle_stage before = stage_enter(STAGE_CRC);
 		queue->crc = crc32c_iov(queue->crc, queue->take_iov, 0, take->bytes);
+		stage_enter(before);
+	}
 	queue->command->moved += (uint32_t)take->bytes;
 	queue->data_left = 0;
 	data_finish(queue);
@@ -190,8 +194,11 @@ static void data_copy(struct host_queue *queue, const uint8_t *bytes, size_t cou
 	struct host_command *command = queue->command;
 	size_t skip = command->data_offset + command->moved;
 
-	if (queue->options.data_digest)
+	if (queue->options.data_digest) {
+		enum cycle_stage before = stage_enter(STAGE_CRC);
 		queue->crc = crc32c(queue->crc, bytes, count);
+		stage_enter(before);
+	}
 	command->moved += (uint32_t)count;
 	queue->data_left -= (uint32_t)count;
 	for (unsigned i = 0; count > 0; i++) {

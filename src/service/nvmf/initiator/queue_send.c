@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include "base/stage.h"
 #include "engine/crc32c/crc32c.h"
 
 static const uint8_t zeroes[NVME_TCP_HEADER_BYTES_MAX];
@@ -55,8 +56,12 @@ static unsigned pdu_make(struct host_command *command, struct nvme_tcp_header *h
 	if (header->pdo > start)
 		command->iov[count++] = (struct iovec){ (void *)(uintptr_t)zeroes, header->pdo - start };
 	size_t skip = command->data_offset + offset;
-	if (options->data_digest)
+	if (options->data_digest) {
+		enum cycle_stage before = stage_enter(STAGE_CRC);
+
 		command->data_digest = crc32c_iov(0, command->data, skip, bytes);
+		stage_enter(before);
+	}
 	for (uint32_t i = 0, left = bytes; left > 0; i++) {
 		size_t room = command->data[i].iov_len;
 
