@@ -10,7 +10,7 @@
  *
  * Integrity: with DPU_BLOCK_CRC a request carries a CRC32C (RFC 3720, appendix B.4: initial value and final xor all
  * ones) of each block of DPU_BLOCK_BYTES, computed where the data entered and checked at every hand-over. A write whose
- * data contradicts its CRC fails with DPU_BLOCK_INTEGRITY and changes nothing.
+ * data contradicts its CRC fails with DPU_BLOCK_INTEGRITY, and no block has such data afterwards.
  *
  * Durability: a completed write is seen by every later read. It outlives a power failure when it carried
  * DPU_BLOCK_FUA, or once a flush that was submitted after its completion has completed; before, each block of it is
@@ -105,7 +105,8 @@ enum dpu_block_feature {
 	DPU_BLOCK_F_FLUSH = 1 << 0,        /* has a volatile cache: flush and FUA mean something */
 	DPU_BLOCK_F_DISCARD = 1 << 1,      /* and write zeroes */
 	DPU_BLOCK_F_ZERO_DISCARD = 1 << 2, /* what is discarded reads as zeroes */
-	DPU_BLOCK_F_CRC = 1 << 3, /* keeps CRCs: a read with DPU_BLOCK_CRC is checked against what was written */
+	DPU_BLOCK_F_CRC = 1 << 3, /* looks at CRCs: a read with DPU_BLOCK_CRC is checked against what was written, or
+				   * what was sent from where it lies, and has those CRCs */
 	DPU_BLOCK_F_READ_ONLY = 1 << 4,
 };
 

@@ -12,10 +12,7 @@
 
 static bool data_matches(const struct dpu_block_request *request)
 {
-	for (uint64_t i = 0; i < request->length / DPU_BLOCK_BYTES; i++)
-		if (crc32c_iov(0, request->iov, i * DPU_BLOCK_BYTES, DPU_BLOCK_BYTES) != request->crc[i])
-			return false;
-	return true;
+	return crc32c_blocks_hold(request->crc, request->iov, request->length);
 }
 
 /* Of all blocks that the range touches, from what is there now. */

@@ -5,6 +5,7 @@
  * followed by b. Thread-safe. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -29,17 +30,20 @@ struct crc32c_implementation {
 /* [0] is the portable reference; ends with a NULL name. */
 extern const struct crc32c_implementation crc32c_implementations[];
 
+/* Whether each block of the data has its CRC; bytes are whole blocks. */
+bool crc32c_blocks_hold(const uint32_t *crc, const struct iovec *iov, size_t bytes);
+
 /* ---- data in blocks that goes in messages ---- */
 
-/* Data of a command on the wire: in blocks of CRC32C_BLOCK_BYTES from its start, each with its CRC, and in messages, one
- * after the other, each with its digest, that begin and end anywhere. Each byte is looked at once for both. All zero at
- * the start of the data. */
+/* Data of a command on the wire: in blocks of CRC32C_BLOCK_BYTES from its start, each with its CRC, and in messages,
+ * one after the other, each with its digest, that begin and end anywhere. Each byte is looked at once for both. All
+ * zero at the start of the data. */
 struct crc32c_blocks {
-	uint32_t *crc;              /* of the blocks; NULL: nobody wants them, or has them */
-	uint64_t at;                /* in the data */
-	uint32_t block;             /* CRC of the present block's bytes in earlier messages */
-	uint32_t digest;            /* of the present message, but for … */
-	uint32_t part, part_bytes;  /* … its bytes in the present block: their CRC */
+	uint32_t *crc;             /* of the blocks; NULL: nobody wants them, or has them */
+	uint64_t at;               /* in the data */
+	uint32_t block;            /* CRC of the present block's bytes in earlier messages */
+	uint32_t digest;           /* of the present message, but for … */
+	uint32_t part, part_bytes; /* … its bytes in the present block: their CRC */
 };
 
 /* Received: the next bytes of the present message. Each block that is whole by them gets its CRC. */
@@ -47,7 +51,7 @@ void crc32c_blocks_add(struct crc32c_blocks *blocks, const void *data, size_t by
 /* The digest of the message; the next one begins. */
 uint32_t crc32c_blocks_digest(struct crc32c_blocks *blocks);
 /* To be sent: the digest of the next message, which is made of the next `bytes` of the data; iov begins with the data,
- * `skip` bytes in it. Blocks that are in it as a whole are not looked at, nor is the last part of one: its digest is the
- * one by which the block has its CRC. So a byte that is not what its block's CRC says makes a message contradict its
- * digest, wherever messages end. */
+ * `skip` bytes in it. Blocks that are in it as a whole are not looked at, nor is the last part of one: its digest is
+ * the one by which the block has its CRC. So a byte that is not what its block's CRC says makes a message contradict
+ * its digest, wherever messages end. */
 uint32_t crc32c_blocks_next(struct crc32c_blocks *blocks, const struct iovec *iov, size_t skip, size_t bytes);

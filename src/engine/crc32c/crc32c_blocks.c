@@ -2,7 +2,13 @@
 /* CRCs of blocks out of messages, and digests of messages out of blocks. */
 #include "engine/crc32c/crc32c.h"
 
-#include <stdbool.h>
+bool crc32c_blocks_hold(const uint32_t *crc, const struct iovec *iov, size_t bytes)
+{
+	for (size_t at = 0; at < bytes; at += CRC32C_BLOCK_BYTES)
+		if (crc32c_iov(0, iov, at, CRC32C_BLOCK_BYTES) != crc[at / CRC32C_BLOCK_BYTES])
+			return false;
+	return true;
+}
 
 static uint32_t append(uint32_t crc, uint32_t crc_part, uint32_t bytes)
 {
@@ -74,8 +80,7 @@ static uint32_t part_crc(struct crc32c_blocks *blocks, const struct iovec *iov, 
 		return whole ^ crc32c_combine(blocks->block, 0, part);
 	uint32_t crc = crc32c_iov(0, iov, skip, part);
 
-	blocks->block =
-		blocks->at % CRC32C_BLOCK_BYTES == 0 ? crc : crc32c_combine(blocks->block, crc, part);
+	blocks->block = blocks->at % CRC32C_BLOCK_BYTES == 0 ? crc : crc32c_combine(blocks->block, crc, part);
 	return crc;
 }
 

@@ -169,12 +169,9 @@ static void blocks_sent(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(published_vectors),
-		cmocka_unit_test(implementations_agree),
-		cmocka_unit_test(segments),
-		cmocka_unit_test(concatenation),
-		cmocka_unit_test(blocks_received),
-		cmocka_unit_test(blocks_sent),
+		cmocka_unit_test(published_vectors), cmocka_unit_test(implementations_agree),
+		cmocka_unit_test(segments),          cmocka_unit_test(concatenation),
+		cmocka_unit_test(blocks_received),   cmocka_unit_test(blocks_sent),
 	};
 
 	return cmocka_run_group_tests_name("crc32c", tests, fill, NULL);

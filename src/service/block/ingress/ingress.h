@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The filter where a guest's data enters: what is written is copied once, and from then on nobody but us can change it.
- * Over a device that keeps CRCs the copy gets its CRC32C here, block by block, and goes down with DPU_BLOCK_CRC when
- * offset and length are whole blocks. Over a device that keeps none nothing looks at the data twice, and requests pass
- * as they are. Reads always pass: the device puts them where the guest wants them.
+ * Over a device that looks at CRCs (a volume; a remote namespace with data digests) the copy gets its CRC32C here,
+ * block by block, and goes down with DPU_BLOCK_CRC when offset and length are whole blocks. Over one that does not,
+ * nothing looks at the data twice, and requests pass as they are. Reads always pass: the device puts them where the
+ * guest wants them.
  *
  * Memory: an arena for each worker, an account for each tenant in it. A request for which there is no room waits, in
  * order, until others have completed; none fails for that. A tenant that has used up its account waits for its own

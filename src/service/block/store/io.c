@@ -245,15 +245,6 @@ void request_piece_done(struct dpu_block_request *request, enum dpu_block_status
 	dpu_block_complete(request, (enum dpu_block_status)state->status);
 }
 
-/* A write whose CRCs are wrong changes nothing, so all of it is checked first. */
-static bool crcs_hold(const struct dpu_block_request *request)
-{
-	for (uint64_t at = 0; at < request->length; at += STORE_BLOCK)
-		if (crc32c_iov(0, request->iov, at, STORE_BLOCK) != request->crc[at / STORE_BLOCK])
-			return false;
-	return true;
-}
-
 static enum dpu_block_status refuse(struct store *store, struct store_volume *volume,
 				    const struct dpu_block_request *request)
 {
@@ -268,7 +259,9 @@ static enum dpu_block_status refuse(struct store *store, struct store_volume *vo
 	if (status != DPU_BLOCK_OK)
 		return status;
 	bool checked = request->op == DPU_BLOCK_WRITE || request->op == DPU_BLOCK_COMPARE;
-	if (checked && request->flags & DPU_BLOCK_CRC && !crcs_hold(request))
+	/* All of it first: if a CRC is wrong nothing is changed. */
+	if (checked && request->flags & DPU_BLOCK_CRC &&
+	    !crc32c_blocks_hold(request->crc, request->iov, request->length))
 		return DPU_BLOCK_INTEGRITY;
 	return DPU_BLOCK_OK;
 }

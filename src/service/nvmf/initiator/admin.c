@@ -392,6 +392,7 @@ static void on_queue_closed(void *ctx, struct host_queue *queue)
 {
 	struct admin *admin = ctx;
 
+	admin->digest_errors += queue->digest_errors;
 	host_queue_free(queue);
 	admin->queue = NULL;
 	admin->events->closed(admin->ctx);

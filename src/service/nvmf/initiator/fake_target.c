@@ -14,6 +14,7 @@ struct pending {
 	struct nvme_sqe sqe;
 	uint8_t *data;
 	uint32_t bytes, have, asked;
+	bool spoilt;
 	struct pending *next;
 };
 
@@ -179,7 +180,8 @@ static void r2t_send(struct fake_connection *connection, struct pending *pending
 	pdu_send(connection, &pdu.header, sizeof(pdu), NULL, 0);
 }
 
-static void io(struct fake_connection *connection, const struct nvme_sqe *sqe, const uint8_t *data, uint32_t bytes)
+static void io(struct fake_connection *connection, const struct nvme_sqe *sqe, const uint8_t *data, uint32_t bytes,
+	       bool spoilt)
 {
 	struct fake_target *target = connection->target;
 	uint64_t lba = sqe->cdw10 | (uint64_t)sqe->cdw11 << 32, count = (sqe->cdw12 & 0xffff) + 1;
@@ -187,6 +189,8 @@ static void io(struct fake_connection *connection, const struct nvme_sqe *sqe, c
 	if (target->fail_count > 0) {
 		target->fail_count--;
 		fake_respond(connection, sqe->cid, 0, target->fail_status);
+	} else if (spoilt) {
+		fake_respond(connection, sqe->cid, 0, NVME_TRANSIENT_TRANSPORT);
 	} else if (sqe->opcode == NVME_READ) {
 		target->reads_by_port[fake_port_of(connection)]++;
 		if (lba > target->blocks || count > target->blocks - lba)
@@ -211,7 +215,8 @@ static void io(struct fake_connection *connection, const struct nvme_sqe *sqe, c
 
 /* ---- PDUs ---- */
 
-static void h2c_data(struct fake_connection *connection, const struct nvme_tcp_data *pdu, const uint8_t *data)
+static void h2c_data(struct fake_connection *connection, const struct nvme_tcp_data *pdu, const uint8_t *data,
+		     bool spoilt)
 {
 	struct pending **at = &connection->pending, *pending;
 
@@ -222,13 +227,17 @@ static void h2c_data(struct fake_connection *connection, const struct nvme_tcp_d
 	assert(!(pdu->header.flags & NVME_TCP_LAST_PDU) == (pdu->datao + pdu->datal < pending->asked));
 	memcpy(pending->data + pdu->datao, data, pdu->datal);
 	pending->have += pdu->datal;
+	pending->spoilt |= spoilt;
 	if (pending->have < pending->bytes) {
 		if (pending->have == pending->asked)
 			r2t_send(connection, pending);
 		return;
 	}
 	*at = pending->next;
-	io_run(connection, &pending->sqe, pending->data, pending->bytes);
+	if (pending->spoilt)
+		fake_respond(connection, pending->sqe.cid, 0, NVME_TRANSIENT_TRANSPORT);
+	else
+		io_run(connection, &pending->sqe, pending->data, pending->bytes);
 	free(pending->data);
 	free(pending);
 }
@@ -247,7 +256,8 @@ static void greet(struct fake_connection *connection, const struct nvme_tcp_icre
 	connection->greeted = true;
 }
 
-static void command(struct fake_connection *connection, const struct nvme_sqe *sqe, const uint8_t *data, uint32_t bytes)
+static void command(struct fake_connection *connection, const struct nvme_sqe *sqe, const uint8_t *data, uint32_t bytes,
+		    bool spoilt)
 {
 	struct fake_target *target = connection->target;
 
@@ -261,14 +271,17 @@ static void command(struct fake_connection *connection, const struct nvme_sqe *s
 	else if (connection->queue == 0)
 		fake_admin(connection, sqe);
 	else
-		io(connection, sqe, data, bytes);
+		io(connection, sqe, data, bytes, spoilt);
 }
 
-/* A whole PDU. Digests and places are as the host must make them. */
+static void connection_close(struct fake_connection *connection);
+
+/* A whole PDU. Header digests and places are as the host must make them. */
 static void pdu_take(struct fake_connection *connection, uint8_t *pdu)
 {
 	struct nvme_tcp_header header;
 	uint32_t crc, bytes = 0;
+	bool spoilt = false;
 
 	memcpy(&header, pdu, sizeof(header));
 	if (connection->header_digest && header.type != NVME_TCP_H2C_TERM_REQ) {
@@ -281,7 +294,12 @@ static void pdu_take(struct fake_connection *connection, uint8_t *pdu)
 		bytes = header.plen - header.pdo - digest;
 		assert(header.pdo % ((connection->target->cpda + 1) * 4) == 0);
 		memcpy(&crc, pdu + header.plen - digest, digest);
-		assert(digest == 0 || crc == crc32c(0, pdu + header.pdo, bytes));
+		spoilt = digest > 0 && crc != crc32c(0, pdu + header.pdo, bytes);
+		connection->target->digest_errors += spoilt;
+		if (spoilt && connection->target->digest_errors_end) {
+			connection_close(connection);
+			return;
+		}
 	}
 	switch (header.type) {
 	case NVME_TCP_ICREQ:
@@ -291,7 +309,7 @@ static void pdu_take(struct fake_connection *connection, uint8_t *pdu)
 		struct nvme_tcp_capsule_cmd copy;
 
 		memcpy(&copy, pdu, sizeof(copy));
-		command(connection, &copy.sqe, pdu + header.pdo, bytes);
+		command(connection, &copy.sqe, pdu + header.pdo, bytes, spoilt);
 		break;
 	}
 	case NVME_TCP_H2C_DATA: {
@@ -299,7 +317,7 @@ static void pdu_take(struct fake_connection *connection, uint8_t *pdu)
 
 		memcpy(&copy, pdu, sizeof(copy));
 		assert(copy.datal == bytes);
-		h2c_data(connection, &copy, pdu + header.pdo);
+		h2c_data(connection, &copy, pdu + header.pdo, spoilt);
 		break;
 	}
 	default: {

@@ -58,6 +58,8 @@ struct fake_target {
 	unsigned terminations; /* H2CTermReq received, with the last FES: */
 	uint16_t fes;
 	unsigned aborts, connects, shutdowns;
+	unsigned digest_errors; /* data that contradicted its digest: refused with a status, or … */
+	bool digest_errors_end; /* … by the end of the connection */
 };
 
 void fake_open(struct fake_target *target, struct stream_group *streams, uint64_t bytes, unsigned shift);

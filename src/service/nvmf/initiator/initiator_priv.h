@@ -5,6 +5,7 @@
 #include "device/block/block_queue.h"
 #include "device/nvme/nvme_data.h"
 #include "device/nvme/nvme_tcp.h"
+#include "engine/crc32c/crc32c.h"
 #include "service/nvmf/initiator/initiator.h"
 
 struct path;
@@ -41,8 +42,9 @@ struct host_command {
 	uint32_t moved; /* … that have come, or were handed to the stream */
 	unsigned segments;
 	const struct iovec *data;
-	size_t data_offset; /* in them, where this command's data begins */
-	struct iovec one;   /* … of commands of one segment */
+	size_t data_offset;       /* in them, where this command's data begins */
+	struct iovec one;         /* … of commands of one segment */
+	struct crc32c_blocks sum; /* … their digests, and the CRCs of the request's blocks */
 	struct host_transfer transfer, next_transfer;
 	struct nvme_cqe cqe;
 	/* status: of the completion (with NVME_DNR), or HOST_LOST. The command is free afterwards. */
@@ -104,7 +106,7 @@ struct host_queue {
 	unsigned alignment; /* of the data that we send */
 	struct host_command *commands, *free;
 	unsigned depth, under_way;
-	uint64_t digest_errors, answers;
+	uint64_t digest_errors; /* that we have found, or the controller */
 	struct stream_send greeting;
 	struct iovec greeting_iov;
 	struct nvme_tcp_icreq icreq;
@@ -113,7 +115,7 @@ struct host_queue {
 	uint32_t have, want; /* of the header */
 	uint32_t left;       /* of the phase */
 	uint32_t data_left;
-	uint32_t crc, wire_crc;
+	uint32_t wire_crc;
 	struct host_command *command; /* whose data comes */
 	struct stream_take take;
 	struct iovec take_iov[DPU_BLOCK_MAX_SEGMENTS + 1];
@@ -208,6 +210,7 @@ struct admin {
 	uint64_t alive_ns;             /* when the next keep-alive is due */
 	bool alive_under_way;
 	unsigned events_under_way;
+	uint64_t digest_errors; /* of its queue, when that is closed */
 	struct nvme_connect_data connect;
 	struct nvme_identify_controller identify;
 };

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
+#include "engine/crc32c/crc32c.h"
 
 struct uring *uring;
 struct stream_group *streams;
@@ -13,7 +14,7 @@ struct fake_target target;
 struct remote *remote;
 struct dpu_block_device *device;
 struct remote_options options;
-unsigned ups, gones, losses, changes, failures;
+unsigned ups, gones, losses, changes, failures, expected_digest_errors;
 char last_why[REMOTE_WHY_BYTES];
 static uint64_t seed = 88172645463325252ull;
 
@@ -69,6 +70,7 @@ void run_ms(unsigned ms)
 void stage(unsigned shift)
 {
 	ups = gones = losses = changes = 0;
+	expected_digest_errors = 0;
 	last_why[0] = 0;
 	remote = NULL;
 	device = NULL;
@@ -125,6 +127,7 @@ void unstage(void)
 		remote_free(remote);
 		remote = NULL;
 	}
+	assert_int_equal(target.digest_errors, expected_digest_errors);
 	fake_close(&target);
 	run_ms(2);
 	wait_for(target.open == 0 && uring_under_way(uring) == 0);
@@ -163,12 +166,19 @@ void submit(struct slot *slot, enum dpu_block_op op, uint64_t offset, uint64_t l
 		.length = length,
 		.iov = slot->iov,
 		.segments = 3,
+		.crc = slot->crc,
 		.done = on_done,
 	};
 	slot->busy = true;
 	assert_int_equal(dpu_block_check(device, &slot->request), DPU_BLOCK_OK);
 	device->ops->submit(device, &slot->request);
 	assert_true(slot->busy); /* never from within */
+}
+
+void crcs_make(struct slot *slot, uint64_t length)
+{
+	for (uint64_t at = 0; at < length; at += DPU_BLOCK_BYTES)
+		slot->crc[at / DPU_BLOCK_BYTES] = crc32c(0, slot->memory + at, DPU_BLOCK_BYTES);
 }
 
 void fill(struct slot *slot, uint64_t length, uint8_t value)
@@ -209,7 +219,12 @@ static void slot_start(unsigned index)
 	if (op == DPU_BLOCK_DISCARD || op == DPU_BLOCK_WRITE_ZEROES)
 		memset(model + offset, 0, length);
 	bool miscompare = slot->done && op == DPU_BLOCK_COMPARE;
-	submit(slot, op, offset, length, op == DPU_BLOCK_WRITE && roll(2) ? DPU_BLOCK_FUA : 0);
+	uint8_t flags = op == DPU_BLOCK_WRITE && roll(2) ? DPU_BLOCK_FUA : 0;
+	if ((device->features & DPU_BLOCK_F_CRC) && (offset | length) % DPU_BLOCK_BYTES == 0 && roll(4)) {
+		flags |= DPU_BLOCK_CRC;
+		crcs_make(slot, op == DPU_BLOCK_WRITE || op == DPU_BLOCK_COMPARE ? length : 0);
+	}
+	submit(slot, op, offset, length, flags);
 	slot->request.tag = miscompare;
 	slot->done = 0;
 }
@@ -222,6 +237,8 @@ static void slot_check(struct slot *slot)
 	failures += request->status != right;
 	if (request->op == DPU_BLOCK_READ && request->status == DPU_BLOCK_OK)
 		assert_memory_equal(slot->memory, model + request->offset, request->length);
+	if (request->op == DPU_BLOCK_READ && request->status == DPU_BLOCK_OK && (request->flags & DPU_BLOCK_CRC))
+		assert_true(crc32c_blocks_hold(slot->crc, request->iov, request->length));
 	slot->done = 0;
 }
 

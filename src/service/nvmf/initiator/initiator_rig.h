@@ -23,6 +23,7 @@ extern struct remote_options options; /* stage() fills them in */
 extern const struct remote_events events;
 extern unsigned ups, gones, losses, changes; /* since stage() */
 extern unsigned failures;                    /* of load() */
+extern unsigned expected_digest_errors;      /* that the target has found when unstage() looks */
 extern char last_why[REMOTE_WHY_BYTES];      /* a path was lost */
 
 /* shift: of the target's blocks. */
@@ -48,13 +49,15 @@ struct slot {
 	struct dpu_block_request request; /* first */
 	struct iovec iov[3];
 	uint8_t *memory;
-	uint64_t offset;
+	uint32_t crc[SLOT_BYTES / DPU_BLOCK_BYTES];
 	bool busy;
 	unsigned done;
 };
 
 void fill(struct slot *slot, uint64_t length, uint8_t value);
 void submit(struct slot *slot, enum dpu_block_op op, uint64_t offset, uint64_t length, uint8_t flags);
+/* Of what is in its memory. */
+void crcs_make(struct slot *slot, uint64_t length);
 /* … and waits for it; returns its status. */
 uint8_t run(struct slot *slot, enum dpu_block_op op, uint64_t offset, uint64_t length, uint8_t flags);
 /* Load until `count` requests are done; `disturb` is called now and then. */

@@ -19,8 +19,8 @@ static void test_requests(void **state)
 		target.success_flag = i & 1;
 		target.no_flow_control_refused = i & 4;
 		target.cpda = i % 3 == 0 ? 31 : i % 3 == 1 ? 0 : 3;
-		target.maxh2cdata = i & 2 ? 4096 : 128 << 10;
-		target.r2t_bytes = i & 4 ? 12288 : 0;
+		target.maxh2cdata = i & 2 ? 4096 + 4 * i : 128 << 10;
+		target.r2t_bytes = i & 4 ? 12288 + 512 * i : 0;
 		target.c2h_bytes = i & 8 ? 20000 : 0;
 		target.ioccsz = i & 1 ? 4 : 0;
 		target.mdts = i & 4 ? 3 : 0; /* requests are split at 32 KiB */
@@ -28,7 +28,8 @@ static void test_requests(void **state)
 		wait_for(live_paths() == 2);
 		assert_int_equal(device->bytes, BYTES);
 		assert_int_equal(device->sector, i % 2 ? 4096 : 512);
-		assert_int_equal(device->features, DPU_BLOCK_F_FLUSH | DPU_BLOCK_F_DISCARD | DPU_BLOCK_F_ZERO_DISCARD);
+		assert_int_equal(device->features, DPU_BLOCK_F_FLUSH | DPU_BLOCK_F_DISCARD | DPU_BLOCK_F_ZERO_DISCARD |
+							   (options.data_digest ? DPU_BLOCK_F_CRC : 0));
 		assert_int_equal(device->max_bytes, 1 << 20);
 		load(600, NULL);
 		assert_int_equal(failures, 0);

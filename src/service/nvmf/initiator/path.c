@@ -100,6 +100,7 @@ static void on_admin_closed(void *ctx)
 	struct path *path = ctx;
 
 	path->admin_open = false;
+	path->status.digest_errors += path->admin.digest_errors;
 	remote_path_down_check(path);
 }
 

@@ -25,6 +25,7 @@ struct host_command *host_command_get(struct host_queue *queue)
 	command->answered = command->digest_bad = command->aborting = false;
 	command->moved = 0;
 	command->data_offset = 0;
+	command->sum = (struct crc32c_blocks){ 0 };
 	command->transfer.active = command->next_transfer.active = false;
 	memset(&command->header.pdu.sqe, 0, sizeof(command->header.pdu.sqe));
 	return command;

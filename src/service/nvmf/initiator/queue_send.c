@@ -59,7 +59,7 @@ static unsigned pdu_make(struct host_command *command, struct nvme_tcp_header *h
 	if (options->data_digest) {
 		enum cycle_stage before = stage_enter(STAGE_CRC);
 
-		command->data_digest = crc32c_iov(0, command->data, skip, bytes);
+		command->data_digest = crc32c_blocks_next(&command->sum, command->data, command->data_offset, bytes);
 		stage_enter(before);
 	}
 	for (uint32_t i = 0, left = bytes; left > 0; i++) {

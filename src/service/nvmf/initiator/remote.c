@@ -80,7 +80,7 @@ static uint32_t features_of(const struct path *path)
 {
 	const struct nvme_identify_controller *controller = &path->admin.identify;
 	const struct nvme_identify_namespace *namespace = &path->data.namespace;
-	uint32_t features = 0;
+	uint32_t features = path->remote->options.data_digest ? DPU_BLOCK_F_CRC : 0;
 
 	if (controller->vwc & 1)
 		features |= DPU_BLOCK_F_FLUSH;
@@ -355,6 +355,7 @@ void remote_status(const struct remote *remote, struct remote_status *ret)
 		*out = path->status;
 		out->address = path->address;
 		out->under_way = path->under_way;
+		out->digest_errors += path->admin_open && path->admin.queue ? path->admin.queue->digest_errors : 0;
 		for (unsigned q = 0; q < REMOTE_QUEUES_MAX; q++)
 			out->digest_errors += path->queues[q] ? path->queues[q]->digest_errors : 0;
 		ret->losses += out->losses;

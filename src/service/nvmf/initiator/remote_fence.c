@@ -150,7 +150,9 @@ void remote_orphans_adopt(struct remote *remote, struct path *path)
 			remote->everything_until_ns = dead_ns;
 		if (all_wait)
 			orphan->scratch[1] &= ~(uint64_t)REQUEST_PASSES;
-		if (orphan->scratch[1] & REQUEST_PASSES) {
+		if (!request_holds(orphan)) {
+			remote_request_fail(remote, orphan, DPU_BLOCK_INTEGRITY);
+		} else if (orphan->scratch[1] & REQUEST_PASSES) {
 			remote->repeated++;
 			block_queue_add(&remote->waiting, orphan);
 		} else {

@@ -113,6 +113,8 @@ static void data_set(struct host_command *command, const struct dpu_block_reques
 	command->segments = request->segments;
 	command->bytes = bytes;
 	command->to_host = request->op == DPU_BLOCK_READ;
+	if (request->flags & DPU_BLOCK_CRC) /* commands are split at blocks */
+		command->sum.crc = request->crc + request->scratch[0] / DPU_BLOCK_BYTES;
 }
 
 static void discard_make(struct remote *remote, struct host_command *command, uint64_t offset, uint64_t bytes)
@@ -318,6 +320,10 @@ static void path_trust(struct path *path)
 
 static void retry(struct remote *remote, struct dpu_block_request *request, uint16_t status)
 {
+	if (!request_holds(request)) {
+		complete(remote, request, DPU_BLOCK_INTEGRITY);
+		return;
+	}
 	if ((status & NVME_DNR) || (request->scratch[1] & REQUEST_RETRIES) >= RETRIES_MAX) {
 		complete(remote, request, status_of(status));
 		return;
@@ -342,6 +348,8 @@ static void lost(struct remote *remote, struct path *path, struct dpu_block_requ
 	} else if (request_modifies(request) && !(request->scratch[1] & REQUEST_FLUSHES)) {
 		request->next = path->orphans;
 		path->orphans = request;
+	} else if (!request_holds(request)) {
+		complete(remote, request, DPU_BLOCK_INTEGRITY);
 	} else {
 		remote->repeated++;
 		remote_dispatch(remote, request);

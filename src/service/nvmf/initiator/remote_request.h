@@ -3,6 +3,7 @@
 #pragma once
 
 #include <dpu/block.h>
+#include "engine/crc32c/crc32c.h"
 
 enum request_note {
 	REQUEST_RETRIES = 0xff,
@@ -14,4 +15,14 @@ static inline bool request_modifies(const struct dpu_block_request *request)
 {
 	return request->op == DPU_BLOCK_WRITE || request->op == DPU_BLOCK_DISCARD ||
 	       request->op == DPU_BLOCK_WRITE_ZEROES;
+}
+
+/* Before it is sent again: whether what it sends is what entered, for all that its CRCs say. If not, each controller
+ * would refuse it like the last one, or end the connection. */
+static inline bool request_holds(const struct dpu_block_request *request)
+{
+	bool sends = request->op == DPU_BLOCK_WRITE || request->op == DPU_BLOCK_COMPARE;
+
+	return !sends || !(request->flags & DPU_BLOCK_CRC) ||
+	       crc32c_blocks_hold(request->crc, request->iov, request->length);
 }

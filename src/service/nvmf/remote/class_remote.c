@@ -103,7 +103,7 @@ static const struct field fields[] = {
 	FIELD(struct nvmf_remote_object, path_losses, .unit = "losses", .flags = FIELD_F_COUNTER,
 	      .doc = "How often a path was lost."),
 	FIELD(struct nvmf_remote_object, digest_errors, .unit = "errors", .flags = FIELD_F_COUNTER,
-	      .doc = "Headers and data with a wrong CRC."),
+	      .doc = "Headers and data that contradicted their digests, here or at a controller."),
 	FIELD(struct nvmf_remote_object, aborts, .unit = "commands", .flags = FIELD_F_COUNTER,
 	      .doc = "Commands that were not answered in time."),
 	{ 0 },
