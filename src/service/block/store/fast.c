@@ -62,7 +62,8 @@ static void read_done(struct dpu_block_request *medium)
 		return;
 	}
 	for (unsigned i = 0; i < io->count; i++) {
-		if (block_crc(request, i) != io->crc[i]) {
+		uint32_t crc = medium->flags & DPU_BLOCK_CRC ? io->found[i] : block_crc(request, i);
+		if (crc != io->crc[i]) {
 			read_again(io, i, read_checked);
 			return;
 		}

@@ -186,6 +186,23 @@ static void answered(struct dpu_block_request *medium)
 	io->medium_done(medium);
 }
 
+/* To a medium that looks at CRCs on its way to the blocks: it need not make its own, and what it has found when it has
+ * read is not made again here. What it does not fill in holds nowhere. */
+static void crcs_hand_on(struct store_io *io)
+{
+	io->medium.flags |= DPU_BLOCK_CRC;
+	io->medium.crc = io->medium.op == DPU_BLOCK_READ ? io->found : io->crc;
+	for (unsigned i = 0; io->medium.op == DPU_BLOCK_READ && i < io->count; i++)
+		io->found[i] = ~io->crc[i];
+}
+
+bool io_bounce_holds(const struct store_io *io)
+{
+	uint32_t crc = io->medium.flags & DPU_BLOCK_CRC ? io->found[0] : crc32c(0, io->bounce, STORE_BLOCK);
+
+	return crc == io->crc[0];
+}
+
 void io_submit(struct store_io *io, enum dpu_block_op op, const struct iovec *iov, unsigned segments,
 	       void (*done)(struct dpu_block_request *request))
 {
@@ -201,6 +218,8 @@ void io_submit(struct store_io *io, enum dpu_block_op op, const struct iovec *io
 		.done = answered,
 	};
 	io->medium_done = done;
+	if (medium->device->features & DPU_BLOCK_F_CRC)
+		crcs_hand_on(io);
 	if (io->request && io->request->trace) {
 		struct dpu_block_trace *trace = io->request->trace;
 		trace->begin = trace->begin ? trace->begin : cycles_now();

@@ -44,7 +44,9 @@ void read_check(struct store_io *io, unsigned at, void (*checked)(struct store_i
 {
 	for (; at < io->count; at++) {
 		size_t start = io->position + (size_t)at * STORE_BLOCK;
-		if (crc32c_iov(0, io->request->iov, start, STORE_BLOCK) != io->crc[at]) {
+		uint32_t crc = io->medium.flags & DPU_BLOCK_CRC ? io->found[at]
+								: crc32c_iov(0, io->request->iov, start, STORE_BLOCK);
+		if (crc != io->crc[at]) {
 			read_again(io, at, checked);
 			return;
 		}
@@ -111,7 +113,7 @@ static void read_done(struct dpu_block_request *request)
 		io_finish(io, medium_status(io->store, request));
 	} else if (io->iov[0].iov_base != io->bounce) {
 		read_check(io, 0, finish_run);
-	} else if (crc32c(0, io->bounce, STORE_BLOCK) != io->crc[0]) {
+	} else if (!io_bounce_holds(io)) {
 		damaged(io, 0);
 	} else {
 		io_copy(io, io->bounce, true);
@@ -222,7 +224,7 @@ static void compare_read(struct dpu_block_request *request)
 
 	if (request->status != DPU_BLOCK_OK) {
 		io_finish(io, medium_status(io->store, request));
-	} else if (crc32c(0, io->bounce, STORE_BLOCK) != io->crc[0]) {
+	} else if (!io_bounce_holds(io)) {
 		io_integrity(io, io->block, (uint64_t)io->place);
 		io_finish(io, DPU_BLOCK_INTEGRITY);
 	} else {

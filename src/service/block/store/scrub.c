@@ -59,7 +59,7 @@ static void block_read(struct dpu_block_request *request)
 	uint64_t offset;
 	struct medium *medium = medium_of_place(store, (uint64_t)io->place, &offset);
 
-	if (request->status != DPU_BLOCK_OK || crc32c(0, io->bounce, STORE_BLOCK) != io->crc[0]) {
+	if (request->status != DPU_BLOCK_OK || !io_bounce_holds(io)) {
 		store->stats.integrity_errors++;
 		damaged(store, scrub, STORE_DAMAGE_DATA, header->owner, io->block, medium, offset,
 			request->status != DPU_BLOCK_OK ? "the block cannot be read" : "the block contradicts its CRC");

@@ -109,6 +109,7 @@ struct store_io {
 	uint8_t *bounce;
 	uint32_t suspect; /* block of the run that is read again */
 	uint32_t crc[RECORD_BLOCKS];
+	uint32_t found[RECORD_BLOCKS]; /* by a medium that looks at CRCs itself */
 	struct iovec iov[IO_SEGMENTS];
 };
 
@@ -579,6 +580,7 @@ unsigned io_slice(const struct store_io *io, uint64_t position, uint32_t bytes, 
 void io_copy(const struct store_io *io, uint8_t *block, bool to_request);
 void io_submit(struct store_io *io, enum dpu_block_op op, const struct iovec *iov, unsigned segments,
 	       void (*done)(struct dpu_block_request *request));
+bool io_bounce_holds(const struct store_io *io); /* the bounce block that was read has its CRC */
 struct store_volume *io_volume(const struct store_io *io);
 uint32_t *io_crc(const struct store_io *io);
 /* One of the store's own, which may be behind the volume's end. false: not now. */
@@ -606,7 +608,9 @@ static inline void store_count_error(struct store *store, const struct dpu_block
 static inline enum dpu_block_status medium_status(struct store *store, const struct dpu_block_request *medium)
 {
 	store->stats.medium_errors++;
-	return medium->status == DPU_BLOCK_NO_SPACE ? DPU_BLOCK_NO_SPACE : DPU_BLOCK_IO_ERROR;
+	if (medium->status == DPU_BLOCK_NO_SPACE || medium->status == DPU_BLOCK_INTEGRITY)
+		return (enum dpu_block_status)medium->status;
+	return DPU_BLOCK_IO_ERROR;
 }
 void unmap_start(struct store_io *io);
 int unmap_range(struct store *store, struct store_volume *volume, uint64_t *cursor, uint64_t end, unsigned budget);

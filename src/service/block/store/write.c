@@ -180,7 +180,7 @@ static void old_read(struct dpu_block_request *request)
 
 	if (request->status != DPU_BLOCK_OK) {
 		io_finish(io, medium_status(io->store, request));
-	} else if (crc32c(0, io->bounce, STORE_BLOCK) != io->crc[0]) {
+	} else if (!io_bounce_holds(io)) {
 		io_integrity(io, io->block, (uint64_t)io->place);
 		io_finish(io, DPU_BLOCK_INTEGRITY);
 	} else {
