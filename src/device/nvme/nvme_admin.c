@@ -75,6 +75,10 @@ void nvme_admin_start(struct nvme_command *command)
 		nvme_command_fail(command, NVME_SEQUENCE_ERROR | NVME_DNR);
 		return;
 	}
+	if (command->sqe.flags & NVME_FUSE_MASK) { /* 3.4.2: there are none of admin commands */
+		nvme_command_fail(command, NVME_INVALID_FIELD | NVME_DNR);
+		return;
+	}
 	switch (command->sqe.opcode) {
 	case NVME_ADMIN_GET_LOG_PAGE:
 		nvme_log_page(command);

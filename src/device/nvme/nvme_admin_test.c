@@ -328,7 +328,7 @@ static void test_events(void **state)
 	assert_int_equal(log_read(admin, NVME_LOG_CHANGED_NAMESPACES | NVME_LOG_RAE, 0, 4096), NVME_OK);
 	assert_null(host_receive(admin));
 	assert_int_equal(log_read(admin, NVME_LOG_CHANGED_NAMESPACES, 0, 4096), NVME_OK);
-	assert_true(((uint32_t *)page)[0] == 2 && ((uint32_t *)page)[1] == 1 && ((uint32_t *)page)[2] == 0);
+	assert_true(((uint32_t *)page)[0] == 1 && ((uint32_t *)page)[1] == 2 && ((uint32_t *)page)[2] == 0);
 	event_expect(admin, cid[1], nvme_event(2, 0, 4));
 	ana[0] = NVME_ANA_NON_OPTIMIZED;
 	nvme_subsystem_port(rig->subsystem, 1, ana);

@@ -131,8 +131,9 @@ void nvme_controller_reset(struct nvme_controller *controller)
 		nvme_command_drop(command);
 	controller->event_mask = controller->pending = controller->told = 0;
 	controller->reservation_pending = controller->reservation_told = false;
-	controller->changed_count = controller->notice_count = 0;
-	controller->changed_overflow = controller->io_created = false;
+	controller->notice_count = 0;
+	controller->io_created = false;
+	memset(controller->changed, 0, sizeof(controller->changed));
 	controller->queues = controller->subsystem->max_queues;
 	memset(controller->features, 0, sizeof(controller->features));
 	memset(controller->host_behavior, 0, sizeof(controller->host_behavior));

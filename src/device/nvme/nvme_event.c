@@ -64,24 +64,13 @@ void nvme_event_raise_all(struct nvme_subsystem *subsystem, uint32_t bit)
 	nvme_event_raise(controller, bit);
 }
 
-static void changed_add(struct nvme_controller *controller, uint32_t nsid)
-{
-	for (unsigned i = 0; i < controller->changed_count; i++)
-		if (controller->changed[i] == nsid)
-			return;
-	if (controller->changed_count == CHANGED_NAMESPACES_MAX)
-		controller->changed_overflow = true;
-	else
-		controller->changed[controller->changed_count++] = nsid;
-}
-
 void nvme_event_namespace(struct nvme_namespace *ns)
 {
 	struct nvme_controller *controller;
 
 	TAILQ_FOREACH(controller, &ns->subsystem->controllers, link)
 	{
-		changed_add(controller, ns->nsid);
+		controller->changed[(ns->nsid - 1) / 64] |= UINT64_C(1) << (ns->nsid - 1) % 64;
 		nvme_event_raise(controller, NVME_EVENT_BIT_NAMESPACES);
 	}
 }

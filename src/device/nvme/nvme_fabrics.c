@@ -299,7 +299,13 @@ static void property_set(struct nvme_command *command)
 static void disconnect(struct nvme_command *command)
 {
 	struct nvme_queue *queue = command->queue;
+	struct nvme_connect_sqe sqe; /* the format of the record is in the same place */
 
+	memcpy(&sqe, &command->sqe, sizeof(sqe));
+	if (sqe.recfmt != 0) {
+		nvme_command_fail(command, NVME_CONNECT_FORMAT | NVME_DNR);
+		return;
+	}
 	if (queue->qid == 0) {
 		nvme_command_fail(command, NVME_DISCONNECT_QUEUE_TYPE | NVME_DNR);
 		return;

@@ -255,7 +255,8 @@ void nvme_get_features(struct nvme_command *command)
 		return;
 	}
 	if (!status)
-		status = value_get(controller, sqe->nsid, id, select == NVME_SELECT_DEFAULT, &value);
+		/* 5.15.1: nothing is saved, so what is saved is the default. */
+		status = value_get(controller, sqe->nsid, id, select != NVME_SELECT_CURRENT, &value);
 	command->result = status ? 0 : value;
 	nvme_command_answer(command, status, 0);
 }

@@ -100,14 +100,16 @@ static void put_firmware(const struct nvme_controller *controller, struct log *l
 	put(log, &firmware, sizeof(firmware));
 }
 
+_Static_assert((int)NVME_TARGET_NAMESPACES_MAX <= CHANGED_NAMESPACES_MAX, "the log holds all that can change");
+
+/* 5.16.1.5: a list of namespaces is in ascending order (4.4). */
 static void put_changed(const struct nvme_controller *controller, struct log *log)
 {
-	static const uint32_t all = NVME_NSID_ALL, none;
+	static const uint32_t none;
 
-	if (controller->changed_overflow)
-		put(log, &all, sizeof(all));
-	else
-		put(log, controller->changed, controller->changed_count * sizeof(controller->changed[0]));
+	for (uint32_t nsid = 1; nsid <= NVME_TARGET_NAMESPACES_MAX; nsid++)
+		if (controller->changed[(nsid - 1) / 64] >> (nsid - 1) % 64 & 1)
+			put(log, &nsid, sizeof(nsid));
 	while (log->at < CHANGED_NAMESPACES_MAX * sizeof(uint32_t))
 		put(log, &none, sizeof(none));
 }
@@ -278,8 +280,7 @@ static void page_read(struct nvme_controller *controller, const struct nvme_sqe 
 	if (sqe->cdw10 & NVME_LOG_RAE)
 		return;
 	if (page == NVME_LOG_CHANGED_NAMESPACES) {
-		controller->changed_count = 0;
-		controller->changed_overflow = false;
+		memset(controller->changed, 0, sizeof(controller->changed));
 		nvme_event_read(controller, NVME_EVENT_BIT_NAMESPACES);
 	} else if (page == NVME_LOG_ANA) {
 		nvme_event_read(controller, NVME_EVENT_BIT_ANA);

@@ -235,8 +235,10 @@ void nvme_ranges_start(struct nvme_command *command)
 		command->steps = (sqe->cdw10 & 0xff) + 1;
 		nvme_command_collect(command, command->steps * (uint32_t)sizeof(struct nvme_dsm_range),
 				     discard_collected);
-	} else if ((sqe->cdw12 >> 8 & 15) != 0 || (sqe->cdw12 & 0x3c00f000)) { /* format, protection */
+	} else if ((sqe->cdw12 >> 8 & 15) != 0) { /* format of the ranges */
 		nvme_command_fail(command, NVME_INVALID_FIELD | NVME_DNR);
+	} else if (sqe->cdw12 & (0xf000 | NVME_IO_PRINFO)) { /* of what is read and of what is written */
+		nvme_command_fail(command, NVME_INVALID_PROTECTION | NVME_DNR);
 	} else if ((sqe->cdw12 & 0xff) >= NVME_COPY_RANGES_MAX) {
 		nvme_command_fail(command, NVME_SIZE_LIMIT | NVME_DNR);
 	} else {

@@ -281,7 +281,7 @@ static void test_firsts(void **state)
 /* A tenant's memory for queues is used up: I/O queues are refused, to be tried again; hosts come in all the same. */
 static void test_queue_memory(void **state)
 {
-	struct rig *rig = rig_new(&(struct rig_options){ .sector = 512, .queue_bytes = 480 << 10 });
+	struct rig *rig = rig_new(&(struct rig_options){ .sector = 512, .queue_bytes = 448 << 10 });
 	const struct nvme_subsystem_stats *stats = nvme_subsystem_stats(rig->subsystem);
 	struct host *admin = host_new(rig), *second = host_new(rig), *io[8] = { 0 }, *refused;
 	struct host_connect connect = { .hostid = 1 };
@@ -299,7 +299,7 @@ static void test_queue_memory(void **state)
 	assert_int_equal(count, 3); /* of 128 entries, 96 KiB of commands each */
 	assert_int_equal(connect.cqe.status >> 1, NVME_CONNECT_BUSY);
 	assert_int_equal(stats->memory_refusals, 1);
-	assert_true(rig->account.queues > 300 << 10 && rig->account.queues <= 420 << 10);
+	assert_true(rig->account.queues > 300 << 10 && rig->account.queues <= 392 << 10);
 	connect = (struct host_connect){ .hostid = 2 };
 	assert_int_equal(host_connect(second, &connect), NVME_OK);
 	assert_int_equal(host_transfer(io[0], NVME_READ, 0, 1, big_in, 512, false), NVME_OK);

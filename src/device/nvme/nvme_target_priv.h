@@ -11,12 +11,12 @@ enum {
 	COMMAND_CHUNK = 8,
 	ERROR_ENTRIES = 16,
 	RESERVATION_NOTICES = 16,
-	CHANGED_NAMESPACES_MAX = 1024,
-	HOLD_MS = 10000,            /* that commands wait for a device that is away; Linux gives up after 30 s */
-	RETRY_DELAY_MS = 1000,      /* of hosts, after that */
-	STALL_MS = 20000,           /* a connection that takes nothing of what is sent to it ends */
-	DISCOVERY_KATO_MS = 120000, /* of hosts that ask for none: discovery is open to everybody */
-	ADMIN_OWN_BYTES = 16 << 10, /* of an admin queue: longer transfers are the subsystem's */
+	CHANGED_NAMESPACES_MAX = 1024, /* entries of the log */
+	HOLD_MS = 10000,               /* that commands wait for a device that is away; Linux gives up after 30 s */
+	RETRY_DELAY_MS = 1000,         /* of hosts, after that */
+	STALL_MS = 20000,              /* a connection that takes nothing of what is sent to it ends */
+	DISCOVERY_KATO_MS = 120000,    /* of hosts that ask for none: discovery is open to everybody */
+	ADMIN_OWN_BYTES = 16 << 10,    /* of an admin queue: longer transfers are the subsystem's */
 	NVME_COPY_RANGES_MAX = 128,
 	NVME_COPY_RANGES_BYTES =
 		4096, /* of so many: at the beginning of a Copy's only buffer, what is copied behind them */
@@ -220,9 +220,7 @@ struct nvme_controller {
 	uint32_t pending; /* enum nvme_event_bit: to be told */
 	uint32_t told;    /* … and told, until the log is read */
 	bool reservation_pending, reservation_told;
-	uint32_t changed[CHANGED_NAMESPACES_MAX];
-	unsigned changed_count;
-	bool changed_overflow;
+	uint64_t changed[NVME_TARGET_NAMESPACES_MAX / 64]; /* a bit for each NSID, from 1 on */
 	struct nvme_log_reservation notices[RESERVATION_NOTICES];
 	unsigned notice_first, notice_count;
 	uint64_t notice_total;

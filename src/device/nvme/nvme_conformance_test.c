@@ -1,0 +1,453 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* What the specification asks for row by row: what is supported is what is said to be, limits are those that Identify
+ * tells, logs and features in all their variants. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+#include "device/nvme/nvme_test_host.h"
+
+enum { DW = 4 };
+
+static uint8_t page[1 << 16];
+
+static uint16_t get(struct host *host, struct nvme_sqe sqe, uint32_t bytes)
+{
+	struct exchange exchange = { .sqe = sqe, .in = bytes ? page : NULL, .in_bytes = bytes };
+
+	memset(page, 0xee, sizeof(page));
+	return host_command(host, &exchange);
+}
+
+static uint16_t put(struct host *host, struct nvme_sqe sqe, const void *data, uint32_t bytes)
+{
+	struct exchange exchange = { .sqe = sqe, .out = data, .out_bytes = bytes, .in_capsule = true };
+
+	return host_command(host, &exchange);
+}
+
+static uint16_t log_read(struct host *admin, uint32_t cdw10, uint64_t offset, uint32_t bytes)
+{
+	return get(admin,
+		   (struct nvme_sqe){ .opcode = NVME_ADMIN_GET_LOG_PAGE,
+				      .nsid = NVME_NSID_ALL,
+				      .cdw10 = cdw10 | (bytes / DW - 1) << 16,
+				      .cdw12 = (uint32_t)offset,
+				      .cdw13 = (uint32_t)(offset >> 32) },
+		   bytes);
+}
+
+static uint16_t feature(struct host *admin, uint8_t opcode, uint32_t cdw10, uint32_t nsid, uint32_t value,
+			uint32_t *ret)
+{
+	struct exchange exchange = { .sqe = { .opcode = opcode, .nsid = nsid, .cdw10 = cdw10, .cdw11 = value } };
+	uint16_t status = host_command(admin, &exchange);
+
+	*ret = exchange.cqe.dw0;
+	return status;
+}
+
+static void ignore(void *arg)
+{
+}
+
+/* ---- commands ---- */
+
+/* The log of effects and what is answered agree, for each opcode of both kinds of queues. */
+static void test_opcodes(void **state)
+{
+	static struct nvme_log_effects effects;
+	struct rig *rig = rig_new(NULL);
+	struct host *admin, *io;
+
+	host_pair(rig, &admin, &io, 0, 0);
+	assert_int_equal(log_read(admin, NVME_LOG_EFFECTS, 0, sizeof(effects)), NVME_OK);
+	memcpy(&effects, page, sizeof(effects));
+	for (unsigned opcode = 0; opcode < 256; opcode++) {
+		struct nvme_sqe sqe = { .opcode = (uint8_t)opcode, .nsid = 1 };
+
+		if (opcode == NVME_FABRICS)
+			continue;
+		if (!(effects.io[opcode] & NVME_EFFECT_SUPPORTED))
+			assert_int_equal(get(io, sqe, 0), NVME_INVALID_OPCODE | NVME_DNR);
+		if (!(effects.admin[opcode] & NVME_EFFECT_SUPPORTED))
+			assert_int_equal(get(admin, sqe, 0), NVME_INVALID_OPCODE | NVME_DNR);
+		/* Those that there are, with a namespace that cannot be or without a buffer: another status. */
+		sqe.nsid = 9999;
+		if (effects.io[opcode] & NVME_EFFECT_SUPPORTED)
+			assert_int_equal(get(io, sqe, 0), NVME_INVALID_NAMESPACE | NVME_DNR);
+		if ((effects.admin[opcode] & NVME_EFFECT_SUPPORTED) && opcode != NVME_ADMIN_ASYNC_EVENT_REQUEST)
+			assert_int_not_equal(get(admin, sqe, 0) & NVME_STATUS_MASK, NVME_INVALID_OPCODE);
+	}
+	static const uint8_t missing[] = { 0x04, 0x0c }; /* Write Uncorrectable, Verify: ONCS does not promise them */
+	assert_int_equal(get(admin, (struct nvme_sqe){ .opcode = NVME_ADMIN_IDENTIFY, .cdw10 = 1 }, 4096), NVME_OK);
+	assert_int_equal(((const struct nvme_identify_controller *)page)->oncs & (1 << 1 | 1 << 7), 0);
+	for (unsigned i = 0; i < sizeof(missing); i++)
+		assert_int_equal(effects.io[missing[i]], 0);
+	/* No fused admin commands. */
+	assert_int_equal(get(admin, (struct nvme_sqe){ .opcode = NVME_ADMIN_KEEP_ALIVE, .flags = NVME_FUSE_FIRST }, 0),
+			 NVME_INVALID_FIELD | NVME_DNR);
+	host_free(io);
+	host_free(admin);
+	rig_free(rig);
+}
+
+/* There is no protection information: each bit that asks for it is refused. */
+static void test_protection(void **state)
+{
+	static const uint8_t opcodes[] = { NVME_READ, NVME_WRITE, NVME_COMPARE, NVME_WRITE_ZEROES, NVME_COPY };
+	struct rig *rig = rig_new(NULL);
+	struct host *admin, *io;
+
+	host_pair(rig, &admin, &io, 0, 0);
+	for (unsigned i = 0; i < sizeof(opcodes); i++) {
+		for (unsigned bit = 26; bit < 30; bit++)
+			assert_int_equal(
+				get(io, (struct nvme_sqe){ .opcode = opcodes[i], .nsid = 1, .cdw12 = 1u << bit }, 512),
+				NVME_INVALID_PROTECTION | NVME_DNR);
+	}
+	for (unsigned bit = 12; bit < 16; bit++) /* Copy: of what is read, too */
+		assert_int_equal(get(io, (struct nvme_sqe){ .opcode = NVME_COPY, .nsid = 1, .cdw12 = 1u << bit }, 512),
+				 NVME_INVALID_PROTECTION | NVME_DNR);
+	host_free(io);
+	host_free(admin);
+	rig_free(rig);
+}
+
+/* MSRC, MSSRL, MCL, as Identify has them; hints of Dataset Management change nothing. */
+static void test_limits(void **state)
+{
+	static struct nvme_copy_range copies[129];
+	static struct nvme_dsm_range hints[256];
+	struct rig *rig = rig_new(NULL);
+	struct host *admin, *io;
+	struct nvme_sqe copy = { .opcode = NVME_COPY, .nsid = 1, .cdw10 = 1000 };
+
+	host_pair(rig, &admin, &io, 0, 0);
+	assert_int_equal(get(admin, (struct nvme_sqe){ .opcode = NVME_ADMIN_IDENTIFY, .nsid = 1 }, 4096), NVME_OK);
+	const struct nvme_identify_namespace *ns = (const void *)page;
+	unsigned msrc = ns->msrc, mssrl = ns->mssrl, mcl = ns->mcl;
+	assert_true(msrc == 127 && mssrl == UINT16_MAX && mcl == 1 << 16);
+	copy.cdw12 = msrc;
+	assert_int_equal(put(io, copy, copies, (msrc + 1) * sizeof(copies[0])), NVME_OK);
+	copy.cdw12 = msrc + 1;
+	assert_int_equal(put(io, copy, copies, (msrc + 2) * sizeof(copies[0])), NVME_SIZE_LIMIT | NVME_DNR);
+	copy.cdw12 = 2;
+	for (unsigned i = 0; i < 3; i++)
+		copies[i].blocks = 32767; /* all of the namespace, three times */
+	assert_int_equal(put(io, copy, copies, 3 * sizeof(copies[0])), NVME_SIZE_LIMIT | NVME_DNR);
+	memset(page, 0x33, 512);
+	assert_int_equal(host_transfer(io, NVME_WRITE, 5, 1, page, 512, true), NVME_OK);
+	for (unsigned i = 0; i < 256; i++)
+		hints[i] = (struct nvme_dsm_range){ .attributes = UINT32_MAX, .blocks = 8, .lba = i };
+	for (unsigned bits = 0; bits < 4; bits++) /* IDR, IDW */
+		assert_int_equal(
+			put(io,
+			    (struct nvme_sqe){
+				    .opcode = NVME_DATASET_MANAGEMENT, .nsid = 1, .cdw10 = 255, .cdw11 = bits },
+			    hints, sizeof(hints)),
+			NVME_OK);
+	assert_int_equal(host_transfer(io, NVME_READ, 5, 1, page, 512, false), NVME_OK);
+	assert_true(page[0] == 0x33 && page[511] == 0x33);
+	host_free(io);
+	host_free(admin);
+	rig_free(rig);
+}
+
+/* SQHD goes round with the queue's entries, and no number of aborts is too many: each is answered at once. */
+static void test_queue_head(void **state)
+{
+	struct rig *rig = rig_new(NULL);
+	struct host *admin, *io;
+
+	host_pair(rig, &admin, &io, 0, 0);
+	for (unsigned i = 0; i < 100; i++) {
+		struct exchange flush = { .sqe = { .opcode = NVME_FLUSH, .nsid = 1 } };
+		struct exchange abort = { .sqe = { .opcode = NVME_ADMIN_ABORT, .cdw10 = 0x55550001 } };
+
+		assert_int_equal(host_command(io, &flush), NVME_OK);
+		assert_int_equal(flush.cqe.sqhd, (i + 2) % 32); /* Connect was the first */
+		assert_int_equal(host_command(admin, &abort), NVME_OK);
+		assert_int_equal(abort.cqe.dw0, 1);
+	}
+	host_free(io);
+	host_free(admin);
+	rig_free(rig);
+}
+
+/* ---- Identify, features ---- */
+
+static void test_identify_kinds(void **state)
+{
+	static const uint8_t known[] = { 0x00, 0x01, 0x02, 0x03, 0x05, 0x06, 0x07, 0x08, 0x1c };
+	struct rig *rig = rig_new(NULL);
+	struct host *admin, *io;
+
+	host_pair(rig, &admin, &io, 0, 0);
+	for (unsigned cns = 0; cns < 256; cns++) {
+		struct nvme_sqe sqe = { .opcode = NVME_ADMIN_IDENTIFY, .nsid = 1, .cdw10 = cns };
+
+		assert_int_equal(get(admin, sqe, 4096),
+				 memchr(known, (int)cns, sizeof(known)) ? NVME_OK : NVME_INVALID_FIELD | NVME_DNR);
+		assert_int_equal(get(admin, sqe, 2048), NVME_SGL_LENGTH_INVALID | NVME_DNR);
+	}
+	host_free(io);
+	host_free(admin);
+	rig_free(rig);
+}
+
+/* Each feature: what can be done with it, what is current, default and saved (none is: the default), and that none can
+ * be saved. */
+static void test_select(void **state)
+{
+	static const struct {
+		uint8_t id, flags;
+		uint32_t value, initial;
+	} rows[] = {
+		{ NVME_FEATURE_ARBITRATION, 4, 3, 0 },
+		{ NVME_FEATURE_POWER, 4, 0, 0 },
+		{ NVME_FEATURE_TEMPERATURE, 4, 300, 0 },
+		{ NVME_FEATURE_ERROR_RECOVERY, 4, 7, 0 },
+		{ NVME_FEATURE_WRITE_CACHE, 4, 1, 1 },
+		{ NVME_FEATURE_WRITE_ATOMICITY, 4, 1, 0 },
+		{ NVME_FEATURE_ASYNC_EVENTS, 4, NVME_EVENT_BIT_ANA, 0 },
+		{ NVME_FEATURE_KEEP_ALIVE, 4, 12300, 0 },
+		{ NVME_FEATURE_RESERVATION_MASK, 6, 2, 2 },
+	};
+	enum { SET = NVME_ADMIN_SET_FEATURES, GET = NVME_ADMIN_GET_FEATURES };
+	struct rig *rig = rig_new(NULL);
+	struct host *admin, *io;
+	uint32_t value;
+
+	host_pair(rig, &admin, &io, 0, 0);
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		uint32_t id = rows[i].id, nsid = rows[i].flags & 2 ? 1 : 0;
+
+		assert_int_equal(feature(admin, SET, id | 1u << 31, nsid, rows[i].value, &value),
+				 NVME_FEATURE_NOT_SAVEABLE | NVME_DNR);
+		assert_int_equal(feature(admin, SET, id, nsid, rows[i].value, &value), NVME_OK);
+		assert_int_equal(feature(admin, GET, id | NVME_SELECT_CURRENT << 8, nsid, 0, &value), NVME_OK);
+		assert_int_equal(value, rows[i].value);
+		assert_int_equal(feature(admin, GET, id | NVME_SELECT_DEFAULT << 8, nsid, 0, &value), NVME_OK);
+		assert_int_equal(value, rows[i].initial);
+		assert_int_equal(feature(admin, GET, id | NVME_SELECT_SAVED << 8, nsid, 0, &value), NVME_OK);
+		assert_int_equal(value, rows[i].initial);
+		assert_int_equal(feature(admin, GET, id | NVME_SELECT_CAPABILITIES << 8, nsid, 0, &value), NVME_OK);
+		assert_int_equal(value, rows[i].flags);
+		assert_int_equal(feature(admin, GET, id | 4 << 8, nsid, 0, &value), NVME_INVALID_FIELD | NVME_DNR);
+		if (!nsid)
+			assert_int_equal(feature(admin, SET, id, 1, rows[i].value, &value),
+					 NVME_FEATURE_NOT_NAMESPACE | NVME_DNR);
+	}
+	assert_int_equal(feature(admin, SET, NVME_FEATURE_WRITE_CACHE, 0, 0, &value),
+			 NVME_FEATURE_NOT_CHANGEABLE | NVME_DNR);
+	assert_int_equal(get(admin, (struct nvme_sqe){ .opcode = NVME_ADMIN_IDENTIFY, .cdw10 = 1 }, 4096), NVME_OK);
+	assert_int_equal(((const struct nvme_identify_controller *)page)->kas, 1); /* KATO counts in 100 ms */
+	host_free(io);
+	host_free(admin);
+	rig_free(rig);
+}
+
+/* ---- logs ---- */
+
+/* All namespaces there can be have changed: the log holds them, in order, and is empty when it was read. */
+static void test_all_changed(void **state)
+{
+	enum { ALL = NVME_TARGET_NAMESPACES_MAX };
+	struct rig *rig = rig_new(NULL);
+	struct host *admin, *io;
+	struct nvme_namespace *ns;
+	const uint32_t *list = (const uint32_t *)page;
+
+	host_pair(rig, &admin, &io, 0, 0);
+	for (unsigned round = 0; round < 2; round++) {
+		for (uint32_t nsid = ALL; nsid > 2; nsid--) {
+			struct nvme_namespace_options options = { .nsid = nsid, .ana_group = 1 };
+
+			assert_int_equal(nvme_namespace_add(rig->subsystem, &options, &ns), 0);
+			nvme_namespace_lost(ns, 1 << 20);
+			nvme_namespace_remove(ns, ignore, NULL);
+		}
+		nvme_namespace_lost(rig->ns[1], 0);
+		nvme_namespace_attach(rig->ns[1], rig->ram[1]);
+		nvme_namespace_lost(rig->ns[0], 0);
+		nvme_namespace_attach(rig->ns[0], rig->ram[0]);
+		assert_int_equal(log_read(admin, NVME_LOG_CHANGED_NAMESPACES | (round ? 0 : NVME_LOG_RAE), 0, 4096),
+				 NVME_OK);
+		for (uint32_t i = 0; i < ALL; i++)
+			assert_int_equal(list[i], i + 1);
+	}
+	assert_int_equal(log_read(admin, NVME_LOG_CHANGED_NAMESPACES, 0, 4096), NVME_OK);
+	for (unsigned i = 0; i < ALL; i++)
+		assert_int_equal(list[i], 0);
+	host_free(io);
+	host_free(admin);
+	rig_free(rig);
+}
+
+static uint16_t keys(struct host *io, uint8_t opcode, uint32_t cdw10, uint64_t current, uint64_t other)
+{
+	const struct nvme_reservation_keys data = { current, other };
+
+	return put(io, (struct nvme_sqe){ .opcode = opcode, .nsid = 1, .cdw10 = cdw10 }, &data, sizeof(data));
+}
+
+/* Notices of reservations: the last 16, numbered, with how many follow; those that are masked are none. */
+static void test_notices(void **state)
+{
+	enum { TIMES = 20, KEPT = 16 };
+	struct rig *rig = rig_new(NULL);
+	struct host *admin, *io, *other_admin = host_new(rig), *other = host_new(rig);
+	struct host_connect connect = { .hostid = 9 };
+	const struct nvme_log_reservation *notice = (const void *)page;
+	uint32_t value;
+
+	host_pair(rig, &admin, &io, 0, 0);
+	assert_int_equal(host_connect(other_admin, &connect), NVME_OK);
+	connect.cntlid = (uint16_t)connect.cqe.result;
+	connect.qid = 1;
+	assert_int_equal(host_connect(other, &connect), NVME_OK);
+	assert_int_equal(keys(other, NVME_RESERVATION_REGISTER, 0, 0, 0xbb), NVME_OK);
+	for (unsigned i = 0; i <= TIMES; i++) {
+		if (i == TIMES) /* one more, that nobody wants to hear of */
+			assert_int_equal(feature(admin, NVME_ADMIN_SET_FEATURES, NVME_FEATURE_RESERVATION_MASK, 1,
+						 1 << 1, &value),
+					 NVME_OK);
+		assert_int_equal(keys(io, NVME_RESERVATION_REGISTER, 0, 0, 0xaa), NVME_OK);
+		assert_int_equal(keys(other, NVME_RESERVATION_ACQUIRE, NVME_PREEMPT | 1 << 8, 0xbb, 0xaa), NVME_OK);
+	}
+	for (unsigned i = 0; i < KEPT; i++) {
+		assert_int_equal(log_read(admin, NVME_LOG_RESERVATION, 0, 64), NVME_OK);
+		assert_int_equal(notice->count, TIMES - KEPT + 1 + i);
+		assert_int_equal(notice->pages, KEPT - 1 - i);
+		assert_int_equal(notice->type, NVME_REGISTRATION_PREEMPTED);
+	}
+	assert_int_equal(log_read(admin, NVME_LOG_RESERVATION, 0, 64), NVME_OK);
+	assert_true(notice->count == 0 && notice->type == NVME_RESERVATION_LOG_EMPTY);
+	host_free(other);
+	host_free(other_admin);
+	host_free(io);
+	host_free(admin);
+	rig_free(rig);
+}
+
+/* A discovery log that changes between two of its parts tells so by its number; an entry that is longer than asked for
+ * is cut, a part that goes on behind the end is zeroes there. */
+static void test_discovery_parts(void **state)
+{
+	struct rig *rig = rig_new(&(struct rig_options){ .discovery = true });
+	struct host *admin = host_new(rig);
+	struct host_connect connect = { .kato = 60000 };
+	struct nvme_discovery_record records[3] = {
+		{ .entry = { .portid = 1 }, .any_host = true },
+		{ .entry = { .portid = 2 }, .any_host = true },
+		{ .entry = { .portid = 3 }, .any_host = true },
+	};
+	const struct nvme_log_discovery *log = (const void *)page;
+
+	nvme_subsystem_discovery(rig->subsystem, records, 3, 41);
+	assert_int_equal(host_connect(admin, &connect), NVME_OK);
+	assert_int_equal(log_read(admin, NVME_LOG_DISCOVERY, 0, 1024), NVME_OK);
+	assert_true(log->genctr == 41 && log->numrec == 3);
+	nvme_subsystem_discovery(rig->subsystem, records, 2, 42);
+	assert_int_equal(log_read(admin, NVME_LOG_DISCOVERY, 1024, 3072), NVME_OK);
+	assert_int_equal(((const struct nvme_discovery_entry *)page)[1].portid, 2);
+	assert_int_equal(((const struct nvme_discovery_entry *)page)[2].portid, 0);
+	assert_int_equal(log_read(admin, NVME_LOG_DISCOVERY, 0, 16), NVME_OK);
+	assert_true(log->genctr == 42 && log->numrec == 2);
+	assert_int_equal(log_read(admin, NVME_LOG_DISCOVERY, 0, 16), NVME_OK);
+	assert_int_equal(log->genctr, 42);
+	host_free(admin);
+	rig_free(rig);
+}
+
+/* ---- properties, Disconnect ---- */
+
+static uint16_t property(struct host *admin, uint8_t type, uint32_t offset, uint8_t attrib)
+{
+	struct nvme_property_sqe sqe = { .opcode = NVME_FABRICS, .fctype = type, .offset = offset, .attrib = attrib };
+	struct exchange exchange = { 0 };
+
+	memcpy(&exchange.sqe, &sqe, sizeof(sqe));
+	return host_command(admin, &exchange);
+}
+
+static void test_properties(void **state)
+{
+	static const struct {
+		uint32_t offset;
+		bool eight;
+	} rows[] = { { NVME_CAP, true }, { NVME_VS, false }, { NVME_CC, false }, { NVME_CSTS, false } };
+	struct rig *rig = rig_new(NULL);
+	struct host *admin, *io;
+	const uint16_t refused = NVME_INVALID_FIELD | NVME_DNR;
+
+	host_pair(rig, &admin, &io, 0, 0);
+	for (uint32_t offset = 0; offset < 0x40; offset++) {
+		for (uint8_t attrib = 0; attrib < 8; attrib++) {
+			bool good = false;
+
+			for (unsigned i = 0; i < 4; i++)
+				good |= rows[i].offset == offset && rows[i].eight == attrib;
+			assert_int_equal(property(admin, NVME_FABRICS_PROPERTY_GET, offset, attrib),
+					 attrib < 2 && good ? NVME_OK : refused);
+			if (offset != NVME_CC || attrib != 0)
+				assert_int_equal(property(admin, NVME_FABRICS_PROPERTY_SET, offset, attrib), refused);
+		}
+	}
+	/* Shutdown, normal and abrupt, then a reset, then as new. */
+	for (uint32_t shn = 1; shn < 3; shn++) {
+		assert_int_equal(host_property_set(admin, NVME_CC, 0x460001 | shn << 14), NVME_OK);
+		assert_int_equal(host_property_get(admin, NVME_CSTS, false), NVME_CSTS_RDY | NVME_CSTS_SHST_COMPLETE);
+		assert_int_equal(host_property_set(admin, NVME_CC, 0x460000), NVME_OK);
+		assert_int_equal(host_property_get(admin, NVME_CSTS, false), 0);
+		assert_int_equal(host_property_set(admin, NVME_CC, 0x460001), NVME_OK);
+		assert_int_equal(host_property_get(admin, NVME_CSTS, false), NVME_CSTS_RDY);
+	}
+	host_free(io);
+	host_free(admin);
+	rig_free(rig);
+}
+
+/* An I/O queue ends by Disconnect after its answer; its controller stays, and the number is free again. */
+static void test_disconnect(void **state)
+{
+	struct rig *rig = rig_new(NULL);
+	struct host *admin, *io, *again = host_new(rig);
+	struct nvme_connect_sqe sqe = { .opcode = NVME_FABRICS, .fctype = NVME_FABRICS_DISCONNECT, .recfmt = 1 };
+	struct host_connect connect = { .cntlid = 1, .qid = 1 };
+	struct exchange exchange = { 0 };
+
+	host_pair(rig, &admin, &io, 0, 0);
+	memcpy(&exchange.sqe, &sqe, sizeof(sqe));
+	assert_int_equal(host_command(io, &exchange), NVME_CONNECT_FORMAT | NVME_DNR);
+	assert_false(io->closed);
+	sqe.recfmt = 0;
+	memcpy(&exchange.sqe, &sqe, sizeof(sqe));
+	assert_int_equal(host_command(io, &exchange), NVME_OK);
+	assert_true(io->closed && io->graceful && !admin->closed);
+	host_break(io);
+	assert_int_equal(host_connect(again, &connect), NVME_OK);
+	assert_int_equal(host_transfer(again, NVME_READ, 0, 1, page, 512, false), NVME_OK);
+	assert_int_equal(rig->controllers, 1);
+	host_free(again);
+	host_free(io);
+	host_free(admin);
+	rig_free(rig);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_opcodes),         cmocka_unit_test(test_protection),
+		cmocka_unit_test(test_limits),          cmocka_unit_test(test_queue_head),
+		cmocka_unit_test(test_identify_kinds),  cmocka_unit_test(test_select),
+		cmocka_unit_test(test_all_changed),     cmocka_unit_test(test_notices),
+		cmocka_unit_test(test_discovery_parts), cmocka_unit_test(test_properties),
+		cmocka_unit_test(test_disconnect),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
