@@ -104,7 +104,7 @@ reserve 2
 # ---- I/O goes on, whatever becomes of controllers, paths and dpud: all that was written is read again and compared
 # Slow enough that there is something left to write when what is to happen does; after a pause fio catches up.
 begin_io() {
-	on vm "rm -f /run/fio.status; { fio --name=v --filename=/dev/nvme0n1 --ioengine=libaio --direct=1 --iodepth=8 --rw=randwrite --bs=16k --size=8M --verify=crc32c --verify_fatal=1 --rate_iops=50 --minimal; echo \$? >/run/fio.status; } >/run/fio.log 2>&1 &"
+	on vm "rm -f /run/fio.status; { fio --name=v --filename=/dev/nvme0n1 --ioengine=libaio --direct=1 --iodepth=8 --rw=randwrite --bs=16k --size=5M --verify=crc32c --verify_fatal=1 --rate_iops=32 --minimal; echo \$? >/run/fio.status; } >/run/fio.log 2>&1 &"
 	sleep 1
 }
 end_io() {

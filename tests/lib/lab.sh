@@ -8,7 +8,8 @@
 #   lab_veth a up0 b up0              a wire between two namespaces
 #   lab_dpud one a --workers 1        dpud instance $LAB-one in namespace a, restarted when it dies (not after lab_dpud_stop)
 #   dpu one vnic list                 dpuctl of that instance;  rpc one dpu.version '{}'  without dpuctl
-#   lab_guest web1 SOCKET MAC         a VM whose NIC is that vhost-user socket;  on web1 COMMAND  runs in it
+#   lab_guest web1 SOCKET MAC         a VM whose NIC is that vhost-user socket;  on web1 COMMAND  runs in it, one command
+#                                     at a time: what is to go on beside others is put into the background there
 #   lab_guest web1 '' '' --disk SOCKET   a VM with a vhost-user disk, without NIC; it has fio, nvme, mkfs.ext4 (--storage: these without disk)
 #   lab_guest_wait web1               after lab_guest … --no-wait
 #   inside a COMMAND                  runs in a namespace
