@@ -64,15 +64,16 @@ ok ctl nvmf_remote create two $far nsid=2 header_digest=true data_digest=true
 live() { [ "$(field nvmf_remote "$1" live_paths)" = "$2" ]; }
 # shellcheck disable=SC2086
 ok ctl nvmf_remote create three $far nsid=3 data_digest=true
-wait_until 15 "two paths" live one 2
-wait_until 10 "two paths with digests" live two 2
+# A connection on which the target says nothing is given up after 30 s, and tried again.
+wait_until 45 "two paths" live one 2
+wait_until 45 "two paths with digests" live two 2
 same "size" "$(field nvmf_remote one bytes)" 67108864
 ok ctl tenant create blue
 for name in one two; do ok ctl -t blue disk create $name remote=$name backend=vhost_user_server; done
 ok ctl pool create far remotes=three
 ok ctl -t blue volume create three pool=far size=32M
 ok ctl -t blue disk create three volume=three
-for name in one two three; do wait_until 10 "disk $name is ready" is ready field disk blue/$name state; done
+for name in one two three; do wait_until 45 "disk $name is ready" is ready field disk blue/$name state; done
 
 # ---- verified I/O, with digests, in the capsule and by R2T
 blk_load=$lab_build/tests/bench/vhost_blk_load
@@ -95,7 +96,7 @@ same "kills" "$(json "d['kills']" <"$LAB_DIR/load")" 2
 same "wrong digests" "$(field nvmf_remote three digest_errors)" 0
 ctl pool scrub far wait=true >/dev/null
 same "damaged blocks" "$(field pool far scrub_damaged)" 0
-wait_until 30 "two paths after kill -9" live one 2
+wait_until 45 "two paths after kill -9" live one 2
 wait_until 10 "disk one is ready" is ready field disk blue/one state
 
 # ---- paths come and go under it
@@ -120,18 +121,18 @@ on vm "ip address del 10.9.1.2/24 dev eth0"
 wait_until 10 "a path that falls silent is lost" live one 1
 goes_on "by the other path"
 on vm "ip address add 10.9.1.2/24 dev eth0"
-wait_until 15 "and comes back" live one 2
+wait_until 45 "and comes back" live one 2
 nvmet "rm ports/1/subsystems/$nqn"
 wait_until 10 "a path that is closed is lost" live one 1
 nvmet "ln -s subsystems/$nqn ports/1/subsystems/"
-wait_until 15 "and comes back" live one 2
+wait_until 45 "and comes back" live one 2
 # It stands still with all that is under way, longer than its keep-alive.
 guest_says() { "$lab_top/devtools/guest/guest" monitor vm --dir "$LAB_DIR" "$1" >/dev/null; }
 guest_says stop
 wait_until 10 "both paths are lost" live one 0
 sleep 2
 guest_says cont
-wait_until 20 "and come back" live one 2
+wait_until 45 "and come back" live one 2
 goes_on "after it stood still"
 kill "$lab_last"
 wait "$lab_last" || lab_fail "I/O while paths came and went"
