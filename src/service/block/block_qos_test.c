@@ -337,6 +337,76 @@ static void times(void **state)
 	free(burst);
 }
 
+/* ---- why, of a user that goes away before it is answered ---- */
+
+static struct {
+	struct block_rig *rig;
+	struct block_rig_user user;
+	json_t *rows;
+} probe;
+
+static int probe_why(void *ctx, struct object *object, const void *args, struct action_reply *reply,
+		     struct dpu_error *err)
+{
+	return block_why(block_of(&probe.rig->dpu), probe.user.attachment, block_rig_find(probe.rig, "volume", "v"),
+			 block_rig_find(probe.rig, "medium", "f"), NULL, NULL, reply, err);
+}
+
+static const struct action probe_actions[] = {
+	{ .name = "why", .doc = "Asks in the name of a user.", .start = probe_why },
+	{ 0 },
+};
+
+static const struct field probe_fields[] = { { 0 } };
+
+static const struct object_class probe_class = {
+	.name = "probe",
+	.plural = "probes",
+	.doc = "Asks in the name of a user.",
+	.size = sizeof(struct object),
+	.fields = probe_fields,
+	.actions = probe_actions,
+};
+
+static void probe_answered(void *arg, int status, json_t *result, const struct dpu_error *err)
+{
+	assert_int_equal(status, 0);
+	probe.rows = json_incref(result);
+}
+
+static void assert_rows(const char *what, const char * not )
+{
+	char *said = json_dumps(probe.rows, 0);
+
+	if (!text_has(said, what) || text_has(said, not ))
+		fail_msg("'%s' in place of '%s'", said, what);
+	free(said);
+	json_decref(probe.rows);
+	probe.rows = NULL;
+}
+
+static void gone_meanwhile(void **state)
+{
+	struct block_rig *rig = *state;
+	bool detached = false;
+
+	probe.rig = rig;
+	block_rig_down(rig);
+	rig->extra = &probe_class;
+	block_rig_up(rig);
+	block_rig_apply(rig, "{'media': [{'name': 'f', 'path': '%s/f', 'size': 4194304}]}", rig->dir);
+	block_rig_attach_as(&probe.user, rig, "medium", "f", NULL, "v", "");
+	WAIT_FOR(&rig->base, probe.user.device != NULL);
+	model_action(rig->dpu.model, "probe", "why", NULL, NULL, NULL, probe_answered, NULL);
+	WAIT_FOR(&rig->base, probe.rows);
+	assert_rows("requests wait for their turn", "is not timed");
+	/* The worker looks at the filter, and frees it before the control thread reads the answer. */
+	model_action(rig->dpu.model, "probe", "why", NULL, NULL, NULL, probe_answered, NULL);
+	block_detach(probe.user.attachment, flag, &detached);
+	WAIT_FOR(&rig->base, probe.rows && detached);
+	assert_rows("is not timed", "requests wait for their turn");
+}
+
 static void refused(void **state)
 {
 	static const struct {
@@ -372,6 +442,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(medium, setup, teardown),
 		cmocka_unit_test_setup_teardown(memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(times, setup, teardown),
+		cmocka_unit_test_setup_teardown(gone_meanwhile, setup, teardown),
 		cmocka_unit_test_setup_teardown(refused, setup, teardown),
 	};
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "service/block/block_priv.h"
 #include "service/block/block_rig.h"
 
 enum { MIB = 1 << 20, BLOCK = DPU_BLOCK_BYTES };
@@ -47,6 +48,11 @@ static uint8_t byte_of(const struct block_rig *rig, const char *file, off_t at)
 	assert_int_equal(pread(fd, &byte, 1, at), 1);
 	close(fd);
 	return byte;
+}
+
+static void committed(void *arg, int status, const struct dpu_error *err, json_t *diff)
+{
+	*(bool *)arg = true;
 }
 
 /* m ← one (invert) ← two (invert), and who attaches to either sees what the other filters make of it. */
@@ -198,6 +204,38 @@ static void away(void **state)
 	pool_delete(rig); /* nobody waits for what does not come */
 }
 
+static void busy(void *arg, struct worker *worker)
+{
+	usleep(100000);
+}
+
+/* The DPU stops while the worker still is to look at what a new filter sits on. */
+static void asked_back_at_once(void **state)
+{
+	struct block_rig *rig = *state;
+	json_t *fields = json_pack("{s:s, s:s, s:s}", "kind", "module", "module", "invert", "below", "m");
+	bool answered = false;
+	struct medium *medium;
+	struct txn *txn;
+
+	block_rig_apply(rig, "{'media': [{'name': 'm', 'kind': 'ram', 'size': 1048576}]}");
+	assert_int_equal(txn_new(rig->dpu.model, &txn), 0);
+	assert_int_equal(txn_add(txn, CHANGE_CREATE, "medium", NULL, "f", fields, 0, false, NULL), 0);
+	json_decref(fields);
+	txn_commit(txn, committed, &answered);
+	WAIT_FOR(&rig->base, block_rig_find(rig, "medium", "f"));
+	medium = medium_of(block_rig_find(rig, "medium", "f"));
+	WAIT_FOR(&rig->base, medium->below.attachment);
+	assert_int_equal(worker_call(medium->below.worker, busy, NULL, NULL), 0);
+	WAIT_FOR(&rig->base, medium->below.given);
+	assert_null(medium->below.device);
+	block_rig_down(rig);
+	assert_true(answered);
+	txn_free(txn);
+	block_rig_up(rig);
+	WAIT_FOR(&rig->base, !strcmp(block_rig_field(rig, "medium", "f", "state"), "ready"));
+}
+
 /* What a filter fails is counted as its own. */
 static void errors(void **state)
 {
@@ -225,6 +263,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(pool, setup, teardown),
 		cmocka_unit_test_setup_teardown(refusals, setup, teardown),
 		cmocka_unit_test_setup_teardown(away, setup, teardown),
+		cmocka_unit_test_setup_teardown(asked_back_at_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(errors, setup, teardown),
 	};
 
