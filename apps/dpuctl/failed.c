@@ -10,9 +10,9 @@
 
 enum { LINES_MAX = 10 };
 
-static const char *const bad_states[] = { "failed", "error", "quarantined", NULL };
+static const char *const bad_states[] = { "failed", "error", "quarantined", "opening", "waiting", NULL };
 
-static bool has_state(const json_t *class, const char *state)
+static bool has_word(const json_t *class, const char *state)
 {
 	const json_t *field = schema_field(class, "state");
 	size_t index;
@@ -24,6 +24,12 @@ static bool has_state(const json_t *class, const char *state)
 			return schema_field(class, "why");
 	}
 	return false;
+}
+
+/* What is opened has been tried when the change is answered; others may wait for a moment and nothing be wrong. */
+static bool is_bad(const json_t *class, const char *state)
+{
+	return has_word(class, state) && (strcmp(state, "waiting") != 0 || has_word(class, "opening"));
 }
 
 static bool changed(const json_t *changes, const json_t *class, const json_t *object)
@@ -58,9 +64,9 @@ static void look(struct ctl *ctl, const json_t *class, const char *state, const 
 	{
 		const char *tenant = schema_text(object, "tenant");
 		CLEANUP(free_pointer) char *why = human_value(NULL, json_object_get(object, "why"));
-		if (changed(changes, class, object) && ++*count <= LINES_MAX)
+		if (why && why[0] && changed(changes, class, object) && ++*count <= LINES_MAX)
 			fprintf(stderr, "dpuctl: done, but %s %s%s%s is %s: %s\n", schema_name(class), tenant,
-				tenant[0] ? "/" : "", schema_name(object), state, why ? why : "");
+				tenant[0] ? "/" : "", schema_name(object), state, why);
 	}
 	json_decref(result);
 	free(method);
@@ -79,7 +85,7 @@ void warn_failed(struct ctl *ctl, const json_t *changes)
 		if (!changed(changes, class, NULL))
 			continue;
 		for (const char *const *state = bad_states; *state; state++)
-			if (has_state(class, *state))
+			if (is_bad(class, *state))
 				look(ctl, class, *state, changes, &count);
 	}
 	if (count > LINES_MAX)

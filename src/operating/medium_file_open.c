@@ -40,15 +40,18 @@ static int open_error(struct dpu_error *err, const char *path, int error)
 	}
 }
 
-static int kind_check(struct medium_file *file, const char *path, struct dpu_error *err)
+static int kind_check(struct medium_file *file, const char *path, bool read_only, struct dpu_error *err)
 {
 	struct stat status;
+	int only_read = 0;
 
 	if (fstat(file->fd, &status) < 0)
 		return error_set(err, DPU_E_IO, path, "it cannot be looked at: %s", strerror(errno));
 	if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode))
 		return error_set(err, DPU_E_INVALID, path, "it is neither a regular file nor a block device");
 	file->block_device = S_ISBLK(status.st_mode);
+	if (file->block_device && !read_only && ioctl(file->fd, BLKROGET, &only_read) == 0 && only_read)
+		return error_set(err, DPU_E_DENIED, path, "the block device can only be read: set read_only");
 	return 0;
 }
 
@@ -66,7 +69,8 @@ static int file_open(struct medium_file *file, const struct medium_file_options 
 	}
 	if (options->cached || (file->fd < 0 && errno == EINVAL))
 		file->fd = open(options->path, flags);
-	return file->fd < 0 ? open_error(err, options->path, errno) : kind_check(file, options->path, err);
+	return file->fd < 0 ? open_error(err, options->path, errno)
+			    : kind_check(file, options->path, options->read_only, err);
 }
 
 static int lock(struct medium_file *file, const struct medium_file_options *options, struct dpu_error *err)

@@ -55,6 +55,26 @@ ctl tenant delete red --cascade >/dev/null
 ctl snapshot delete blue/mine
 has 0 "done, but medium twin is failed: $media/../media/m0: medium/m0 is the same file" ctl medium create twin path="$media/../media/m0"
 has 0 "medium/m0 is the same file: each needs its own" ctl medium show twin
+has 0 "done, but medium gone is failed: $media/gone: there is no such file or block device: with size a file is made" ctl medium create gone path="$media/gone"
+ctl medium delete gone
+has 0 "$media/none/gone: it cannot be made: its folder is not there" ctl medium create gone path="$media/none/gone" size=1M
+ctl medium delete gone
+has 1 "pool/none.media: a pool needs a medium or a remote: name one" ctl pool create none
+# What is on a disk already is not formatted over, nor taken into a pool that grows.
+truncate -s 64M "$media/old"
+printf '\123\357' | dd of="$media/old" bs=1 seek=1080 conv=notrunc status=none
+ok ctl medium create old path="$media/old"
+has 0 "done, but pool old is failed: medium old holds an ext file system: \`pool format\` erases it" ctl pool create old media=old
+ctl pool delete old
+ok ctl pool create old media=m1
+ctl pool set old media=m1,old
+has 0 "medium old cannot be added: medium 'old' holds an ext file system; \`pool grow\` erases it" ctl pool show old
+ctl pool grow old medium=old >/dev/null
+more "bytes of both" "$(field pool old bytes)" 110000000
+ctl pool delete old
+ok ctl pool create old media=old
+ctl pool delete old
+ctl medium delete old
 ctl medium create tiny kind=ram size=64K
 ctl pool create tiny media=tiny 2>/dev/null
 has 0 "is too small: a pool of this form needs up to" ctl pool show tiny
@@ -139,7 +159,7 @@ mv "$media/away" "$media/m0"
 wait_until 10 "the volume is back" is ready state volume blue/v
 same "the deletion in its absence" "$(field pool p0 unclaimed)" 0
 lab_dpud n m "${small[@]}" --workers 1 --store-dir "$LAB_DIR/other"
-dpu n medium create m0 path="$media/m0"
+has 0 "done, but medium m0 is opening: $media/m0: another dpud uses it" dpu n medium create m0 path="$media/m0"
 wait_until 5 "the file is in use" is "opening" eval 'dpu n -o json medium show m0 | json "d[\"state\"]"'
 [[ $(dpu n medium show m0) == *"another dpud uses it"* ]] || lab_fail "n does not say why"
 

@@ -32,6 +32,15 @@ ok ctl -t blue volume create v pool=p size=32M
 ok ctl -t blue disk create v volume=v
 ok ctl -t blue disk create bare medium=large backend=vhost_user_server
 same "the bare device" "$(field disk blue/bare size)" 67108864
+truncate -s 16M "$LAB_DIR/only.img"
+only=$(losetup --read-only --find --show "$LAB_DIR/only.img")
+exec 5<"$only"
+losetup -d "$only"
+has 0 "done, but medium only is failed: $only: the block device can only be read: set read_only" ctl medium create only path="$only"
+ctl medium delete only
+ok ctl medium create only path="$only" read_only=true
+has 1 "pool/o.media: only is read-only" ctl pool create o media=only
+ctl medium delete only
 load "/run/softdpu/$LAB-m/blue-v.disk.sock" listen survive queues=1 depth=8 seconds=2 kills=2 "kill=$LAB_DIR/m.pid" >"$LAB_DIR/survive" ||
 	lab_fail "kill -9: $(cat "$LAB_DIR/survive")"
 wait_until 10 "the bare disk again" is ready field disk blue/bare state

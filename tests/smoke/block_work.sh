@@ -30,16 +30,22 @@ YAML
 has 0 "8 created" ctl apply -f "$LAB_DIR/net.yaml"
 
 # ---- what a deletion gives back
-write() { # MIB AT: writes so much of blue/v, from there on
-	PYTHONPATH=$lab_top/tests/smoke inside m timeout 60 /usr/bin/python3 - "$1" "$2" <<'PY' || lab_fail "writing $1 MiB at $2 MiB"
+host() { # WRITE|READ NSID MIB AT: so much of that namespace, from there on
+	PYTHONPATH=$lab_top/tests/smoke inside m timeout 60 /usr/bin/python3 - "$@" <<'PY' || lab_fail "$*"
 import struct, sys
-from nvmf_client import IN_CAPSULE, WRITE, Host, sqe
-_, _, io = Host("127.0.0.1", 4420, "nqn.2025-01.org.example:s", "nqn.2025-01.org.example:host").pair()
-for at in range(int(sys.argv[2]) << 11, int(sys.argv[1]) + int(sys.argv[2]) << 11, 16):
-    status = io.call(sqe(WRITE, 1, 0, 8192, IN_CAPSULE, struct.pack("<QI", at, 15)), at.to_bytes(8, "big") * 1024)[0]
-    assert status == 0, f"status {status:#x}"
+from nvmf_client import IN_CAPSULE, READ, TRANSPORT, WRITE, Host, sqe
+nsid, count, first = (int(text) for text in sys.argv[2:])
+_, admin, io = Host("127.0.0.1", 4420, "nqn.2025-01.org.example:s", "nqn.2025-01.org.example:host").pair()
+for at in range(first << 11, count + first << 11, 16):
+    data = at.to_bytes(8, "big") * 1024
+    if sys.argv[1] == "WRITE":
+        status, got = io.call(sqe(WRITE, nsid, 0, 8192, IN_CAPSULE, struct.pack("<QI", at, 15)), data)[0], data
+    else:
+        status, _, got = io.call(sqe(READ, nsid, 0, 8192, TRANSPORT, struct.pack("<QI", at, 15)))
+    assert status == 0 and got == data, f"status {status:#x} at sector {at}"
 PY
 }
+write() { host WRITE 1 "$@"; } # MIB AT
 mib() { echo $(("$(field "$1" "$2" "$3")" >> 20)); } # CLASS OBJECT FIELD
 shares() { same "exclusive and shared bytes of $2" "$(mib "$1" "$2" exclusive_bytes) $(mib "$1" "$2" shared_bytes)" "$3 $4"; }
 gives() { # MIB COMMAND...: so much is free after it that was not before
@@ -64,6 +70,27 @@ shares snapshot blue/monday 0 16
 shares volume blue/c 0 16
 has 0 "exclusive_bytes   4 MiB" ctl volume show blue/v
 [[ $(field volume blue/v measured) == 20*Z ]] || lab_fail "measured: $(field volume blue/v measured)"
+# ---- where a namespace's and a snapshot's requests go, and where their time went
+ok ctl nvmf_namespace create blue/monday subsystem=s snapshot=monday
+nsid=$(field nvmf_namespace blue/monday nsid)
+host READ "$nsid" 1 1
+for object in "nvmf_namespace blue/v write" "volume blue/v write" "nvmf_namespace blue/monday read" "snapshot blue/monday read"; do
+	read -r class name requests <<<"$object"
+	for stage in wait map medium whole; do
+		has 0 "$requests" ctl "$class" latency "$name"
+		same "stages of $object" "$(ctl -o json "$class" latency "$name" | json "sum(1 for row in d if row['requests'] == '$requests' and row['stage'] == '$stage' and row['count'] > 0)")" 1
+	done
+	same "the slowest of $object" "$(ctl -o json "$class" slowest "$name" | json "d[0]['request'], d[0]['length'], d[0]['failed']")" "$requests 8192 False"
+	steps=$(ctl -o json "$class" why "$name" offset=1MiB | json "' '.join(dict.fromkeys(row['step'] for row in d))")
+	same "the way of $object" "$steps" "user qos map pool medium time"
+	has 0 "nvmf_namespace/$name" ctl "$class" why "$name"
+	has 0 "block 256 has CRC32C " ctl "$class" why "$name" offset=1MiB
+	has 0 "is shared with a snapshot or another volume" ctl "$class" why "$name" offset=1MiB
+	has 1 "the volume ends at 67108864 bytes" ctl "$class" why "$name" offset=64MiB
+done
+has 0 "is the volume's own" ctl nvmf_namespace why blue/v offset=8MiB
+has 0 "block 8192 was never written" ctl nvmf_namespace why blue/v offset=32MiB
+ok ctl nvmf_namespace delete blue/monday
 gives 0 ctl volume delete blue/c
 ctl pool measure p wait=true >/dev/null
 shares snapshot blue/monday 4 12

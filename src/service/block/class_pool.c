@@ -131,8 +131,10 @@ static int pool_validate(void *ctx, const struct object *old, const struct objec
 	if (!old && !model_loading(block->dpu->model) && pool->worker >= block->workers)
 		return error_set(err, DPU_E_INVALID, "worker", "must be below %u, which is how many there are",
 				 block->workers);
-	if (count < 1 || count > STORE_MAX_MEDIA)
-		return error_set(err, DPU_E_INVALID, "media", "%zu media and remotes: there must be 1 to %d", count,
+	if (count < 1)
+		return error_set(err, DPU_E_INVALID, "media", "a pool needs a medium or a remote: name one");
+	if (count > STORE_MAX_MEDIA)
+		return error_set(err, DPU_E_INVALID, "media", "%zu media and remotes: there may be %d", count,
 				 STORE_MAX_MEDIA);
 	rc = list_validate(block, new, "media", before ? &before->media : NULL, &pool->media, err);
 	if (rc == 0)

@@ -71,9 +71,9 @@ static const struct field volume_fields[] = {
 	      .doc = "Import or export that is under way, or how the last one ended."),
 	FIELD(struct volume_object, allocated_bytes, .flags = FIELD_F_GAUGE, .unit = "bytes",
 	      .doc = "What it takes of the pool, shared with its copies or not."),
-	FIELD(struct volume_object, exclusive_bytes, .flags = FIELD_F_GAUGE, .unit = "bytes",
+	FIELD(struct volume_object, exclusive_bytes, .flags = FIELD_F_GAUGE | FIELD_F_DETAIL, .unit = "bytes",
 	      .doc = "What deleting it would have given back when `pool measure` last looked."),
-	FIELD(struct volume_object, shared_bytes, .flags = FIELD_F_GAUGE, .unit = "bytes",
+	FIELD(struct volume_object, shared_bytes, .flags = FIELD_F_GAUGE | FIELD_F_DETAIL, .unit = "bytes",
 	      .doc = "What others would have kept then."),
 	FIELD(struct volume_object, measured, .flags = FIELD_F_STATE | FIELD_F_DETAIL,
 	      .doc = "When that was; nothing: not since the pool was opened."),
@@ -237,8 +237,8 @@ static int volume_validate(void *ctx, const struct object *old, const struct obj
 	if (volume->size == 0)
 		return error_set(err, DPU_E_INVALID, "size", "must be given unless the volume is a copy");
 	if (volume->size % DPU_BLOCK_SECTOR || volume->size > BLOCK_VOLUME_MAX_BYTES)
-		return error_set(err, DPU_E_INVALID, "size", "must be a multiple of %d, at most %llu", DPU_BLOCK_SECTOR,
-				 (unsigned long long)BLOCK_VOLUME_MAX_BYTES);
+		return error_set(err, DPU_E_INVALID, "size", "must be a multiple of %d, at most %llu (128 TiB)",
+				 DPU_BLOCK_SECTOR, (unsigned long long)BLOCK_VOLUME_MAX_BYTES);
 	if (!old || volume->size > ((const struct volume_object *)old)->size)
 		rc = quota_check(block, volume, err);
 	if (rc == 0 && old)
@@ -347,9 +347,9 @@ static const struct field snapshot_fields[] = {
 	      .doc = "Import or export that is under way, or how the last one ended."),
 	FIELD(struct snapshot_object, allocated_bytes, .flags = FIELD_F_GAUGE, .unit = "bytes",
 	      .doc = "What it takes of the pool, shared with its volume or not."),
-	FIELD(struct snapshot_object, exclusive_bytes, .flags = FIELD_F_GAUGE, .unit = "bytes",
+	FIELD(struct snapshot_object, exclusive_bytes, .flags = FIELD_F_GAUGE | FIELD_F_DETAIL, .unit = "bytes",
 	      .doc = "What deleting it would have given back when `pool measure` last looked."),
-	FIELD(struct snapshot_object, shared_bytes, .flags = FIELD_F_GAUGE, .unit = "bytes",
+	FIELD(struct snapshot_object, shared_bytes, .flags = FIELD_F_GAUGE | FIELD_F_DETAIL, .unit = "bytes",
 	      .doc = "What others would have kept then."),
 	FIELD(struct snapshot_object, measured, .flags = FIELD_F_STATE | FIELD_F_DETAIL,
 	      .doc = "When that was; nothing: not since the pool was opened."),

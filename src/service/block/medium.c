@@ -24,6 +24,7 @@ struct medium_job {
 	struct medium *medium;
 	char *path;
 	uint64_t make_bytes; /* 0: it must be there */
+	bool sizeless;       /* … because nobody said how large it would be */
 	struct medium_file_options options;
 	struct medium_file_id file;
 	struct dpu_block_device *device;
@@ -203,7 +204,10 @@ static int file_make(const char *path, uint64_t bytes, struct dpu_error *err)
 	int rc = 0;
 
 	if (fd < 0)
-		return errno == EEXIST ? 0 : error_set(err, DPU_E_IO, path, "it cannot be made: %s", strerror(errno));
+		return errno == EEXIST ? 0
+		       : errno == ENOENT
+			       ? error_set(err, DPU_E_NOT_FOUND, path, "it cannot be made: its folder is not there")
+			       : error_set(err, DPU_E_IO, path, "it cannot be made: %s", strerror(errno));
 	if (ftruncate(fd, (off_t)bytes) < 0 || fsync(fd) < 0) {
 		rc = error_set(err, DPU_E_IO, path, "it cannot be made with %llu bytes: %s", (unsigned long long)bytes,
 			       strerror(errno));
@@ -222,6 +226,9 @@ static void job_run(void *arg)
 		job->rc = file_make(job->path, job->make_bytes, &job->error);
 	if (job->rc == 0)
 		job->rc = medium_file_open(&job->options, &job->device, &job->error);
+	if (job->rc != 0 && job->error.code == DPU_E_NOT_FOUND && job->sizeless)
+		error_set(&job->error, DPU_E_NOT_FOUND, job->path,
+			  "there is no such file or block device: with size a file is made");
 	if (stat(job->path, &status) == 0)
 		job->file = (struct medium_file_id){ S_ISBLK(status.st_mode) ? 0 : status.st_dev,
 						     S_ISBLK(status.st_mode) ? status.st_rdev : status.st_ino };
@@ -273,6 +280,7 @@ static void open_file(struct medium *medium, const struct medium_object *object)
 	job->medium = medium;
 	job->path = block_text(object->path);
 	job->make_bytes = medium->creating ? object->size : 0;
+	job->sizeless = medium->creating && object->size == 0;
 	job->options = (struct medium_file_options){ .path = job->path,
 						     .read_only = object->read_only,
 						     .cached = object->cached };

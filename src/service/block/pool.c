@@ -108,7 +108,7 @@ static const char *choose(struct pool *pool, struct store_super *ret, bool *ret_
 	return several ? "its media hold different pools, and which one it is cannot be told" : NULL;
 }
 
-/* A new pool takes no medium that has one already. NULL, or why not. */
+/* A new pool takes no medium that holds something already. NULL, or why not. */
 static const char *use_all(struct pool *pool, char *why, size_t why_bytes)
 {
 	const struct super_io *io = pool->super_io;
@@ -116,11 +116,14 @@ static const char *use_all(struct pool *pool, char *why, size_t why_bytes)
 
 	for (unsigned i = 0; i < io->count; i++) {
 		io->media[i].medium->in_use = true;
-		if (pool->erase || !pool_super(io, i, &super))
+		if (pool->erase)
 			continue;
-		snprintf(why, why_bytes,
-			 "medium %.60s holds a pool already: `pool adopt` takes it over, `pool format` erases it",
-			 io->media[i].medium->name);
+		bool is_pool = pool_super(io, i, &super);
+		const char *stranger = super_stranger(io->blocks + (size_t)i * POOL_SUPERS * STORE_BLOCK);
+		if (!is_pool && !stranger)
+			continue;
+		snprintf(why, why_bytes, "medium %.60s holds %s: %s`pool format` erases it", io->media[i].medium->name,
+			 is_pool ? "a pool already" : stranger, is_pool ? "`pool adopt` takes it over, " : "");
 		return why;
 	}
 	return NULL;
