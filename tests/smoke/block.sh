@@ -160,8 +160,7 @@ wait_until 10 "the volume is back" is ready state volume blue/v
 same "the deletion in its absence" "$(field pool p0 unclaimed)" 0
 lab_dpud n m "${small[@]}" --workers 1 --store-dir "$LAB_DIR/other"
 has 0 "done, but medium m0 is opening: $media/m0: another dpud uses it" dpu n medium create m0 path="$media/m0"
-wait_until 5 "the file is in use" is "opening" eval 'dpu n -o json medium show m0 | json "d[\"state\"]"'
-[[ $(dpu n medium show m0) == *"another dpud uses it"* ]] || lab_fail "n does not say why"
+for _ in 1 2 3 4 5; do has 0 "another dpud uses it" dpu n medium show m0; done # while it is tried again and again
 
 # ---- the other dpud gets it, and its pool; nothing is formatted over
 ctl pool delete p0 --cascade >/dev/null

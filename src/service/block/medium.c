@@ -337,7 +337,8 @@ static void medium_open(struct medium *medium)
 		medium->worker = medium->wanted;
 	if (medium_below(&object->base) && !below_ready(medium))
 		return;
-	if (medium->state != BLOCK_FAILED)
+	/* Tried again, it says still why it was not to be had before. */
+	if (medium->state != BLOCK_FAILED && medium->state != BLOCK_OPENING)
 		state_set(medium, BLOCK_OPENING, "the medium is being opened");
 	medium->kind = object->kind;
 	if (object->kind == MEDIUM_RAM)
