@@ -18,9 +18,13 @@ enum {
 const char *port_rx_drop_name(enum port_rx_drop drop)
 {
 	static const char *const names[PORT_RX_DROPS] = {
-		[PORT_RX_NO_BUFFER] = "no-buffer", [PORT_RX_BAD_HEADER] = "bad-virtio-header",
-		[PORT_RX_TOO_LONG] = "too-long",   [PORT_RX_TOO_SHORT] = "too-short",
+		[PORT_RX_NO_BUFFER] = "no-buffer",
+		[PORT_RX_BAD_HEADER] = "bad-virtio-header",
+		[PORT_RX_TOO_LONG] = "too-long",
+		[PORT_RX_TOO_SHORT] = "too-short",
 		[PORT_RX_MISSED] = "missed",
+		[PORT_RX_BAD_DESCRIPTOR] = "bad-descriptor",
+		[PORT_RX_BAD_BUFFER] = "bad-receive-buffer",
 	};
 
 	return names[drop];

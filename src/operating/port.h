@@ -34,6 +34,7 @@ struct port_guest {
 struct port_queue_state {
 	unsigned sizes[2];  /* descriptors: to the guest, from the guest; 0 = not set up */
 	const char *broken; /* why the queue is not worked on any more; NULL: it is */
+	const char *fault;  /* what was wrong with the last bad chain of descriptors; NULL: there was none */
 };
 
 struct port_ops {
@@ -62,15 +63,17 @@ struct port_ops {
 
 /* Frames that came but could not be received. */
 enum port_rx_drop {
-	PORT_RX_NO_BUFFER,  /* no packet buffer was free */
-	PORT_RX_BAD_HEADER, /* the sender's virtio-net header contradicts the frame */
-	PORT_RX_TOO_LONG,   /* longer than the port can take */
-	PORT_RX_TOO_SHORT,  /* shorter than an Ethernet header */
-	PORT_RX_MISSED,     /* the kernel or the device had no room left: polled too rarely */
+	PORT_RX_NO_BUFFER,      /* no packet buffer was free */
+	PORT_RX_BAD_HEADER,     /* the sender's virtio-net header contradicts the frame */
+	PORT_RX_TOO_LONG,       /* longer than the port can take */
+	PORT_RX_TOO_SHORT,      /* shorter than an Ethernet header */
+	PORT_RX_MISSED,         /* the kernel or the device had no room left: polled too rarely */
+	PORT_RX_BAD_DESCRIPTOR, /* the sender's descriptors make no sense */
+	PORT_RX_BAD_BUFFER,     /* no frame: one of the other side's for what we transmit, useless and returned empty */
 	PORT_RX_DROPS,
 };
-const char *
-port_rx_drop_name(enum port_rx_drop drop); /* "no-buffer", "bad-virtio-header", "too-long", "too-short", "missed" */
+/* "no-buffer", "bad-virtio-header", "too-long", "too-short", "missed", "bad-descriptor", "bad-receive-buffer" */
+const char *port_rx_drop_name(enum port_rx_drop drop);
 
 /* Embedded as first member by each kind. Plain fields are set at open; atomics change while running. */
 struct port {

@@ -59,10 +59,11 @@ static unsigned vhost_rx(struct port *port, unsigned queue, struct rte_mbuf **pa
 	unsigned count = virtio_net_rx(from_guest, port->pool, packets, max, &drops);
 
 	virtqueue_notify(from_guest);
-	if (unlikely(drops.no_buffer | drops.bad_header | drops.too_long)) {
+	if (unlikely(drops.no_buffer | drops.bad_header | drops.too_long | drops.bad_descriptor)) {
 		port_rx_drop(port, PORT_RX_NO_BUFFER, drops.no_buffer);
 		port_rx_drop(port, PORT_RX_BAD_HEADER, drops.bad_header);
 		port_rx_drop(port, PORT_RX_TOO_LONG, drops.too_long);
+		port_rx_drop(port, PORT_RX_BAD_DESCRIPTOR, drops.bad_descriptor);
 	}
 	return count;
 }
@@ -77,6 +78,8 @@ static unsigned vhost_tx(struct port *port, unsigned queue, struct rte_mbuf **pa
 	unsigned taken = virtio_net_tx(pair->to_guest, packets, count, &result);
 	virtqueue_notify(pair->to_guest);
 	rte_spinlock_unlock(&pair->lock);
+	if (unlikely(result.bad_buffers))
+		port_rx_drop(port, PORT_RX_BAD_BUFFER, result.bad_buffers);
 	ret->packets += taken - result.too_long;
 	ret->bytes += result.bytes;
 	ret->too_long += result.too_long;
@@ -232,8 +235,12 @@ static void vhost_describe_queue(const struct port *port, unsigned queue, struct
 		const struct virtqueue *virtqueue = pair->started[side];
 
 		ret->sizes[side] = virtqueue ? virtqueue_size(virtqueue) : 0;
-		if (virtqueue && virtqueue_broken(virtqueue))
+		if (!virtqueue)
+			continue;
+		if (virtqueue_broken(virtqueue))
 			ret->broken = virtqueue_broken_reason(virtqueue);
+		if (virtqueue_last_fault(virtqueue) != VIRTQ_FAULT_NONE)
+			ret->fault = virtq_fault_sentence(virtqueue_last_fault(virtqueue));
 	}
 }
 

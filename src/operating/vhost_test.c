@@ -348,9 +348,18 @@ static void test_bad_guest(void **state)
 	frontend_offer(both->a.tx[0], &buffer, 1, false);
 	frontend_kick(both->a.tx[0]);
 	WAIT_FOR(&both->rig, both->a.port->rx_drops[PORT_RX_BAD_HEADER] == 1);
-	/* A ring that lies. */
+	/* A frame that lies outside the guest's memory. */
+	struct port_queue_state queue = { 0 };
 	buffer.offset = UINT64_C(1) << 40;
 	frontend_offer(both->a.tx[0], &buffer, 1, false);
+	frontend_kick(both->a.tx[0]);
+	WAIT_FOR(&both->rig, both->a.port->rx_drops[PORT_RX_BAD_DESCRIPTOR] == 1);
+	both->a.port->ops->describe_queue(both->a.port, 0, &queue);
+	assert_non_null(strstr(queue.fault, "outside the guest's memory"));
+	assert_null(queue.broken);
+	assert_true(both->a.port->up);
+	/* A ring that lies. */
+	((uint16_t *)frontend_at(&both->a.frontend, both->a.tx[0]->driver))[1] += 1000;
 	frontend_kick(both->a.tx[0]);
 	WAIT_FOR(&both->rig, strstr(both->wire.notices, "queue-broken") != NULL);
 	WAIT_FOR(&both->rig, !both->a.port->up);

@@ -116,6 +116,73 @@ static void test_inflight(void **state)
 	inflight_round(PACKED);
 }
 
+/* Of five elements two are bad, one of them at the end; the back end goes with all or some of them in flight. Its
+ * successor gets each of those once, the bad ones with their fault, and goes on behind them. */
+static void inflight_bad(uint64_t features, unsigned returned)
+{
+	struct test_device device;
+	struct frontend frontend;
+	struct vhost_inflight place = { .queues = 1, .queue_size = 16 };
+	const struct frontend_buffer good[2] = { { 0x10000, 64, false }, { 0x20000, 64, true } };
+	const struct frontend_buffer bad[2] = { { UINT64_C(1) << 40, 64, false }, { 0x20000, 64, true } };
+	struct virtq_element elements[16];
+	struct iovec iov[VIRTQ_MAX_SEGMENTS];
+	uint32_t written[16] = { 0 }, length;
+	uint16_t id;
+	int ids[6];
+
+	test_device_open(&device, VHOST_CLIENT, false);
+	frontend_init(&frontend, 1 << 20, test_device_pump, &device);
+	frontend_listen(&frontend, device.path);
+	frontend_accept(&frontend);
+	frontend_negotiate(&frontend, features, TEST_PROTOCOL);
+	int fd = inflight_fd_get(&frontend, &place);
+	inflight_fd_set(&frontend, &place, fd);
+	frontend_share_memory(&frontend);
+	struct frontend_queue *queue = frontend_queue_new(&frontend, 0, 16);
+	frontend_queue_start(queue, frontend_queue_base(queue));
+	for (unsigned i = 0; i < 5; i++)
+		ids[i] = frontend_offer(queue, i % 3 == 1 ? bad : good, 2, false);
+	assert_int_equal(virtqueue_pop(device.queues[0], elements, 16, iov, VIRTQ_MAX_SEGMENTS), 5);
+	virtqueue_push(device.queues[0], elements, written, returned);
+	test_device_stop(&device);
+	frontend_disconnect(&frontend);
+
+	test_device_start(&device, VHOST_CLIENT);
+	frontend_accept(&frontend);
+	frontend_negotiate(&frontend, features, TEST_PROTOCOL);
+	inflight_fd_set(&frontend, &place, fd);
+	frontend_share_memory(&frontend);
+	frontend_queue_start(queue, queue->packed ? 0x80008000 : returned);
+	ids[5] = frontend_offer(queue, good, 2, false);
+	unsigned left = 5 - returned;
+	assert_int_equal(virtqueue_pop(device.queues[0], elements, 16, iov, VIRTQ_MAX_SEGMENTS), left);
+	assert_int_equal(virtqueue_pop(device.queues[0], elements + left, 16 - left, iov, VIRTQ_MAX_SEGMENTS), 1);
+	for (unsigned i = 0; i < left + 1; i++) {
+		unsigned which = returned + i;
+		assert_int_equal(elements[i].id, ids[which]);
+		assert_int_equal(elements[i].fault, which < 5 && which % 3 == 1 ? VIRTQ_FAULT_OUTSIDE : 0);
+	}
+	virtqueue_push(device.queues[0], elements, written, left + 1);
+	for (unsigned i = 0; i < 6; i++) {
+		assert_true(frontend_take(queue, &id, &length));
+		assert_int_equal(id, ids[i]);
+	}
+	assert_false(frontend_take(queue, &id, &length));
+	assert_int_equal(queue->free_count, 16);
+	close(fd);
+	frontend_fini(&frontend);
+	test_device_close(&device);
+}
+
+static void test_inflight_bad_elements(void **state)
+{
+	for (unsigned returned = 0; returned < 5; returned++) {
+		inflight_bad(MODERN, returned);
+		inflight_bad(PACKED, returned);
+	}
+}
+
 /* A split region whose last batch was published but not settled. */
 static void test_inflight_split_unsettled(void **state)
 {
@@ -515,6 +582,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_inflight),
+		cmocka_unit_test(test_inflight_bad_elements),
 		cmocka_unit_test(test_inflight_split_unsettled),
 		cmocka_unit_test(test_inflight_packed_garbage),
 		cmocka_unit_test(test_record),

@@ -212,6 +212,39 @@ int test_device_echo(struct test_device *device, unsigned index)
 	return n;
 }
 
+void test_rings_open(struct test_rings *rings, uint64_t features, unsigned size, uint64_t memory)
+{
+	test_device_open(&rings->device, VHOST_SERVER, false);
+	frontend_init(&rings->frontend, memory, test_device_pump, &rings->device);
+	frontend_connect(&rings->frontend, rings->device.path);
+	frontend_negotiate(&rings->frontend, features, TEST_PROTOCOL);
+	frontend_share_memory(&rings->frontend);
+	rings->queue = frontend_queue_new(&rings->frontend, 0, size);
+	rings->other = frontend_queue_new(&rings->frontend, 1, size);
+	frontend_queue_start(rings->queue, frontend_queue_base(rings->queue));
+	frontend_queue_start(rings->other, frontend_queue_base(rings->other));
+}
+
+void test_rings_close(struct test_rings *rings)
+{
+	frontend_fini(&rings->frontend);
+	test_device_close(&rings->device);
+}
+
+void test_rings_echo(struct test_rings *rings, struct frontend_queue *queue)
+{
+	const struct frontend_buffer buffers[2] = { { 0x30000, 10, false }, { 0x31000, 10, true } };
+	uint32_t length;
+	uint16_t id;
+
+	int offered = frontend_offer(queue, buffers, 2, false);
+	assert_true(offered >= 0);
+	assert_int_equal(test_device_echo(&rings->device, queue->index), 1);
+	assert_true(frontend_take(queue, &id, &length));
+	assert_int_equal(id, offered);
+	assert_int_equal(length, 10);
+}
+
 struct rte_mempool *test_eal_pool(unsigned count)
 {
 	static char line[256]; /* EAL keeps pointers into it */

@@ -59,6 +59,17 @@ void test_device_expect(struct test_device *device, const char *notice);
 /* Handles what is available: the number of elements, or -EPIPE. */
 int test_device_echo(struct test_device *device, unsigned index);
 
+/* Two queues of an echo device that is a server, and their driver. */
+struct test_rings {
+	struct test_device device;
+	struct frontend frontend;
+	struct frontend_queue *queue, *other;
+};
+void test_rings_open(struct test_rings *rings, uint64_t features, unsigned size, uint64_t memory);
+void test_rings_close(struct test_rings *rings);
+/* One element goes there and back. */
+void test_rings_echo(struct test_rings *rings, struct frontend_queue *queue);
+
 /* DPDK without huge pages, and buffers; NULL when it cannot be. Once per process. */
 struct rte_mempool *test_eal_pool(unsigned count);
 void test_eal_end(struct rte_mempool *pool);

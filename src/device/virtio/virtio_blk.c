@@ -129,7 +129,7 @@ static void slot_start(struct virtio_blk *blk, struct virtio_blk_slot *slot)
 		return;
 	}
 	if (verdict == VIRTIO_BLK_BAD) {
-		count(&blk->stats->bad, 1);
+		count(slot->element.fault ? &blk->stats->bad_chains : &blk->stats->bad, 1);
 		slot_answer(slot, VIRTIO_BLK_S_IOERR);
 		return;
 	}

@@ -39,12 +39,12 @@ void virtio_blk_config_fill(const struct virtio_blk_disk *disk, bool write_back,
 int virtio_blk_set_config(uint64_t features, uint32_t offset, uint32_t length, const uint8_t *data,
 			  bool *ret_write_back);
 
-/* Single writer: the queue's worker. Statuses count completed block requests; a request that makes no sense is `bad`.
- */
+/* Single writer: the queue's worker. Statuses count completed block requests; a request that makes no sense is `bad`,
+ * and `bad_chains` if its descriptors do not (enum virtq_fault). */
 struct virtio_blk_stats {
 	_Atomic uint64_t requests[DPU_BLOCK_OPS], bytes[DPU_BLOCK_OPS];
 	_Atomic uint64_t statuses[DPU_BLOCK_STATUSES];
-	_Atomic uint64_t bad, unsupported;
+	_Atomic uint64_t bad, bad_chains, unsupported;
 };
 
 struct virtio_blk_options {

@@ -364,6 +364,55 @@ static void test_chains_that_are_no_request(void **state)
 	disk_close(&disk);
 }
 
+/* Descriptors that make no sense fail their request alone: with a status where it can be told, and what is offered
+ * behind them on the same queue is carried out. */
+static void bad_descriptors(uint64_t features, bool indirect)
+{
+	const uint64_t nowhere = UINT64_C(1) << 40;
+	const struct frontend_buffer header = { HEADER, 16, false }, status = { STATUS, 1, true };
+	const struct {
+		struct frontend_buffer buffers[4];
+		unsigned count;
+		bool told;
+	} bad[] = {
+		{ { header, { nowhere, 512, true }, status }, 3, true },
+		{ { { nowhere, 16, false }, { DATA, 512, true }, status }, 3, true },
+		{ { header, { DATA, 512, true }, { nowhere, 1, true } }, 3, false },
+		{ { status, header }, 2, true },
+		{ { header, { DATA, 512, true }, { DATA, 512, false }, status }, 4, true },
+		{ { header, { nowhere, 512, false } }, 2, false },
+	};
+	struct disk disk;
+	uint64_t count = 0;
+
+	disk_open(&disk, features | FLUSH);
+	memset(block_ram_data(disk.holder.below), 0x55, 4096);
+	for (unsigned round = 0; round < 30; round++) {
+		unsigned which = round % (sizeof(bad) / sizeof(bad[0]));
+		disk.frontend.allocated = 0x300000;
+		header_set(&disk, VIRTIO_BLK_T_OUT, 0);
+		assert_int_equal(serve(&disk, bad[which].buffers, bad[which].count, indirect), bad[which].told);
+		assert_int_equal(*guest(&disk, STATUS), bad[which].told ? VIRTIO_BLK_S_IOERR : 0xee);
+		assert_int_equal(disk.stats.bad_chains, ++count);
+		assert_int_equal(*(uint8_t *)block_ram_data(disk.holder.below), 0x55);
+		assert_int_equal(request(&disk, VIRTIO_BLK_T_IN, 0, 512, true), VIRTIO_BLK_S_OK);
+		assert_int_equal(*guest(&disk, DATA), 0x55);
+	}
+	assert_int_equal(disk.stats.bad, 0);
+	assert_int_equal(disk.stats.requests[DPU_BLOCK_READ], count);
+	assert_int_equal(disk.stats.requests[DPU_BLOCK_WRITE], 0);
+	assert_int_equal(disk.device.notices, 0);
+	disk_close(&disk);
+}
+
+static void test_bad_descriptors(void **state)
+{
+	bad_descriptors(MODERN, false);
+	bad_descriptors(MODERN, true);
+	bad_descriptors(PACKED, false);
+	bad_descriptors(PACKED, true);
+}
+
 /* ---- several at once ---- */
 
 /* Offers up to a full ring of writes of one sector each, each with its own status. */
@@ -511,6 +560,7 @@ int main(void)
 		cmocka_unit_test(test_wrong_requests),
 		cmocka_unit_test(test_wrong_ranges),
 		cmocka_unit_test(test_chains_that_are_no_request),
+		cmocka_unit_test(test_bad_descriptors),
 		cmocka_unit_test(test_out_of_order),
 		cmocka_unit_test(test_left_alone),
 		cmocka_unit_test(test_drain),

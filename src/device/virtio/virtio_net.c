@@ -107,7 +107,10 @@ static bool frame_take(const struct virtq_element *element, uint64_t features, u
 	struct virtio_net_hdr_mrg_rxbuf header;
 
 	if (element->readable_bytes < header_bytes + MIN_FRAME) {
-		drops->bad_header++;
+		if (element->fault)
+			drops->bad_descriptor++;
+		else
+			drops->bad_header++;
 		return false;
 	}
 	uint32_t length = element->readable_bytes - header_bytes;
@@ -175,14 +178,14 @@ static unsigned rx_burst(struct virtqueue *queue, struct rte_mempool *pool, stru
 unsigned virtio_net_rx(struct virtqueue *queue, struct rte_mempool *pool, struct rte_mbuf **packets, unsigned max,
 		       struct virtio_net_rx_drops *drops)
 {
-	unsigned total = 0;
-	int popped;
+	unsigned total = 0, looked_at = 0;
+	int popped = RX_BURST;
 
-	do {
-		unsigned wanted = max - total < RX_BURST ? max - total : RX_BURST;
-		if (wanted == 0)
-			break;
+	/* Not by the frames among them: a guest could offer nothing but bad ones, as fast as we look at them. */
+	while (popped == RX_BURST && looked_at < max) {
+		unsigned wanted = max - looked_at < RX_BURST ? max - looked_at : RX_BURST;
 		total += rx_burst(queue, pool, packets + total, wanted, drops, &popped);
-	} while (popped == RX_BURST);
+		looked_at += wanted;
+	}
 	return total;
 }

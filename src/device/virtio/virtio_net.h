@@ -16,6 +16,7 @@ enum {
 uint64_t virtio_net_features(void);
 
 struct virtio_net_rx_drops {
+	uint32_t bad_descriptor; /* its descriptors make no sense (enum virtq_fault) */
 	uint32_t bad_header; /* the virtio_net_hdr contradicts the frame, or there is no room for an Ethernet header */
 	uint32_t too_long;   /* more than VIRTIO_NET_MAX_FRAME */
 	uint32_t no_buffer;
@@ -25,15 +26,17 @@ struct virtio_net_rx_drops {
  * from its virtio_net_hdr, as a request to whoever sends it on: RTE_MBUF_F_TX_TCP_CKSUM, UDP_CKSUM, TCP_SEG, UDP_SEG
  * with IPV4 or IPV6, l2_len (Ethernet and VLAN tags), l3_len (IPv6 extension headers included), l4_len, tso_segsz. A
  * checksum request for another protocol is completed here. Frames whose header contradicts them are returned to the
- * guest and counted. Returns frames; a return of less than max, or even 0, does not mean that the queue is empty. */
+ * guest and counted; they are among the max that are looked at. Returns frames; a return of less than max, or even 0,
+ * does not mean that the queue is empty. */
 unsigned virtio_net_rx(struct virtqueue *queue, struct rte_mempool *pool, struct rte_mbuf **packets, unsigned max,
 		       struct virtio_net_rx_drops *drops);
 /* Gives frames to the guest; returns how many (from the front) were taken, and frees those. Checksum and TSO requests
  * are passed on when the guest accepts them; the caller completes them first otherwise (virtio_net_tx_offloads()). The
  * pseudo-header sum, and an IPv4 header checksum that is requested, are filled in here. */
 struct virtio_net_tx_result {
-	uint64_t bytes;    /* of frames given to the guest */
-	uint32_t too_long; /* frames, also freed and returned as taken, that the guest will never give room for */
+	uint64_t bytes;       /* of frames given to the guest */
+	uint32_t too_long;    /* frames, also freed and returned as taken, that the guest will never give room for */
+	uint32_t bad_buffers; /* of the guest, returned empty: with a fault, or not writable */
 };
 unsigned virtio_net_tx(struct virtqueue *queue, struct rte_mbuf **packets, unsigned count,
 		       struct virtio_net_tx_result *ret);

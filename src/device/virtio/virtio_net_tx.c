@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Frames to the guest: receive buffers are taken from the ring as frames need them, several to a frame where the guest
  * merges buffers, and those that were too many are put back. */
+#include <errno.h>
 #include <linux/virtio_config.h>
+#include <rte_branch_prediction.h>
 #include <rte_memcpy.h>
 #include <rte_prefetch.h>
 #include "device/virtio/virtio_net_priv.h"
-#include "device/virtio/virtqueue_priv.h"
 
-/* One frame may span so many buffers: 64 KiB in buffers of 256 bytes. */
-enum { WINDOW = 256 };
+enum {
+	WINDOW = 256,  /* one frame may span so many buffers: 64 KiB in buffers of 256 bytes */
+	BAD_MAX = 256, /* in a call: a guest could offer nothing else, as fast as we return them */
+};
 
 /* Buffers taken from the ring: [0, filled) hold frames, [filled, popped) are spare. */
 struct window {
 	struct virtqueue *queue;
 	unsigned filled, popped, segments;
+	unsigned bad; /* buffers that were returned empty */
 	unsigned header_bytes;
 	bool merge;
 	struct virtq_element elements[WINDOW];
@@ -29,28 +33,46 @@ static void window_flush(struct window *window)
 	window->filled = window->popped = window->segments = 0;
 }
 
-/* Takes up to wanted more; false when there are none, or no room. */
-static bool window_refill(struct window *window, unsigned wanted)
+/* A buffer that cannot take anything goes back as it is, and those before it that have too little room for a frame with
+ * it: a frame's buffers must follow each other in the ring. */
+static void window_waste(struct window *window)
+{
+	while (window->filled < window->popped)
+		window->written[window->filled++] = 0;
+	window->bad++;
+}
+
+static bool is_bad(const struct virtq_element *element)
+{
+	return element->fault || element->readable || !element->writable;
+}
+
+/* Takes up to wanted more: how many, or -ENOBUFS when there are none, or no room. 0: the next one is bad, and was taken
+ * alone. */
+static int window_refill(struct window *window, unsigned wanted)
 {
 	struct virtq_element *first = &window->elements[window->popped];
-	unsigned room = WINDOW - window->popped;
+	unsigned room = WINDOW - window->popped, good = 0, taken;
 	int n = 0;
 
 	if (room)
 		n = virtqueue_pop(window->queue, first, wanted < room ? wanted : room, window->iov + window->segments,
 				  VIRTQ_MAX_SEGMENTS - window->segments);
 	if (n <= 0)
-		return false;
-	for (int i = 0; i < n; i++) {
-		if (first[i].readable || !first[i].writable) {
-			virtqueue_break(window->queue, "a receive buffer that is not writable");
-			return false;
-		}
-		rte_prefetch0(first[i].segments[0].iov_base);
-		window->segments += first[i].writable;
+		return -ENOBUFS;
+	for (; good < (unsigned)n && likely(!is_bad(&first[good])); good++) {
+		rte_prefetch0(first[good].segments[0].iov_base);
+		window->segments += first[good].writable;
 	}
-	window->popped += (unsigned)n;
-	return true;
+	taken = good;
+	if (unlikely(good == 0)) {
+		taken = 1;
+		window->segments += first->readable + first->writable;
+	}
+	if (unlikely(taken < (unsigned)n))
+		virtqueue_unpop(window->queue, first + taken, (unsigned)n - taken);
+	window->popped += taken;
+	return (int)good;
 }
 
 /* How many of the spare buffers hold total bytes, refilling as needed; 0 when there are not enough, with what they
@@ -61,8 +83,17 @@ static unsigned buffers_for(struct window *window, uint32_t total, unsigned want
 	uint64_t have = 0;
 
 	while (have < total) {
-		if (window->filled + n == window->popped && !window_refill(window, wanted))
+		int more = window->filled + n == window->popped ? window_refill(window, wanted) : 1;
+		if (more < 0)
 			break;
+		if (unlikely(more == 0)) {
+			window_waste(window);
+			n = 0;
+			have = 0;
+			if (window->bad == BAD_MAX)
+				break;
+			continue;
+		}
 		have += window->elements[window->filled + n].writable_bytes;
 		n++;
 		if (!window->merge)
@@ -146,7 +177,7 @@ unsigned virtio_net_tx(struct virtqueue *queue, struct rte_mbuf **packets, unsig
 	unsigned sent = 0;
 
 	window.queue = queue;
-	window.filled = window.popped = window.segments = 0;
+	window.filled = window.popped = window.segments = window.bad = 0;
 	window.header_bytes = virtio_net_header_bytes(features);
 	window.merge = features & VIRTIO_NET_BIT(VIRTIO_NET_F_MRG_RXBUF);
 	while (sent < count) {
@@ -157,7 +188,7 @@ unsigned virtio_net_tx(struct virtqueue *queue, struct rte_mbuf **packets, unsig
 			ret->bytes += m->pkt_len;
 		} else if (never_fits(&window, have)) {
 			ret->too_long++;
-		} else if (window.filled && !virtqueue_broken(queue)) {
+		} else if (window.filled && window.bad < BAD_MAX && !virtqueue_broken(queue)) {
 			/* Perhaps the window was full: again with an empty one. */
 			window_flush(&window);
 			continue;
@@ -167,6 +198,7 @@ unsigned virtio_net_tx(struct virtqueue *queue, struct rte_mbuf **packets, unsig
 		sent++;
 	}
 	window_flush(&window);
+	ret->bad_buffers += window.bad;
 	rte_pktmbuf_free_bulk(packets, sent);
 	return sent;
 }

@@ -65,7 +65,7 @@ struct inflight_packed {
 };
 
 /* An element's `inflight` member: entry index (packed), and whether it was resubmitted. */
-#define INFLIGHT_RESUBMITTED (UINT64_C(1) << 32)
+#define INFLIGHT_RESUBMITTED (UINT32_C(1) << 31)
 
 struct virtq_inflight {
 	struct inflight_split *split; /* one of these two, or none */

@@ -73,7 +73,7 @@ int virtqueue_break(struct virtqueue *queue, const char *reason)
 	return -EPIPE;
 }
 
-static bool indirect_desc_load(struct virtqueue *queue, uint64_t address, void *ret)
+bool virtq_table_load(struct virtqueue *queue, uint64_t address, void *ret)
 {
 	uint64_t contiguous;
 	const uint8_t *host = guest_memory_at(queue->memory, &queue->memory_hint, address, &contiguous);
@@ -90,21 +90,21 @@ static int indirect_split(struct virtqueue *queue, struct virtq_element *element
 			  uint32_t count)
 {
 	struct vring_desc desc;
-	uint32_t at = 0;
+	uint32_t at = 0, limit = count < VIRTQ_MAX_SEGMENTS ? count : VIRTQ_MAX_SEGMENTS;
 
-	for (uint32_t hops = 0; hops < count; hops++) {
-		if (!indirect_desc_load(queue, table + (uint64_t)at * sizeof(desc), &desc))
-			return virtqueue_break(queue, "an indirect table is outside the guest's memory");
+	for (uint32_t hops = 0; hops < limit; hops++) {
+		if (!virtq_table_load(queue, table + (uint64_t)at * sizeof(desc), &desc))
+			return virtq_element_fault(element, VIRTQ_FAULT_TABLE_OUTSIDE);
 		if (desc.flags & VRING_DESC_F_INDIRECT)
-			return virtqueue_break(queue, "an indirect table within an indirect table");
+			return virtq_element_fault(element, VIRTQ_FAULT_TABLE_NESTED);
 		int r = virtq_element_add(queue, element, room, desc.addr, desc.len, desc.flags & VRING_DESC_F_WRITE);
 		if (r < 0 || !(desc.flags & VRING_DESC_F_NEXT))
 			return r;
 		at = desc.next;
 		if (at >= count)
-			return virtqueue_break(queue, "an indirect descriptor's successor is outside its table");
+			return virtq_element_fault(element, VIRTQ_FAULT_TABLE_NEXT);
 	}
-	return virtqueue_break(queue, "a descriptor chain loops");
+	return virtq_element_fault(element, limit == count ? VIRTQ_FAULT_LOOP : VIRTQ_FAULT_SEGMENTS);
 }
 
 static int indirect_packed(struct virtqueue *queue, struct virtq_element *element, unsigned room, uint64_t table,
@@ -112,9 +112,11 @@ static int indirect_packed(struct virtqueue *queue, struct virtq_element *elemen
 {
 	struct vring_packed_desc desc;
 
+	if (count > VIRTQ_MAX_SEGMENTS)
+		return virtq_element_fault(element, VIRTQ_FAULT_SEGMENTS);
 	for (uint32_t i = 0; i < count; i++) {
-		if (!indirect_desc_load(queue, table + (uint64_t)i * sizeof(desc), &desc))
-			return virtqueue_break(queue, "an indirect table is outside the guest's memory");
+		if (!virtq_table_load(queue, table + (uint64_t)i * sizeof(desc), &desc))
+			return virtq_element_fault(element, VIRTQ_FAULT_TABLE_OUTSIDE);
 		int r = virtq_element_add(queue, element, room, desc.addr, desc.len, desc.flags & VRING_DESC_F_WRITE);
 		if (r < 0)
 			return r;
@@ -125,12 +127,12 @@ static int indirect_packed(struct virtqueue *queue, struct virtq_element *elemen
 int virtq_indirect_add(struct virtqueue *queue, struct virtq_element *element, unsigned room, uint64_t table,
 		       uint32_t length)
 {
-	uint32_t count = length / sizeof(struct vring_desc);
+	uint32_t count = virtq_table_count(queue, length);
 
 	if (!(queue->features & (UINT64_C(1) << VIRTIO_RING_F_INDIRECT_DESC)))
-		return virtqueue_break(queue, "an indirect table without the feature");
-	if (length % sizeof(struct vring_desc) || count == 0 || count > INT16_MAX + 1)
-		return virtqueue_break(queue, "an indirect table has an impossible length");
+		return virtq_element_fault(element, VIRTQ_FAULT_NO_TABLES);
+	if (count == 0)
+		return virtq_element_fault(element, VIRTQ_FAULT_TABLE_LENGTH);
 	return queue->packed ? indirect_packed(queue, element, room, table, count)
 			     : indirect_split(queue, element, room, table, count);
 }
@@ -254,4 +256,9 @@ bool virtqueue_broken(const struct virtqueue *queue)
 const char *virtqueue_broken_reason(const struct virtqueue *queue)
 {
 	return atomic_load_explicit(&queue->broken, memory_order_relaxed);
+}
+
+enum virtq_fault virtqueue_last_fault(const struct virtqueue *queue)
+{
+	return atomic_load_explicit(&queue->fault, memory_order_relaxed);
 }

@@ -2,10 +2,11 @@
 /* Virtqueues, split and packed (virtio 1.2, 2.7 and 2.8), as the device side sees them. A started queue belongs to one
  * worker.
  *
- * What the guest writes is read once, bounds-checked against the ring and the memory map, and never trusted again. A
- * guest that breaks its ring (loops, lying indices, addresses outside its memory) breaks this queue only: it is marked
- * broken and stops until it is set up again. A front end that truncates memory it shared gets the queue's device
- * disabled (guest_memory.h catches the fault). */
+ * What the guest writes is read once, bounds-checked against the ring and the memory map, and never trusted again.
+ * Descriptors that make no sense spoil their element only: it is popped with a fault, pushed as any other, and the
+ * queue goes on. A guest that leaves no way to tell which element is meant breaks this queue only: it is marked broken
+ * and stops until it is set up again. A front end that truncates memory it shared gets the queue's device disabled
+ * (guest_memory.h catches the fault). */
 #pragma once
 
 #include <stdbool.h>
@@ -18,14 +19,35 @@ struct guest_memory;
 
 enum { VIRTQ_MAX_SEGMENTS = 1024 };
 
+/* What is wrong with an element's descriptors. */
+enum virtq_fault {
+	VIRTQ_FAULT_NONE,
+	VIRTQ_FAULT_OUTSIDE,
+	VIRTQ_FAULT_ORDER,
+	VIRTQ_FAULT_BYTES,
+	VIRTQ_FAULT_SEGMENTS,
+	VIRTQ_FAULT_LOOP,
+	VIRTQ_FAULT_NEXT,
+	VIRTQ_FAULT_NO_TABLES,
+	VIRTQ_FAULT_TABLE_SUCCESSOR,
+	VIRTQ_FAULT_TABLE_LENGTH,
+	VIRTQ_FAULT_TABLE_OUTSIDE,
+	VIRTQ_FAULT_TABLE_NEXT,
+	VIRTQ_FAULT_TABLE_NESTED,
+	VIRTQ_FAULTS
+};
+const char *virtq_fault_sentence(enum virtq_fault fault);
+
 /* One request as the guest made it available: readable segments first, then writable ones. Segments point into guest
- * memory and are valid until virtqueue_push(). */
+ * memory and are valid until virtqueue_push(). One with a fault is to be pushed like any other, with an error where the
+ * device has one: it has no segment but, if it can be told, one of one byte, the last that the device may write. */
 struct virtq_element {
 	uint16_t id;                 /* descriptor head (split) or buffer id (packed) */
 	uint16_t descriptors;        /* ring slots it takes (packed) */
 	uint16_t readable, writable; /* segments */
 	uint32_t readable_bytes, writable_bytes;
-	uint64_t inflight; /* the endpoint's, for the in-flight region */
+	uint32_t inflight; /* the endpoint's, for the in-flight region */
+	uint8_t fault;     /* enum virtq_fault */
 	struct iovec *segments;
 };
 
@@ -51,3 +73,5 @@ unsigned virtqueue_size(const struct virtqueue *queue);
 uint64_t virtqueue_features(const struct virtqueue *queue);
 bool virtqueue_broken(const struct virtqueue *queue);
 const char *virtqueue_broken_reason(const struct virtqueue *queue);
+/* Any thread: the fault of the last element that had one since the queue was set up. */
+enum virtq_fault virtqueue_last_fault(const struct virtqueue *queue);

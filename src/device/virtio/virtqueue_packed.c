@@ -137,7 +137,7 @@ static int packed_walk(struct virtqueue *queue, struct virtq_element *element, u
 		element->id = desc.id;
 		if (desc.flags & VRING_DESC_F_INDIRECT) {
 			if (desc.flags & VRING_DESC_F_NEXT)
-				return virtqueue_break(queue, "an indirect descriptor has a successor");
+				return virtq_element_fault(element, VIRTQ_FAULT_TABLE_SUCCESSOR);
 			return virtq_indirect_add(queue, element, room, desc.addr, desc.len);
 		}
 		r = virtq_element_add(queue, element, room, desc.addr, desc.len, desc.flags & VRING_DESC_F_WRITE);
@@ -158,7 +158,9 @@ static int resubmit_walk(struct virtqueue *queue, uint16_t entry, struct virtq_e
 	for (unsigned i = 0; i < count && r == 0; i++, at = entries[at].next) {
 		const struct vring_packed_desc *desc = &entries[at].desc;
 		element->id = desc->id;
-		if (desc->flags & VRING_DESC_F_INDIRECT)
+		if (desc->flags & VRING_DESC_F_INDIRECT && desc->flags & VRING_DESC_F_NEXT)
+			r = virtq_element_fault(element, VIRTQ_FAULT_TABLE_SUCCESSOR);
+		else if (desc->flags & VRING_DESC_F_INDIRECT)
 			r = virtq_indirect_add(queue, element, room, desc->addr, desc->len);
 		else
 			r = virtq_element_add(queue, element, room, desc->addr, desc->len,
@@ -179,8 +181,8 @@ static int packed_resubmit(struct virtqueue *queue, struct virtq_element *elemen
 		struct virtq_element *element = &elements[n];
 		*element = (struct virtq_element){ .segments = iov, .inflight = INFLIGHT_RESUBMITTED | entry };
 		int r = resubmit_walk(queue, entry, element, room < VIRTQ_MAX_SEGMENTS ? room : VIRTQ_MAX_SEGMENTS);
-		if (r == -ENOSPC)
-			r = virtq_no_room(queue, room);
+		if (r < 0)
+			r = virtq_resubmit_salvage(queue, element, room, r);
 		if (r < 0)
 			return n ? (int)n : r;
 		inflight->resubmit_next++;
@@ -205,9 +207,9 @@ int virtq_packed_pop(struct virtqueue *queue, struct virtq_element *elements, un
 		*element = (struct virtq_element){ .segments = iov };
 		int r = packed_walk(queue, element, room < VIRTQ_MAX_SEGMENTS ? room : VIRTQ_MAX_SEGMENTS);
 		if (__builtin_expect(r < 0, 0)) {
-			if (r == -ENOSPC)
-				r = virtq_no_room(queue, room);
-			return n ? (int)n : r;
+			r = virtq_packed_salvage(queue, element, room, r);
+			if (r < 0)
+				return n ? (int)n : r;
 		}
 		if (queue->inflight.packed)
 			element->inflight =

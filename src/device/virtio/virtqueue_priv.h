@@ -48,6 +48,7 @@ struct virtqueue {
 	bool notify_always;    /* the first one after set-up: the driver may have lost ours */
 
 	_Atomic(const char *) broken; /* why, or NULL */
+	_Atomic uint8_t fault;        /* of the last element that had one */
 	int kick_fd, call_fd;         /* -1: none */
 	int alarm_fd;                 /* tells control that the queue broke; -1: none */
 
@@ -107,24 +108,32 @@ bool virtq_packed_wants_notify(struct virtqueue *queue, uint32_t slots);
 bool virtq_packed_arm(struct virtqueue *queue);
 void virtq_packed_disarm(struct virtqueue *queue);
 
-/* Adds one descriptor's buffer to an element that is being built, split where memory regions meet. Returns 0, -ENOSPC
- * when room segments are used, or -EPIPE. */
+/* ---- building an element ---- */
+
+/* Walks end with 0, -ENOSPC when room segments are used, or this. */
+static inline int virtq_element_fault(struct virtq_element *element, enum virtq_fault fault)
+{
+	element->fault = (uint8_t)fault;
+	return -EBADMSG;
+}
+
+/* Adds one descriptor's buffer to an element that is being built, split where memory regions meet. */
 static inline int virtq_element_add(struct virtqueue *queue, struct virtq_element *element, unsigned room,
 				    uint64_t address, uint32_t length, bool writable)
 {
 	uint32_t *bytes = writable ? &element->writable_bytes : &element->readable_bytes;
 
 	if (__builtin_expect(!writable && element->writable, 0))
-		return virtqueue_break(queue, "a readable descriptor follows a writable one");
+		return virtq_element_fault(element, VIRTQ_FAULT_ORDER);
 	if (__builtin_expect(__builtin_add_overflow(*bytes, length, bytes), 0))
-		return virtqueue_break(queue, "a descriptor chain is longer than 4 GiB");
+		return virtq_element_fault(element, VIRTQ_FAULT_BYTES);
 	while (length) {
 		unsigned used = element->readable + element->writable;
 		uint64_t contiguous;
 		uint8_t *host = guest_memory_at(queue->memory, &queue->memory_hint, address, &contiguous);
 
 		if (__builtin_expect(!host, 0))
-			return virtqueue_break(queue, "a descriptor points outside the guest's memory");
+			return virtq_element_fault(element, VIRTQ_FAULT_OUTSIDE);
 		if (__builtin_expect(used >= room, 0))
 			return -ENOSPC;
 		uint32_t here = length < contiguous ? length : (uint32_t)contiguous;
@@ -139,14 +148,24 @@ static inline int virtq_element_add(struct virtqueue *queue, struct virtq_elemen
 	return 0;
 }
 
-/* An element did not fit into the caller's segments: the guest's fault if there was room for the maximum. */
-static inline int virtq_no_room(struct virtqueue *queue, unsigned room)
-{
-	if (room < VIRTQ_MAX_SEGMENTS)
-		return -ENOSPC;
-	return virtqueue_break(queue, "a descriptor chain has more segments than are supported");
-}
-
 /* Walks an indirect table; split tables are chained by next, packed ones are in order. */
 int virtq_indirect_add(struct virtqueue *queue, struct virtq_element *element, unsigned room, uint64_t table,
 		       uint32_t length);
+/* How many descriptors a table of this length has; 0: that cannot be. */
+static inline uint32_t virtq_table_count(const struct virtqueue *queue, uint32_t length)
+{
+	uint32_t count = length / sizeof(struct vring_desc);
+
+	return length % sizeof(struct vring_desc) || count > INT16_MAX + 1 ? 0 : count;
+}
+/* Copies a descriptor of a table; false if it is not within the guest's memory. */
+bool virtq_table_load(struct virtqueue *queue, uint64_t address, void *ret);
+
+/* ---- elements whose walk has failed ---- */
+
+/* Each makes of the element what can be told, after a walk that ended with r. Returns 0 when it is to be popped with
+ * its fault; -ENOSPC when the caller is to come again with more room; -EPIPE when its end cannot be found. */
+int virtq_split_salvage(struct virtqueue *queue, struct virtq_element *element, unsigned room, int r);
+int virtq_packed_salvage(struct virtqueue *queue, struct virtq_element *element, unsigned room, int r);
+/* The same for one of the in-flight region. */
+int virtq_resubmit_salvage(struct virtqueue *queue, struct virtq_element *element, unsigned room, int r);

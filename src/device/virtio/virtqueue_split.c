@@ -88,11 +88,11 @@ static int split_walk(struct virtqueue *queue, uint16_t head, struct virtq_eleme
 
 	for (unsigned hops = 0; hops < queue->size; hops++) {
 		if (at >= queue->size)
-			return virtqueue_break(queue, "a descriptor index is outside the ring");
+			return virtq_element_fault(element, VIRTQ_FAULT_NEXT);
 		struct vring_desc desc = desc_load(&queue->split.desc[at]);
 		if (desc.flags & VRING_DESC_F_INDIRECT) {
 			if (desc.flags & VRING_DESC_F_NEXT)
-				return virtqueue_break(queue, "an indirect descriptor has a successor");
+				return virtq_element_fault(element, VIRTQ_FAULT_TABLE_SUCCESSOR);
 			return virtq_indirect_add(queue, element, room, desc.addr, desc.len);
 		}
 		r = virtq_element_add(queue, element, room, desc.addr, desc.len, desc.flags & VRING_DESC_F_WRITE);
@@ -100,15 +100,17 @@ static int split_walk(struct virtqueue *queue, uint16_t head, struct virtq_eleme
 			return r;
 		at = desc.next;
 	}
-	return virtqueue_break(queue, "a descriptor chain loops");
+	return virtq_element_fault(element, VIRTQ_FAULT_LOOP);
 }
 
 static int split_take(struct virtqueue *queue, uint16_t head, struct virtq_element *element, struct iovec *iov,
 		      unsigned room)
 {
 	*element = (struct virtq_element){ .id = head, .descriptors = 1, .segments = iov };
+	if (__builtin_expect(head >= queue->size, 0))
+		return virtqueue_break(queue, "an element's head is outside the ring");
 	int r = split_walk(queue, head, element, room < VIRTQ_MAX_SEGMENTS ? room : VIRTQ_MAX_SEGMENTS);
-	return r == -ENOSPC ? virtq_no_room(queue, room) : r;
+	return __builtin_expect(r < 0, 0) ? virtq_split_salvage(queue, element, room, r) : 0;
 }
 
 static int split_resubmit(struct virtqueue *queue, struct virtq_element *elements, unsigned max, struct iovec *iov,

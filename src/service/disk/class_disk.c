@@ -73,7 +73,9 @@ static const struct field disk_fields[] = {
 	FIELD(struct disk_object, write_back, .flags = FIELD_F_STATE,
 	      .doc = "Whether writes may be volatile until a flush, as the guest has set it."),
 	FIELD(struct disk_object, queue_states, .flags = FIELD_F_STATE,
-	      .doc = "For each queue in use the worker that serves it, its size, and why it is broken if it is."),
+	      .doc = "For each queue in use the worker that serves it, its size, why it is broken if it is, and what "
+		     "was "
+		     "wrong with the guest's last bad descriptors."),
 	FIELD(struct disk_object, statuses, .flags = FIELD_F_STATE,
 	      .doc = "Failed requests by status, as "
 		     "STATUS=REQUESTS."),
@@ -95,6 +97,10 @@ static const struct field disk_fields[] = {
 	      .doc = "Requests that failed, whatever the status."),
 	FIELD(struct disk_object, bad_requests, .flags = FIELD_F_COUNTER, .unit = "requests",
 	      .doc = "Requests that make no sense: beyond the end, misaligned, without room for an answer."),
+	FIELD(struct disk_object, bad_descriptors, .flags = FIELD_F_COUNTER, .unit = "requests",
+	      .doc = "Requests whose descriptors make no sense: loops, addresses outside the guest's memory, tables "
+		     "that "
+		     "cannot be. They fail, and the queue goes on."),
 	FIELD(struct disk_object, unsupported, .flags = FIELD_F_COUNTER, .unit = "requests",
 	      .doc = "Requests of a kind that is not known or not offered."),
 	{ 0 },
@@ -154,6 +160,7 @@ static void queue_count(const struct virtio_blk_stats *stats, struct disk_object
 	out->read_bytes += load(&stats->bytes[DPU_BLOCK_READ]);
 	out->write_bytes += load(&stats->bytes[DPU_BLOCK_WRITE]);
 	out->bad_requests += load(&stats->bad);
+	out->bad_descriptors += load(&stats->bad_chains);
 	out->unsupported += load(&stats->unsupported);
 	if (begun > ended)
 		out->inflight += begun - ended;
@@ -181,6 +188,9 @@ static void queues_observe(const struct disk *disk, struct disk_object *out)
 		if (virtqueue_broken(queue->started))
 			snprintf(text + at, sizeof(text) - (size_t)at, ", broken: %s",
 				 virtqueue_broken_reason(queue->started));
+		else if (virtqueue_last_fault(queue->started) != VIRTQ_FAULT_NONE)
+			snprintf(text + at, sizeof(text) - (size_t)at, ", last bad descriptors: %s",
+				 virtq_fault_sentence(virtqueue_last_fault(queue->started)));
 		list_add(&out->queue_states, text);
 	}
 }
@@ -218,7 +228,7 @@ void disk_observe(void *ctx, const struct object *object, struct object *copy)
 		snprintf(text, sizeof(text), "%s=%llu", status_names[status], (unsigned long long)statuses[status]);
 		list_add(&out->statuses, text);
 	}
-	out->errors += out->bad_requests;
+	out->errors += out->bad_requests + out->bad_descriptors;
 	queues_observe(disk, out);
 }
 

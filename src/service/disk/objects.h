@@ -27,7 +27,7 @@ struct disk_object {
 	uint64_t features, size, inflight;
 	struct string_list queue_states, statuses;
 	uint64_t reads, writes, flushes, discards, write_zeroes, read_bytes, write_bytes, errors, bad_requests,
-		unsupported;
+		bad_descriptors, unsupported;
 };
 
 extern const struct object_class disk_class;

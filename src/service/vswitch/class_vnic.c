@@ -69,9 +69,11 @@ static const struct field vnic_fields[] = {
 	FIELD(struct vnic, ring, .flags = FIELD_F_STATE,
 	      .doc = "With vhost-user: kind of the guest's rings, split or packed."),
 	FIELD(struct vnic, queue_states, .flags = FIELD_F_STATE,
-	      .doc = "For each queue pair the worker that serves it, its sizes, and why it is broken if it is."),
+	      .doc = "For each queue pair the worker that serves it, its sizes, why it is broken if it is, and "
+		     "what was wrong with the last bad descriptors of the guest."),
 	FIELD(struct vnic, drop_reasons, .flags = FIELD_F_STATE,
-	      .doc = "Drops by reason, as REASON=PACKETS; port-REASON are frames that the port could not receive."),
+	      .doc = "Drops by reason, as REASON=PACKETS; port-REASON are frames that the port could not "
+		     "receive, and port-bad-receive-buffer the guest's useless receive buffers."),
 	FIELD(struct vnic, sessions, .flags = FIELD_F_GAUGE, .unit = "sessions",
 	      .doc = "Sessions that the vNIC holds now."),
 	FIELD(struct vnic, rx_packets, .flags = FIELD_F_COUNTER, .unit = "packets",

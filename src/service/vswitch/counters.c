@@ -48,7 +48,8 @@ static uint64_t port_losses(const struct port *port)
 	uint64_t losses = 0;
 
 	for (unsigned i = 0; port && i < PORT_RX_DROPS; i++)
-		losses += atomic_load_explicit(&port->rx_drops[i], memory_order_relaxed);
+		if (i != PORT_RX_BAD_BUFFER)
+			losses += atomic_load_explicit(&port->rx_drops[i], memory_order_relaxed);
 	return losses;
 }
 

@@ -86,6 +86,8 @@ void queues_observe(const struct attachment *attachment, struct string_list *ret
 					 state.sizes[0], state.sizes[1]);
 		if (state.broken)
 			snprintf(text + used, sizeof(text) - used, "; broken: %.60s", state.broken);
+		else if (state.fault)
+			snprintf(text + used, sizeof(text) - used, "; last bad descriptors: %.60s", state.fault);
 		list_add(ret, text);
 	}
 }
