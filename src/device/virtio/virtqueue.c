@@ -73,19 +73,6 @@ int virtqueue_break(struct virtqueue *queue, const char *reason)
 	return -EPIPE;
 }
 
-bool virtq_table_load(struct virtqueue *queue, uint64_t address, void *ret)
-{
-	uint64_t contiguous;
-	const uint8_t *host = guest_memory_at(queue->memory, &queue->memory_hint, address, &contiguous);
-
-	if (!host || contiguous < sizeof(struct vring_desc))
-		return false;
-	/* Unaligned tables are allowed; the compiler must not read twice what it copies once. */
-	memcpy(ret, host, sizeof(struct vring_desc));
-	atomic_signal_fence(memory_order_seq_cst);
-	return true;
-}
-
 static int indirect_split(struct virtqueue *queue, struct virtq_element *element, unsigned room, uint64_t table,
 			  uint32_t count)
 {

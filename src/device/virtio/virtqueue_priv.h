@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <string.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 #include "device/virtio/dirty_log.h"
@@ -159,7 +160,18 @@ static inline uint32_t virtq_table_count(const struct virtqueue *queue, uint32_t
 	return length % sizeof(struct vring_desc) || count > INT16_MAX + 1 ? 0 : count;
 }
 /* Copies a descriptor of a table; false if it is not within the guest's memory. */
-bool virtq_table_load(struct virtqueue *queue, uint64_t address, void *ret);
+static inline bool virtq_table_load(struct virtqueue *queue, uint64_t address, void *ret)
+{
+	uint64_t contiguous;
+	const uint8_t *host = guest_memory_at(queue->memory, &queue->memory_hint, address, &contiguous);
+
+	if (!host || contiguous < sizeof(struct vring_desc))
+		return false;
+	/* Unaligned tables are allowed; the compiler must not read twice what it copies once. */
+	memcpy(ret, host, sizeof(struct vring_desc));
+	atomic_signal_fence(memory_order_seq_cst);
+	return true;
+}
 
 /* ---- elements whose walk has failed ---- */
 

@@ -87,8 +87,6 @@ static int split_walk(struct virtqueue *queue, uint16_t head, struct virtq_eleme
 	int r;
 
 	for (unsigned hops = 0; hops < queue->size; hops++) {
-		if (at >= queue->size)
-			return virtq_element_fault(element, VIRTQ_FAULT_NEXT);
 		struct vring_desc desc = desc_load(&queue->split.desc[at]);
 		if (desc.flags & VRING_DESC_F_INDIRECT) {
 			if (desc.flags & VRING_DESC_F_NEXT)
@@ -99,6 +97,8 @@ static int split_walk(struct virtqueue *queue, uint16_t head, struct virtq_eleme
 		if (r < 0 || !(desc.flags & VRING_DESC_F_NEXT))
 			return r;
 		at = desc.next;
+		if (__builtin_expect(at >= queue->size, 0))
+			return virtq_element_fault(element, VIRTQ_FAULT_NEXT);
 	}
 	return virtq_element_fault(element, VIRTQ_FAULT_LOOP);
 }
