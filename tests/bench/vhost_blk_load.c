@@ -10,6 +10,8 @@
  *   reads, writes and flushes with an in-flight region; kills the process named in the file again and again and goes on
  *   with its successor. Fails when a request is lost or completed twice, or data is not what was written last; in the
  *   end all that was written is read again. SIGTERM ends it before its time.
+ * vhost_blk_load SOCKET bad …
+ *   requests whose descriptors make no sense among others in the same queues: each fails alone.
  * vhost_blk_load SOCKET hostile …
  *   rings full of nonsense, then memory that is taken away: the back end is to survive. */
 #include <inttypes.h>
@@ -28,7 +30,7 @@ enum { LOST_AFTER_S = 20, ROUND_LOOKS = 4096 };
 
 static struct {
 	struct blk_client_options client;
-	bool survive, idle, hostile, fill;
+	bool survive, idle, bad, hostile, fill;
 	unsigned write_percent;
 	uint64_t span;
 	double seconds, warm_up;
@@ -355,6 +357,63 @@ static void hostile(void)
 	exit(0); /* our own mapping is gone, too */
 }
 
+/* ---- descriptors that make no sense ---- */
+
+enum { BAD_ROUNDS = 600 };
+
+/* Takes one that has completed, whose status must be as expected. */
+static bool bad_take(unsigned queue, const uint8_t *expected)
+{
+	const struct blk_request *request = blk_client_take(&client, queue);
+
+	if (!request)
+		return false;
+	uint8_t status = blk_client_status(&client, request), wanted = expected[request - client.requests];
+	if (status != wanted)
+		fail("a request has status %" PRIu64 " instead of %" PRIu64, status, wanted);
+	completed++;
+	return true;
+}
+
+/* In each queue one that makes no sense among others, all of which complete. */
+static void bad(void)
+{
+	uint8_t *expected = calloc(requests_count(), 1);
+	uint64_t allocated = client.frontend.allocated, refused = 0, told = 0;
+
+	if (!expected)
+		fail("no memory", 0, 0);
+	for (unsigned round = 0; round < BAD_ROUNDS; round++) {
+		uint64_t end = clock_ns() + LOST_AFTER_S * CLOCK_NS_PER_S,
+			 want_completed = completed + requests_count();
+
+		for (unsigned i = 0; i < requests_count(); i++) {
+			expected[i] = 0;
+			if (i % want.client.depth != round % want.client.depth) {
+				load_offer(&client.requests[i]);
+				continue;
+			}
+			bool status = blk_client_offer_bad(&client, &client.requests[i], round % BLK_BAD_KINDS);
+			expected[i] = status ? 1 : BLK_STATUS_NONE;
+			told += status;
+			refused++;
+		}
+		for (unsigned queue = 0; queue < want.client.queues; queue++)
+			blk_client_kick(&client, queue);
+		while (completed < want_completed) {
+			for (unsigned queue = 0; queue < want.client.queues; queue++)
+				while (bad_take(queue, expected))
+					;
+			if (clock_ns() > end)
+				fail("requests are lost behind %" PRIu64 " bad ones, in round %" PRIu64, refused,
+				     round);
+		}
+		client.frontend.allocated = allocated;
+	}
+	printf("{\"completed\": %" PRIu64 ", \"bad\": %" PRIu64 ", \"told\": %" PRIu64 "}\n", completed, refused, told);
+	free(expected);
+}
+
 /* ---- arguments ---- */
 
 static bool flag(const char *text)
@@ -370,6 +429,7 @@ static bool flag(const char *text)
 		{ "no-event-index", &want.client.event_index, false },
 		{ "idle", &want.idle, true },
 		{ "survive", &want.survive, true },
+		{ "bad", &want.bad, true },
 		{ "hostile", &want.hostile, true },
 		{ "fill", &want.fill, true },
 	};
@@ -433,6 +493,8 @@ int main(int argc, char **argv)
 		     requests_count());
 	if (want.hostile)
 		hostile();
+	else if (want.bad)
+		bad();
 	else if (want.survive)
 		survive();
 	else

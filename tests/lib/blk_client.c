@@ -199,13 +199,21 @@ static int offer_chain(struct blk_client *client, const struct blk_request *requ
 	return frontend_offer(request->queue, buffers, request->op == BLK_FLUSH ? 2 : 3, false);
 }
 
-void blk_client_offer(struct blk_client *client, struct blk_request *request, uint8_t op, uint64_t offset)
+/* A packed ring counts slots, where the back end says from which on it wants to be kicked. */
+static void offered(struct blk_client *client, struct blk_request *request, int id)
+{
+	const struct frontend_queue *queue = request->queue;
+
+	if (id < 0)
+		die("a ring is full");
+	client->of_id[queue->index][id] = (uint16_t)(request - client->requests);
+	client->offered[queue->index] += queue->packed ? queue->slots[id] : 1;
+}
+
+static void request_begin(struct blk_client *client, struct blk_request *request, uint8_t op, uint64_t offset)
 {
 	uint64_t *header = frontend_at(&client->frontend, request->header);
 	uint8_t *status = frontend_at(&client->frontend, request->status);
-	bool write = op != BLK_READ;
-	uint64_t table = write ? request->from_guest : request->table;
-	int id;
 
 	header[0] = op;
 	header[1] = offset / 512;
@@ -214,14 +222,51 @@ void blk_client_offer(struct blk_client *client, struct blk_request *request, ui
 	request->offset = offset;
 	request->busy = true;
 	request->began = cycles_now();
+}
+
+bool blk_client_offer_bad(struct blk_client *client, struct blk_request *request, unsigned kind)
+{
+	const uint64_t nowhere = UINT64_C(1) << 45;
+	const struct frontend_buffer header = { request->header, HEADER_BYTES, false };
+	const struct frontend_buffer data = { request->data, client->options.bytes, false };
+	const struct frontend_buffer status = { request->status, 1, true };
+	const struct frontend_buffer chains[][3] = {
+		{ header, { nowhere, client->options.bytes, false }, status },
+		{ { nowhere, HEADER_BYTES, false }, data, status },
+		{ header, data, { nowhere, 1, true } },
+		{ header, status, data },
+	};
+	struct frontend_queue *queue = request->queue;
+	uint64_t table;
+
+	request_begin(client, request, BLK_WRITE, 0);
+	if (kind < 4) {
+		offered(client, request, frontend_offer(queue, chains[kind], 3, !client->options.chained));
+		return kind != 2;
+	}
+	/* A table that ends where there is no memory any more; one whose first descriptor is its own successor, which
+	 * the packed format does not have: there it is one of too many. */
+	table = kind == 4 ? client->frontend.bytes - 16 : frontend_table(queue, chains[0], 3);
+	uint16_t *words = frontend_at(&client->frontend, table);
+	if (kind == 4)
+		words[6] = words[7] = 1; /* its first has a successor, beyond the end */
+	else if (!queue->packed)
+		words[7] = 0;
+	offered(client, request, frontend_offer_table(queue, table, kind == 5 && queue->packed ? 60000 : 3));
+	return false;
+}
+
+void blk_client_offer(struct blk_client *client, struct blk_request *request, uint8_t op, uint64_t offset)
+{
+	uint64_t table = op != BLK_READ ? request->from_guest : request->table;
+	int id;
+
+	request_begin(client, request, op, offset);
 	if (client->options.chained || !(client->blk_features & BIT(28)))
-		id = offer_chain(client, request, write);
+		id = offer_chain(client, request, op != BLK_READ);
 	else
 		id = frontend_offer_table(request->queue, table, 3);
-	if (id < 0)
-		die("a ring is full");
-	client->of_id[request->queue->index][id] = (uint16_t)(request - client->requests);
-	client->offered[request->queue->index]++;
+	offered(client, request, id);
 }
 
 void blk_client_kick(struct blk_client *client, unsigned index)

@@ -37,7 +37,7 @@ struct blk_client {
 	struct blk_client_options options;
 	struct blk_request *requests; /* queues times depth */
 	uint16_t *of_id[FRONTEND_MAX_QUEUES];
-	unsigned offered[FRONTEND_MAX_QUEUES]; /* since the last kick */
+	unsigned offered[FRONTEND_MAX_QUEUES]; /* since the last kick; slots of a packed ring */
 	uint64_t capacity;                     /* bytes */
 	uint64_t blk_features;
 	int inflight_fd;
@@ -51,6 +51,10 @@ void blk_client_close(struct blk_client *client);
 /* Offers a request that is not busy; blk_client_kick() tells the back end of all of a queue. */
 void blk_client_offer(struct blk_client *client, struct blk_request *request, uint8_t op, uint64_t offset);
 void blk_client_kick(struct blk_client *client, unsigned queue);
+/* Offers a request whose descriptors make no sense, in a way for each kind; returns whether it has a place for a status
+ * nevertheless. Tables are made for it: the caller takes frontend.allocated back when it has completed. */
+enum { BLK_BAD_KINDS = 6 };
+bool blk_client_offer_bad(struct blk_client *client, struct blk_request *request, unsigned kind);
 /* A request that has completed, or NULL. */
 struct blk_request *blk_client_take(struct blk_client *client, unsigned queue);
 uint8_t blk_client_status(struct blk_client *client, const struct blk_request *request);

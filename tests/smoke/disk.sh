@@ -6,7 +6,7 @@ set -euo pipefail
 . "$(dirname "$0")/common.sh"
 lab_begin disk
 lab_netns m
-lab_dpud m m "${small[@]}"
+lab_dpud m m "${small[@]}" --metrics "$LAB_DIR/metrics.sock"
 
 load() { timeout -k 5 60 "$lab_build/tests/bench/vhost_blk_load" "$@"; }
 state() { is "$2" field disk "blue/$1" state; }
@@ -66,6 +66,18 @@ ctl disk set blue/fast qos= >/dev/null
 load "/run/softdpu/$LAB-m/blue-old.disk.sock" seconds=0.3 warm_up=0 | grep -q '"errors": 0,' || lab_fail "reading a snapshot"
 load "/run/softdpu/$LAB-m/blue-old.disk.sock" write seconds=0.3 warm_up=0 >"$LAB_DIR/old.json"
 [ "$(json "d['errors'] == d['requests']" <"$LAB_DIR/old.json")" = True ] || lab_fail "a snapshot can be written to"
+
+# Descriptors that make no sense fail their request alone; what is offered behind them in the same queue is carried out
+before=$(field disk blue/fast bad_descriptors)
+for words in "queues=2" "packed queues=2" chained "packed chained"; do
+	# shellcheck disable=SC2086
+	load "$LAB_DIR/fast.sock" bad mixed depth=4 $words >"$LAB_DIR/bad.json" || lab_fail "a bad request harms others ($words)"
+	before=$((before + $(json "d['bad']" <"$LAB_DIR/bad.json")))
+	same "bad descriptors ($words)" "$(field disk blue/fast bad_descriptors)" "$before"
+done
+[ "$(field disk blue/fast errors)" -ge "$before" ] || lab_fail "bad descriptors are no errors of the disk"
+curl -s --unix-socket "$LAB_DIR/metrics.sock" http://dpud/metrics >"$LAB_DIR/metrics"
+grep -q "^dpu_disk_bad_descriptors_requests_total{.*fast.*} $before\$" "$LAB_DIR/metrics" || lab_fail "$(grep dpu_disk_bad "$LAB_DIR/metrics")"
 
 # A guest that breaks its rings and takes its memory away harms its own disk alone
 pid=$(lab_dpud_pid m)
