@@ -3,6 +3,7 @@
  * them when a pool is deleted. */
 #include <stdlib.h>
 #include <string.h>
+#include "engine/crc32c/crc32c.h"
 #include "service/block/block_priv.h"
 
 static void done_in_control(struct note *note)
@@ -92,11 +93,16 @@ void pool_supers_erase(struct pool *pool, void (*then)(struct pool *pool))
 	supers_start(pool, io_new(pool, true), DPU_BLOCK_WRITE, then);
 }
 
+/* One that is whole counts; where none is, one that is damaged still says that a pool was here. */
 bool pool_super(const struct super_io *io, unsigned medium, struct store_super *ret)
 {
-	for (unsigned i = 0; i < POOL_SUPERS; i++) {
-		memcpy(ret, io->blocks + (size_t)(medium * POOL_SUPERS + i) * STORE_BLOCK, sizeof(*ret));
-		if (ret->magic == STORE_SUPER_MAGIC)
+	for (unsigned i = 0; i < 2 * POOL_SUPERS; i++) {
+		const uint8_t *block = io->blocks + (size_t)(medium * POOL_SUPERS + i % POOL_SUPERS) * STORE_BLOCK;
+		size_t covered = STORE_BLOCK - sizeof(ret->crc);
+
+		memcpy(ret, block, sizeof(*ret));
+		bool whole = ret->crc == crc32c(0, block + sizeof(ret->crc), covered);
+		if (ret->magic == STORE_SUPER_MAGIC && (whole || i >= POOL_SUPERS))
 			return true;
 	}
 	return false;

@@ -407,6 +407,27 @@ static void erasing_is_not_kept_for_later(void **state)
 	FIELD_IS(rig, "pool", "p", "state", "ready");
 }
 
+/* A superblock that is damaged says nothing while its copy is whole. */
+static void first_superblock_damaged(void **state)
+{
+	struct block_rig *rig = *state;
+	const uint8_t other[16] = { 7 };
+	char path[128];
+
+	block_rig_pool(rig);
+	second_medium(rig);
+	block_rig_change(rig, CHANGE_UPDATE, "pool", "p", "{'media': ['m', 'n']}", NULL);
+	WAIT_FOR(&rig->base, atoll(block_rig_field(rig, "pool", "p", "bytes")) > 100 * MIB);
+	block_rig_down(rig);
+	snprintf(path, sizeof(path), "%s/n", rig->dir);
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	assert_int_equal(pwrite(fd, other, sizeof(other), offsetof(struct store_super, pool)), sizeof(other));
+	close(fd);
+	block_rig_up(rig);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "state"), "ready") == 0);
+	FIELD_IS(rig, "volume", "v", "state", "ready");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -419,6 +440,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(deleted_with_media_that_it_never_had, block_rig_setup,
 						block_rig_teardown),
 		cmocka_unit_test_setup_teardown(erasing_is_not_kept_for_later, block_rig_setup, block_rig_teardown),
+		cmocka_unit_test_setup_teardown(first_superblock_damaged, block_rig_setup, block_rig_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
