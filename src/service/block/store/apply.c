@@ -84,7 +84,7 @@ bool record_give_up(struct store *store, const struct record *record)
 		return false;
 	if (record->type == RECORD_VOLUME) {
 		const struct volume_entry *made = &record->volume.entry;
-		if (entry->id || (made->id + 1) >> NUMBER_BITS || !memchr(made->name, 0, sizeof(made->name)))
+		if (entry->id || !number_is_possible(made->id) || !memchr(made->name, 0, sizeof(made->name)))
 			return false;
 		page_dirty(store, entry_frame(store, record->slot));
 		*entry = (struct volume_entry){ .id = made->id, .height = 1, .origin = made->origin };
@@ -201,7 +201,7 @@ static int check_unmap(struct store *store, const struct volume_entry *entry, co
 
 static bool entry_is_sound(struct store *store, const struct volume_entry *entry)
 {
-	return entry->id && (entry->id + 1) >> NUMBER_BITS == 0 && entry->bytes % DPU_BLOCK_SECTOR == 0 &&
+	return entry->id && number_is_possible(entry->id) && entry->bytes % DPU_BLOCK_SECTOR == 0 &&
 	       entry->height >= 1 && entry->height <= TREE_MAX_HEIGHT && (entry->flags & ~ENTRY_FLAGS) == 0 &&
 	       entry->bytes <= tree_capacity(entry->height) * STORE_BLOCK &&
 	       entry->mapped <= tree_capacity(entry->height) && entry->blocks <= entry->mapped &&

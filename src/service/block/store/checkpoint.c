@@ -63,7 +63,7 @@ static void begin(struct store *store)
 	struct checkpoint *checkpoint = &store->checkpoint;
 
 	log_seal(store);
-	if ((store->root.generation + 1) >> NUMBER_BITS)
+	if (!number_is_possible(store->root.generation))
 		store_fail(store, &store->medium[0], 0, "the pool has no further generation");
 	checkpoint->state = CHECKPOINT_PAGES;
 	checkpoint->wanted = false;

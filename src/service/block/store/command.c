@@ -167,7 +167,7 @@ static int add_volume(struct store *store, struct store_command *command, struct
 		rc = free_slot(store, command, &slot);
 	if (rc == 0)
 		rc = room(store, command, offsetof(struct record, volume) + sizeof(record->volume), &record);
-	if (rc == 0 && (store->next_volume + 1) >> NUMBER_BITS)
+	if (rc == 0 && !number_is_possible(store->next_volume))
 		rc = command_error(command, DPU_E_LIMIT, "the pool has no further id for a volume");
 	if (rc < 0)
 		return rc;

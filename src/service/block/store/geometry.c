@@ -5,7 +5,13 @@
 #include <sys/random.h>
 #include "engine/crc32c/crc32c.h"
 
-enum { MIN_BLOCKS = 1024, ROOT_BLOCK_PAGES = STORE_BLOCK * 4, BLOCKS_PER_TREE_PAGE = 64, MIN_SECTIONS = 8 };
+enum {
+	MIN_BLOCKS = 1024,
+	ROOT_BLOCK_PAGES = STORE_BLOCK * 4,
+	MOST_MAP_BLOCKS = (UINT64_C(1) << 32) / ROOT_BLOCK_PAGES, /* of a root: a page's id has 32 bits */
+	BLOCKS_PER_TREE_PAGE = 64,
+	MIN_SECTIONS = 8,
+};
 
 static uint64_t divide_up(uint64_t value, uint64_t unit)
 {
@@ -83,7 +89,7 @@ int super_choose(struct store_super *super, uint64_t blocks, const struct store_
 	super->log_blocks = divide_up(super->log_blocks, section) * section;
 	if (super->log_blocks < MIN_SECTIONS * section)
 		return -EINVAL;
-	super->root_blocks = 1 + divide_up(most / 48 + 1024, ROOT_BLOCK_PAGES);
+	super->root_blocks = 1 + clamp(divide_up(most / 48 + 1024, ROOT_BLOCK_PAGES), 1, MOST_MAP_BLOCKS);
 	super->directory_pages = (uint32_t)divide_up(volumes, DIRECTORY_ENTRIES);
 	int rc = geometry_fill(super);
 	if (rc == 0 && super->pages > (super->root_blocks - 1) * ROOT_BLOCK_PAGES)
@@ -143,6 +149,8 @@ const char *super_check(const void *block, const struct store_super *super, uint
 	    (super->log_blocks < MIN_SECTIONS * (SECTION_BYTES / STORE_BLOCK) || super->directory_pages == 0 ||
 	     super->root_blocks < 2 || super->pages > (super->root_blocks - 1) * ROOT_BLOCK_PAGES))
 		return "the superblock lacks a log, a root or a directory";
+	if (super->root_blocks > 1 + MOST_MAP_BLOCKS)
+		return "the superblock has a root for more pages than there can be";
 	if (super->medium != 0 && (super->log_blocks || super->root_blocks || super->directory_pages))
 		return "a further medium has a log, a root or a directory";
 	return NULL;

@@ -13,11 +13,14 @@
 
 enum { SECTION_BLOCKS = SECTION_BYTES / STORE_BLOCK };
 
+uint64_t tail_offset(uint64_t sequence)
+{
+	return STORE_BLOCK + sequence % TAIL_SECTIONS * SECTION_BYTES;
+}
+
 static struct section_header *slot(const struct store *store, uint64_t sequence)
 {
-	uint8_t *base = (uint8_t *)store->log.tail + STORE_BLOCK;
-
-	return (struct section_header *)(base + sequence % TAIL_SECTIONS * SECTION_BYTES);
+	return (struct section_header *)((uint8_t *)store->log.tail + tail_offset(sequence));
 }
 
 static uint64_t ring_blocks(const struct store *store)
@@ -211,7 +214,7 @@ void log_seal(struct store *store)
 
 	if (!section || section->records == 0 || store->failed)
 		return;
-	if ((log->sequence + 1) >> NUMBER_BITS) {
+	if (!number_is_possible(log->sequence)) {
 		store_fail(store, medium, 0, "the log has no further sequence");
 		return;
 	}

@@ -68,6 +68,15 @@ static int open_end(struct store *store, struct store_command *command)
 	return 0;
 }
 
+/* The log is on a medium, its end maybe in the tail file alone. */
+static int refuse_log(struct store *store, struct store_command *command, uint64_t offset, const char *why)
+{
+	if (!store->recovery->from_tail)
+		return refuse(command, &store->medium[0], offset, why);
+	return command_error(command, DPU_E_IO, "file '%s', offset %llu: %s", store->tail_path,
+			     (unsigned long long)offset, why);
+}
+
 static int open_replay(struct store *store, struct store_command *command)
 {
 	const char *why = NULL;
@@ -79,7 +88,7 @@ static int open_replay(struct store *store, struct store_command *command)
 	if (must_stop(store, command) || (rc < 0 && store->failed))
 		return refuse_failure(store, command);
 	if (rc < 0)
-		return why ? refuse(command, &store->medium[0], offset, why) : rc;
+		return why ? refuse_log(store, command, offset, why) : rc;
 	store->session = store->root.session + 1;
 	return command_checkpoint(store, command, open_end);
 }
@@ -112,6 +121,11 @@ static int open_residents(struct store *store, struct store_command *command)
 
 /* ---- the root ---- */
 
+static int refuse_root(struct store *store, struct store_command *command, unsigned which, const char *why)
+{
+	return refuse(command, &store->medium[0], store->medium[0].super.root_block[which] * STORE_BLOCK, why);
+}
+
 static const char *root_check(struct store *store, const struct store_root *root, size_t bytes)
 {
 	if (root->magic != STORE_ROOT_MAGIC)
@@ -125,7 +139,8 @@ static const char *root_check(struct store *store, const struct store_root *root
 		return "the root is of another pool";
 	if (root->media == 0 || root->media > STORE_MAX_MEDIA || root->log_sequence == 0 || root->generation == 0 ||
 	    root->log_block > store->medium[0].super.log_blocks - SECTION_BYTES / STORE_BLOCK ||
-	    (root->log_sequence | root->generation | (root->session + 1) | root->next_volume) >> NUMBER_BITS)
+	    !number_is_possible(root->session) ||
+	    (root->log_sequence | root->generation | root->next_volume) >> NUMBER_BITS)
 		return "the root contradicts itself";
 	return NULL;
 }
@@ -181,8 +196,8 @@ static int match_media(struct store *store, struct store_command *command, const
 		page += medium->super.pages;
 	}
 	if (root->pages != page)
-		return refuse(command, &store->medium[0], store->medium[0].super.root_block[0] * STORE_BLOCK,
-			      "the root has another number of pages than the media");
+		return refuse_root(store, command, root->generation % 2,
+				   "the root has another number of pages than the media");
 	return leave_out(store, command, root);
 }
 
@@ -200,8 +215,8 @@ static int use_root(struct store *store, struct store_command *command, const st
 	memcpy(store->durable_map, store->map, (root->pages + 3) / 4);
 	for (uint32_t page = 0; page < store->pages; page++)
 		if (map_get(store->map, page) > PAGE_SLOT_B)
-			return refuse(command, &store->medium[0], store->medium[0].super.root_block[0] * STORE_BLOCK,
-				      "the root has a page in an impossible slot");
+			return refuse_root(store, command, root->generation % 2,
+					   "the root has a page in an impossible slot");
 	store->session = root->session;
 	store->next_volume = root->next_volume;
 	log_start(store, root->log_sequence, root->log_block);
@@ -215,17 +230,20 @@ static int choose_root(struct store *store, struct store_command *command)
 	size_t bytes = super->root_blocks * STORE_BLOCK;
 	const struct store_root *best = NULL;
 	const char *why[2];
+	unsigned told = 0; /* a place in which no root ever was is not what is wrong */
 
 	for (unsigned i = 0; i < 2; i++) {
 		const struct store_root *root = (const struct store_root *)(recovery->roots + i * bytes);
 		why[i] = root_check(store, root, bytes);
+		if (root->magic == STORE_ROOT_MAGIC)
+			told = i;
 		if (!why[i] && root->generation % 2 != i)
 			why[i] = "the root is in the other one's place";
 		if (!why[i] && (!best || root->generation > best->generation))
 			best = root;
 	}
 	if (!best)
-		return refuse(command, &store->medium[0], super->root_block[0] * STORE_BLOCK, why[0]);
+		return refuse_root(store, command, told, why[told]);
 	return use_root(store, command, best);
 }
 

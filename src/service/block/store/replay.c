@@ -80,6 +80,15 @@ static void rewind_log(struct store *store)
 	recovery->checked = false;
 }
 
+/* Of a byte of the section that is looked at: on medium 0, or in the tail file. */
+static uint64_t section_offset(const struct store *store, uint32_t at)
+{
+	const struct recovery *recovery = store->recovery;
+
+	return recovery->from_tail ? tail_offset(recovery->sequence) + at
+				   : (store->medium[0].super.log_block + recovery->block) * STORE_BLOCK + at;
+}
+
 static int log_unread(struct store *store, const char **ret_why, uint64_t *ret_offset)
 {
 	*ret_why = "the log cannot be read";
@@ -106,7 +115,7 @@ static int scan(struct store *store, const char **ret_why, uint64_t *ret_offset)
 			recovery->durable = recovery->section->durable;
 		if (recovery->section->generation > store->root.generation) {
 			*ret_why = "the log goes on from a newer root, which is damaged";
-			*ret_offset = (store->medium[0].super.log_block + recovery->block) * STORE_BLOCK;
+			*ret_offset = section_offset(store, 0);
 			return -EINVAL;
 		}
 		next_section(store);
@@ -144,7 +153,7 @@ static int check_data(struct store *store, const char **ret_why, uint64_t *ret_o
 	while (recovery->check_at < section->bytes) {
 		const struct record *record = record_at(section, recovery->check_at);
 		*ret_why = checked_form(store, section, recovery->check_at);
-		*ret_offset = (store->medium[0].super.log_block + recovery->block) * STORE_BLOCK + recovery->check_at;
+		*ret_offset = section_offset(store, recovery->check_at);
 		if (*ret_why) {
 			recovery->failed = true;
 			break;
@@ -183,8 +192,10 @@ static int apply_one(struct store *store, const struct record *record, uint64_t 
 	if (rc == -EBADMSG) {
 		/* The volume is lost as far as this goes; the others are not. */
 		if (*ret_why)
-			store_report_damage(store, STORE_DAMAGE_VOLUME, 0, 0, store->medium[0].device->name, offset,
-					    *ret_why);
+			store_report_damage(store, STORE_DAMAGE_VOLUME, 0, 0,
+					    store->recovery->from_tail ? store->tail_path
+								       : store->medium[0].device->name,
+					    offset, *ret_why);
 		record_give_up(store, record);
 		return 0;
 	}
@@ -234,7 +245,7 @@ static int apply_section(struct store *store, unsigned *budget, const char **ret
 			store->again = true;
 			return -EAGAIN;
 		}
-		*ret_offset = (store->medium[0].super.log_block + recovery->block) * STORE_BLOCK + recovery->record_at;
+		*ret_offset = section_offset(store, recovery->record_at);
 		*ret_why = record_form(record, section->bytes - recovery->record_at);
 		int rc = *ret_why ? -EINVAL
 				  : apply_one(store, record, recovery->skip[recovery->record], *ret_offset, ret_why);

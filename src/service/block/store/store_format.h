@@ -4,6 +4,7 @@
 #pragma once
 
 #include <assert.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,6 +32,12 @@ enum {
 	PLACE_BITS = 48,
 	NUMBER_BITS = 62, /* of sequences, generations, sessions and ids: only a hostile pool gets so far, and stops */
 };
+
+/* One that there can be, and a further one after it. */
+static inline bool number_is_possible(uint64_t number)
+{
+	return number < (UINT64_C(1) << NUMBER_BITS) - 1;
+}
 
 #define COUNT_LOST UINT32_MAX /* a count that is not known any more: never changes, never zero */
 

@@ -514,6 +514,7 @@ int log_room(struct store *store, unsigned bytes, struct record **ret);
 void log_add(struct store *store, const struct record *record);
 void log_seal(struct store *store); /* the open section, if there is anything in it */
 const struct section_header *tail_section(struct store *store, uint64_t sequence);
+uint64_t tail_offset(uint64_t sequence); /* of a section's slot in the tail file */
 uint64_t log_used(const struct store *store);
 static inline unsigned record_bytes(size_t bytes)
 {
