@@ -110,8 +110,10 @@ static void use(struct store *store)
 		rig_command(store, &delete);
 	}
 	struct store_command create = { .op = STORE_CREATE, .name = "new", .bytes = 1 << 20 };
-	if (rig_command(store, &create) == DPU_OK)
-		rig_io(store, create.ret_volume, DPU_BLOCK_FLUSH, 0, NULL, 0, 0);
+	if (rig_command(store, &create) != DPU_OK)
+		return;
+	input_require(create.ret_volume != 0);
+	rig_io(store, create.ret_volume, DPU_BLOCK_FLUSH, 0, NULL, 0, 0);
 }
 
 bool pool_use(const struct store_options *options, struct dpu_block_device *const *media, unsigned count)
