@@ -360,12 +360,10 @@ void admin_tick(struct admin *admin, uint64_t now_ns)
 		else
 			step_next(admin);
 	}
-	if (!admin->told && admin->step == ADMIN_GREETING) {
-		if (now_ns > admin->ready_by_ns)
-			admin_fail(admin, "the controller does not answer");
-	} else if (!admin->told && host_queue_overdue(admin->queue, now_ns - COMMAND_NS)) {
+	if (!admin->told)
+		host_queue_greeting_tick(admin->queue, now_ns);
+	if (!admin->told && host_queue_overdue(admin->queue, now_ns - COMMAND_NS))
 		admin_fail(admin, "an admin command is not answered");
-	}
 }
 
 /* ---- life ---- */
@@ -420,7 +418,6 @@ int admin_open(struct admin *admin, const struct admin_options *options, const s
 	admin->events = events;
 	admin->ctx = ctx;
 	admin->no_flow_control = true;
-	admin->ready_by_ns = clock_ns() + COMMAND_NS;
 	memcpy(admin->connect.hostid, options->hostid, sizeof(admin->connect.hostid));
 	snprintf(admin->connect.subnqn, sizeof(admin->connect.subnqn), "%s", options->subnqn);
 	snprintf(admin->connect.hostnqn, sizeof(admin->connect.hostnqn), "%s", options->hostnqn);

@@ -248,6 +248,10 @@ static void greet(struct fake_connection *connection, const struct nvme_tcp_icre
 	struct nvme_tcp_icresp pdu = { .header.type = NVME_TCP_ICRESP, .cpda = target->cpda };
 
 	assert(request->pfv == 0 && request->maxr2t == 0);
+	if (connection->port->mute) {
+		connection->port->unanswered++;
+		return;
+	}
 	pdu.dgst = target->digests == 0xff ? request->dgst : target->digests;
 	pdu.maxh2cdata = target->maxh2cdata;
 	pdu_send(connection, &pdu.header, sizeof(pdu), NULL, 0);

@@ -18,6 +18,8 @@ struct fake_port {
 	struct sockaddr_in address;
 	enum nvme_ana_state ana;
 	bool refuses; /* closes whoever comes */
+	bool mute;    /* accepts, and does not greet */
+	unsigned unanswered;
 };
 
 /* A write that was received and not carried out. */

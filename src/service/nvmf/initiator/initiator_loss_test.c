@@ -178,12 +178,47 @@ static void test_time_outs(void **state)
 	unstage();
 }
 
+/* Whoever accepts a connection and does not greet, is asked again, on the admin queue as on an I/O queue. */
+static bool on_admin_connect(struct fake_target *fake, struct fake_connection *connection, const struct nvme_sqe *sqe)
+{
+	if (sqe->opcode == NVME_FABRICS && sqe->fctype == NVME_FABRICS_CONNECT)
+		fake->ports[fake_port_of(connection)].mute = true; /* for the queues after it */
+	return false;
+}
+
+static void test_no_greeting(void **state)
+{
+	struct slot slot = { 0 };
+
+	for (unsigned io = 0; io < 2; io++) {
+		stage(12);
+		options.path_count = 1;
+		target.ports[0].mute = io == 0;
+		target.command = io ? on_admin_connect : NULL;
+		remote_open();
+		wait_for(target.ports[0].unanswered == (io ? options.queues : 1));
+		run_ms(50);
+		assert_int_equal(losses, 0);
+		target.command = NULL;
+		target.ports[0].mute = false;
+		ahead_ns = 6 * CLOCK_NS_PER_S;
+		step();
+		ahead_ns = 0;
+		assert_int_equal(losses, 1);
+		assert_non_null(strstr(last_why, "does not greet"));
+		wait_for(live_paths() == 1);
+		assert_int_equal(run(&slot, DPU_BLOCK_READ, 0, 4096, 0), DPU_BLOCK_OK);
+		unstage();
+	}
+	free(slot.memory);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lost_paths),        cmocka_unit_test(test_stale_writes),
 		cmocka_unit_test(test_shared_and_fenced), cmocka_unit_test(test_no_path),
-		cmocka_unit_test(test_time_outs),
+		cmocka_unit_test(test_time_outs),         cmocka_unit_test(test_no_greeting),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

@@ -101,6 +101,7 @@ struct host_queue {
 	uint16_t id;
 	enum queue_state state;
 	bool failed;
+	uint64_t greeted_by_ns;
 	struct stream *stream;
 	uint32_t maxh2cdata;
 	unsigned alignment; /* of the data that we send */
@@ -150,6 +151,8 @@ struct host_command *host_command_get(struct host_queue *queue);                
 void host_command_answered(struct host_command *command);                       /* cqe is set; or the queue is closed */
 struct host_command *host_command_find(struct host_queue *queue, uint16_t cid); /* NULL: none under way has it */
 
+/* Fails a queue whose greeting is not answered in time. */
+void host_queue_greeting_tick(struct host_queue *queue, uint64_t now_ns);
 /* The one under way for longest since before_ns; NULL: none. */
 struct host_command *host_queue_overdue(struct host_queue *queue, uint64_t before_ns);
 enum { COMMAND_FOR_EVER = 1 }; /* sent_ns of those that may take any time: events */

@@ -16,6 +16,7 @@ struct dpu_block_device *device;
 struct remote_options options;
 unsigned ups, gones, losses, changes, failures, expected_digest_errors;
 char last_why[REMOTE_WHY_BYTES];
+uint64_t ahead_ns;
 static uint64_t seed = 88172645463325252ull;
 
 unsigned roll(unsigned below)
@@ -56,7 +57,7 @@ void step(void)
 {
 	uring_poll(uring);
 	if (remote)
-		remote_source(remote)->tick(remote_source(remote), NULL, clock_ns());
+		remote_source(remote)->tick(remote_source(remote), NULL, clock_ns() + ahead_ns);
 }
 
 void run_ms(unsigned ms)
@@ -71,6 +72,7 @@ void stage(unsigned shift)
 {
 	ups = gones = losses = changes = 0;
 	expected_digest_errors = 0;
+	ahead_ns = 0;
 	last_why[0] = 0;
 	remote = NULL;
 	device = NULL;

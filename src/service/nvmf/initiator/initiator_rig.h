@@ -23,6 +23,7 @@ extern struct remote_options options; /* stage() fills them in */
 extern const struct remote_events events;
 extern unsigned ups, gones, losses, changes; /* since stage() */
 extern unsigned failures;                    /* of load() */
+extern uint64_t ahead_ns;                    /* the remote's clock goes ahead of ours; its own time-outs come at once */
 extern unsigned expected_digest_errors;      /* that the target has found when unstage() looks */
 extern char last_why[REMOTE_WHY_BYTES];      /* a path was lost */
 

@@ -172,12 +172,14 @@ static void on_aborted(struct host_command *command, uint16_t status)
 	((struct path *)command->ctx)->abort_under_way = false;
 }
 
-/* First the controller is asked to abort a command that takes too long; if that does not help, the path is given up. */
+/* What is not answered in time, the greeting of an I/O queue too. First the controller is asked to abort a command that
+ * takes too long; if that does not help, the path is given up. */
 static void overdue_check(struct path *path, struct host_queue *queue, uint64_t now_ns)
 {
 	uint64_t limit_ns = path->remote->options.timeout_ms * CLOCK_NS_PER_MS;
 	struct host_command *late = host_queue_overdue(queue, now_ns > limit_ns ? now_ns - limit_ns : 0);
 
+	host_queue_greeting_tick(queue, now_ns);
 	if (!late)
 		return;
 	if (now_ns - late->sent_ns > limit_ns + limit_ns / 4) {

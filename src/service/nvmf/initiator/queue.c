@@ -7,8 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/clock.h"
 
 enum { INDEX_MASK = (1 << COMMAND_INDEX_BITS) - 1 };
+static const uint64_t GREETING_NS = 5 * CLOCK_NS_PER_S; /* for an ICResp, as for a connection before */
 
 /* ---- commands ---- */
 
@@ -192,6 +194,7 @@ void host_queue_greet(struct host_queue *queue)
 	pdu->dgst = (queue->options.header_digest ? NVME_TCP_DGST_HEADER : 0) |
 		    (queue->options.data_digest ? NVME_TCP_DGST_DATA : 0);
 	queue->state = QUEUE_GREETING;
+	queue->greeted_by_ns = clock_ns() + GREETING_NS;
 	queue->greeting_iov = (struct iovec){ pdu, sizeof(*pdu) };
 	queue->greeting = (struct stream_send){
 		.iov = &queue->greeting_iov,
@@ -199,6 +202,12 @@ void host_queue_greet(struct host_queue *queue)
 		.done = on_greeting_sent,
 	};
 	stream_send(queue->stream, &queue->greeting);
+}
+
+void host_queue_greeting_tick(struct host_queue *queue, uint64_t now_ns)
+{
+	if (queue->state == QUEUE_GREETING && now_ns > queue->greeted_by_ns)
+		host_queue_fail(queue, "the controller has accepted the connection and does not greet");
 }
 
 /* 3.6.2.2: what the controller says must suit what we have asked for. */
