@@ -3,6 +3,7 @@
  * what a controller answers, discovery. */
 #include "service/nvmf/initiator/initiator_rig.h"
 
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,12 +97,16 @@ static void test_statuses(void **state)
 /* ---- discovery ---- */
 
 static unsigned discovered;
+static bool discovered_alike;
 static char discovery_error[REMOTE_WHY_BYTES], discovered_nqn[NVME_NQN_BYTES];
 
 static void on_discovered(void *ctx, const struct nvme_discovery_entry *entries, unsigned count, const char *error)
 {
 	discovered = count;
 	snprintf(discovery_error, sizeof(discovery_error), "%s", error ? error : "");
+	discovered_alike = true; /* of one generation */
+	for (unsigned i = 1; i < count; i++)
+		discovered_alike &= entries[i].portid == entries[0].portid;
 	if (count > 0)
 		snprintf(discovered_nqn, sizeof(discovered_nqn), "%s", entries[count - 1].subnqn);
 }
@@ -113,6 +118,20 @@ static bool on_log(struct fake_target *fake, struct fake_connection *connection,
 		fake->entry_count = 7;
 		fake->command = NULL;
 	}
+	return false;
+}
+
+static unsigned changes_left;
+
+/* All entries are other ones after the first part was read, and only GENCTR tells. */
+static bool on_part(struct fake_target *fake, struct fake_connection *connection, const struct nvme_sqe *sqe)
+{
+	if (sqe->opcode != NVME_ADMIN_GET_LOG_PAGE || sqe->cdw12 <= 4096 || changes_left == 0)
+		return false;
+	changes_left--;
+	fake->genctr++;
+	for (unsigned i = 0; i < fake->entry_count; i++)
+		fake->entries[i].portid++;
 	return false;
 }
 
@@ -145,6 +164,18 @@ static void test_discovery(void **state)
 	assert_string_equal(discovery_error, "");
 	assert_int_equal(discovered, 7);
 	assert_string_equal(discovered_nqn, "nqn.2026-01.test:6");
+	target.entry_count = 9;
+	target.command = on_part;
+	changes_left = 3;
+	discover();
+	assert_string_equal(discovery_error, "");
+	assert_int_equal(discovered, 9);
+	assert_true(discovered_alike);
+	assert_int_equal(changes_left, 0);
+	changes_left = UINT_MAX; /* it never stands still */
+	discover();
+	assert_non_null(strstr(discovery_error, "changes all the time"));
+	target.command = NULL;
 	target.entry_count = 1 << 20;
 	discover();
 	assert_non_null(strstr(discovery_error, "too long"));
