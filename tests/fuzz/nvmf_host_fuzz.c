@@ -9,7 +9,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { COMMANDS = 8, DATA_BYTES = 40000, FIX_LENGTH = 1, FIX_CID = 2, FIX_DIGEST = 4, CUT = 8 };
+enum { COMMANDS = 8, DATA_BYTES = 40960, FIX_LENGTH = 1, FIX_CID = 2, FIX_DIGEST = 4, CUT = 8 };
 
 static struct uring *uring;
 static struct stream_group *streams;
@@ -18,6 +18,7 @@ static unsigned done, sent;
 static struct host_command *commands[COMMANDS];
 static uint8_t memory[COMMANDS][DATA_BYTES + 16];
 static struct iovec iov[COMMANDS][2];
+static uint32_t crcs[COMMANDS][DATA_BYTES / CRC32C_BLOCK_BYTES + 1];
 static const uint64_t now_ns = 1;
 
 static void on_open(void *ctx, struct host_queue *queue)
@@ -41,6 +42,9 @@ static void on_done(struct host_command *command, uint16_t status)
 	unsigned index = (unsigned)(uintptr_t)command->ctx;
 
 	input_require(commands[index] == command);
+	if (command->sum.crc && command->to_host && status == NVME_OK)
+		input_require(crc32c_blocks_hold(crcs[index], iov[index], command->bytes));
+	input_require(crcs[index][command->bytes / CRC32C_BLOCK_BYTES] == 0xa5a5a5a5);
 	commands[index] = NULL;
 	done++;
 }
@@ -59,6 +63,8 @@ static void commands_send(struct host_queue *queue, struct input *in)
 		iov[i][0] = (struct iovec){ memory[i], command->bytes / 3 };
 		iov[i][1] = (struct iovec){ memory[i] + command->bytes / 3, command->bytes - command->bytes / 3 };
 		memset(memory[i] + command->bytes, 0xa5, 16);
+		memset(crcs[i], 0xa5, sizeof(crcs[i]));
+		command->sum.crc = (kind & 8) && queue->options.data_digest ? crcs[i] : NULL;
 		command->data = iov[i];
 		command->segments = 2;
 		command->done = on_done;

@@ -209,6 +209,38 @@ static void test_pool(void **state)
 	rig_close(&rig);
 }
 
+static void spoil_twice(struct fake_target *target)
+{
+	target->bad_data_digests = 2;
+}
+
+/* With data digests the remote, its pool and the volume hand CRCs to each other; what was spoilt is read again, and
+ * counted. */
+static void test_digests(void **state)
+{
+	static uint8_t back[65536];
+	struct block_rig rig;
+	struct block_rig_user user;
+
+	rig_open(&rig);
+	block_rig_apply(&rig,
+			"{'nvmf_remotes': [{'name': 'd', 'addresses': ['127.0.0.1:%u'], 'nqn': 'nqn.2026-01.test:s',"
+			" 'data_digest': true}], 'pools': [{'name': 'p', 'remotes': ['d']}],"
+			" 'volumes': [{'tenant': 'blue', 'name': 'v', 'pool': 'p', 'size': 16777216}]}",
+			ntohs(house.target.ports[0].address.sin_port));
+	block_rig_attach(&user, &rig, "volume", "v", NULL);
+	WAIT_FOR(&rig.base, user.device != NULL);
+	io_check(&user, 1);
+	ask(spoil_twice);
+	assert_int_equal(block_rig_io(&user, DPU_BLOCK_READ, 8192, back, sizeof(back), 0), DPU_BLOCK_OK);
+	assert_int_equal(back[65535], 1);
+	WAIT_FOR(&rig.base, field_is(&rig, "nvmf_remote", "d", "digest_errors", "2"));
+	assert_true(field_is(&rig, "volume", "v", "integrity_errors", "0"));
+	assert_int_equal(house.target.digest_errors, 0);
+	block_rig_detach(&user);
+	rig_close(&rig);
+}
+
 static void vanish(struct fake_target *target)
 {
 	target->ports[0].refuses = target->ports[1].refuses = true;
@@ -441,13 +473,10 @@ static void test_watch(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_object),
-		cmocka_unit_test(test_pool),
-		cmocka_unit_test(test_stop_without_target),
-		cmocka_unit_test(test_predecessor),
-		cmocka_unit_test(test_fields),
-		cmocka_unit_test(test_discover),
-		cmocka_unit_test(test_watch),
+		cmocka_unit_test(test_object),      cmocka_unit_test(test_pool),
+		cmocka_unit_test(test_digests),     cmocka_unit_test(test_stop_without_target),
+		cmocka_unit_test(test_predecessor), cmocka_unit_test(test_fields),
+		cmocka_unit_test(test_discover),    cmocka_unit_test(test_watch),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
