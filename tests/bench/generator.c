@@ -8,6 +8,9 @@
  *   out=PORT in=PORT    port numbers (vdevs in order of the command line)
  *   vtep=A vtep_mac=M   ARP requests for this address are answered on the receiving port
  *   tuples=FILE         a line "SRC-IP DST-IP SRC-PORT DST-PORT" for each flow
+ *   disk=SOCKET         a vhost-user-blk back end, loaded beside the packets with disk_depth=N requests (128)
+ *   stamp=1             a frame of each burst says when it was sent: latency_ns in the JSON object
+ *   silent=1            sends nothing
  *   doze_us=N           with a rate: sleeps so long whenever it is ahead, and catches up behind; leaves its core to
  * others warm_rate=PPS       during the warm-up; hold=1: the warm-up goes on until a line comes on the standard input
  * Without tuples flow i has source port 1024 + i mod 60000 and destination port 5000 + i / 60000.
@@ -33,6 +36,10 @@
 #include <rte_mbuf.h>
 #include <rte_udp.h>
 
+#include "base/cycles.h"
+#include "base/histogram.h"
+#include "tests/bench/generator_disk.h"
+
 enum {
 	BURST = 32,
 	PREFETCH = 8,
@@ -40,7 +47,8 @@ enum {
 	RING_SIZE = 1024,
 	SLEEP_LEAST_NS = 50000,
 	BACKLOGS_PER_S = 50, /* at a rate: how far it catches up, as part of a second */
-	FRAME_ROOM = 256
+	FRAME_ROOM = 256,
+	STAMP_AT = sizeof(struct rte_ether_hdr) + sizeof(struct rte_ipv4_hdr) + sizeof(struct rte_udp_hdr),
 };
 
 struct tuple {
@@ -49,9 +57,9 @@ struct tuple {
 };
 
 struct plan {
-	uint32_t flows, size, seconds, warmup, out, in, queues, hold, doze_us;
-	uint64_t rate, warm_rate;
-	const char *tuples_file;
+	uint32_t flows, size, seconds, warmup, out, in, queues, hold, doze_us, stamp, silent, disk_depth;
+	uint64_t rate, warm_rate, stamp_scale;
+	const char *tuples_file, *disk;
 	struct tuple *tuples;
 	struct rte_ether_addr dst_mac, src_mac, vtep_mac;
 	rte_be32_t src_ip, dst_ip, vtep;
@@ -60,6 +68,7 @@ struct plan {
 struct tally {
 	uint64_t sent, received;
 	double seconds;
+	struct histogram latency;
 };
 
 static void fail(const char *what)
@@ -73,9 +82,10 @@ static void plan_set(struct plan *plan, const char *key, const char *value)
 	const struct {
 		const char *key;
 		uint32_t *number;
-	} numbers[] = { { "flows", &plan->flows },   { "size", &plan->size }, { "seconds", &plan->seconds },
-			{ "warmup", &plan->warmup }, { "out", &plan->out },   { "in", &plan->in },
-			{ "queues", &plan->queues }, { "hold", &plan->hold }, { "doze_us", &plan->doze_us } };
+	} numbers[] = { { "flows", &plan->flows },   { "size", &plan->size },     { "seconds", &plan->seconds },
+			{ "warmup", &plan->warmup }, { "out", &plan->out },       { "in", &plan->in },
+			{ "queues", &plan->queues }, { "hold", &plan->hold },     { "doze_us", &plan->doze_us },
+			{ "stamp", &plan->stamp },   { "silent", &plan->silent }, { "disk_depth", &plan->disk_depth } };
 
 	for (size_t i = 0; i < RTE_DIM(numbers); i++)
 		if (strcmp(key, numbers[i].key) == 0) {
@@ -86,6 +96,8 @@ static void plan_set(struct plan *plan, const char *key, const char *value)
 		plan->rate = strtoull(value, NULL, 0);
 	else if (strcmp(key, "warm_rate") == 0)
 		plan->warm_rate = strtoull(value, NULL, 0);
+	else if (strcmp(key, "disk") == 0)
+		plan->disk = value;
 	else if (strcmp(key, "tuples") == 0)
 		plan->tuples_file = value;
 	else if (strcmp(key, "dst_mac") == 0)
@@ -106,7 +118,9 @@ static void plan_set(struct plan *plan, const char *key, const char *value)
 
 static void plan_read(struct plan *plan, int count, char **words)
 {
-	*plan = (struct plan){ .flows = 1000, .size = 64, .seconds = 3, .warmup = 1, .in = 1, .queues = 1 };
+	*plan = (struct plan){
+		.flows = 1000, .size = 64, .seconds = 3, .warmup = 1, .in = 1, .queues = 1, .disk_depth = 128
+	};
 	for (int i = 0; i < count; i++) {
 		char *equals = strchr(words[i], '=');
 
@@ -202,7 +216,8 @@ static struct rte_mbuf *frame_new(const struct plan *plan, struct rte_mempool *p
 	*udp = (struct rte_udp_hdr){ .src_port = htons(tuple.src_port),
 				     .dst_port = htons(tuple.dst_port),
 				     .dgram_len = htons(l3 - sizeof(*ip)) };
-	udp->dgram_cksum = rte_ipv4_udptcp_cksum(ip, udp);
+	if (!plan->stamp) /* with it the payload changes */
+		udp->dgram_cksum = rte_ipv4_udptcp_cksum(ip, udp);
 	return m;
 }
 
@@ -240,8 +255,23 @@ static void answer_arp(const struct plan *plan, unsigned queue, struct rte_mbuf 
 	rte_pktmbuf_free(m);
 }
 
+/* When it was sent; 0: it does not say. The packet goes as it came, but for its headers. */
+static void *stamp_of(struct rte_mbuf *m)
+{
+	return rte_pktmbuf_mtod_offset(m, void *, STAMP_AT);
+}
+
+static void stamp_note(struct rte_mbuf *m, uint64_t scale, struct tally *tally)
+{
+	uint64_t sent;
+
+	memcpy(&sent, stamp_of(m), sizeof(sent));
+	if (sent)
+		histogram_add(&tally->latency, cycles_ns(rte_rdtsc() - sent, scale));
+}
+
 /* Only IPv4 is ours: there are neighbour discovery and the like as well. */
-static unsigned receive_burst(const struct plan *plan, uint64_t *received)
+static unsigned receive_burst(const struct plan *plan, struct tally *tally)
 {
 	struct rte_mbuf *got[BURST];
 	unsigned total = 0;
@@ -256,7 +286,9 @@ static unsigned receive_burst(const struct plan *plan, uint64_t *received)
 				answer_arp(plan, queue, got[i]);
 			else
 				got[ours++] = got[i];
-			*received += type == htons(RTE_ETHER_TYPE_IPV4);
+			tally->received += type == htons(RTE_ETHER_TYPE_IPV4);
+			if (plan->stamp && type == htons(RTE_ETHER_TYPE_IPV4))
+				stamp_note(got[i], plan->stamp_scale, tally);
 		}
 		rte_pktmbuf_free_bulk(got, ours);
 		total += count;
@@ -275,6 +307,29 @@ static void sleep_cycles(uint64_t cycles)
 		nanosleep(&time, NULL);
 }
 
+static uint16_t send_burst(const struct plan *plan, struct rte_mbuf **frames, uint32_t frame_count, uint32_t *at)
+{
+	struct rte_mbuf *burst[BURST];
+
+	for (unsigned i = 0; i < BURST; i++) {
+		rte_prefetch0(frames[*at + PREFETCH < frame_count ? *at + PREFETCH : 0]);
+		burst[i] = frames[*at];
+		rte_mbuf_refcnt_update(burst[i], 1); /* the driver's free takes it back */
+		*at = *at + 1 < frame_count ? *at + 1 : 0;
+	}
+	struct rte_mbuf *stamped = burst[0];
+	uint64_t now = rte_rdtsc();
+
+	if (plan->stamp)
+		memcpy(stamp_of(stamped), &now, sizeof(now));
+	uint16_t sent = rte_eth_tx_burst(plan->out, 0, burst, BURST);
+
+	if (plan->stamp)
+		memset(stamp_of(stamped), 0, sizeof(now));
+	rte_pktmbuf_free_bulk(burst + sent, BURST - sent);
+	return sent;
+}
+
 static void run_burst_loop(const struct plan *plan, struct rte_mbuf **frames, uint32_t frame_count, double seconds,
 			   uint64_t rate, struct tally *ret)
 {
@@ -286,38 +341,30 @@ static void run_burst_loop(const struct plan *plan, struct rte_mbuf **frames, ui
 
 	*ret = (struct tally){ 0 };
 	while ((now = rte_rdtsc()) - start < length) {
-		unsigned got = receive_burst(plan, &ret->received);
+		unsigned got = receive_burst(plan, ret);
+		if (plan->disk)
+			disk_load_turn();
 		if (pace && now < next) {
-			if (got == 0)
+			if (got == 0 && !plan->disk)
 				sleep_cycles(RTE_MAX(next - now, doze));
 			continue;
 		}
 		next += pace;
 		if (pace && now > next + backlog)
 			next = now - backlog;
-		struct rte_mbuf *burst[BURST];
-
-		for (unsigned i = 0; i < BURST; i++) {
-			rte_prefetch0(frames[at + PREFETCH < frame_count ? at + PREFETCH : 0]);
-			burst[i] = frames[at];
-			rte_mbuf_refcnt_update(burst[i], 1); /* the driver's free takes it back */
-			at = at + 1 < frame_count ? at + 1 : 0;
-		}
-		uint16_t sent = rte_eth_tx_burst(plan->out, 0, burst, BURST);
-
-		ret->sent += sent;
-		rte_pktmbuf_free_bulk(burst + sent, BURST - sent);
+		if (!plan->silent)
+			ret->sent += send_burst(plan, frames, frame_count, &at);
 	}
 	ret->seconds = (double)(rte_rdtsc() - start) / rte_get_tsc_hz();
 	/* What is still on its way, also through a switch that has to wait for a core. */
 	for (uint64_t end = rte_rdtsc() + rte_get_tsc_hz() / 5; rte_rdtsc() < end;)
-		receive_burst(plan, &ret->received);
+		receive_burst(plan, ret);
 }
 
 static void warm_up(const struct plan *plan, struct rte_mbuf **frames, uint32_t frame_count)
 {
 	struct pollfd told = { .fd = STDIN_FILENO, .events = POLLIN };
-	struct tally tally;
+	static struct tally tally;
 	char line[64];
 
 	puts("running");
@@ -344,16 +391,34 @@ static void wait_for_links(const struct plan *plan)
 	}
 }
 
+static void report(const struct plan *plan, const struct tally *tally)
+{
+	printf("{\"flows\": %u, \"sent\": %" PRIu64 ", \"received\": %" PRIu64
+	       ", \"seconds\": %.3f, \"tx_mpps\": %.3f, \"rx_mpps\": %.3f",
+	       plan->flows, tally->sent, tally->received, tally->seconds, tally->sent / tally->seconds / 1e6,
+	       tally->received / tally->seconds / 1e6);
+	if (plan->stamp)
+		printf(", \"latency_ns\": {\"p50\": %" PRIu64 ", \"p99\": %" PRIu64 "}",
+		       histogram_quantile(&tally->latency, 500000), histogram_quantile(&tally->latency, 990000));
+	if (plan->disk)
+		disk_load_report(stdout, tally->seconds);
+	puts("}");
+	fflush(stdout);
+}
+
 int main(int argc, char **argv)
 {
 	int used = rte_eal_init(argc, argv);
 	struct plan plan;
-	struct tally tally;
+	static struct tally tally;
 
 	if (used < 0)
 		fail("EAL does not start");
 	plan_read(&plan, argc - used - 1, argv + used + 1);
 	tuples_read(&plan);
+	plan.stamp_scale = cycles_scale();
+	if (plan.disk)
+		disk_load_open(plan.disk, plan.disk_depth);
 	/* At least as many frames as a real generator would have in flight, whole rounds of the flows. */
 	uint32_t frame_count = plan.flows >= 8192 ? plan.flows : plan.flows * ((8192 + plan.flows - 1) / plan.flows);
 	struct rte_mempool *frames_pool =
@@ -372,12 +437,9 @@ int main(int argc, char **argv)
 		port_open(plan.in, plan.queues, pool);
 	wait_for_links(&plan);
 	warm_up(&plan, frames, frame_count);
+	disk_load_begin();
 	run_burst_loop(&plan, frames, frame_count, plan.seconds, plan.rate, &tally);
-	printf("{\"flows\": %u, \"sent\": %" PRIu64 ", \"received\": %" PRIu64
-	       ", \"seconds\": %.3f, \"tx_mpps\": %.3f, \"rx_mpps\": %.3f}\n",
-	       plan.flows, tally.sent, tally.received, tally.seconds, tally.sent / tally.seconds / 1e6,
-	       tally.received / tally.seconds / 1e6);
-	fflush(stdout);
+	report(&plan, &tally);
 	getchar(); /* some switches forget what they counted when the other side goes */
 	return 0;
 }
