@@ -7,7 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BURST = 32 };
+enum {
+	BURST = 32,
+	TURN = 16, /* requests that are taken in one: with what they lead to, they have the worker for some 10 us */
+};
 
 static void count(_Atomic uint64_t *counter, uint64_t n)
 {
@@ -158,13 +161,13 @@ static bool slot_keep(struct virtio_blk_slot *slot, const struct virtq_element *
 
 static unsigned requests_take(struct virtio_blk *blk)
 {
-	struct virtq_element elements[BURST];
+	struct virtq_element elements[TURN];
 	unsigned room = blk->slots - blk->outstanding, taken = 0;
 	int n;
 
 	if (room == 0 || blk->draining)
 		return 0;
-	n = virtqueue_pop(blk->queue, elements, room < BURST ? room : BURST, blk->iov, VIRTQ_MAX_SEGMENTS);
+	n = virtqueue_pop(blk->queue, elements, room < TURN ? room : TURN, blk->iov, VIRTQ_MAX_SEGMENTS);
 	while ((int)taken < n) {
 		struct virtio_blk_slot *slot = slot_take(blk);
 

@@ -464,6 +464,26 @@ static void out_of_order(uint64_t features)
 	disk_close(&disk);
 }
 
+/* A full ring has its worker for a turn, not for all of it: others have theirs in between. */
+static void test_turns(void **state)
+{
+	struct disk disk;
+	unsigned before = 0;
+
+	disk_open(&disk, MODERN | FLUSH);
+	assert_int_equal(offer_writes(&disk, SIZE), SIZE);
+	for (unsigned turn = 0; disk.holder.count < SIZE; turn++) {
+		assert_true(turn < SIZE);
+		assert_true(virtio_blk_poll(disk.blk) > 0);
+		assert_in_range(disk.holder.count - before, 1, 16);
+		before = disk.holder.count;
+	}
+	holder_release_all(&disk.holder);
+	while (virtio_blk_poll(disk.blk) > 0)
+		;
+	disk_close(&disk);
+}
+
 static void test_out_of_order(void **state)
 {
 	out_of_order(MODERN);
@@ -561,6 +581,7 @@ int main(void)
 		cmocka_unit_test(test_wrong_ranges),
 		cmocka_unit_test(test_chains_that_are_no_request),
 		cmocka_unit_test(test_bad_descriptors),
+		cmocka_unit_test(test_turns),
 		cmocka_unit_test(test_out_of_order),
 		cmocka_unit_test(test_left_alone),
 		cmocka_unit_test(test_drain),

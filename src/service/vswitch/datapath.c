@@ -398,14 +398,23 @@ struct dp_rx {
 	unsigned queue;
 };
 
+enum { TURN_BURSTS = 4 };
+
+/* Sources of a worker take turns, whatever a turn costs them. A disk's costs as much as some bursts of packets: so a
+ * port that has more gets some. */
 static unsigned poll_port(struct worker_source *source, struct worker *unused)
 {
 	struct dp_rx *rx = (struct dp_rx *)source;
 	struct rte_mbuf *packets[PATH_BURST];
-	unsigned count = rx->port->ops->rx(rx->port, rx->queue, packets, PATH_BURST);
-	if (count)
-		path_input(rx->worker->path, rx->port->iface, packets, count);
-	return count;
+	unsigned total = 0, count = PATH_BURST;
+
+	for (unsigned i = 0; i < TURN_BURSTS && count == PATH_BURST; i++) {
+		count = rx->port->ops->rx(rx->port, rx->queue, packets, PATH_BURST);
+		if (count)
+			path_input(rx->worker->path, rx->port->iface, packets, count);
+		total += count;
+	}
+	return total;
 }
 
 static int arm_port(struct worker_source *source)
