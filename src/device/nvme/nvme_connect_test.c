@@ -115,6 +115,7 @@ static void test_connect_refusals(void **state)
 	connect_case(rig, (struct host_connect){ .subnqn = "x" }, invalid, nvme_connect_ipo(256, true));
 	connect_case(rig, (struct host_connect){ .hostnqn = "iqn.2025-01.org.example:host" }, invalid,
 		     nvme_connect_ipo(512, true));
+	connect_case(rig, (struct host_connect){ .no_hostid = true }, invalid, nvme_connect_ipo(0, true));
 	connect_case(rig, (struct host_connect){ .sqsize = 128 }, invalid, nvme_connect_ipo(44, false));
 	connect_case(rig, (struct host_connect){ .cntlid = 5 }, invalid, nvme_connect_ipo(16, true));
 	connect_case(rig, (struct host_connect){ .cntlid = NVME_CNTLID_STATIC }, invalid, nvme_connect_ipo(16, true));

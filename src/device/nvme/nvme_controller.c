@@ -225,7 +225,36 @@ void nvme_controller_protocol_error(struct nvme_controller *controller)
 		nvme_count(&controller->subsystem->stats.protocol_errors, 1);
 }
 
-/* A host that does not take what is sent to it holds memory: such connections end. */
+/* The rest of a PDU, data that it was asked for, the second of a pair: what is held meanwhile others wait for. While
+ * nothing is read the host can do nothing. */
+static bool host_owes(const struct nvme_queue *queue)
+{
+	const struct nvme_command *command;
+
+	if (queue->state != QUEUE_CONNECTED || queue->receive.state == RECEIVE_BLOCKED)
+		return false;
+	if (queue->receive.state >= RECEIVE_PAD || queue->fused_first)
+		return true;
+	TAILQ_FOREACH(command, &queue->active, link)
+	{
+		if (command->state == COMMAND_RECEIVING)
+			return true;
+	}
+	return false;
+}
+
+static bool owes_too_long(struct nvme_queue *queue, uint64_t now_ns)
+{
+	if (queue->came_ns == 0 || queue->came != queue->seen_came || !host_owes(queue)) {
+		queue->seen_came = queue->came;
+		queue->came_ns = now_ns;
+		queue->looks = 0;
+		return false;
+	}
+	return ++queue->looks >= STALL_LOOKS && now_ns - queue->came_ns > STALL_MS * CLOCK_NS_PER_MS;
+}
+
+/* A host that does not take what is sent to it, or does not send what it owes, holds memory: such connections end. */
 static void queues_watch(struct nvme_controller *controller)
 {
 	uint64_t now_ns = controller->subsystem->now_ns;
@@ -243,6 +272,8 @@ static void queues_watch(struct nvme_controller *controller)
 		} else if (now_ns - queue->progress_ns > STALL_MS * CLOCK_NS_PER_MS) {
 			nvme_queue_close(queue, false, NVME_REASON_STALLED);
 		}
+		if (owes_too_long(queue, now_ns))
+			nvme_queue_close(queue, false, NVME_REASON_STALLED);
 	}
 }
 

@@ -150,6 +150,8 @@ static bool connect_check(struct nvme_queue *queue, struct nvme_subsystem *subsy
 		connect_invalid(queue, PLACE_SUBNQN, true);
 	else if (!nqn_legal(data->hostnqn))
 		connect_invalid(queue, PLACE_HOSTNQN, true);
+	else if (memcmp(data->hostid, (const uint8_t[16]){ 0 }, sizeof(data->hostid)) == 0)
+		connect_invalid(queue, PLACE_HOSTID, true); /* no host's: its registrations would be everybody's */
 	else if (!nvme_subsystem_allows(subsystem, data->hostnqn))
 		connect_refuse(queue, NVME_CONNECT_INVALID_HOST | NVME_DNR);
 	else if (sqe->sqsize == 0 || sqe->sqsize >= subsystem->max_entries)

@@ -134,6 +134,7 @@ static void data_done(struct nvme_queue *queue)
 		command->bad_digest = true;
 		nvme_controller_digest_error(queue->controller, queue, false);
 	}
+	queue->came++;
 	receive_next(queue);
 	if (command->in_capsule > 0) {
 		nvme_command_start(command);
@@ -340,6 +341,7 @@ static void header_done(struct nvme_queue *queue)
 	struct nvme_receive *receive = &queue->receive;
 	uint32_t fei;
 
+	queue->came++;
 	if (!header_digest_matches(queue))
 		return;
 	enum nvme_tcp_fes fes = nvme_pdu_check(queue, &fei);

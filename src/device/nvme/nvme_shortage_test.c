@@ -276,6 +276,77 @@ static void test_firsts(void **state)
 	rig_free(rig);
 }
 
+/* ---- hosts that owe something ---- */
+
+static void tick(struct rig *rig, unsigned seconds)
+{
+	static uint64_t now_ns = 1;
+
+	for (unsigned i = 0; i < seconds; i++)
+		nvme_subsystem_tick(rig->subsystem, now_ns += UINT64_C(1000000000));
+}
+
+static void write_send(struct host *io)
+{
+	struct nvme_sqe sqe = { .opcode = NVME_WRITE,
+				.nsid = 1,
+				.cdw12 = 127,
+				.sgl = { .length = 64 << 10, .type = NVME_SGL_TRANSPORT_DATA } };
+
+	host_capsule(io, &sqe, NULL, 0);
+}
+
+/* The rest of a capsule, data that was asked for, the second of a pair: memory is held for it, and not for ever. Who
+ * sends now and then, who is not read, who owes nothing stays. */
+static void test_owing(void **state)
+{
+	enum { HALF, ASKED_FOR, LONE, SLOW, UNREAD, IDLE, ALL };
+	struct rig *rig = rig_new(&(struct rig_options){ .sector = 512, .pool_bytes = 1 << 20 });
+	struct host *admin, *io[ALL];
+	struct host_connect connect = { .cntlid = 1 };
+	struct nvme_tcp_capsule_cmd capsule = {
+		.header = { .type = NVME_TCP_CAPSULE_CMD, .hlen = 72, .pdo = 72, .plen = 72 + sizeof(ranges) },
+		.sqe = copy_sqe(0, NVME_SGL_IN_CAPSULE),
+	};
+
+	host_pair(rig, &admin, &io[0], 0, 0);
+	for (unsigned i = 1; i < ALL; i++) {
+		connect.qid = (uint16_t)(1 + i);
+		io[i] = host_new(rig);
+		assert_int_equal(host_connect(io[i], &connect), NVME_OK);
+	}
+	tick(rig, 10);
+	host_send(io[HALF], &capsule, sizeof(capsule), 0);
+	host_send(io[HALF], ranges, 7, 0);
+	write_send(io[ASKED_FOR]);
+	first_send(io[LONE], NVME_COMPARE);
+	write_send(io[SLOW]);
+	const struct nvme_tcp_r2t r2t = *(const struct nvme_tcp_r2t *)host_receive(io[SLOW]);
+	write_send(io[UNREAD]);
+	for (unsigned i = 0; i < 2; i++) { /* they stay in the device, and with them what is left of the memory */
+		struct nvme_sqe read = { .opcode = NVME_READ,
+					 .nsid = 1,
+					 .cdw12 = 127,
+					 .sgl = { .length = 64 << 10, .type = NVME_SGL_TRANSPORT_DATA } };
+
+		host_capsule(io[IDLE], &read, NULL, 0);
+	}
+	assert_false(copy_in_capsule(io[UNREAD], 1));
+	for (unsigned i = 0; i < 4; i++) {
+		host_h2c_data(io[SLOW], r2t.cccid, r2t.ttag, big_out, i * 512, 512, false);
+		tick(rig, 8);
+		if (i == 1)
+			assert_true(!io[HALF]->closed && !io[ASKED_FOR]->closed && !io[LONE]->closed);
+	}
+	for (unsigned i = 0; i < ALL; i++)
+		assert_int_equal(io[i]->closed, i <= LONE);
+	assert_false(admin->closed);
+	for (unsigned i = 0; i < ALL; i++)
+		host_free(io[i]);
+	host_free(admin);
+	rig_free(rig);
+}
+
 /* ---- queues ---- */
 
 /* A tenant's memory for queues is used up: I/O queues are refused, to be tried again; hosts come in all the same. */
@@ -387,6 +458,7 @@ int main(void)
 		cmocka_unit_test(test_asked_and_in_capsule),
 		cmocka_unit_test(test_copies_in_shortage),
 		cmocka_unit_test(test_firsts),
+		cmocka_unit_test(test_owing),
 		cmocka_unit_test(test_queue_memory),
 		cmocka_unit_test(test_answers_unread),
 	};

@@ -106,7 +106,7 @@ enum nvme_target_reason {
 	NVME_REASON_KEEP_ALIVE, /* timer expired */
 	NVME_REASON_CONTROL,    /* host, port, or subsystem removed */
 	NVME_REASON_PROTOCOL,   /* a PDU that the specification forbids */
-	NVME_REASON_STALLED,    /* it did not take what was sent to it */
+	NVME_REASON_STALLED,    /* it did not take what was sent to it, or send what it owed */
 	NVME_REASONS,
 };
 

@@ -14,6 +14,7 @@ enum {
 	CHANGED_NAMESPACES_MAX = 1024, /* entries of the log */
 	HOLD_MS = 10000,               /* that commands wait for a device that is away; Linux gives up after 30 s */
 	RETRY_DELAY_MS = 1000,         /* of hosts, after that */
+	STALL_LOOKS = 4,               /* of the tick, at least: it may be us who stood still */
 	STALL_MS = 20000,              /* a connection that takes nothing of what is sent to it ends */
 	DISCOVERY_KATO_MS = 120000,    /* of hosts that ask for none: discovery is open to everybody */
 	ADMIN_OWN_BYTES = 16 << 10,    /* of an admin queue: longer transfers are the subsystem's */
@@ -148,6 +149,8 @@ struct nvme_queue {
 	unsigned sends;
 	unsigned sent, seen_sent; /* sends that are done, as a counter; at the last progress that a tick saw */
 	uint64_t progress_ns;
+	unsigned came, seen_came, looks; /* PDUs, whole ones; since when none has come that the host owes, … */
+	uint64_t came_ns;                /* … in looks of the tick and in time */
 	struct nvme_connect_data *connect_data;
 	struct nvme_command *connect_command;
 	struct nvme_waiter waiter; /* of RECEIVE_BLOCKED */

@@ -528,7 +528,7 @@ uint16_t host_connect(struct host *host, struct host_connect *connect)
 		.kato = connect->kato,
 	};
 	struct nvme_connect_data data = {
-		.hostid = { 7, connect->hostid },
+		.hostid = { connect->no_hostid ? 0 : 7, connect->hostid },
 		.cntlid = connect->cntlid ? connect->cntlid : NVME_CNTLID_DYNAMIC,
 	};
 	struct exchange exchange = { .out = &data, .out_bytes = sizeof(data), .in_capsule = true };

@@ -101,6 +101,7 @@ struct host_connect {
 	uint8_t cattr, digests, hpda, hostid;
 	uint32_t kato;
 	const char *subnqn, *hostnqn;
+	bool no_hostid;
 	struct nvme_cqe cqe;
 };
 uint16_t host_connect(struct host *host, struct host_connect *connect);

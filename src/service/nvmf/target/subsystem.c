@@ -90,7 +90,7 @@ static const char *const reasons[NVME_REASONS] = {
 	[NVME_REASON_KEEP_ALIVE] = "its keep-alive timer expired",
 	[NVME_REASON_CONTROL] = "host, listener or subsystem were removed",
 	[NVME_REASON_PROTOCOL] = "it sent a PDU that the specification forbids",
-	[NVME_REASON_STALLED] = "it did not take what was sent to it",
+	[NVME_REASON_STALLED] = "it did not take what was sent to it, or send what it had announced",
 };
 
 static struct seen_controller *seen_find(struct subsystem *subsystem, uint16_t cntlid)
