@@ -19,11 +19,12 @@ static int by_counter(const void *a, const void *b)
 /* The last batch was made used, but perhaps not settled. */
 static void finish_batch(struct inflight_split *region, uint16_t size, uint16_t used)
 {
-	uint16_t count = (uint16_t)(used - region->used_idx), head = region->last_batch_head;
+	uint16_t count = (uint16_t)(used - region->used_idx);
+	uint16_t head = __atomic_load_n(&region->last_batch_head, __ATOMIC_RELAXED);
 
 	for (; count <= size && count > 0 && head < size; count--) {
 		region->desc[head].inflight = 0;
-		head = region->desc[head].next;
+		head = __atomic_load_n(&region->desc[head].next, __ATOMIC_RELAXED); /* what is checked is used */
 	}
 	region->used_idx = used;
 }
