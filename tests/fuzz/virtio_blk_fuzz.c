@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Fuzzes virtio-blk queues: requests right and wrong, cut into descriptors anywhere, against an array that does what
- * the right ones say. Each comes back once; a wrong one changes nothing; what is read is what was written. */
+ * the right ones say. Each comes back once; a wrong one changes nothing, and neither does one whose descriptors make no
+ * sense, wherever its status is; what is read is what was written. */
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -69,8 +70,11 @@ static void queue_start(uint64_t features)
 struct blk_request {
 	struct virtio_blk_outhdr header;
 	uint32_t out, in; /* bytes that the device may read and write */
-	unsigned descriptors;
+	unsigned descriptors, readable;
+	bool told; /* there is a place for a status */
 };
+
+static struct virtio_blk_stats stats;
 
 static uint32_t some_bytes(struct input *in)
 {
@@ -200,21 +204,50 @@ static uint8_t request_expect(const struct blk_request *request)
 	}
 }
 
-static void one_request(struct input *in, struct virtio_blk *blk, uint16_t number)
+/* Makes nonsense of one of the descriptors, whose chain is whole otherwise. */
+static void spoil(struct input *in, struct blk_request *request)
+{
+	struct vring_desc *desc = (struct vring_desc *)guest;
+	unsigned which = input_byte(in) % request->descriptors, kind = input_byte(in) % 4;
+
+	request->told = request->in > 0;
+	if (kind == 0) { /* outside the guest's memory */
+		desc[which].addr = GPA + MEMORY_BYTES;
+		request->told = request->told && which != request->descriptors - 1;
+	} else if (kind == 1 && request->readable < request->descriptors) { /* a successor that is readable */
+		desc[request->descriptors - 1].next = (uint16_t)request->descriptors;
+		desc[request->descriptors - 1].flags |= VRING_DESC_F_NEXT;
+		desc[request->descriptors] = (struct vring_desc){ .addr = GPA + OUT_AT, .len = 16 };
+	} else if (kind == 2) { /* … none of the ring */
+		desc[which].next = SIZE;
+		desc[which].flags |= VRING_DESC_F_NEXT;
+		request->told = false;
+	} else { /* … itself */
+		desc[which].next = (uint16_t)which;
+		desc[which].flags |= VRING_DESC_F_NEXT;
+		request->told = false;
+	}
+}
+
+static void one_request(struct input *in, struct virtio_blk *blk, uint16_t number, bool spoilt)
 {
 	uint16_t *avail = (uint16_t *)(guest + AVAIL), used;
 	struct vring_desc *desc = (struct vring_desc *)guest;
 	struct blk_request request;
 
 	some_request(in, &request);
-	request.descriptors = chain_make(in, OUT_AT, request.out, 0, 0, SIZE / 2);
+	request.readable = request.descriptors = chain_make(in, OUT_AT, request.out, 0, 0, SIZE / 2 - 1);
 	request.descriptors += chain_make(in, IN_AT, request.in, VRING_DESC_F_WRITE, request.descriptors, SIZE / 2);
 	if (request.descriptors == 0)
 		return;
 	desc[request.descriptors - 1].flags &= (uint16_t)~VRING_DESC_F_NEXT;
+	uint64_t bad_before = stats.bad_chains;
+	request.told = request.in > 0;
+	if (spoilt)
+		spoil(in, &request);
 	avail[2 + number % SIZE] = 0;
 	__atomic_store_n(&avail[1], (uint16_t)(number + 1), __ATOMIC_RELEASE);
-	uint8_t status = request.in ? request_expect(&request) : 0;
+	uint8_t status = spoilt ? VIRTIO_BLK_S_IOERR : request.in ? request_expect(&request) : 0;
 	for (unsigned i = 0; i < 4 + VIRTIO_BLK_MAX_RANGES; i++) {
 		virtio_blk_poll(blk);
 		disk->ops->poll(disk);
@@ -223,8 +256,11 @@ static void one_request(struct input *in, struct virtio_blk *blk, uint16_t numbe
 	input_require(virtio_blk_outstanding(blk) == 0 && !virtqueue_broken(queue));
 	memcpy(&used, guest + USED + 2, 2);
 	input_require(used == (uint16_t)(number + 1));
-	if (request.in == 0)
-		return; /* no place for a status: nothing is carried out */
+	input_require(stats.bad_chains == bad_before + spoilt);
+	if (!request.told) { /* no place for a status: nothing is carried out */
+		input_require(memcmp(block_ram_data(disk), expected, DISK_BYTES) == 0);
+		return;
+	}
 	input_require(guest[IN_AT + request.in - 1] == status);
 	input_require(guest[IN_AT + request.in] == 0xc3);
 	if (status == VIRTIO_BLK_S_OK && request.header.type == VIRTIO_BLK_T_IN)
@@ -235,7 +271,6 @@ static void one_request(struct input *in, struct virtio_blk *blk, uint16_t numbe
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = { data, data + size };
-	struct virtio_blk_stats stats = { 0 };
 	_Atomic bool write_back = true;
 	struct virtio_blk *blk;
 
@@ -249,7 +284,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memset(expected, 0x11, sizeof(expected));
 	memset(block_ram_data(disk), 0x11, DISK_BYTES);
 	for (uint16_t number = 0; in.at < in.end && number < 24; number++) {
-		one_request(&in, blk, number);
+		/* Now and then, where the input wants that. */
+		one_request(&in, blk, number, options & 0x80 && input_byte(&in) & 1);
 		uint16_t index;
 		memcpy(&index, guest + AVAIL + 2, 2);
 		if (index != number + 1) /* an empty chain was not offered */
