@@ -19,6 +19,7 @@ BYTES = 1 << 30
 PORT, NQN = 4420, "nqn.2026-11.softdpu:bench"
 # null-co touches no data: memory that stays in the cache is what comes nearest to it.
 SPANS = {"ram": 16 << 20, "disk": 256 << 20}
+WIDE = 256 << 20  # … and what does not
 DEPTHS = (1, 32, 128)
 IDLE_SECONDS = 8
 
@@ -100,6 +101,8 @@ class Bench:
                 block = bytes(range(256)) * 4096
                 for _ in range(size // len(block)):
                     file.write(block)
+                file.flush()
+                os.fsync(file.fileno())  # else the disk writes while it is measured
         return path
 
     def fresh(self, name):
@@ -130,7 +133,9 @@ class Bench:
     def loads(self, kind):
         """(id, words of the load)"""
         names = [(f"vhost-{kind}-d{depth}", [f"depth={depth}"]) for depth in DEPTHS if depth > 1]
-        if kind != "ram":
+        if kind == "ram":
+            names += [("vhost-ram-wide-d32", ["depth=32", f"span={WIDE}"])]
+        else:
             names += [(f"vhost-{kind}-write-d32", ["write", "depth=32"])]
         names += [(f"vhost-latency-{kind}", ["depth=1"])]
         return [one for one in names if self.wanted(one[0])]
