@@ -320,6 +320,42 @@ static void a_damaged_newest_root_is_not_passed_over(void **state)
 	device->ops->close(device, NULL, NULL);
 }
 
+/* Writes a block, in a section of its own. Where that is. */
+static uint64_t section_of(struct store *store, uint64_t volume, uint64_t block, uint64_t version)
+{
+	uint64_t offset = (store->medium[0].super.log_block + store->log.block) * STORE_BLOCK;
+
+	write_blocks(store, volume, block, 1, version);
+	assert_int_equal(rig_io(store, volume, DPU_BLOCK_FLUSH, 0, NULL, 0, 0), DPU_BLOCK_OK);
+	return offset;
+}
+
+/* One behind a section that was lost is not taken for the next of those that the pool writes in the lost one's place.
+ */
+static void a_section_of_an_earlier_session_stays_lost(void **state)
+{
+	struct dpu_block_device *device = ram_new(32 * MIB);
+	struct store *store = pool_made(device);
+	uint64_t volume = rig_create(store, "a", MIB);
+
+	write_blocks(store, volume, 0, 8, 1000);
+	pool_run(store, STORE_CHECKPOINT, 0, 0);
+	section_of(store, volume, 1, 2000);
+	uint64_t lost = section_of(store, volume, 2, 3000), behind = section_of(store, volume, 3, 4000);
+	store_free(store);
+	memset((uint8_t *)block_ram_data(device) + lost, 0, STORE_BLOCK);
+	store = pool_opened(device);
+	assert_blocks(store, volume, 2, 2, 1002);
+	assert_int_equal(section_of(store, volume, 5, 5000), lost);
+	assert_int_equal((store->medium[0].super.log_block + store->log.block) * STORE_BLOCK, behind);
+	store_free(store);
+	store = pool_opened(device);
+	assert_blocks(store, volume, 1, 1, 2000);
+	assert_blocks(store, volume, 2, 2, 1002);
+	assert_blocks(store, volume, 5, 1, 5000);
+	pool_finish(store, device);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -332,6 +368,7 @@ int main(void)
 		cmocka_unit_test(a_damaged_page_of_counts_gives_nothing_away),
 		cmocka_unit_test(what_is_no_pool_is_refused),
 		cmocka_unit_test(a_damaged_newest_root_is_not_passed_over),
+		cmocka_unit_test(a_section_of_an_earlier_session_stays_lost),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -150,6 +150,39 @@ static void a_read_takes_long(void **state)
 	pool_free(&pool);
 }
 
+/* What was replaced before it began is free only when it has ended: until then a power failure brings it back. */
+static void a_flush_takes_long(void **state)
+{
+	struct faulty_plan plan = { .ops = 1 << DPU_BLOCK_FLUSH, .fails = 1, .holds = true };
+	static struct waited flush, last;
+	struct store_stats stats;
+	struct pool pool;
+
+	pool_make(&pool);
+	write_block(pool.store, pool.volume, 7, 77);
+	rig_io(pool.store, pool.volume, DPU_BLOCK_FLUSH, 0, NULL, 0, 0);
+	write_block(pool.store, pool.volume, 7, 78);
+	store_stats(pool.store, &stats);
+	uint64_t other = rig_create(pool.store, "b", 2 * stats.blocks * STORE_BLOCK);
+	write_block(pool.store, pool.volume, 7, 79);
+	faulty_device(pool.faulty)->features |= DPU_BLOCK_F_FLUSH;
+	faulty_plan(pool.faulty, &plan);
+	start(pool.store, pool.volume, &flush, DPU_BLOCK_FLUSH, 0);
+	assert_int_equal(faulty_held(pool.faulty), 1);
+	last.done = true;
+	for (uint64_t i = 0; i < 2 * stats.blocks && last.done; i++)
+		start(pool.store, other, &last, DPU_BLOCK_WRITE, i);
+	assert_false(flush.done || last.done);
+	store_stats(pool.store, &stats);
+	assert_true(stats.free_blocks > 0);
+	faulty_release(pool.faulty);
+	rig_settle(pool.store);
+	assert_true(flush.done && last.done);
+	assert_int_equal(last.request.status, DPU_BLOCK_OK);
+	assert_block(pool.store, pool.volume, 7, 79);
+	pool_free(&pool);
+}
+
 /* Its place is in no record, and must not be handed out a second time. */
 static void a_write_takes_long(void **state)
 {
@@ -433,9 +466,8 @@ static void requests_overlap(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_read_takes_long),
-		cmocka_unit_test(a_write_takes_long),
-		cmocka_unit_test(a_leaf_is_empty_only_in_recovery),
+		cmocka_unit_test(a_read_takes_long),  cmocka_unit_test(a_flush_takes_long),
+		cmocka_unit_test(a_write_takes_long), cmocka_unit_test(a_leaf_is_empty_only_in_recovery),
 		cmocka_unit_test(requests_overlap),
 	};
 
