@@ -434,6 +434,7 @@ void fake_open(struct fake_target *target, struct stream_group *streams, uint64_
 	memset(target->uuid, 0x42, sizeof(target->uuid));
 	target->maxh2cdata = 128 << 10;
 	target->digests = 0xff;
+	target->kas = 1;
 	for (unsigned i = 0; i < FAKE_PORTS; i++) {
 		struct fake_port *port = &target->ports[i];
 		socklen_t length = sizeof(port->address);

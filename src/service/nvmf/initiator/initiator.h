@@ -68,6 +68,10 @@ struct remote_events {
 	void (*gone)(void *ctx);
 	/* A path has come or been lost, with the reason. May be NULL. */
 	void (*path)(void *ctx, const struct remote_address *address, bool live, const char *why);
+	/* What is lost with a path to this controller may be carried out for so long after, more than twice the
+	 * keep-alive and `quiesce_ms`, because it rounds up: for a successor's fenced_ms. Before it is sent anything
+	 * that modifies. False: it cannot be noted, and the path is not used. May be NULL. */
+	bool (*outlives)(void *ctx, uint64_t ms);
 };
 
 /* Any thread before the io_uring's first poll, else the worker. Errors name the option. */

@@ -144,6 +144,82 @@ static void test_back_off(void **state)
 	unstage();
 }
 
+/* ---- how long a lost association lives ---- */
+
+static uint64_t told_ms;
+static bool notes;
+
+static bool on_outlives(void *ctx, uint64_t ms)
+{
+	told_ms = ms;
+	return notes;
+}
+
+static void on_up(void *ctx, struct dpu_block_device *up)
+{
+	events.up(ctx, up);
+}
+
+static void on_path(void *ctx, const struct remote_address *address, bool live, const char *why)
+{
+	events.path(ctx, address, live, why);
+}
+
+static void kas_open(uint16_t kas, bool can_note)
+{
+	static const struct remote_events with_notes = { .up = on_up, .outlives = on_outlives, .path = on_path };
+	struct dpu_error err;
+
+	stage(12);
+	target.kas = kas;
+	options.path_count = 1;
+	told_ms = 0;
+	notes = can_note;
+	assert_int_equal(remote_new(&options, &with_notes, NULL, &remote, &err), 0);
+}
+
+/* A controller may round the keep-alive time-out up: for so much longer it may carry out what was lost with it, and a
+ * successor is told before anything is sent that it could. */
+static void test_rounded_keep_alive(void **state)
+{
+	struct slot slot = { 0 };
+
+	kas_open(7, true); /* 1.4 s out of 1 s */
+	wait_for(live_paths() == 1);
+	assert_int_equal(told_ms, 0); /* twice 1 s are enough for that */
+	target.holds_writes = true;
+	fill(&slot, 4096, 1);
+	submit(&slot, DPU_BLOCK_WRITE, 0, 4096, 0);
+	wait_for(target.held_count == 1);
+	target.holds_writes = false;
+	uint64_t before = clock_ns();
+	fake_drop(&target, 0);
+	wait_for(remote->fence_count == 1);
+	assert_true(remote->fences[0].dead_ns >= before + 1500 * CLOCK_NS_PER_MS);
+	assert_true(remote->fences[0].dead_ns <= clock_ns() + 1500 * CLOCK_NS_PER_MS);
+	wait_for(!slot.busy);
+	unstage();
+
+	kas_open(100, true);
+	wait_for(live_paths() == 1);
+	assert_int_equal(told_ms, 10100);
+	unstage();
+	kas_open(100, false);
+	wait_for(losses > 0);
+	assert_non_null(strstr(last_why, "cannot be noted"));
+	assert_int_equal(ups, 0);
+	unstage();
+	kas_open(0, true);
+	wait_for(losses > 0);
+	assert_non_null(strstr(last_why, "does not support keep-alive"));
+	unstage();
+	kas_open(601, true);
+	wait_for(losses > 0);
+	assert_non_null(strstr(last_why, "in steps of 60100 ms"));
+	unstage();
+	free(slot.memory);
+}
+
 /* ---- answers that are spoilt ---- */
 
 static uint8_t compare(struct slot *slot, uint8_t value)
@@ -222,6 +298,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_policies),
 		cmocka_unit_test(test_back_off),
+		cmocka_unit_test(test_rounded_keep_alive),
 		cmocka_unit_test(test_spoilt_compare),
 		cmocka_unit_test(test_compare_that_came_spoilt),
 	};

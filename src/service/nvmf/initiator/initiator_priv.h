@@ -303,7 +303,8 @@ struct path {
 };
 
 /* path.c */
-bool remote_path_usable(const struct path *path); /* live, and ANA lets I/O through */
+bool remote_path_usable(const struct path *path);          /* live, and ANA lets I/O through */
+uint64_t remote_path_outlives_ms(const struct path *path); /* its association, if it was identified: else nothing is */
 void remote_path_tick(struct path *path, uint64_t now_ns);
 void remote_path_fail(struct path *path, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void remote_path_close(struct path *path); /* in order, for good */
@@ -347,6 +348,7 @@ struct remote {
 	struct fence *fences;
 	unsigned fence_count, fence_room;
 	uint64_t everything_until_ns; /* a fence around everything */
+	uint64_t noted_ms;            /* for a successor: so long at most do associations outlive us */
 	uint64_t outstanding, requests, repeated, held_count;
 	bool closing, left_writes; /* left_writes: some of unknown fate, when it was closed */
 	void (*closed)(void *arg);

@@ -158,6 +158,18 @@ static void path_open(struct path *path)
 	attempt_later(path);
 }
 
+/* The controller rounds the time-out that we ask for up to its granularity (Base 5.27.1.12), and waits twice as long if
+ * it keeps alive by traffic (3.9). */
+uint64_t remote_path_outlives_ms(const struct path *path)
+{
+	const struct nvme_identify_controller *identify = &path->admin.identify;
+	const struct remote_options *options = &path->remote->options;
+	uint64_t unit_ms = identify->kas ? identify->kas * UINT64_C(100) : 1;
+	uint64_t timeout_ms = (options->keep_alive_ms + unit_ms - 1) / unit_ms * unit_ms;
+
+	return (identify->ctratt & NVME_CTRATT_TRAFFIC_KEEP_ALIVE ? 2 : 1) * timeout_ms + options->quiesce_ms;
+}
+
 /* ---- while it is live ---- */
 
 void remote_path_refresh(struct path *path, uint32_t what)

@@ -7,6 +7,8 @@
 #include <string.h>
 #include "base/clock.h"
 
+enum { KAS_MAX = 600 };
+
 static void namespace_checked(struct path *path);
 static void on_namespace(struct host_command *command, uint16_t status);
 
@@ -21,6 +23,31 @@ static bool too_late(const struct path *path, uint16_t status)
 static bool has_ana(const struct path *path)
 {
 	return path->admin.identify.cmic & 8;
+}
+
+/* Whether it is known when what is lost with it is dead, by us and by a successor. */
+static bool keep_alive_check(struct path *path)
+{
+	struct remote *remote = path->remote;
+	unsigned kas = path->admin.identify.kas;
+
+	if (kas == 0 || kas > KAS_MAX) {
+		remote_path_fail(path,
+				 kas ? "it counts keep-alive in steps of %u00 ms: at most 60000"
+				     : "it does not support keep-alive",
+				 kas);
+		return false;
+	}
+	uint64_t ms = remote_path_outlives_ms(path);
+
+	if (ms <= remote->noted_ms)
+		return true;
+	if (remote->events->outlives && !remote->events->outlives(remote->ctx, ms)) {
+		remote_path_fail(path, "how long it keeps associations cannot be noted");
+		return false;
+	}
+	remote->noted_ms = ms;
+	return true;
 }
 
 static bool controller_check(struct path *path)
@@ -38,6 +65,8 @@ static bool controller_check(struct path *path)
 		remote_path_fail(path, "it is a discovery controller");
 		return false;
 	}
+	if (!keep_alive_check(path))
+		return false;
 	path->in_capsule_bytes = (identify->ioccsz - 4) * 16;
 	if (path->in_capsule_bytes > 64 << 10 || identify->ioccsz > 1 << 20)
 		path->in_capsule_bytes = 64 << 10;

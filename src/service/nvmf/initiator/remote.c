@@ -295,6 +295,7 @@ int remote_new(const struct remote_options *options, const struct remote_events 
 	remote->source = (struct worker_source){ .tick = on_tick, .fd = -1, .name = "nvmf_remote" };
 	remote->hook.run = work;
 	remote->now_ns = remote->alone_ns = clock_ns();
+	remote->noted_ms = 2 * (uint64_t)checked.keep_alive_ms + checked.quiesce_ms;
 	remote->random = remote->now_ns ^ (uint64_t)(uintptr_t)remote << 20 ^ 0x9e3779b97f4a7c15u;
 	if (checked.fenced_ms > 0)
 		remote->everything_until_ns = remote->now_ns + checked.fenced_ms * CLOCK_NS_PER_MS;

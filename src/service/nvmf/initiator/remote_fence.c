@@ -123,19 +123,11 @@ static void passes_mark(struct remote *remote, struct dpu_block_request *orphans
 	meets_others(remote, orphans);
 }
 
-static uint64_t dead_after_ns(const struct remote *remote, const struct path *path)
-{
-	const struct remote_options *options = &remote->options;
-	bool by_traffic = path && (path->admin.identify.ctratt & NVME_CTRATT_TRAFFIC_KEEP_ALIVE);
-
-	return ((by_traffic ? 2 : 1) * (uint64_t)options->keep_alive_ms + options->quiesce_ms) * CLOCK_NS_PER_MS;
-}
-
 /* The path's connections are closed: from now on it is sent nothing. */
 void remote_orphans_adopt(struct remote *remote, struct path *path)
 {
 	struct dpu_block_request *orphans = path->orphans, *next;
-	uint64_t dead_ns = clock_ns() + dead_after_ns(remote, path);
+	uint64_t dead_ns = clock_ns() + remote_path_outlives_ms(path) * CLOCK_NS_PER_MS;
 	unsigned count = 0;
 
 	path->orphans = NULL;

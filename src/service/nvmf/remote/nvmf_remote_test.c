@@ -313,6 +313,32 @@ static void test_predecessor(void **state)
 	rig_close(&rig);
 }
 
+static void round_up(struct fake_target *target)
+{
+	target->kas = 100;
+	drop_both(target);
+}
+
+/* A controller that keeps associations for longer than it was asked to: the file says so, for a successor. */
+static void test_long_keep_alive(void **state)
+{
+	char path[256], uuid[UUID_TEXT], text[16] = "";
+	struct block_rig rig;
+
+	rig_open(&rig);
+	uuid_format(&block_rig_find(&rig, "nvmf_remote", "r")->uuid, uuid);
+	snprintf(path, sizeof(path), "%s/nvmf-remote-%s", rig.state_dir, uuid);
+	WAIT_FOR(&rig.base, field_is(&rig, "nvmf_remote", "r", "live_paths", "2"));
+	ask(round_up);
+	WAIT_FOR(&rig.base, field_is(&rig, "nvmf_remote", "r", "path_losses", "2"));
+	WAIT_FOR(&rig.base, field_is(&rig, "nvmf_remote", "r", "live_paths", "2"));
+	FILE *marker = fopen(path, "r");
+	assert_non_null(fgets(text, sizeof(text), marker));
+	fclose(marker);
+	assert_string_equal(text, "10100\n");
+	rig_close(&rig);
+}
+
 static void test_fields(void **state)
 {
 	static const struct {
@@ -475,8 +501,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_object),      cmocka_unit_test(test_pool),
 		cmocka_unit_test(test_digests),     cmocka_unit_test(test_stop_without_target),
-		cmocka_unit_test(test_predecessor), cmocka_unit_test(test_fields),
-		cmocka_unit_test(test_discover),    cmocka_unit_test(test_watch),
+		cmocka_unit_test(test_predecessor), cmocka_unit_test(test_long_keep_alive),
+		cmocka_unit_test(test_fields),      cmocka_unit_test(test_discover),
+		cmocka_unit_test(test_watch),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
