@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/event_signal.h"
+#include "base/notice_limit.h"
 #include "operating/memif_ring.h"
 #include "operating/memif_socket.h"
 #include "operating/port_kinds.h"
@@ -17,7 +18,6 @@
 
 static const uint64_t GREETING_NS = 3 * CLOCK_NS_PER_S; /* from the connection to the end of the greeting */
 static const uint64_t LOOK_NS = 100 * CLOCK_NS_PER_MS;  /* between looks for frames that were overlooked */
-static const uint64_t NOTICE_NS = 10 * CLOCK_NS_PER_S;  /* between two notices of the same text */
 enum {
 	LOG2_RING = 10,
 	BUFFER_MIN = 2048,
@@ -45,8 +45,7 @@ struct port_memif {
 	struct loop_fd *watch;
 	struct memif_link link; /* while fd ≥ 0 */
 	struct loop_timer *greeting, *look;
-	char noticed[160];
-	uint64_t noticed_ns;
+	struct notice_limit noticed;
 	atomic_bool told;   /* a worker has found a ring broken and posted that */
 	atomic_bool posted; /* … which control has not yet seen */
 	bool freed;         /* to be freed when it does */
@@ -128,14 +127,8 @@ static int queue_fd(struct port *port, unsigned queue)
 /* One that comes again and again with the same fault is reported now and then. */
 static void notice(struct port_memif *memif, const char *why)
 {
-	char text[sizeof(memif->noticed)];
-	uint64_t now = clock_ns();
-
-	snprintf(text, sizeof(text), "%s", why);
-	if (strcmp(memif->noticed, text) == 0 && now - memif->noticed_ns < NOTICE_NS)
+	if (!notice_limit_pass(&memif->noticed, why, clock_ns()))
 		return;
-	memcpy(memif->noticed, text, sizeof(text));
-	memif->noticed_ns = now;
 	port_notice(&memif->port, "memif-disconnected", "The other end of port %s%s%s%s is disconnected: %s.",
 		    memif->port.name, memif->link.peer[0] ? " (" : "", memif->link.peer, memif->link.peer[0] ? ")" : "",
 		    why);

@@ -42,6 +42,27 @@ static char *time_text(uint64_t unix_s)
 	return block_text(text);
 }
 
+/* Rows of both tables. */
+#define FIELDS_OF_BOTH(object_)                                                                                        \
+	FIELD(object_, attachments, .flags = FIELD_F_GAUGE, .unit = "attachments",                                     \
+	      .doc = "Disks and namespaces that use it."),                                                             \
+		FIELD(object_, image, .flags = FIELD_F_STATE | FIELD_F_DETAIL,                                         \
+		      .doc = "Import or export that is under way, or how the last one ended."),                        \
+		FIELD(object_, allocated_bytes, .flags = FIELD_F_GAUGE, .unit = "bytes",                               \
+		      .doc = "What it takes of the pool, shared with others or not."),                                 \
+		FIELD(object_, exclusive_bytes, .flags = FIELD_F_GAUGE | FIELD_F_DETAIL, .unit = "bytes",              \
+		      .doc = "What deleting it would have given back when `pool measure` last looked."),               \
+		FIELD(object_, shared_bytes, .flags = FIELD_F_GAUGE | FIELD_F_DETAIL, .unit = "bytes",                 \
+		      .doc = "What others would have kept then."),                                                     \
+		FIELD(object_, measured, .flags = FIELD_F_STATE | FIELD_F_DETAIL,                                      \
+		      .doc = "When that was; nothing: not since the pool was opened."),                                \
+		FIELD(object_, integrity_errors, .flags = FIELD_F_COUNTER, .unit = "blocks",                           \
+		      .doc = "Blocks of it that contradicted their CRC."),                                             \
+		FIELD(object_, second_reads, .flags = FIELD_F_COUNTER | FIELD_F_DETAIL, .unit = "blocks",              \
+		      .doc = "Blocks that contradicted their CRC in the reader's memory, which it may have changed "   \
+			     "meanwhile, and were read once more."),                                                   \
+		FIELD(object_, reads, .flags = FIELD_F_COUNTER, .unit = "requests", .doc = "Reads of it.")
+
 /* ---- volumes ---- */
 
 static const struct field volume_fields[] = {
@@ -65,25 +86,8 @@ static const struct field volume_fields[] = {
 	FIELD_ENUM_ROW(struct volume_object, state, block_state_names, .flags = FIELD_F_STATE,
 		       .doc = "Whether it can be used."),
 	FIELD(struct volume_object, why, .flags = FIELD_F_STATE, .doc = "Why it cannot."),
-	FIELD(struct volume_object, attachments, .flags = FIELD_F_GAUGE, .unit = "attachments",
-	      .doc = "Disks and namespaces that use it."),
-	FIELD(struct volume_object, image, .flags = FIELD_F_STATE | FIELD_F_DETAIL,
-	      .doc = "Import or export that is under way, or how the last one ended."),
-	FIELD(struct volume_object, allocated_bytes, .flags = FIELD_F_GAUGE, .unit = "bytes",
-	      .doc = "What it takes of the pool, shared with its copies or not."),
-	FIELD(struct volume_object, exclusive_bytes, .flags = FIELD_F_GAUGE | FIELD_F_DETAIL, .unit = "bytes",
-	      .doc = "What deleting it would have given back when `pool measure` last looked."),
-	FIELD(struct volume_object, shared_bytes, .flags = FIELD_F_GAUGE | FIELD_F_DETAIL, .unit = "bytes",
-	      .doc = "What others would have kept then."),
-	FIELD(struct volume_object, measured, .flags = FIELD_F_STATE | FIELD_F_DETAIL,
-	      .doc = "When that was; nothing: not since the pool was opened."),
-	FIELD(struct volume_object, reads, .flags = FIELD_F_COUNTER, .unit = "requests", .doc = "Reads of it."),
+	FIELDS_OF_BOTH(struct volume_object),
 	FIELD(struct volume_object, writes, .flags = FIELD_F_COUNTER, .unit = "requests", .doc = "Writes to it."),
-	FIELD(struct volume_object, integrity_errors, .flags = FIELD_F_COUNTER, .unit = "blocks",
-	      .doc = "Blocks of it that contradicted their CRC."),
-	FIELD(struct volume_object, second_reads, .flags = FIELD_F_COUNTER | FIELD_F_DETAIL, .unit = "blocks",
-	      .doc = "Blocks that contradicted their CRC in the reader's memory, which it may have changed meanwhile, "
-		     "and were read once more."),
 	FIELD(struct volume_object, read_p50_us, .flags = FIELD_F_STATE, .unit = "microseconds",
 	      .doc = "Half of its reads took no longer; `volume latency` says more."),
 	FIELD(struct volume_object, read_p99_us, .flags = FIELD_F_STATE, .unit = "microseconds",
@@ -341,24 +345,7 @@ static const struct field snapshot_fields[] = {
 	FIELD(struct snapshot_object, why, .flags = FIELD_F_STATE, .doc = "Why it cannot."),
 	FIELD(struct snapshot_object, created, .flags = FIELD_F_STATE, .doc = "When it was made."),
 	FIELD(struct snapshot_object, bytes, .unit = "bytes", .flags = FIELD_F_GAUGE, .doc = "How large it is."),
-	FIELD(struct snapshot_object, attachments, .flags = FIELD_F_GAUGE, .unit = "attachments",
-	      .doc = "Disks and namespaces that use it."),
-	FIELD(struct snapshot_object, image, .flags = FIELD_F_STATE | FIELD_F_DETAIL,
-	      .doc = "Import or export that is under way, or how the last one ended."),
-	FIELD(struct snapshot_object, allocated_bytes, .flags = FIELD_F_GAUGE, .unit = "bytes",
-	      .doc = "What it takes of the pool, shared with its volume or not."),
-	FIELD(struct snapshot_object, exclusive_bytes, .flags = FIELD_F_GAUGE | FIELD_F_DETAIL, .unit = "bytes",
-	      .doc = "What deleting it would have given back when `pool measure` last looked."),
-	FIELD(struct snapshot_object, shared_bytes, .flags = FIELD_F_GAUGE | FIELD_F_DETAIL, .unit = "bytes",
-	      .doc = "What others would have kept then."),
-	FIELD(struct snapshot_object, measured, .flags = FIELD_F_STATE | FIELD_F_DETAIL,
-	      .doc = "When that was; nothing: not since the pool was opened."),
-	FIELD(struct snapshot_object, reads, .flags = FIELD_F_COUNTER, .unit = "requests", .doc = "Reads of it."),
-	FIELD(struct snapshot_object, integrity_errors, .flags = FIELD_F_COUNTER, .unit = "blocks",
-	      .doc = "Blocks of it that contradicted their CRC."),
-	FIELD(struct snapshot_object, second_reads, .flags = FIELD_F_COUNTER | FIELD_F_DETAIL, .unit = "blocks",
-	      .doc = "Blocks that contradicted their CRC in the reader's memory, which it may have changed meanwhile, "
-		     "and were read once more."),
+	FIELDS_OF_BOTH(struct snapshot_object),
 	{ 0 },
 };
 

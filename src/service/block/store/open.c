@@ -128,6 +128,8 @@ static int refuse_root(struct store *store, struct store_command *command, unsig
 
 static const char *root_check(struct store *store, const struct store_root *root, size_t bytes)
 {
+	if (root->magic == 0)
+		return "there is no root here: the formatting was cut short, format it again";
 	if (root->magic != STORE_ROOT_MAGIC)
 		return "there is no root here";
 	if (root_bytes(root->pages) > bytes ||

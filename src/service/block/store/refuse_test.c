@@ -232,7 +232,8 @@ static void roots(void **state)
 	}
 	memset(fresh() + world.root, 0, STORE_BLOCK);
 	memset((uint8_t *)block_ram_data(world.device) + other, 0, STORE_BLOCK);
-	refused_with("medium 'ram'", world.super.root_block[0] * STORE_BLOCK, "there is no root here");
+	refused_with("medium 'ram'", world.super.root_block[0] * STORE_BLOCK,
+		     "there is no root here: the formatting was cut short, format it again");
 }
 
 /* ---- the log, on the medium and in the file ---- */
