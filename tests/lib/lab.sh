@@ -53,7 +53,7 @@ lab_end() {
 	trap '' INT TERM HUP
 	set +e
 	if [ "$status" -ne 0 ]; then
-		for item in "$LAB_DIR"/*.log; do
+		for item in "$LAB_DIR"/*.log "$LAB_DIR"/*.console; do
 			[ -s "$item" ] && { echo "--- ${item##*/}"; tail -15 "$item"; } >&2
 		done
 		# Once more, where it is seen.
