@@ -87,6 +87,8 @@ stop_loads
 ok ctl volume set blue/a qos=
 nobody_waits() { [[ $(ctl volume why blue/a) == *" 0 requests wait"* ]]; }
 wait_until 10 "nobody waits any more" nobody_waits
+stands() { local was; was=$(reads "$1") && sleep 0.3 && [ "$(reads "$1")" = "$was" ]; }
+wait_until 10 "all of the loads before is counted" stands volume/blue/a
 ok ctl qos_policy set blue/gold cap_iops=1 burst_ms=1
 ok ctl volume set blue/a qos=gold
 disk_load a depth=4
