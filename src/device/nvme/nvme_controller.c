@@ -225,28 +225,38 @@ void nvme_controller_protocol_error(struct nvme_controller *controller)
 		nvme_count(&controller->subsystem->stats.protocol_errors, 1);
 }
 
-/* The rest of a PDU, data that it was asked for, the second of a pair: what is held meanwhile others wait for. While
- * nothing is read the host can do nothing. */
-static bool host_owes(const struct nvme_queue *queue)
+static bool host_owes_data(const struct nvme_queue *queue)
 {
 	const struct nvme_command *command;
 
-	if (queue->state != QUEUE_CONNECTED || queue->receive.state == RECEIVE_BLOCKED)
-		return false;
-	if (queue->receive.state >= RECEIVE_PAD || queue->fused_first)
-		return true;
 	TAILQ_FOREACH(command, &queue->active, link)
 	{
-		if (command->state == COMMAND_RECEIVING)
+		if (command->state == COMMAND_RECEIVING && command->in_capsule == 0)
 			return true;
 	}
 	return false;
 }
 
+/* Data that it was asked for, the rest of a PDU, the second of a pair: what is held meanwhile others wait for. Whatever
+ * else it sends pays nothing of it. While nothing is read the host can do nothing. */
+static bool host_owes(const struct nvme_queue *queue, unsigned *ret_came)
+{
+	*ret_came = queue->came;
+	if (queue->state != QUEUE_CONNECTED || queue->receive.state == RECEIVE_BLOCKED)
+		return false;
+	if (host_owes_data(queue)) {
+		*ret_came = queue->asked_came;
+		return true;
+	}
+	return queue->receive.state >= RECEIVE_PAD || queue->fused_first;
+}
+
 static bool owes_too_long(struct nvme_queue *queue, uint64_t now_ns)
 {
-	if (queue->came_ns == 0 || queue->came != queue->seen_came || !host_owes(queue)) {
-		queue->seen_came = queue->came;
+	unsigned came;
+
+	if (!host_owes(queue, &came) || queue->came_ns == 0 || came != queue->seen_came) {
+		queue->seen_came = came;
 		queue->came_ns = now_ns;
 		queue->looks = 0;
 		return false;

@@ -135,6 +135,7 @@ static void data_done(struct nvme_queue *queue)
 		nvme_controller_digest_error(queue->controller, queue, false);
 	}
 	queue->came++;
+	queue->asked_came += command->in_capsule == 0;
 	receive_next(queue);
 	if (command->in_capsule > 0) {
 		nvme_command_start(command);
@@ -341,7 +342,6 @@ static void header_done(struct nvme_queue *queue)
 	struct nvme_receive *receive = &queue->receive;
 	uint32_t fei;
 
-	queue->came++;
 	if (!header_digest_matches(queue))
 		return;
 	enum nvme_tcp_fes fes = nvme_pdu_check(queue, &fei);

@@ -149,8 +149,9 @@ struct nvme_queue {
 	unsigned sends;
 	unsigned sent, seen_sent; /* sends that are done, as a counter; at the last progress that a tick saw */
 	uint64_t progress_ns;
-	unsigned came, seen_came, looks; /* PDUs, whole ones; since when none has come that the host owes, … */
-	uint64_t came_ns;                /* … in looks of the tick and in time */
+	unsigned came, asked_came; /* whole data of PDUs, and that which was asked for by R2T */
+	unsigned seen_came, looks; /* since when none has come that the host owes, … */
+	uint64_t came_ns;          /* … in looks of the tick and in time */
 	struct nvme_connect_data *connect_data;
 	struct nvme_command *connect_command;
 	struct nvme_waiter waiter; /* of RECEIVE_BLOCKED */
