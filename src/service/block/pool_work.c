@@ -71,7 +71,8 @@ static void cancel(void *arg, struct worker *worker)
 	struct pool_work *work = arg;
 
 	(void)worker;
-	work->command.cancel = true;
+	if (work->submitted) /* else it has ended, and the next may be about to begin */
+		work->command.cancel = true;
 }
 
 /* ---- control ---- */

@@ -8,7 +8,9 @@
 enum { STEPS_PER_POLL = 16 };
 
 struct measure {
-	uint64_t slot, id; /* of the volume; id 0: none is begun */
+	uint32_t slot;
+	uint32_t medium_errors; /* of the store, when it began */
+	uint64_t id;            /* of the volume; 0: none is begun */
 	uint64_t block, own;
 };
 static_assert(sizeof(struct measure) <= sizeof(((struct store_command *)0)->scratch), "scratch");
@@ -27,6 +29,8 @@ static int one_step(struct store *store, struct store_command *command, struct s
 
 	pages_begin(store);
 	int rc = tree_count_own(store, entry, measure->block, &step);
+	if ((uint32_t)store->stats.medium_errors != measure->medium_errors) /* what cannot be read now may be whole */
+		return command_error(command, DPU_E_IO, "a medium fails: measured as far as volume '%s'", entry->name);
 	if (rc == -EBADMSG)
 		volume_quarantine(volume, 0);
 	if (rc < 0)
@@ -34,10 +38,14 @@ static int one_step(struct store *store, struct store_command *command, struct s
 	measure->block = step.next;
 	measure->own += step.own;
 	command->progress += step.blocks * STORE_BLOCK;
+	if (command->progress > command->total) /* volumes that were made or written meanwhile */
+		command->total = command->progress;
 	if (step.next < tree_capacity(entry->height))
 		return 0;
+	if (measure->own > entry->blocks) /* some were discarded after they had been counted */
+		measure->own = entry->blocks;
 	volume->exclusive_bytes = measure->own * STORE_BLOCK;
-	volume->shared_bytes = entry->blocks * STORE_BLOCK - volume->exclusive_bytes;
+	volume->shared_bytes = (entry->blocks - measure->own) * STORE_BLOCK;
 	volume->measured_s = (uint64_t)time(NULL);
 	measure->id = 0;
 	measure->slot++;
@@ -65,7 +73,7 @@ static int measure_go(struct store *store, struct store_command *command)
 			measure->block = measure->own = 0;
 		}
 		int rc = one_step(store, command, volume);
-		if (rc == -EAGAIN)
+		if (rc == -EAGAIN || command->error.code != DPU_OK)
 			return rc;
 	}
 	store->again = true;
@@ -74,6 +82,7 @@ static int measure_go(struct store *store, struct store_command *command)
 
 int measure_step(struct store *store, struct store_command *command)
 {
+	((struct measure *)command->scratch)->medium_errors = (uint32_t)store->stats.medium_errors;
 	for (uint32_t slot = 0; slot < store->slots; slot++)
 		if (measurable(store->volume[slot]))
 			command->total += store->volume[slot]->entry->blocks * STORE_BLOCK;

@@ -2,6 +2,7 @@
 /* Tests of STORE_MEASURE: what it says that a deletion would give back is what that gives back. */
 #include <stdio.h>
 #include "device/block/ram.h"
+#include "service/block/store/faulty.h"
 #include "service/block/store/recorder.h"
 #include "service/block/store/store_assert.h"
 #include "service/block/store/store_priv.h"
@@ -144,6 +145,49 @@ static void changes_meanwhile(void **state)
 	pool_finish(store, device);
 }
 
+/* What was counted already is discarded: nobody has more than there is. */
+static void discarded_meanwhile(void **state)
+{
+	struct dpu_block_device *device = ram_new(64 * MIB);
+	struct store *store = pool_made(device);
+	uint64_t volume = rig_create(store, "a", 32 * MIB);
+	struct store_command command = { .op = STORE_MEASURE };
+
+	for (unsigned i = 0; i < 4; i++)
+		write_blocks(store, volume, i * 2000, 2000, 1);
+	rig_start(store, &command);
+	while (command.progress < 3000 * STORE_BLOCK)
+		store_poll(store);
+	assert_true(command.progress < command.total);
+	rig_io(store, volume, DPU_BLOCK_DISCARD, 0, NULL, 7900 * STORE_BLOCK, 0);
+	assert_int_equal(rig_end(store, &command), DPU_OK);
+	assert_int_equal(info_of(store, volume).exclusive_bytes / STORE_BLOCK, 100);
+	assert_int_equal(info_of(store, volume).shared_bytes, 0);
+	pool_finish(store, device);
+}
+
+/* A medium that fails for a while: measured as far as that, and no volume is damaged by it. */
+static void a_medium_fails(void **state)
+{
+	struct dpu_block_device *device = ram_new(64 * MIB);
+	struct faulty *faulty = faulty_new(device);
+	struct store *store = pool_made(faulty_device(faulty));
+	uint64_t volume = rig_create(store, "a", 32 * MIB);
+	struct store_command command = { .op = STORE_MEASURE };
+
+	write_blocks(store, volume, 0, 2000, 1);
+	pool_run(store, STORE_CLOSE, 0, 0);
+	store_free(store);
+	store = pool_opened(faulty_device(faulty));
+	faulty_plan(faulty, &(struct faulty_plan){
+				    .ops = 1 << DPU_BLOCK_READ, .fails = UINT64_MAX, .status = DPU_BLOCK_IO_ERROR });
+	assert_int_equal(rig_command(store, &command), DPU_E_IO);
+	assert_non_null(strstr(command.error.message, "a medium fails"));
+	assert_false(info_of(store, volume).quarantined);
+	pool_finish(store, device);
+	faulty_free(faulty);
+}
+
 /* That volume is quarantined, and the others have their figures. */
 static void a_damaged_map(void **state)
 {
@@ -172,6 +216,8 @@ int main(void)
 		cmocka_unit_test(a_copy_shares_until_it_changes),
 		cmocka_unit_test(what_it_says_comes_back),
 		cmocka_unit_test(changes_meanwhile),
+		cmocka_unit_test(discarded_meanwhile),
+		cmocka_unit_test(a_medium_fails),
 		cmocka_unit_test(a_damaged_map),
 	};
 
