@@ -127,7 +127,6 @@ follow 1.5 pool scrub p wait=true
 same "status after Ctrl-C" "$rc" 130
 running "pool scrub-progress p" || lab_fail "the scrub does not go on: $(ctl pool scrub-progress p)"
 has 1 "a scrub of it is under way already: " ctl pool repair p
-ctl pool measure p wait=true >/dev/null # beside it
 ctl pool scrub-cancel p >/dev/null
 wait_until 5 "it is cancelled" is cancelled field pool p scrub_state
 has 1 "no scrub or repair of it is under way" ctl pool scrub-cancel p
@@ -138,6 +137,7 @@ for how in kill stop; do
 	same "scrub after $how" "$(field pool p scrub_state)" never
 done
 ctl pool scrub p >/dev/null
+ctl pool measure p wait=true >/dev/null # beside it
 ok ctl medium create m1 path="$LAB_DIR/m1" size=128M
 ok ctl pool set p media=m0,m1 # while it is scrubbed
 wait_until 30 "the scrub ends" is "done" field pool p scrub_state

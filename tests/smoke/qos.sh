@@ -60,7 +60,7 @@ rate() {
 	latest=$(now_ms)
 	passed=$(($(reads "$@") - before))
 	# Counters are up to 50 ms old, and read one after the other.
-	local most=$((cap * ($(now_ms) - began + burst + 100) / 1000 + 2)) least=$((cap * (latest - earliest - 100) * 8 / 10000))
+	local most=$((cap * ($(now_ms) - began + burst + 100) / 1000 + 2)) least=$((cap * (latest - earliest - 100) * 5 / 10000))
 	[ "$passed" -le $most ] || lab_fail "$passed requests passed, and $most may have ($*)"
 	[ "$passed" -ge $least ] || lab_fail "$passed requests passed, and $least must have ($*)"
 	echo "qos: $cap/s: $passed in $((latest - earliest)) to $(($(now_ms) - began)) ms ($*)"

@@ -10,7 +10,7 @@
 
 /* ---- policies ---- */
 
-enum { READS = 200, DEPTH = 8, SLOW_MS = 4 };
+enum { READS = 200, DEPTH = 8, SLOW_MS = 20 };
 
 static struct late {
 	struct fake_connection *connection;
@@ -107,7 +107,8 @@ static void pause_after_attempt(uint64_t *ret_least_ns, uint64_t *ret_most_ns)
 	} while (path->attempts == attempts);
 	due_ns = path->due_ns;
 	*ret_most_ns = due_ns - before;
-	*ret_least_ns = due_ns - clock_ns();
+	uint64_t now_ns = clock_ns();
+	*ret_least_ns = due_ns > now_ns ? due_ns - now_ns : 0;
 }
 
 /* Twice the pause after each attempt, up to the cap, half of it by chance; from the beginning after a success. */
