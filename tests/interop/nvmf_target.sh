@@ -77,7 +77,7 @@ verify() { # SIZE [OPTION...]
 verify 8M
 on vm "for p in /sys/class/nvme-subsystem/nvme-subsys0/iopolicy; do echo round-robin >\$p; done"
 verify 4M --offset=32M
-on vm "blkdiscard -o 0 -l 1048576 /dev/nvme0n1 && nvme write-zeroes /dev/nvme0n1 -s 0 -c 7 && nvme flush /dev/nvme0n1 -n 1" >/dev/null
+on vm "blkdiscard -o 0 -l 1048576 /dev/nvme0n1 && dd if=/dev/urandom of=/dev/nvme0n1 bs=4k count=1 oflag=direct 2>/dev/null && nvme write-zeroes /dev/nvme0n1 -s 0 -c 7 && nvme flush /dev/nvme0n1 -n 1" >/dev/null
 on vm "cmp -n 1048576 /dev/nvme0n1 /dev/zero"
 
 # ---- reservations, which a file for each namespace keeps

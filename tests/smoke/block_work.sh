@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# Long work on pools and volumes with dpuctl: scrub, purge, import and measure show how far they are, go on after an interrupt, are
+# Long work on pools and volumes with dpuctl: scrub, import and measure show how far they are; scrub and import go on after an interrupt, are
 # cancelled, and are survived by a dpud that is stopped or killed in the middle; what measure says that a deletion gives back comes back.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
@@ -213,7 +213,7 @@ wait_until 20 "only what it has is allocated" is 24 mib pool p allocated_bytes
 ctl volume export-image blue/w20 file=after.raw wait=true >/dev/null
 cmp "$images/w20.raw" "$images/after.raw" || lab_fail "the clone has changed"
 
-# ---- a purge: cancelled, it leaves what it has not come to; killed, it goes on or is not begun
+# ---- a purge of volumes that nobody claims, one and all
 lab_dpud_stop m
 rm -r "$LAB_DIR/store"
 mkdir -p "$images"

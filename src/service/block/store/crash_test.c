@@ -22,7 +22,7 @@ enum {
 	MEDIA = 3, /* of which the last is added in the middle */
 	DEPTH = 8,
 	OPS = 3000,
-	POINTS = 1200,
+	POINTS = 2400,
 	KILL_EVERY = 50,
 	MAX_RUN = 24,
 	QUIET_WRITES = 250,
