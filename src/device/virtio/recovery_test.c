@@ -31,6 +31,21 @@ static void inflight_fd_set(struct frontend *frontend, const struct vhost_inflig
 
 /* ---- in-flight, step by step ---- */
 
+/* A front end that listens, and its device with an in-flight region: its descriptor. */
+static int inflight_begin(struct test_device *device, struct frontend *frontend, struct vhost_inflight *place,
+			  uint64_t features)
+{
+	test_device_open(device, VHOST_CLIENT, false);
+	frontend_init(frontend, 1 << 20, test_device_pump, device);
+	frontend_listen(frontend, device->path);
+	frontend_accept(frontend);
+	frontend_negotiate(frontend, features, TEST_PROTOCOL);
+	int fd = inflight_fd_get(frontend, place);
+	inflight_fd_set(frontend, place, fd);
+	frontend_share_memory(frontend);
+	return fd;
+}
+
 /* Seven are popped, three completed out of order, the back end goes; what is left comes again in order of submission,
  * then what is new. */
 static void inflight_round(uint64_t features)
@@ -44,14 +59,7 @@ static void inflight_round(uint64_t features)
 	uint16_t id;
 	int ids[8];
 
-	test_device_open(&device, VHOST_CLIENT, false);
-	frontend_init(&frontend, 1 << 20, test_device_pump, &device);
-	frontend_listen(&frontend, device.path);
-	frontend_accept(&frontend);
-	frontend_negotiate(&frontend, features, TEST_PROTOCOL);
-	int fd = inflight_fd_get(&frontend, &place);
-	inflight_fd_set(&frontend, &place, fd);
-	frontend_share_memory(&frontend);
+	int fd = inflight_begin(&device, &frontend, &place, features);
 	struct frontend_queue *queue = frontend_queue_new(&frontend, 0, 16);
 	frontend_queue_start(queue, frontend_queue_base(queue));
 	for (unsigned i = 0; i < 7; i++) {
@@ -131,14 +139,7 @@ static void inflight_bad(uint64_t features, unsigned returned)
 	uint16_t id;
 	int ids[6];
 
-	test_device_open(&device, VHOST_CLIENT, false);
-	frontend_init(&frontend, 1 << 20, test_device_pump, &device);
-	frontend_listen(&frontend, device.path);
-	frontend_accept(&frontend);
-	frontend_negotiate(&frontend, features, TEST_PROTOCOL);
-	int fd = inflight_fd_get(&frontend, &place);
-	inflight_fd_set(&frontend, &place, fd);
-	frontend_share_memory(&frontend);
+	int fd = inflight_begin(&device, &frontend, &place, features);
 	struct frontend_queue *queue = frontend_queue_new(&frontend, 0, 16);
 	frontend_queue_start(queue, frontend_queue_base(queue));
 	for (unsigned i = 0; i < 5; i++)
