@@ -181,7 +181,7 @@ said=$(timeout --preserve-status -k 5 -s INT 1 script -qec "$lab_build/apps/dpuc
 [[ $said == *"export-image: "*" % of 60 GiB, "*"left"* ]] || lab_fail "no progress (exit $rc): $said"
 has 0 "running" ctl volume image-progress blue/long
 ctl volume cancel-image blue/long >/dev/null
-wait_until 5 "the export has ended" is failed eval 'ctl -o json volume image-progress blue/long | json "d[\"state\"]"'
+wait_until 5 "the export has ended" is cancelled eval 'ctl -o json volume image-progress blue/long | json "d[\"state\"]"'
 rc=0
 timeout --preserve-status -k 5 -s INT 0.5 "$lab_build/apps/dpuctl/dpuctl" -i "$LAB-m" volume export-image blue/long file=long.raw wait=true 2>"$LAB_DIR/interrupted" || rc=$?
 same "status of what was interrupted" "$rc" 130

@@ -110,7 +110,7 @@ running() { is running eval "ctl -o json $1 | json 'd[\"state\"]'"; }
 ctl volume import-image blue/w file=large.raw >/dev/null
 running "volume image-progress blue/w" || lab_fail "the import: $(ctl volume image-progress blue/w)"
 ctl volume cancel-image blue/w >/dev/null
-wait_until 10 "the import has ended" is failed eval "ctl -o json volume image-progress blue/w | json 'd[\"state\"]'"
+wait_until 10 "the import has ended" is cancelled eval "ctl -o json volume image-progress blue/w | json 'd[\"state\"]'"
 has 0 "cancelled" ctl volume show blue/w
 for how in kill stop; do
 	ctl volume import-image blue/w file=large.raw >/dev/null

@@ -132,6 +132,7 @@ static int block_start(void *state, struct dpu_error *err)
 
 	(void)err;
 	intents_load(block);
+	images_start(block);
 	block->started = true;
 	while ((subject = TAILQ_FIRST(&block->noted))) {
 		TAILQ_REMOVE(&block->noted, subject, noted_link);

@@ -247,14 +247,15 @@ struct pool_report {
 	atomic_bool busy;
 };
 
-enum pool_work_state { WORK_NEVER, WORK_RUNNING, WORK_DONE, WORK_CANCELLED, WORK_FAILED };
-extern const char *const pool_work_state_names[];
+enum work_state { WORK_NEVER, WORK_RUNNING, WORK_DONE, WORK_CANCELLED, WORK_FAILED };
+extern const char *const work_state_names[];
+enum work_state work_end_state(const struct dpu_error *error); /* done, cancelled (a conflict) or failed */
 
 /* A long command beside the others. */
 struct pool_work {
 	struct store_command command;
 	struct note note;
-	enum pool_work_state state;
+	enum work_state state;
 	struct action_reply *reply;                /* who waits for the end */
 	bool submitted;                            /* the worker's: the store has the command */
 	_Atomic uint64_t progress, total, damaged; /* published */
@@ -307,11 +308,11 @@ struct pool {
 	bool unpublished;           /* the worker's */
 	bool draining;              /* … : the store is to be freed when its media have nothing of it */
 	struct action_reply *reply; /* who waits until it is ready or cannot be */
-	struct action_reply *purge_reply;
+	enum work_state purge_state;
+	struct action_reply *purge_reply; /* who waits for the end */
 	struct dpu_error purge_error;
-	bool purge_begun; /* once since the start */
-	struct found *purging;
-	unsigned purges;
+	struct found *purging;           /* the one that is being deleted */
+	unsigned purges;                 /* those that were */
 	struct pool_work scrub, measure; /* scrub: or a repair */
 	unsigned lookups; /* of volumes' blocks, under way: it is not closed before they have been answered */
 	/* notices of damage, limited */
@@ -363,7 +364,8 @@ void pool_supers_free(struct pool *pool);
 struct found {
 	uint64_t id, bytes, created_s;
 	bool snapshot, quarantined;
-	bool purge; /* unclaimed: to be deleted */
+	bool purge;    /* unclaimed: to be deleted */
+	bool intended; /* … because a transaction said so before a crash; else somebody purges the pool */
 	char name[STORE_NAME_BYTES];
 	struct dpu_block_device *device;
 };
@@ -384,7 +386,9 @@ void pool_volume_damaged(struct volume *volume);                /* the worker's:
 /* pool_unclaimed.c */
 void pool_keep_unclaimed(struct pool *pool);
 struct found *pool_unclaimed_find(const struct pool *pool, const char *name); /* NULL: there is none */
-bool pool_purge(struct pool *pool); /* whether there is one to be deleted: a command is under way */
+/* Whether there is one to be deleted: a command is under way. */
+bool pool_delete_intended(struct pool *pool);
+bool pool_purge(struct pool *pool);
 void pool_purge_end(struct pool *pool);
 struct pool_purge_args {
 	char *uuid;
@@ -460,7 +464,7 @@ struct volume {
 	char key[UUID_TEXT];       /* its name in the store */
 	struct image_job *image;   /* import or export under way */
 	char image_last[288];      /* how the last one ended */
-	bool image_failed;
+	enum work_state image_state;
 	struct dpu_block_device *device;
 	struct block_qos qos;  /* on the device; no filter: nobody uses it */
 	struct intent *intent; /* to make or delete it, noted in a file; NULL: it is made, or lost */

@@ -33,7 +33,7 @@ static const struct field pool_fields[] = {
 	FIELD(struct pool_object, unclaimed, .unit = "volumes", .flags = FIELD_F_GAUGE,
 	      .doc = "Volumes and snapshots in it that are no objects: `pool purge` deletes them."),
 	FIELD(struct pool_object, unclaimed_names, .flags = FIELD_F_DETAIL | FIELD_F_STATE, .doc = "Their UUIDs."),
-	FIELD_ENUM_ROW(struct pool_object, scrub_state, pool_work_state_names, .flags = FIELD_F_STATE,
+	FIELD_ENUM_ROW(struct pool_object, scrub_state, work_state_names, .flags = FIELD_F_STATE,
 		       .doc = "How the last scrub since the start of dpud went."),
 	FIELD(struct pool_object, scrub_progress, .unit = "percent", .flags = FIELD_F_DETAIL | FIELD_F_GAUGE,
 	      .doc = "How far it got."),

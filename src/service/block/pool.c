@@ -293,11 +293,13 @@ void pool_step(struct pool *pool)
 		else
 			rest(pool);
 	} else if (pool->ready) {
-		if (pool_grow(pool) || pool_purge(pool))
+		if (pool_grow(pool) || pool_delete_intended(pool))
 			return;
 		pool_answer(pool);
 		subject_settled(&pool->subject);
 		volumes_go(pool);
+		if (!pool->busy) /* what somebody waits for goes first */
+			pool_purge(pool);
 	} else if (pool->refused) {
 		pool_answer(pool);
 		subject_settled(&pool->subject);

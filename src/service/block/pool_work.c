@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "service/block/block_priv.h"
 
-const char *const pool_work_state_names[] = {
+const char *const work_state_names[] = {
 	[WORK_NEVER] = "never",         [WORK_RUNNING] = "running", [WORK_DONE] = "done",
 	[WORK_CANCELLED] = "cancelled", [WORK_FAILED] = "failed",   NULL,
 };
@@ -20,6 +20,11 @@ static const struct {
 	[STORE_REPAIR] = { "repair", "repair ended", "pages", "pool-repaired", "%llu counts were wrong" },
 	[STORE_MEASURE] = { "measure", "measure ended", "bytes" },
 };
+
+enum work_state work_end_state(const struct dpu_error *error)
+{
+	return error->code == DPU_OK ? WORK_DONE : error->code == DPU_E_CONFLICT ? WORK_CANCELLED : WORK_FAILED;
+}
 
 /* ---- the worker's side ---- */
 
@@ -83,7 +88,7 @@ static void tell(struct pool *pool, const struct pool_work *work, unsigned long 
 	char sentence[96];
 
 	log_info("block", works[op].ended, "object=%s state=%s%s%llu", pool->subject.name,
-		 pool_work_state_names[work->state], works[op].notice ? " damaged=" : " bytes=",
+		 work_state_names[work->state], works[op].notice ? " damaged=" : " bytes=",
 		 works[op].notice ? damaged : (unsigned long long)atomic_load(&work->progress));
 	if (!damaged)
 		return;
@@ -100,7 +105,7 @@ static void ended(struct note *note)
 	unsigned long long damaged = atomic_load(&work->damaged);
 
 	work->reply = NULL;
-	work->state = error->code == DPU_OK ? WORK_DONE : error->code == DPU_E_CONFLICT ? WORK_CANCELLED : WORK_FAILED;
+	work->state = work_end_state(error);
 	tell(pool, work, damaged);
 	/* Volumes that were quarantined may be there again: found out by opening. */
 	if (work->command.repaired)
@@ -203,13 +208,13 @@ static int answer(json_t *result, json_t **ret_result, struct dpu_error *err)
 static json_t *progress_json(struct pool_work *work, enum store_op op)
 {
 	const char *why = work->command.error.message;
-	json_t *json = json_pack("{s:s, s:s, s:I, s:I, s:s, s:I}", "state", pool_work_state_names[work->state], "work",
+	json_t *json = json_pack("{s:s, s:s, s:I, s:I, s:s, s:I}", "state", work_state_names[work->state], "work",
 				 works[op].name, "done", (json_int_t)atomic_load(&work->progress), "total",
 				 (json_int_t)atomic_load(&work->total), "unit", works[op].unit, "damaged",
 				 (json_int_t)atomic_load(&work->damaged));
 
 	if (work->state == WORK_FAILED || work->state == WORK_CANCELLED)
-		json_object_set_new(json, "why", json_string(why[0] ? why : "it was cancelled"));
+		json_object_set_new(json, "why", json_string(why));
 	return json;
 }
 

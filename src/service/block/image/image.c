@@ -40,15 +40,18 @@ static void job_free(void *arg)
 	struct volume *volume = job->volume; /* it waits for its users */
 	struct action_reply *reply = job->reply;
 	int status = job->failed ? error_errno(job->error.code) : 0;
+	char kind[32];
 	char name[100], why[sizeof(volume->image_last) - sizeof(name) - 20];
 
+	volume->image_state = job->cancelled ? WORK_CANCELLED : job->failed ? WORK_FAILED : WORK_DONE;
+	bool failed = volume->image_state == WORK_FAILED;
 	str_format(name, sizeof(name), "%s", job->name);
-	str_format(why, sizeof(why), "%s", job->failed ? job->error.message : "");
-	snprintf(volume->image_last, sizeof(volume->image_last), "%s of %s %s%s", job->import ? "import" : "export",
-		 name, job->failed ? "failed: " : "done", why);
-	subject_notice_info(&volume->subject, job->failed ? "image-failed" : "image-done", volume->image_last);
+	str_format(why, sizeof(why), "%s", failed ? job->error.message : "");
+	snprintf(volume->image_last, sizeof(volume->image_last), "%s of %s %s%s%s", job->import ? "import" : "export",
+		 name, work_state_names[volume->image_state], failed ? ": " : "", why);
+	snprintf(kind, sizeof(kind), "image-%s", work_state_names[volume->image_state]);
+	subject_notice_info(&volume->subject, kind, volume->image_last);
 	volume->image = NULL;
-	volume->image_failed = job->failed;
 	if (reply)
 		action_answer(reply, status, status ? NULL : json_pack("{s:s}", "state", "done"), &job->error);
 	TAILQ_REMOVE(&block->jobs, job, link);
@@ -228,15 +231,43 @@ static void device_come(struct image_job *job)
 
 /* ---- the beginning ---- */
 
-static int directory(const struct block *block, char *ret, size_t bytes, struct dpu_error *err)
+static void directory_name(const struct block *block, char *ret, size_t bytes)
 {
 	if (block->dpu->image_dir)
 		snprintf(ret, bytes, "%s", block->dpu->image_dir);
 	else
 		snprintf(ret, bytes, "%s/images", block->dpu->store_dir);
+}
+
+static int directory(const struct block *block, char *ret, size_t bytes, struct dpu_error *err)
+{
+	directory_name(block, ret, bytes);
 	if (mkdir(ret, 0700) < 0 && errno != EEXIST)
 		return error_set(err, DPU_E_IO, ret, "the image directory cannot be made: %s", strerror(errno));
 	return 0;
+}
+
+/* A file that is no image yet, or none any more. */
+static void between(char *ret, size_t bytes, const char *dir, const struct volume *volume, const char *suffix)
+{
+	snprintf(ret, bytes, "%s/.%s.%s", dir, volume->key, suffix);
+}
+
+void images_start(struct block *block)
+{
+	char dir[PATH_MAX - 256], path[PATH_MAX];
+	const struct volume *volume;
+	const struct pool *pool;
+
+	directory_name(block, dir, sizeof(dir));
+	TAILQ_FOREACH(pool, &block->pools, link)
+	TAILQ_FOREACH(volume, &pool->volumes, link)
+	for (unsigned i = 0; i < 2; i++) {
+		between(path, sizeof(path), dir, volume, i ? "made" : "raw");
+		if (unlink(path) == 0)
+			log_info("block", "an import or export that was cut short is gone", "object=%s path=\"%s\"",
+				 volume->subject.name, path);
+	}
 }
 
 static int import_open(struct image_job *job, struct dpu_error *err)
@@ -282,14 +313,9 @@ static int job_paths(struct image_job *job, const struct image_args *args, struc
 	snprintf(job->name, sizeof(job->name), "%s", args->file);
 	snprintf(job->path, sizeof(job->path), "%s/%s", dir, args->file);
 	if (job->qcow2)
-		snprintf(job->raw, sizeof(job->raw), "%s/.%s.raw", dir, job->volume->key);
+		between(job->raw, sizeof(job->raw), dir, job->volume, "raw");
 	if (!job->import)
-		snprintf(job->made, sizeof(job->made), "%s/.%s.made", dir, job->volume->key);
-	/* What a killed dpud left. */
-	if (job->qcow2)
-		unlink(job->raw);
-	if (!job->import)
-		unlink(job->made);
+		between(job->made, sizeof(job->made), dir, job->volume, "made");
 	return 0;
 }
 
@@ -385,6 +411,7 @@ int image_cancel(void *ctx, struct object *object, const void *args, json_t **re
 	if (!volume->image || volume->image->ending)
 		return error_set(err, DPU_E_CONFLICT, NULL, "no import or export of it is under way");
 	*ret_result = json_pack("{s:s}", "state", "cancelling");
+	volume->image->cancelled = !volume->image->failed;
 	job_stop(volume->image, DPU_E_CONFLICT, "cancelled");
 	return *ret_result ? 0 : error_set(err, DPU_E_LIMIT, NULL, "out of memory");
 }
@@ -398,9 +425,9 @@ int image_progress(void *ctx, struct object *object, const void *args, json_t **
 	(void)args;
 	if (!job)
 		*ret_result = volume->image_last[0]
-				      ? json_pack("{s:s, s:s}", "state", volume->image_failed ? "failed" : "done",
-						  "why", volume->image_last)
-				      : json_pack("{s:s}", "state", "never");
+				      ? json_pack("{s:s, s:s}", "state", work_state_names[volume->image_state], "why",
+						  volume->image_last)
+				      : json_pack("{s:s}", "state", work_state_names[WORK_NEVER]);
 	else if (job->tool)
 		*ret_result = json_pack("{s:s, s:s, s:I, s:i, s:s}", "state", "running", "phase", job->phase, "done",
 					(json_int_t)tool_percent(job->tool), "total", 100, "unit", "percent");

@@ -61,3 +61,5 @@ bool image_imports(const struct volume *volume);
 void image_abort(struct volume *volume);
 /* The DPU stops: all end soon, and then block_stop_check() is called. */
 void images_stop(struct block *block);
+/* The DPU starts: what a killed one has left in the image directory goes. */
+void images_start(struct block *block);

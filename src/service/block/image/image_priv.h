@@ -18,9 +18,9 @@ struct image_job {
 	struct block_attachment *attachment;
 	struct dpu_block_device *device; /* NULL: it has not come, or was given back */
 	struct worker *worker;
-	bool asked;  /* the device is wanted back */
-	bool moving; /* a request or a helper is under way */
-	bool failed, ending;
+	bool asked;                     /* the device is wanted back */
+	bool moving;                    /* a request or a helper is under way */
+	bool failed, cancelled, ending; /* cancelled: that is why it failed */
 	struct dpu_error error;
 	struct tool *tool;
 	const char *phase;

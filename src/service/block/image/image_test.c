@@ -176,7 +176,7 @@ static void ended_early(void **state)
 	assert_int_equal(err.code, DPU_E_CONFLICT);
 	run_for(&rig.base, CLOCK_NS_PER_MS);
 	json_decref(block_rig_action(&rig, "volume", "cancel-image", "blue/v", NULL, NULL));
-	WAIT_FOR(&rig.base, strstr(block_rig_field(&rig, "volume", "v", "image"), "failed: cancelled"));
+	WAIT_FOR(&rig.base, strstr(block_rig_field(&rig, "volume", "v", "image"), "import of in.raw cancelled"));
 	json_decref(
 		block_rig_action(&rig, "volume", "export-image", "blue/w", json_pack("{s:s}", "file", "out"), NULL));
 	json_decref(
