@@ -362,7 +362,7 @@ void admin_tick(struct admin *admin, uint64_t now_ns)
 	}
 	if (!admin->told)
 		host_queue_greeting_tick(admin->queue, now_ns);
-	if (!admin->told && host_queue_overdue(admin->queue, now_ns - COMMAND_NS))
+	if (!admin->told && now_ns > COMMAND_NS && host_queue_overdue(admin->queue, now_ns - COMMAND_NS))
 		admin_fail(admin, "an admin command is not answered");
 }
 

@@ -178,6 +178,19 @@ static void test_time_outs(void **state)
 	unstage();
 }
 
+/* A machine that has just started: its clock says less than the time that a command may take. */
+static void test_young_clock(void **state)
+{
+	stage(12);
+	options.path_count = 1;
+	target.silent = true;
+	remote_open();
+	wait_for(target.commands[NVME_FABRICS] == 1);
+	remote_source(remote)->tick(remote_source(remote), NULL, 5 * CLOCK_NS_PER_S);
+	assert_int_equal(losses, 0);
+	unstage();
+}
+
 /* Whoever accepts a connection and does not greet, is asked again, on the admin queue as on an I/O queue. */
 static bool on_admin_connect(struct fake_target *fake, struct fake_connection *connection, const struct nvme_sqe *sqe)
 {
@@ -219,6 +232,7 @@ int main(void)
 		cmocka_unit_test(test_lost_paths),        cmocka_unit_test(test_stale_writes),
 		cmocka_unit_test(test_shared_and_fenced), cmocka_unit_test(test_no_path),
 		cmocka_unit_test(test_time_outs),         cmocka_unit_test(test_no_greeting),
+		cmocka_unit_test(test_young_clock),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
