@@ -119,7 +119,7 @@ struct dpu_block_device {
 	uint32_t features;
 	uint32_t max_bytes; /* of a read, write or compare; at most DPU_BLOCK_MAX_BYTES */
 	uint32_t alignment; /* of buffers; 1 = any */
-	/* Called by the device when `bytes` has changed or the device has become GONE; set by who uses the device. */
+	/* Called by the device when `bytes` or `features` have changed or it has become GONE; set by who uses it. */
 	void (*changed)(void *ctx);
 	void *changed_ctx;
 };

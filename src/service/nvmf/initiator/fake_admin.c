@@ -22,7 +22,7 @@ static void identify(struct fake_connection *connection, const struct nvme_sqe *
 		controller->nanagrpid = 2;
 		controller->anatt = 1;
 		controller->oncs = NVME_ONCS_COMPARE | NVME_ONCS_DSM | NVME_ONCS_WRITE_ZEROES;
-		controller->vwc = 1;
+		controller->vwc = !connection->port->no_cache;
 		controller->kas = target->kas;
 		controller->sgls = 1;
 		controller->ioccsz = target->ioccsz ? target->ioccsz : 4 + 256;

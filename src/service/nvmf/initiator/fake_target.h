@@ -17,8 +17,9 @@ struct fake_port {
 	struct stream_listener *listener;
 	struct sockaddr_in address;
 	enum nvme_ana_state ana;
-	bool refuses; /* closes whoever comes */
-	bool mute;    /* accepts, and does not greet */
+	bool refuses;  /* closes whoever comes */
+	bool mute;     /* accepts, and does not greet */
+	bool no_cache; /* its controllers have no volatile one */
 	unsigned unanswered;
 };
 

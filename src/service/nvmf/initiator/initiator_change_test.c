@@ -161,6 +161,40 @@ static void test_ana_of_new_namespace(void **state)
 	unstage();
 }
 
+static uint32_t writes_through;
+
+static bool on_write(struct fake_target *fake, struct fake_connection *connection, const struct nvme_sqe *sqe)
+{
+	writes_through += fake_queue(connection) > 0 && sqe->opcode == NVME_WRITE && (sqe->cdw12 & NVME_IO_FUA);
+	return false;
+}
+
+/* The first controller says that nothing of it is volatile, one that comes later has a cache: it is flushed. */
+static void test_cache_of_later_path(void **state)
+{
+	struct slot slot = { 0 };
+
+	stage(12);
+	target.ports[0].no_cache = target.ports[1].refuses = true;
+	target.command = on_write;
+	remote_open();
+	wait_for(live_paths() == 1);
+	assert_false(device->features & DPU_BLOCK_F_FLUSH);
+	assert_int_equal(run(&slot, DPU_BLOCK_WRITE, 0, 4096, DPU_BLOCK_FUA), DPU_BLOCK_OK);
+	assert_int_equal(run(&slot, DPU_BLOCK_FLUSH, 0, 0, 0), DPU_BLOCK_OK);
+	assert_int_equal(writes_through + target.commands[NVME_FLUSH], 0);
+	target.ports[1].refuses = false;
+	wait_for(live_paths() == 2);
+	assert_int_equal(changes, 1);
+	assert_true(device->features & DPU_BLOCK_F_FLUSH);
+	assert_int_equal(run(&slot, DPU_BLOCK_WRITE, 0, 4096, DPU_BLOCK_FUA), DPU_BLOCK_OK);
+	assert_int_equal(run(&slot, DPU_BLOCK_FLUSH, 0, 0, 0), DPU_BLOCK_OK);
+	assert_int_equal(writes_through, 1);
+	assert_int_equal(target.commands[NVME_FLUSH], 1);
+	free(slot.memory);
+	unstage();
+}
+
 static uint32_t nsid_of_read;
 
 /* The namespace is replaced by another one while the first path, which has found it, cannot have its I/O queues. */
@@ -245,6 +279,7 @@ int main(void)
 		cmocka_unit_test(test_ana),
 		cmocka_unit_test(test_ana_contradiction),
 		cmocka_unit_test(test_ana_of_new_namespace),
+		cmocka_unit_test(test_cache_of_later_path),
 		cmocka_unit_test(test_replaced_before_up),
 		cmocka_unit_test(test_set_paths),
 	};

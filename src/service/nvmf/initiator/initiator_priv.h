@@ -92,7 +92,7 @@ struct queue_events {
 };
 
 /* Where the receiver is in a PDU. */
-enum receive_phase { RECEIVE_HEADER, RECEIVE_PAD, RECEIVE_DATA, RECEIVE_DIGEST, RECEIVE_IGNORE };
+enum receive_phase { RECEIVE_HEADER, RECEIVE_PAD, RECEIVE_DATA, RECEIVE_DIGEST };
 
 struct host_queue {
 	struct queue_options options;

@@ -382,8 +382,6 @@ size_t host_queue_received(void *ctx, const uint8_t *bytes, size_t count)
 		case RECEIVE_DIGEST:
 			at += digest_take(queue, bytes + at, left);
 			break;
-		default:
-			return count;
 		}
 	}
 	return queue->taking ? at : count;

@@ -94,12 +94,13 @@ static uint32_t features_of(const struct path *path)
 }
 
 /* Paths to the same namespace may differ in what their controllers can do: the first one counts. Its size is what
- * the last one says. */
+ * the last one says, and its cache is volatile from when one of them says so. */
 void remote_namespace(struct remote *remote, const struct path *path)
 {
 	const struct nvme_identify_namespace *namespace = &path->data.namespace;
 	unsigned shift = namespace->lbaf[namespace->flbas & 0xf].log2_bytes;
 	struct dpu_block_device *device = &remote->device;
+	uint32_t features = device->features | (features_of(path) & DPU_BLOCK_F_FLUSH);
 	uint64_t bytes = namespace->nsze << shift;
 
 	if (remote->nsid == 0) {
@@ -115,8 +116,9 @@ void remote_namespace(struct remote *remote, const struct path *path)
 		device->bytes = bytes;
 	} else if (shift != remote->block_shift) {
 		remote_gone(remote); /* formatted anew: nothing that it held is there */
-	} else if (bytes != device->bytes) {
+	} else if (bytes != device->bytes || features != device->features) {
 		device->bytes = bytes;
+		device->features = features;
 		tell(remote);
 	}
 }
