@@ -97,6 +97,33 @@ static void test_hostile_rings(void **state)
 	}
 }
 
+/* Descriptors that the device has not given back are offered again: what is under way stays within the queue's size. */
+static void test_more_than_the_ring(void **state)
+{
+	struct virtq_element elements[SIZE];
+	struct iovec iov[VIRTQ_MAX_SEGMENTS];
+	const uint32_t written[SIZE] = { 0 };
+	struct test_rings h;
+
+	test_rings_open(&h, MODERN, SIZE, MEMORY);
+	struct virtqueue *queue = h.device.queues[0];
+	uint16_t *avail = frontend_at(&h.frontend, h.queue->driver);
+	struct desc fine = { FINE, 0, 0 };
+	memcpy(frontend_at(&h.frontend, h.queue->desc), &fine, sizeof(fine));
+	memset(avail, 0, (2 + SIZE) * sizeof(*avail));
+	avail[1] = SIZE;
+	assert_int_equal(virtqueue_pop(queue, elements, SIZE, iov, VIRTQ_MAX_SEGMENTS), SIZE);
+	assert_int_equal(virtqueue_pop(queue, elements, SIZE, iov, VIRTQ_MAX_SEGMENTS), 0);
+	virtqueue_push(queue, elements, written, 3);
+	avail[1] += 3;
+	assert_int_equal(virtqueue_pop(queue, elements, SIZE, iov, VIRTQ_MAX_SEGMENTS), 3);
+	avail[1]++;
+	assert_int_equal(virtqueue_pop(queue, elements, SIZE, iov, VIRTQ_MAX_SEGMENTS), -EPIPE);
+	assert_non_null(strstr(virtqueue_broken_reason(queue), "runs ahead"));
+	test_device_expect(&h.device, "queue-broken");
+	test_rings_close(&h);
+}
+
 /* Random bytes over rings and tables: any end but a crash. */
 static void test_random_rings(void **state)
 {
@@ -182,6 +209,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_hostile_rings),
+		cmocka_unit_test(test_more_than_the_ring),
 		cmocka_unit_test(test_event_descriptors_that_wait),
 		cmocka_unit_test(test_random_rings),
 	};

@@ -55,7 +55,8 @@ int virtq_split_setup(struct virtqueue *queue, const struct virtqueue_config *co
 	return 0;
 }
 
-/* How many elements the driver has made available; -EPIPE if that is impossible. */
+/* How many elements the driver has made available; -EPIPE if that is impossible: each has a descriptor of its own until
+ * it is used (2.7.13), so those that are under way count. */
 static int split_available(struct virtqueue *queue, unsigned wanted)
 {
 	uint16_t available = (uint16_t)(queue->avail_shadow - queue->avail);
@@ -64,7 +65,7 @@ static int split_available(struct virtqueue *queue, unsigned wanted)
 		return (int)wanted;
 	queue->avail_shadow = __atomic_load_n(&queue->split.avail->idx, __ATOMIC_ACQUIRE);
 	available = (uint16_t)(queue->avail_shadow - queue->avail);
-	if (available > queue->size)
+	if (available + (uint16_t)(queue->avail - queue->used) > queue->size)
 		return virtqueue_break(queue, "the available index runs ahead of the ring");
 	return available < wanted ? available : (int)wanted;
 }
