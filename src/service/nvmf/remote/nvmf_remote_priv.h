@@ -43,6 +43,7 @@ struct remotes {
 	struct dpu *dpu;
 	unsigned workers;
 	TAILQ_HEAD(, nvmf_remote) all;
+	TAILQ_HEAD(, doubt) doubts;
 	unsigned discoveries;
 	bool started, stopping, ended;
 	void (*stopped)(void *arg);
@@ -87,6 +88,19 @@ void remotes_stop_check(struct remotes *remotes);
 void remotes_post(struct remotes *remotes, void (*fn)(void *arg), void *arg); /* any thread: fn in control */
 void remotes_call(struct worker *worker, void (*fn)(void *arg, struct worker *worker), void *arg);
 void *remotes_alloc(size_t bytes); /* zeroed; running out is fatal, as for all of control */
+
+/* marker.c */
+/* Without it a successor would not know: then nothing is opened. ret_ms: how long a predecessor's writes may live; 0:
+ * there was none. Errors: the file cannot be written (DPU_E_IO). */
+int marker_set(struct nvmf_remote *remote, uint64_t *ret_ms, struct dpu_error *err);
+/* A controller that rounds up: our writes live for so long. False: it cannot be noted. Worker. */
+bool marker_raise(struct nvmf_remote *remote, uint64_t ms);
+/* Closed, without a write in doubt or deleted: then other remotes of the subsystem are told of those. */
+void marker_clear(struct nvmf_remote *remote);
+/* Without a file the machine may have been started anew, no earlier than `uptime_ms` ago: how long writes from before
+ * that may live. */
+uint64_t marker_young_ms(uint64_t own_ms, uint64_t uptime_ms);
+void doubts_free(struct remotes *remotes);
 
 /* watch.c: a discovery controller that is asked for the subsystem's addresses, all the time. Worker, but for what says
  * otherwise. */

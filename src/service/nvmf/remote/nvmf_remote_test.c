@@ -313,6 +313,53 @@ static void test_predecessor(void **state)
 	rig_close(&rig);
 }
 
+/* A write is lost with its path; the next time it is carried out. */
+static bool on_first_write(struct fake_target *fake, struct fake_connection *connection, const struct nvme_sqe *sqe)
+{
+	if (fake_queue(connection) == 0 || sqe->opcode != NVME_WRITE)
+		return false;
+	fake->command = NULL;
+	drop_both(fake);
+	return true;
+}
+
+static void lose_write(struct fake_target *target)
+{
+	target->command = on_first_write;
+}
+
+/* Who takes the place of an object that left a write in doubt waits for it, whatever it is called. */
+static void test_deleted_predecessor(void **state)
+{
+	struct block_rig rig;
+	struct block_rig_user user;
+	uint8_t data[4096] = { 1 };
+	char fields[128];
+
+	rig_open(&rig);
+	block_rig_attach(&user, &rig, "nvmf_remote", "r", NULL);
+	WAIT_FOR(&rig.base, user.device != NULL && field_is(&rig, "nvmf_remote", "r", "live_paths", "2"));
+	ask(lose_write);
+	assert_int_equal(block_rig_io(&user, DPU_BLOCK_WRITE, 0, data, sizeof(data), 0), DPU_BLOCK_OK);
+	uint64_t start = clock_ns();
+	block_rig_detach(&user);
+	assert_int_equal(block_rig_delete(&rig, "nvmf_remote", "r", false, NULL), 0);
+	WAIT_FOR(&rig.base, house.target.open == 0);
+	snprintf(fields, sizeof(fields), "{'addresses': ['127.0.0.1:%u'], 'nqn': 'nqn.2026-01.test:s'}",
+		 ntohs(house.target.ports[0].address.sin_port));
+	assert_int_equal(block_rig_change(&rig, CHANGE_CREATE, "nvmf_remote", "other", fields, NULL), 0);
+	block_rig_attach(&user, &rig, "nvmf_remote", "other", NULL);
+	WAIT_FOR(&rig.base, user.device != NULL);
+	assert_int_equal(block_rig_io(&user, DPU_BLOCK_READ, 0, data, sizeof(data), 0), DPU_BLOCK_OK);
+	assert_true(clock_ns() - start < 1000 * CLOCK_NS_PER_MS);
+	assert_int_equal(block_rig_io(&user, DPU_BLOCK_WRITE, 0, data, sizeof(data), 0), DPU_BLOCK_OK);
+	assert_true(clock_ns() - start >= 1100 * CLOCK_NS_PER_MS); /* keep-alive and quiesce */
+	block_rig_detach(&user);
+	rig_close(&rig);
+	assert_int_equal(marker_young_ms(11000, 600), 10400);
+	assert_int_equal(marker_young_ms(11000, 11000), 0);
+}
+
 static void round_up(struct fake_target *target)
 {
 	target->kas = 100;
@@ -499,10 +546,15 @@ static void test_watch(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_object),      cmocka_unit_test(test_pool),
-		cmocka_unit_test(test_digests),     cmocka_unit_test(test_stop_without_target),
-		cmocka_unit_test(test_predecessor), cmocka_unit_test(test_long_keep_alive),
-		cmocka_unit_test(test_fields),      cmocka_unit_test(test_discover),
+		cmocka_unit_test(test_object),
+		cmocka_unit_test(test_pool),
+		cmocka_unit_test(test_digests),
+		cmocka_unit_test(test_stop_without_target),
+		cmocka_unit_test(test_predecessor),
+		cmocka_unit_test(test_long_keep_alive),
+		cmocka_unit_test(test_fields),
+		cmocka_unit_test(test_discover),
+		cmocka_unit_test(test_deleted_predecessor),
 		cmocka_unit_test(test_watch),
 	};
 

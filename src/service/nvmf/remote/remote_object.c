@@ -1,18 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Remote namespaces in force: connected on a worker, offered as a block device, closed when they go. */
-#include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include "base/clock.h"
 #include "base/log.h"
 #include "service/nvmf/remote/nvmf_remote_priv.h"
 
-enum { MARKER_MOST_MS = 10000000 }; /* of a file that says what it should */
 static const uint64_t PUBLISH_NS = 100 * CLOCK_NS_PER_MS;
 
 /* What a path has to tell, on its way to control. */
@@ -22,83 +16,6 @@ struct path_news {
 	bool live;
 	char why[REMOTE_WHY_BYTES];
 };
-
-/* ---- a predecessor that was killed ---- */
-
-/* Is there while connections may have writes under way, and says after how many milliseconds those are dead. On a
- * tmpfs: after a start of the machine they are. */
-static void marker_path(const struct nvmf_remote *remote, char *buf, size_t size)
-{
-	char uuid[UUID_TEXT];
-
-	snprintf(buf, size, "%s/nvmf-remote-%s", remote->remotes->dpu->state_dir, uuid_format(&remote->uuid, uuid));
-}
-
-/* What the file says, if it is there; else, or if it cannot be read, what holds for us. */
-static uint64_t marker_read(int fd, uint64_t own_ms)
-{
-	char text[32] = "", *end;
-	ssize_t bytes = pread(fd, text, sizeof(text) - 1, 0);
-	uint64_t ms = bytes > 0 ? strtoull(text, &end, 10) : 0;
-
-	return ms > own_ms && *end == '\n' && ms < MARKER_MOST_MS ? ms : own_ms;
-}
-
-/* Without it a successor would not know: then nothing is opened. ret_ms: how long a predecessor's writes may live; 0:
- * there was none. */
-static int marker_set(struct nvmf_remote *remote, uint64_t *ret_ms, struct dpu_error *err)
-{
-	const struct remote_options *options = &remote->options;
-	/* 2: a keep-alive by traffic takes twice as long */
-	uint64_t own_ms = 2 * (uint64_t)options->keep_alive_ms + options->quiesce_ms, ms = 0;
-	char path[512], text[32];
-	struct stat there;
-
-	marker_path(remote, path, sizeof(path));
-	bool is_new = lstat(path, &there) < 0 && errno == ENOENT;
-	int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600), written = -1;
-	if (fd >= 0) {
-		ms = is_new ? 0 : marker_read(fd, own_ms);
-		int length = snprintf(text, sizeof(text), "%" PRIu64 "\n", ms > own_ms ? ms : own_ms);
-
-		written = pwrite(fd, text, (size_t)length, 0) == length ? 0 : -1;
-	}
-	int error = errno;
-	if (fd >= 0)
-		close(fd);
-	remote->marker_ms = ms > own_ms ? ms : own_ms;
-	if (written < 0)
-		return error_set(err, DPU_E_IO, NULL, "%s cannot be written: %s.", path, strerror(error));
-	*ret_ms = ms;
-	return 0;
-}
-
-/* In the worker: a controller that rounds up. */
-static bool on_outlives(void *ctx, uint64_t ms)
-{
-	struct nvmf_remote *remote = ctx;
-	char path[512], text[32];
-
-	if (ms <= remote->marker_ms)
-		return true;
-	marker_path(remote, path, sizeof(path));
-	int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW),
-	    length = snprintf(text, sizeof(text), "%" PRIu64 "\n", ms);
-	bool written = fd >= 0 && pwrite(fd, text, (size_t)length, 0) == length;
-
-	if (fd >= 0)
-		close(fd);
-	remote->marker_ms = written ? ms : remote->marker_ms;
-	return written;
-}
-
-static void marker_clear(const struct nvmf_remote *remote)
-{
-	char path[512];
-
-	marker_path(remote, path, sizeof(path));
-	unlink(path);
-}
 
 /* ---- in the worker ---- */
 
@@ -159,6 +76,11 @@ static void on_path(void *ctx, const struct remote_address *address, bool live, 
 	*news = (struct path_news){ .remote = remote, .address = *address, .live = live };
 	snprintf(news->why, sizeof(news->why), "%s", why);
 	remotes_post(remote->remotes, path_told, news);
+}
+
+static bool on_outlives(void *ctx, uint64_t ms)
+{
+	return marker_raise(ctx, ms);
 }
 
 static const struct remote_events events = { .up = on_up, .gone = on_gone, .outlives = on_outlives, .path = on_path };
@@ -301,7 +223,7 @@ static void source_removed(void *arg)
 	remote->watch = NULL;
 	remote->remote = NULL;
 	remote->closing = remote->closing_asked = false;
-	if (remote->clean)
+	if (remote->clean || !remote->object)
 		marker_clear(remote);
 	if (remote->state == REMOTE_CLOSING)
 		remote->state = REMOTE_CONNECTING;

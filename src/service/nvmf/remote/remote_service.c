@@ -33,6 +33,7 @@ static int service_init(struct dpu *dpu, void **ret_state, struct dpu_error *err
 	remotes->dpu = dpu;
 	remotes->workers = workers_count(dpu->workers);
 	TAILQ_INIT(&remotes->all);
+	TAILQ_INIT(&remotes->doubts);
 	*ret_state = remotes;
 	return 0;
 }
@@ -81,6 +82,7 @@ static void service_stop(void *state, void (*done)(void *arg), void *arg)
 
 static void service_fini(void *state)
 {
+	doubts_free(state);
 	free(state);
 }
 
