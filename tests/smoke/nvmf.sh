@@ -38,10 +38,16 @@ has 1 "nsid: 1 is another namespace's" ctl -t blue nvmf_namespace create x subsy
 has 1 "block_size: must be 512 or 4096" ctl -t blue nvmf_namespace create x subsystem=disks volume=one block_size=1024
 has 1 "address: must be an address of its own" ctl nvmf_listener create x address=0.0.0.0
 has 1 "must be a group (1 to 32) and a state" ctl nvmf_listener set four ana_groups+=99=optimized
+has 1 "ana_groups[1]: the group has a state already" ctl nvmf_listener set four ana_groups=3=optimized,3=inaccessible
+has 1 "port: nvmf_listener/four has this address and port already" ctl nvmf_listener create x address=127.0.0.1 port=4420
+has 1 "address: is of one link only" ctl nvmf_listener create x address=fe80::1
+ok ctl nvmf_referral create twin address=192.0.2.3
+has 1 "port: nvmf_referral/twin has this address and port already" ctl nvmf_referral create x address=192.0.2.3
+ok ctl nvmf_referral delete twin
 same "NSIDs" "$(ctl -t blue -o json nvmf_namespace list | json "sorted(n['nsid'] for n in d)")" "[1, 2, 3]"
 
 # ---- an address that is not here: tried again, and there once it is
-has 0 "later is failed: Cannot assign requested address" ctl nvmf_listener create later address=10.9.9.9
+has 0 "later is failed: 10.9.9.9 port 4420: Cannot assign requested address: no interface" ctl nvmf_listener create later address=10.9.9.9
 same "state of the listener" "$(field nvmf_listener later state)" failed
 inside a ip address add 10.9.9.9/32 dev lo
 wait_until 5 "the listener listens" is listening field nvmf_listener later state

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* The classes "nvmf_listener" and "nvmf_referral": where hosts reach us, and where else they may look. */
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "service/nvmf/target/target_priv.h"
 
@@ -34,16 +36,75 @@ static const struct field listener_fields[] = {
 	{ 0 },
 };
 
+struct endpoint {
+	const struct object *object;
+	const struct ip_addr *address;
+	uint16_t port;
+};
+
+static struct endpoint endpoint_of(const struct object *object)
+{
+	const struct listener_object *listener = (const struct listener_object *)object;
+	const struct referral_object *referral = (const struct referral_object *)object;
+
+	return object->class == &nvmf_listener_class ? (struct endpoint){ object, &listener->address, listener->port }
+						     : (struct endpoint){ object, &referral->address, referral->port };
+}
+
+static int is_twin(void *arg, struct object *object)
+{
+	struct endpoint *mine = arg, other = endpoint_of(object);
+
+	if (uuid_equal(&object->uuid, &mine->object->uuid) || other.port != mine->port ||
+	    !ip_equal(other.address, mine->address))
+		return 0;
+	mine->object = object;
+	return 1;
+}
+
+/* What older daemons have stored is taken. */
+static int twin_refuse(const struct model *model, const struct object *object, struct dpu_error *err)
+{
+	struct endpoint endpoint = endpoint_of(object);
+
+	if (model_loading(model) || !model_each(model, object->class->name, NULL, is_twin, &endpoint))
+		return 0;
+	return error_set(err, DPU_E_EXISTS, "port", "%s/%s has this address and port already", object->class->name,
+			 endpoint.object->name);
+}
+
+/* A group has one state. */
+static int groups_validate(const struct model *model, const struct string_list *groups, struct dpu_error *err)
+{
+	uint32_t seen = 0;
+
+	for (size_t i = 0; i < groups->count; i++) {
+		uint32_t bit = UINT32_C(1) << (strtoul(groups->items[i], NULL, 10) - 1);
+		char path[40];
+
+		snprintf(path, sizeof(path), "ana_groups[%zu]", i);
+		if ((seen & bit) && !model_loading(model))
+			return error_set(err, DPU_E_INVALID, path, "the group has a state already: give it one");
+		seen |= bit;
+	}
+	return 0;
+}
+
 static int listener_validate(void *ctx, const struct object *old, const struct object *new, struct dpu_error *err)
 {
 	const struct listener_object *object = (const struct listener_object *)new;
+	const struct model *model = ((struct nvmf *)ctx)->dpu->model;
 	static const uint8_t none[16];
 
-	(void)ctx;
 	(void)old;
 	if (memcmp(object->address.bytes, none, sizeof(none)) == 0 || ip_is_multicast(&object->address))
 		return error_set(err, DPU_E_INVALID, "address", "must be an address of its own: hosts are told it");
-	return 0;
+	if (object->address.family == IP_V6 && ip_is_link_local(&object->address) && !model_loading(model))
+		return error_set(
+			err, DPU_E_INVALID, "address",
+			"is of one link only, and hosts are not told of which: give one that is not in fe80::/10");
+	int rc = twin_refuse(model, new, err);
+	return rc ? rc : groups_validate(model, &object->ana_groups, err);
 }
 
 static int listener_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err)
@@ -101,6 +162,12 @@ static const struct field referral_fields[] = {
 	{ 0 },
 };
 
+static int referral_validate(void *ctx, const struct object *old, const struct object *new, struct dpu_error *err)
+{
+	(void)old;
+	return twin_refuse(((struct nvmf *)ctx)->dpu->model, new, err);
+}
+
 static int referral_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err)
 {
 	struct target *target = ((struct nvmf *)ctx)->target;
@@ -124,6 +191,7 @@ const struct object_class nvmf_referral_class = {
 	.size = sizeof(struct referral_object),
 	.fields = referral_fields,
 	.max_objects = 256,
+	.validate = referral_validate,
 	.apply = referral_apply,
 	.remove = referral_remove,
 };

@@ -166,6 +166,18 @@ static void try_again(void *ctx)
 	target_step(listener->item.target);
 }
 
+static void why_not(struct listener *listener, int error)
+{
+	const struct listener_object *object = object_of(listener);
+	char text[IP_TEXT];
+	const char *what = error == EADDRINUSE      ? ", by another program"
+			   : error == EADDRNOTAVAIL ? ": no interface of this machine has it"
+						    : "";
+
+	snprintf(listener->why, sizeof(listener->why), "%s port %u: %s%s", ip_format(&object->address, text),
+		 object->port, strerror(error), what);
+}
+
 static void socket_try(struct listener *listener)
 {
 	struct loop *loop = listener->item.target->nvmf->dpu->loop;
@@ -180,10 +192,11 @@ static void socket_try(struct listener *listener)
 	}
 	if (fd >= 0)
 		close(fd);
-	if (listener->why[0] == '\0')
+	bool told = listener->why[0] != '\0';
+	why_not(listener, fd < 0 ? -fd : ENOMEM);
+	if (!told)
 		log_warn("nvmf", "a listener cannot listen", "listener=%s why=\"%s\"", listener->item.object->name,
-			 strerror(fd < 0 ? -fd : ENOMEM));
-	snprintf(listener->why, sizeof(listener->why), "%s", strerror(fd < 0 ? -fd : ENOMEM));
+			 listener->why);
 	if (loop_timer_add(loop, CLOCK_NS_PER_S, 0, try_again, listener, &listener->retry) != 0)
 		abort();
 }
