@@ -174,7 +174,9 @@ static void observe(void *ctx, const struct object *object, struct object *copy)
 	out->state = remote->state;
 	if (remote->state == REMOTE_READY && status.lost)
 		out->state = REMOTE_LOST;
-	if (!remote->backing.device && !(out->why = strdup(remote->backing.why_not)))
+	/* Discovery alone, and it has told of none. */
+	bool pathless = remote->state == REMOTE_CONNECTING && status.path_count == 0 && discovered[0];
+	if (!remote->backing.device && !(out->why = strdup(pathless ? discovered : remote->backing.why_not)))
 		abort();
 	out->served_by = (uint16_t)worker_index(remote->worker);
 	out->block_size = status.sector;
@@ -237,6 +239,7 @@ const struct object_class nvmf_remote_class = {
 	.fields = fields,
 	.actions = actions,
 	.max_objects = 4096,
+	.example = "dpuctl nvmf_remote create far nqn=nqn.2025-01.org.example:disks addresses=192.0.2.1,192.0.2.2",
 	.validate = validate,
 	.apply = nvmf_remote_apply,
 	.remove = nvmf_remote_remove,

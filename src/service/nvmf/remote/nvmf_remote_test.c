@@ -512,6 +512,28 @@ static void other_known(struct fake_target *target)
 	fake_event(target, nvme_event(NVME_EVENT_NOTICE, NVME_NOTICE_DISCOVERY, NVME_LOG_DISCOVERY));
 }
 
+static void none_known(struct fake_target *target)
+{
+	target->entry_count = 0;
+	target->genctr++;
+	fake_event(target, nvme_event(NVME_EVENT_NOTICE, NVME_NOTICE_DISCOVERY, NVME_LOG_DISCOVERY));
+}
+
+/* A controller that knows no path is why there is none. */
+static void test_watch_none(void **state)
+{
+	struct block_rig rig;
+
+	house_open();
+	ask(none_known);
+	block_rig_new(&rig, 1, services);
+	block_rig_apply(&rig,
+			"{'nvmf_remotes': [{'name': 'r', 'discovery': '127.0.0.1:%u', 'nqn': 'nqn.2026-01.test:s'}]}",
+			ntohs(house.target.ports[0].address.sin_port));
+	WAIT_FOR(&rig.base, strstr(block_rig_field(&rig, "nvmf_remote", "r", "why"), "knows no path of the subsystem"));
+	rig_close(&rig);
+}
+
 /* Paths are those that a discovery controller knows. */
 static void test_watch(void **state)
 {
@@ -556,6 +578,7 @@ int main(void)
 		cmocka_unit_test(test_discover),
 		cmocka_unit_test(test_deleted_predecessor),
 		cmocka_unit_test(test_watch),
+		cmocka_unit_test(test_watch_none),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

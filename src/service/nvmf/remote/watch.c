@@ -73,6 +73,9 @@ static void on_read(void *ctx, const struct nvme_discovery_entry *entries, unsig
 	int length =
 		snprintf(watch->text, sizeof(watch->text), "connected, knows %u path%s",
 			 watch->found_count + watch->left_out, watch->found_count + watch->left_out == 1 ? "" : "s");
+	if (watch->found_count == 0)
+		snprintf(watch->text, sizeof(watch->text),
+			 "connected, knows no path of the subsystem, or none that this host may know");
 	if (watch->left_out > 0)
 		snprintf(watch->text + length, sizeof(watch->text) - (size_t)length, ", of which %u are too many",
 			 watch->left_out);
