@@ -270,6 +270,26 @@ void images_start(struct block *block)
 	}
 }
 
+/* An image of another format would become the volume byte by byte. Its word is not taken: whoever wrote a raw disk
+ * could have written that, too. */
+static int raw_check(const struct image_job *job, const uint8_t *header, size_t bytes, struct dpu_error *err)
+{
+	static const struct {
+		const char *begins, *format;
+	} others[] = { { "QFI\xfb", "qcow2" }, { "KDMV", "vmdk" }, { "vhdxfile", "vhdx" } };
+
+	for (unsigned i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		size_t length = strlen(others[i].begins);
+
+		if (bytes >= length && memcmp(header, others[i].begins, length) == 0)
+			return error_set(err, DPU_E_INVALID, "file",
+					 "%s, offset 0: begins as %s does, and its name does not end in .qcow2: say "
+					 "%sformat=raw if its bytes are the disk",
+					 job->name, others[i].format, i == 0 ? "format=qcow2, or " : "");
+	}
+	return 0;
+}
+
 static int import_open(struct image_job *job, struct dpu_error *err)
 {
 	uint8_t header[QCOW2_HEADER_BYTES];
@@ -282,10 +302,11 @@ static int import_open(struct image_job *job, struct dpu_error *err)
 	if (fstat(job->fd, &status) < 0 || !S_ISREG(status.st_mode))
 		return error_set(err, DPU_E_INVALID, "file", "%s is no regular file", job->path);
 	job->total = (uint64_t)status.st_size;
-	if (!job->qcow2)
-		return 0;
 	ssize_t got = pread(job->fd, header, sizeof(header), 0);
-	return qcow2_check(job->name, header, got > 0 ? (uint32_t)got : 0, (uint64_t)status.st_size, &job->total, err);
+	uint32_t bytes = got > 0 ? (uint32_t)got : 0;
+	if (job->qcow2)
+		return qcow2_check(job->name, header, bytes, (uint64_t)status.st_size, &job->total, err);
+	return job->guessed ? raw_check(job, header, bytes, err) : 0;
 }
 
 static int export_open(struct image_job *job, struct dpu_error *err)
@@ -296,7 +317,14 @@ static int export_open(struct image_job *job, struct dpu_error *err)
 		return error_set(err, DPU_E_EXISTS, "file", "%s is there already: say overwrite=true if that is meant",
 				 job->path);
 	job->fd = open(stream, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	return job->fd < 0 ? error_set(err, DPU_E_IO, "file", "%s cannot be made: %s", stream, strerror(errno)) : 0;
+	if (job->fd < 0)
+		return error_set(err, DPU_E_IO, "file", "%s cannot be made: %s", stream, strerror(errno));
+	if (ftruncate(job->fd, (off_t)job->volume->bytes) == 0)
+		return 0;
+	int rc = error_set(err, DPU_E_IO, "file", "%s cannot have the volume's %llu bytes: %s", stream,
+			   (unsigned long long)job->volume->bytes, strerror(errno));
+	unlink(stream);
+	return rc;
 }
 
 static int job_paths(struct image_job *job, const struct image_args *args, struct dpu_error *err)
@@ -309,6 +337,7 @@ static int job_paths(struct image_job *job, const struct image_args *args, struc
 		return rc;
 	job->qcow2 = args->format == IMAGE_QCOW2 ||
 		     (args->format == IMAGE_AUTO && length > 6 && strcmp(args->file + length - 6, ".qcow2") == 0);
+	job->guessed = args->format == IMAGE_AUTO;
 	job->overwrite = args->overwrite;
 	snprintf(job->name, sizeof(job->name), "%s", args->file);
 	snprintf(job->path, sizeof(job->path), "%s/%s", dir, args->file);

@@ -11,6 +11,7 @@ struct image_job {
 	struct block *block;
 	struct volume *volume;
 	bool import, qcow2, overwrite;
+	bool guessed; /* the format, by the name */
 	char name[132];
 	char path[PATH_MAX], raw[PATH_MAX], made[PATH_MAX]; /* the image; a raw file in between; the export before it
 							     * has its name */

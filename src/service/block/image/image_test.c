@@ -140,6 +140,9 @@ static void refusals(void **state)
 		{ "ln -s /etc/hostname link", "link", "cannot be opened" },
 		{ "mkfifo pipe", "pipe", "no regular file" },
 		{ "echo hello >text.qcow2", "text.qcow2", "text.qcow2, offset 0: this is no qcow2 image" },
+		{ "printf 'QFI\\373abcd' >disk.img", "disk.img",
+		  "disk.img, offset 0: begins as qcow2 does, and its name does not end in .qcow2: say format=qcow2" },
+		{ "printf KDMV1234 >disk.vmdk", "disk.vmdk", "disk.vmdk, offset 0: begins as vmdk does" },
 		{ "true", "../m", "must be a file name" },
 		{ "true", ".hidden", "must be a file name" },
 	};
