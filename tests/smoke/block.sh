@@ -58,6 +58,10 @@ has 0 "medium/m0 is the same file: each needs its own" ctl medium show twin
 has 0 "done, but medium gone is failed: $media/gone: there is no such file or block device: with size a file is made" ctl medium create gone path="$media/gone"
 ctl medium delete gone
 has 0 "$media/none/gone: it cannot be made: its folder is not there" ctl medium create gone path="$media/none/gone" size=1M
+sleep 1.2 # tried again
+has 0 "$media/none/gone: it cannot be made: its folder is not there" ctl medium show gone
+mkdir "$media/none"
+wait_until 5 "the file is made when its folder is there" is ready field medium gone state
 ctl medium delete gone
 has 1 "pool/none.media: a pool needs a medium or a remote: name one" ctl pool create none
 # What is on a disk already is not formatted over, nor taken into a pool that grows.
@@ -197,6 +201,7 @@ dpu n tenant create blue
 dpu n pool create p0 media=m0
 has 0 "holds a pool already" dpu n pool show p0
 dpu n pool adopt p0 >/dev/null
+has 1 "from_unclaimed: is not in pool p0: see its unclaimed_names" dpu n volume create blue/kept pool=p0 from_unclaimed=none
 dpu n volume create blue/kept pool=p0 from_unclaimed="$uuid"
 dpu n pool purge p0 >/dev/null
 has 0 "16 MiB" dpu n volume show blue/kept

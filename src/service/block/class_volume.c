@@ -238,6 +238,8 @@ static int volume_validate(void *ctx, const struct object *old, const struct obj
 		rc = object_same_tenant(new, volume->from_volume.object, "from_volume", err);
 	if (rc < 0)
 		return rc;
+	if (volume->size == 0 && volume->from_unclaimed)
+		return unclaimed_validate(block, volume, err);
 	if (volume->size == 0)
 		return error_set(err, DPU_E_INVALID, "size", "must be given unless the volume is a copy");
 	if (volume->size % DPU_BLOCK_SECTOR || volume->size > BLOCK_VOLUME_MAX_BYTES)

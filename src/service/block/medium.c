@@ -178,6 +178,7 @@ static void opening_failed(struct medium *medium, const struct dpu_error *err)
 static void device_use(struct medium *medium, struct dpu_block_device *device)
 {
 	medium->device = device;
+	medium->creating = false;
 	atomic_store(&medium->bytes, device->bytes);
 	medium->source = (struct worker_source){ .fd = -1, .name = "medium" };
 	if (medium->kind == MEDIUM_MODULE) {
@@ -237,7 +238,6 @@ static void job_run(void *arg)
 void medium_opened(struct medium *medium, struct dpu_block_device *device, int rc, struct dpu_error *err)
 {
 	medium->busy = false;
-	medium->creating = false;
 	if (rc == 0)
 		device_use(medium, device);
 	else
