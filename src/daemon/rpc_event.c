@@ -84,7 +84,9 @@ static int check_classes(const struct rpc_call *call, const json_t *classes, str
 			continue;
 		char path[32];
 		snprintf(path, sizeof path, "classes[%zu]", index);
-		return error_set(err, DPU_E_NOT_FOUND, path, "there is no such class; dpu.schema tells what there is");
+		return error_set(err, DPU_E_NOT_FOUND, path,
+				 "there is no class \"%.64s\"; dpu.schema tells what there is",
+				 json_is_string(name) ? json_string_value(name) : "");
 	}
 	return 0;
 }

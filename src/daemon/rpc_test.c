@@ -342,7 +342,7 @@ static void events(void **state)
 	peer_call(world, watcher, "dpu.subscribe", NULL, "{'subscribed':true}");
 	peer_call(world, choosy, "dpu.subscribe", "{'classes':['tenant']}", "{'subscribed':true}");
 	peer_fail(world, fd, "dpu.subscribe", "{'classes':['tenant','nothing']}", "not_found", "classes[1]",
-		  "there is no such class; dpu.schema tells what there is");
+		  "there is no class \"nothing\"; dpu.schema tells what there is");
 	peer_call(world, fd, "group.create", "{'name':'blue/e1'}", NULL);
 	peer_call(world, fd, "tenant.create", "{'name':'pink'}", NULL);
 	json_t *event = next_event(world, watcher);
