@@ -36,8 +36,7 @@ static bool abort_one(struct nvme_queue *queue, uint16_t cid, const struct nvme_
 		} else if (command->state == COMMAND_WAITING) {
 			nvme_buffer_wait_cancel(&command->waiter);
 			nvme_namespace_forget(command);
-			if (queue->fused_first == command)
-				queue->fused_first = NULL;
+			nvme_fused_aborted(command);
 		} else {
 			continue;
 		}

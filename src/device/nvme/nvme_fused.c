@@ -1,47 +1,50 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Compare and Write as one operation (NVM Express Base 3.4.2, NVM 2.1.4): the first waits for its second, both for
- * their data, then they have the namespace alone. A compare that fails aborts the write; a write that fails leaves the
- * compare its success. Two that make no pair (their ranges differ, say) have both the status that says so. */
+ * their data, then they have the namespace alone. A write that fails leaves the compare its success; any other failure
+ * of one aborts the other, and says of it what holds for the pair: whether it may be tried again. Two that make no pair
+ * (their ranges differ, say) have both the status that says so. */
 #include "device/nvme/nvme_target_priv.h"
 
-static void pair_run(struct nvme_command *first);
-
-/* One fails with its own status, the other as the specification says. */
-static void pair_fail(struct nvme_command *one, uint16_t status, uint16_t other_status)
-{
-	struct nvme_command *other = one->partner;
-
-	one->partner = NULL;
-	if (other)
-		other->partner = NULL;
-	nvme_command_fail(one, status);
-	if (other)
-		nvme_command_fail(other, other_status);
-}
-
-void nvme_fused_broken(struct nvme_command *command)
+struct nvme_command *nvme_fused_part(struct nvme_command *command)
 {
 	struct nvme_command *other = command->partner;
 
-	command->partner = other->partner = NULL;
-	/* Else it is told when its data has come. */
-	if (other->collected && other->state == COMMAND_WAITING) {
-		nvme_namespace_forget(other);
-		nvme_command_fail(other, NVME_ABORTED_FAILED_FUSED | NVME_DNR);
-	}
+	command->partner = NULL;
+	if (other)
+		other->partner = NULL;
+	return other;
 }
 
+void nvme_fused_broken(struct nvme_command *other, uint16_t status)
+{
+	/* Base 3.3.3.2.1: DNR says whether the same is expected to fail again; of a half that can only mean the pair.
+	 */
+	other->early_status = NVME_ABORTED_FAILED_FUSED | ((status | other->early_status) & NVME_DNR);
+	if (other->state == COMMAND_RECEIVING) /* it is told when its data has come */
+		return;
+	nvme_buffer_wait_cancel(&other->waiter);
+	nvme_namespace_forget(other);
+	nvme_command_fail(other, other->early_status);
+}
+
+/* It is one of those that are being dropped, or it executes, alone from now on. */
 void nvme_fused_forget(struct nvme_command *command)
 {
 	struct nvme_queue *queue = command->queue;
-	struct nvme_command *other = command->partner;
 
 	if (queue->fused_first == command)
 		queue->fused_first = NULL;
-	if (!other)
+	nvme_fused_part(command);
+}
+
+void nvme_fused_aborted(struct nvme_command *command)
+{
+	struct nvme_queue *queue = command->queue;
+
+	if (queue->fused_first != command)
 		return;
-	command->partner = other->partner = NULL;
-	/* It is one of those that are being dropped, or it executes, alone from now on. */
+	queue->fused_first = NULL;
+	queue->fused_aborted = true;
 }
 
 /* ---- execution: first is the compare ---- */
@@ -54,7 +57,7 @@ static void pair_write_done(struct dpu_block_request *request)
 
 	nvme_namespace_count(first->ns, DPU_BLOCK_WRITE, second->length, request->status);
 	nvme_namespace_leave(first);
-	first->partner = second->partner = NULL;
+	nvme_fused_part(first);
 	nvme_command_answer(first, NVME_OK, 0); /* NVM 2.1.4: what becomes of the write does not change it */
 	nvme_command_answer(second, status, 0);
 }
@@ -67,7 +70,7 @@ static void pair_compare_done(struct dpu_block_request *request)
 	nvme_namespace_count(first->ns, DPU_BLOCK_COMPARE, first->length, request->status);
 	if (request->status != DPU_BLOCK_OK) {
 		nvme_namespace_leave(first);
-		pair_fail(first, nvme_status_of(request->status, true), NVME_ABORTED_FAILED_FUSED | NVME_DNR);
+		nvme_command_fail(first, nvme_status_of(request->status, true));
 		return;
 	}
 	nvme_command_submit(second, DPU_BLOCK_WRITE, second->sqe.cdw12 & NVME_IO_FUA ? DPU_BLOCK_FUA : 0,
@@ -81,7 +84,7 @@ static void pair_run(struct nvme_command *first)
 
 	if (status) {
 		nvme_namespace_leave(first);
-		pair_fail(first->partner, status, NVME_ABORTED_FAILED_FUSED | NVME_DNR);
+		nvme_command_fail(first->partner, status);
 		return;
 	}
 	first->partner->state = COMMAND_EXECUTING;
@@ -90,13 +93,27 @@ static void pair_run(struct nvme_command *first)
 
 /* ---- both must have their data ---- */
 
+/* What has changed meanwhile; false: one has failed. */
+static bool pair_still(struct nvme_command *first, struct nvme_command *second)
+{
+	struct nvme_command *refused = first;
+	uint16_t status = nvme_io_check(first);
+
+	if (!status) {
+		refused = second;
+		status = nvme_io_check(second);
+	}
+	if (status)
+		nvme_command_fail(refused, status);
+	return status == NVME_OK;
+}
+
 static void collected(struct nvme_command *command)
 {
 	struct nvme_command *first, *second = command->partner;
-	uint16_t status;
 
 	if (!second) { /* the other has failed meanwhile */
-		nvme_command_fail(command, NVME_ABORTED_FAILED_FUSED | NVME_DNR);
+		nvme_command_fail(command, command->early_status);
 		return;
 	}
 	command->state = COMMAND_WAITING;
@@ -107,12 +124,8 @@ static void collected(struct nvme_command *command)
 		return;
 	}
 	first = (command->sqe.flags & NVME_FUSE_MASK) == NVME_FUSE_FIRST ? command : second;
-	second = first->partner;
-	if ((status = nvme_io_check(second)) || (status = nvme_io_check(first))) {
-		pair_fail(first, status, NVME_ABORTED_FAILED_FUSED | NVME_DNR);
-		return;
-	}
-	nvme_namespace_enter(first, true, pair_run);
+	if (pair_still(first, first->partner))
+		nvme_namespace_enter(first, true, pair_run);
 }
 
 static uint16_t pair_check(const struct nvme_command *first, const struct nvme_command *second)
@@ -136,49 +149,51 @@ static void first_wait(struct nvme_command *command)
 	command->queue->fused_first = command;
 }
 
+/* Neither has been asked for its data yet. */
+static void pair_start(struct nvme_command *first, struct nvme_command *second)
+{
+	uint16_t status = first->early_status ? NVME_OK : pair_check(first, second);
+
+	first->partner = second;
+	second->partner = first;
+	second->state = COMMAND_WAITING;
+	if (first->early_status) {
+		nvme_command_fail(first, first->early_status);
+	} else if (second->early_status) {
+		nvme_command_fail(second, second->early_status);
+	} else if (status) {
+		nvme_fused_part(first);
+		nvme_command_fail(first, status);
+		nvme_command_fail(second, status);
+	} else {
+		nvme_command_collect(first, first->length, collected);
+		if (second->partner) /* else the first has failed, and with it this one */
+			nvme_command_collect(second, second->length, collected);
+	}
+}
+
 /* A command arrives that is one of a pair, or arrives where the second of a pair should. */
 void nvme_fused_start(struct nvme_command *command, uint16_t status)
 {
 	struct nvme_queue *queue = command->queue;
 	struct nvme_command *first = queue->fused_first;
 	uint8_t fuse = command->sqe.flags & NVME_FUSE_MASK;
+	bool aborted = queue->fused_aborted;
 
 	queue->fused_first = NULL;
-	if (first && fuse != NVME_FUSE_SECOND) {
+	queue->fused_aborted = false;
+	if (first && fuse != NVME_FUSE_SECOND)
 		nvme_command_fail(first, NVME_ABORTED_MISSING_FUSED | NVME_DNR);
-		first = NULL;
-	}
-	if (fuse == 0) {
-		command->sqe.flags &= (uint8_t)~NVME_FUSE_MASK;
-		nvme_io_start(command);
-		return;
-	}
 	command->collected = false;
 	command->early_status = status;
-	if (fuse == NVME_FUSE_FIRST) {
+	if (fuse == 0)
+		nvme_io_start(command);
+	else if (fuse == NVME_FUSE_FIRST)
 		first_wait(command);
-		return;
-	}
-	if (fuse != NVME_FUSE_SECOND || !first) {
-		nvme_command_fail(command, fuse == NVME_FUSE_SECOND ? NVME_ABORTED_MISSING_FUSED | NVME_DNR
-								    : NVME_INVALID_FIELD | NVME_DNR);
-		return;
-	}
-	first->partner = command;
-	command->partner = first;
-	command->state = COMMAND_WAITING;
-	if (first->early_status) {
-		pair_fail(first, first->early_status, NVME_ABORTED_FAILED_FUSED | NVME_DNR);
-		return;
-	}
-	if (status) {
-		pair_fail(command, status, NVME_ABORTED_FAILED_FUSED | NVME_DNR);
-		return;
-	}
-	if ((status = pair_check(first, command)) != NVME_OK) {
-		pair_fail(first, status, status);
-		return;
-	}
-	nvme_command_collect(first, first->length, collected);
-	nvme_command_collect(command, command->length, collected);
+	else if (fuse != NVME_FUSE_SECOND)
+		nvme_command_fail(command, NVME_INVALID_FIELD | NVME_DNR);
+	else if (first)
+		pair_start(first, command);
+	else
+		nvme_command_fail(command, aborted ? NVME_ABORTED_FAILED_FUSED : NVME_ABORTED_MISSING_FUSED | NVME_DNR);
 }

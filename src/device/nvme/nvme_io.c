@@ -121,12 +121,14 @@ void nvme_io_start(struct nvme_command *command)
 	uint16_t status;
 
 	command->queue->controller->active = true;
-	if (!opcode)
+	if (command->bad_digest)
+		status = NVME_TRANSIENT_TRANSPORT;
+	else if (!opcode)
 		status = NVME_INVALID_OPCODE | NVME_DNR;
 	else if (!(status = nvme_io_check(command)) && (opcode->flags & IO_BLOCKS))
 		status = blocks_parse(command, opcode->flags);
 	/* A first that waits hears of any command that is not its second. */
-	if (fuse || command->queue->fused_first) {
+	if (fuse || command->queue->fused_first || command->queue->fused_aborted) {
 		nvme_fused_start(command, status);
 		return;
 	}

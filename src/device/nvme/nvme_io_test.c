@@ -161,139 +161,6 @@ static void test_digest_errors(void **state)
 	rig_free(rig);
 }
 
-/* ---- fused ---- */
-
-static void fused_pair(struct host *io, const uint8_t *compare, const uint8_t *write, uint16_t first, uint16_t second)
-{
-	struct nvme_sqe sqe = { .opcode = NVME_COMPARE,
-				.flags = NVME_FUSE_FIRST,
-				.nsid = 1,
-				.cdw10 = 8,
-				.sgl = { .length = 512, .type = NVME_SGL_IN_CAPSULE } };
-	uint16_t cid[2], status[2] = { 0xffff, 0xffff };
-	const struct nvme_tcp_header *pdu;
-
-	cid[0] = host_capsule(io, &sqe, compare, 512);
-	assert_null(host_receive(io));
-	sqe.opcode = NVME_WRITE;
-	sqe.flags = NVME_FUSE_SECOND;
-	sqe.sgl.type = NVME_SGL_TRANSPORT_DATA;
-	cid[1] = host_capsule(io, &sqe, NULL, 0);
-	while ((pdu = host_receive(io)) != NULL) {
-		if (pdu->type == NVME_TCP_R2T) {
-			host_h2c_data(io, cid[1], ((const struct nvme_tcp_r2t *)pdu)->ttag, write, 0, 512, true);
-			rig_poll(io->rig);
-		} else {
-			const struct nvme_cqe *cqe = &((const struct nvme_tcp_capsule_resp *)pdu)->cqe;
-
-			status[cqe->cid == cid[1]] = cqe->status >> 1;
-		}
-	}
-	assert_int_equal(status[0], first);
-	assert_int_equal(status[1], second);
-}
-
-static void test_fused(void **state)
-{
-	struct rig *rig = rig_new(NULL);
-	struct host *admin, *io;
-	uint8_t zero[512] = { 0 }, one[512], back[512];
-
-	memset(one, 1, sizeof(one));
-	host_pair(rig, &admin, &io, 0, 0);
-	fused_pair(io, zero, one, NVME_OK, NVME_OK);
-	assert_int_equal(host_transfer(io, NVME_READ, 8, 1, back, 512, false), NVME_OK);
-	assert_memory_equal(back, one, 512);
-	fused_pair(io, zero, zero, NVME_COMPARE_FAILURE | NVME_DNR, NVME_ABORTED_FAILED_FUSED | NVME_DNR);
-	assert_int_equal(host_transfer(io, NVME_READ, 8, 1, back, 512, false), NVME_OK);
-	assert_memory_equal(back, one, 512);
-
-	/* A first whose second does not come, a second without a first. */
-	struct nvme_sqe sqe = { .opcode = NVME_COMPARE,
-				.flags = NVME_FUSE_FIRST,
-				.nsid = 1,
-				.sgl = { .length = 512, .type = NVME_SGL_IN_CAPSULE } };
-	uint16_t cid = host_capsule(io, &sqe, zero, 512);
-	struct nvme_sqe flush = { .opcode = NVME_FLUSH, .nsid = 1 };
-	host_capsule(io, &flush, NULL, 0);
-	const struct nvme_cqe *cqe = &((const struct nvme_tcp_capsule_resp *)host_receive(io))->cqe;
-	assert_int_equal(cqe->cid, cid);
-	assert_int_equal(cqe->status >> 1, NVME_ABORTED_MISSING_FUSED | NVME_DNR);
-	rig_poll(rig);
-	assert_int_equal(((const struct nvme_tcp_capsule_resp *)host_receive(io))->cqe.status, NVME_OK);
-	struct exchange alone = { .sqe = { .opcode = NVME_WRITE, .flags = NVME_FUSE_SECOND, .nsid = 1 },
-				  .out = zero,
-				  .out_bytes = 512,
-				  .in_capsule = true };
-	assert_int_equal(host_command(io, &alone), NVME_ABORTED_MISSING_FUSED | NVME_DNR);
-	host_free(io);
-	host_free(admin);
-	rig_free(rig);
-}
-
-/* Two that make no pair: both have the status that says why (Base 3.4.2), whatever is wrong. */
-static void test_no_pair(void **state)
-{
-	static const struct {
-		uint8_t first, second;
-		uint32_t nsid, lba, blocks; /* of the second */
-		uint32_t first_blocks;
-		uint16_t status;
-	} cases[] = {
-		{ NVME_COMPARE, NVME_WRITE, 1, 9, 1, 1, NVME_INVALID_FIELD },
-		{ NVME_COMPARE, NVME_WRITE, 1, 8, 2, 1, NVME_INVALID_FIELD },
-		{ NVME_COMPARE, NVME_WRITE, 2, 8, 1, 1, NVME_INVALID_FIELD },
-		{ NVME_COMPARE, NVME_COMPARE, 1, 8, 1, 1, NVME_INVALID_FIELD },
-		{ NVME_WRITE, NVME_WRITE, 1, 8, 1, 1, NVME_INVALID_FIELD },
-		{ NVME_COMPARE, NVME_WRITE, 1, 8, 16, 16, 0x014 }, /* Atomic Write Unit Exceeded */
-	};
-	struct rig *rig = rig_new(NULL);
-	struct host *admin, *io;
-
-	host_pair(rig, &admin, &io, 0, 0);
-	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		struct nvme_sqe sqe = { .opcode = cases[i].first,
-					.flags = NVME_FUSE_FIRST,
-					.nsid = 1,
-					.cdw10 = 8,
-					.cdw12 = cases[i].first_blocks - 1,
-					.sgl = { .length = 8192, .type = NVME_SGL_IN_CAPSULE } };
-
-		uint16_t first = host_capsule(io, &sqe, big_out, 8192);
-		sqe.opcode = cases[i].second;
-		sqe.flags = NVME_FUSE_SECOND;
-		sqe.nsid = cases[i].nsid;
-		sqe.cdw10 = cases[i].lba;
-		sqe.cdw12 = cases[i].blocks - 1;
-		uint16_t second = host_capsule(io, &sqe, big_out, 8192);
-		for (unsigned j = 0; j < 2; j++) {
-			const struct nvme_tcp_capsule_resp *answer = (const void *)host_receive(io);
-
-			assert_non_null(answer);
-			assert_int_equal(answer->cqe.cid, j ? second : first);
-			assert_int_equal(answer->cqe.status >> 1, cases[i].status | NVME_DNR);
-		}
-		assert_null(host_receive(io));
-	}
-	host_free(io);
-	host_free(admin);
-	rig_free(rig);
-}
-
-/* The write of a pair fails: the compare was right and stays so (NVM 2.1.4). */
-static void test_fused_write_fails(void **state)
-{
-	struct rig *rig = rig_new(&(struct rig_options){ .sector = 512, .features = DPU_BLOCK_F_READ_ONLY });
-	struct host *admin, *io;
-	uint8_t zero[512] = { 0 };
-
-	host_pair(rig, &admin, &io, 0, 0);
-	fused_pair(io, zero, zero, NVME_OK, NVME_WRITE_PROTECTED | NVME_DNR);
-	host_free(io);
-	host_free(admin);
-	rig_free(rig);
-}
-
 /* ---- devices that go, ANA ---- */
 
 static void note(void *arg)
@@ -362,15 +229,9 @@ static void test_ana(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_transfers),
-		cmocka_unit_test(test_success_flag),
-		cmocka_unit_test(test_refusals),
-		cmocka_unit_test(test_digest_errors),
-		cmocka_unit_test(test_fused),
-		cmocka_unit_test(test_no_pair),
-		cmocka_unit_test(test_fused_write_fails),
-		cmocka_unit_test(test_device_goes),
-		cmocka_unit_test(test_ana),
+		cmocka_unit_test(test_transfers),   cmocka_unit_test(test_success_flag),
+		cmocka_unit_test(test_refusals),    cmocka_unit_test(test_digest_errors),
+		cmocka_unit_test(test_device_goes), cmocka_unit_test(test_ana),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -312,23 +312,13 @@ static unsigned response_build(struct nvme_command *command, uint16_t status, st
 	return 1;
 }
 
-void nvme_command_answer(struct nvme_command *command, uint16_t status, uint32_t data)
+static void answer_send(struct nvme_command *command, uint16_t status, uint32_t data)
 {
 	struct nvme_queue *queue = command->queue;
 	/* 3.3.2.1: only when there is nothing else to say. */
 	bool success = data > 0 && queue->no_flow_control && command->result == 0;
 	unsigned segments = 0;
 
-	assert(command->state != COMMAND_FREE && command->state != COMMAND_ANSWERED);
-	command->state = COMMAND_ANSWERED;
-	queue->outstanding--;
-	if (command->partner)
-		nvme_fused_broken(command);
-	if (queue->state > QUEUE_CONNECTED) {
-		if (command->lent == 0)
-			command_free(command);
-		return;
-	}
 	if (status == NVME_NAMESPACE_NOT_READY && nvme_controller_delays(queue->controller))
 		status |= NVME_CRD_1; /* else a host's five tries are over at once */
 	if (status)
@@ -340,6 +330,22 @@ void nvme_command_answer(struct nvme_command *command, uint16_t status, uint32_t
 		segments += response_build(command, status, command->iov + segments);
 	command_send(command, &command->answer, command->iov, segments, answer_done);
 	stage_enter(before);
+}
+
+void nvme_command_answer(struct nvme_command *command, uint16_t status, uint32_t data)
+{
+	struct nvme_command *other = command->partner ? nvme_fused_part(command) : NULL;
+	struct nvme_queue *queue = command->queue;
+
+	assert(command->state != COMMAND_FREE && command->state != COMMAND_ANSWERED);
+	command->state = COMMAND_ANSWERED;
+	queue->outstanding--;
+	if (queue->state <= QUEUE_CONNECTED)
+		answer_send(command, status, data);
+	else if (command->lent == 0)
+		command_free(command);
+	if (other)
+		nvme_fused_broken(other, status);
 }
 
 /* ---- data of a command ---- */
@@ -455,16 +461,19 @@ void nvme_command_collect_into(struct nvme_command *command, uint32_t bytes, uin
 
 void nvme_command_start(struct nvme_command *command)
 {
-	if (command->bad_digest)
-		nvme_command_fail(command, NVME_TRANSIENT_TRANSPORT);
-	else if (command->sqe.opcode == NVME_FABRICS)
-		nvme_fabrics_start(command);
-	else if (command->queue->state != QUEUE_CONNECTED)
-		nvme_command_fail(command, NVME_SEQUENCE_ERROR | NVME_DNR);
-	else if (command->queue->qid == 0)
-		nvme_admin_start(command);
-	else
+	const struct nvme_queue *queue = command->queue;
+	bool fabrics = command->sqe.opcode == NVME_FABRICS;
+
+	if (queue->state == QUEUE_CONNECTED && queue->qid > 0 && !fabrics)
 		nvme_io_start(command);
+	else if (command->bad_digest)
+		nvme_command_fail(command, NVME_TRANSIENT_TRANSPORT);
+	else if (fabrics)
+		nvme_fabrics_start(command);
+	else if (queue->state != QUEUE_CONNECTED)
+		nvme_command_fail(command, NVME_SEQUENCE_ERROR | NVME_DNR);
+	else
+		nvme_admin_start(command);
 }
 
 /* ---- the end ---- */

@@ -138,7 +138,8 @@ struct nvme_queue {
 	struct nvme_controller *controller;
 	TAILQ_ENTRY(nvme_queue) link; /* of its controller */
 	struct nvme_receive receive;
-	struct nvme_command *fused_first; /* waits for its second */
+	struct nvme_command *fused_first; /* waits for its second; … */
+	bool fused_aborted;               /* … did so, and its host has aborted it */
 	struct nvme_command *taking;      /* its data is coming in place, even if it was dropped */
 	struct nvme_commands free, active;
 	struct nvme_command **chunks; /* by index / COMMAND_CHUNK */
@@ -337,8 +338,11 @@ void nvme_get_features(struct nvme_command *command);
 void nvme_reservation_start(struct nvme_command *command);
 void nvme_ranges_start(struct nvme_command *command); /* DSM, Copy, Write Zeroes */
 void nvme_fused_start(struct nvme_command *command, uint16_t status);
-void nvme_fused_broken(struct nvme_command *command); /* one of a pair has failed on its own: the other does */
-void nvme_fused_forget(struct nvme_command *command); /* one of a pair is dropped */
+/* A pair is none any more; returns the other of it, NULL if it was none. */
+struct nvme_command *nvme_fused_part(struct nvme_command *command);
+void nvme_fused_broken(struct nvme_command *other, uint16_t status); /* its part has failed with `status`: so does it */
+void nvme_fused_forget(struct nvme_command *command);                /* one of a pair is dropped */
+void nvme_fused_aborted(struct nvme_command *command);               /* one that waits, maybe for its second */
 
 /* ---- controllers and events ---- */
 

@@ -381,9 +381,11 @@ static void pdu_send(struct host *host, struct nvme_tcp_header *header, const vo
 		memcpy(pdu + header->hlen, &digest, sizeof(digest));
 	if (bytes)
 		memcpy(pdu + end, data, bytes);
-	digest = bytes ? crc32c(0, data, bytes) : 0;
-	if (ddgst)
+	digest = bytes ? crc32c(host->spoil, data, bytes) : 0;
+	if (ddgst) {
 		memcpy(pdu + end + bytes, &digest, sizeof(digest));
+		host->spoil = false;
+	}
 	host_send(host, pdu, header->plen, host->piece);
 	free(pdu);
 }

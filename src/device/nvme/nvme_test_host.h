@@ -50,6 +50,7 @@ struct host {
 	uint8_t *output; /* what the target has sent and the test not read */
 	size_t output_bytes;
 	bool closed, graceful, resumed, idle, freed, answer_connect, hold_sends;
+	bool spoil; /* the next digest of data is wrong */
 	struct nvme_send *held, **held_tail;
 	uint8_t *take_to; /* the target wants the next bytes here */
 	uint32_t take_left;

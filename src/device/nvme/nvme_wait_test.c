@@ -206,31 +206,6 @@ static void test_abort_shortage(void **state)
 	rig_free(rig);
 }
 
-/* The first of a fused pair: its second finds none. */
-static void test_abort_fused(void **state)
-{
-	struct rig *rig = rig_new(NULL);
-	struct host *admin, *io;
-	struct nvme_sqe sqe = { .opcode = NVME_COMPARE,
-				.flags = NVME_FUSE_FIRST,
-				.nsid = 1,
-				.sgl = { .length = 512, .type = NVME_SGL_IN_CAPSULE } };
-	uint16_t status = 0xffff, cid;
-
-	host_pair(rig, &admin, &io, 0, 0);
-	cid = host_capsule(io, &sqe, data, 512);
-	assert_true(abort_command(admin, 1, cid));
-	aborted_check(io, cid);
-	sqe.opcode = NVME_WRITE;
-	sqe.flags = NVME_FUSE_SECOND;
-	host_capsule(io, &sqe, data, 512);
-	assert_int_equal(answers(io, &status), 1);
-	assert_int_equal(status, NVME_ABORTED_MISSING_FUSED | NVME_DNR);
-	host_free(io);
-	host_free(admin);
-	rig_free(rig);
-}
-
 /* ---- behind one that is alone ---- */
 
 static struct host *io_connect(struct rig *rig, uint16_t cntlid, uint16_t qid, uint8_t hostid)
@@ -526,7 +501,6 @@ int main(void)
 		cmocka_unit_test(test_retry_delay),
 		cmocka_unit_test(test_abort_device),
 		cmocka_unit_test(test_abort_shortage),
-		cmocka_unit_test(test_abort_fused),
 		cmocka_unit_test(test_reservation_while_waiting),
 		cmocka_unit_test(test_many_at_once),
 		cmocka_unit_test(test_admin_that_does_not_read),
