@@ -267,9 +267,10 @@ struct pool {
 	struct worker *worker;
 	enum block_state state;
 	char why[BLOCK_WHY_BYTES];
-	bool format;  /* to be formatted at the next opening */
-	bool erase;   /* … even if the media hold a pool */
-	bool reopen;  /* to be closed first */
+	bool format; /* to be formatted at the next opening */
+	bool erase;  /* … even if the media hold a pool */
+	bool unmade; /* … is wanted since its object was made, and never ended: what it has begun may be done again */
+	bool reopen; /* to be closed first */
 	bool refused; /* its opening failed: not tried again before something changes */
 	bool busy;    /* on the way from one state to another, or a command is under way: an event will follow */
 	bool ready;   /* the store takes commands */
@@ -553,5 +554,6 @@ void intent_drop(struct volume *volume);
 void intent_made(struct volume *volume);     /* the pool has it */
 void intent_undelete(struct volume *volume); /* its deletion came to nothing */
 void intents_drop_pool(struct pool *pool);
+int intent_formatted(struct pool *pool, struct dpu_error *err); /* it is open */
 bool intent_is_deletion(struct block *block, const char *name);
 void intent_done(struct block *block, const char *name);

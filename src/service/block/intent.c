@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Volumes that are to be made or deleted and are not yet, in a file: a line is written before the model's commit, and
- * the file is emptied when nothing is outstanding. After a kill between the commit and the pool's command it tells what
- * was never answered from what was lost: only a volume whose making was noted is made, only one whose deletion was
- * noted and that the model does not have is deleted. */
+/* Pools that are to be formatted, volumes that are to be made or deleted, and are not yet, in a file: a line is written
+ * before the model's commit, and the file is emptied when nothing is outstanding. After a kill between the commit and
+ * the pool's command it tells what was never answered from what was lost: only a pool whose formatting was noted is
+ * formatted again, only a volume whose making was noted is made, only one whose deletion was noted and that the model
+ * does not have is deleted. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -16,8 +17,13 @@
 
 enum { MOST_LINES = 200 }; /* of which so many may be done with */
 
+enum verb { CREATE, DELETE, FORMAT, VERBS };
+enum { VERB_LENGTH = 6 };
+static const char verbs[VERBS][VERB_LENGTH + 1] = { "create", "delete", "format" };
+
 struct intent {
-	struct uuid pool, volume;
+	struct uuid pool, volume; /* volume: the pool itself if it is to be formatted */
+	bool formatting;
 	bool creation, deletion; /* both: it was never made, and is to go */
 	TAILQ_ENTRY(intent) link;
 };
@@ -93,11 +99,12 @@ static int write_all(const struct block *block, const char *text, size_t bytes)
 	return rc;
 }
 
-static void line_add(const struct intent *intent, const char *verb, struct text *text)
+static void line_add(const struct intent *intent, enum verb verb, struct text *text)
 {
 	char pool[UUID_TEXT], volume[UUID_TEXT];
 
-	text_printf(text, "%s %s %s\n", verb, uuid_format(&intent->pool, pool), uuid_format(&intent->volume, volume));
+	text_printf(text, "%s %s %s\n", verbs[verb], uuid_format(&intent->pool, pool),
+		    uuid_format(&intent->volume, volume));
 }
 
 /* What is outstanding, without the lines that are not any more. */
@@ -110,10 +117,12 @@ static int rewrite(struct block *block)
 	/* The deletion of one that was never made may not be committed: then it is to be made. */
 	TAILQ_FOREACH(intent, &block->intents, link)
 	{
+		if (intent->formatting)
+			line_add(intent, FORMAT, &text);
 		if (intent->creation)
-			line_add(intent, "create", &text);
+			line_add(intent, CREATE, &text);
 		if (intent->deletion)
-			line_add(intent, "delete", &text);
+			line_add(intent, DELETE, &text);
 	}
 	if (text.failed)
 		abort(); /* out of memory */
@@ -130,11 +139,45 @@ static int rewrite(struct block *block)
 	return rc ? rc : folder_sync(block);
 }
 
+static struct intent *find(struct block *block, const struct uuid *uuid)
+{
+	struct intent *intent;
+
+	TAILQ_FOREACH(intent, &block->intents, link)
+	{
+		if (uuid_equal(&intent->volume, uuid))
+			return intent;
+	}
+	return NULL;
+}
+
 static bool is_news(const struct volume *volume)
 {
 	if (volume->subject.leaving)
 		return !volume->intent || !volume->intent->deletion;
 	return volume->subject.fresh && !volume->intent;
+}
+
+/* What is new with a subject; NULL: nothing that need be noted. */
+static struct intent *news(const struct subject *subject, enum verb *ret)
+{
+	struct block *block = subject->block;
+	struct volume *volume = volume_of_subject(subject);
+
+	*ret = volume && subject->leaving ? DELETE : volume ? CREATE : FORMAT;
+	if (subject->class == &pool_class && subject->fresh && !subject->leaving && !find(block, &subject->uuid)) {
+		struct intent *intent = add(block, &subject->uuid, &subject->uuid);
+		intent->formatting = true;
+		return intent;
+	}
+	if (!volume || volume->pool->subject.leaving || !is_news(volume))
+		return NULL;
+	if (!volume->intent) {
+		volume->intent = add(block, &volume->pool->subject.uuid, &subject->uuid);
+		volume->intent->creation = !subject->leaving;
+	}
+	volume->intent->deletion = subject->leaving;
+	return volume->intent;
 }
 
 /* Of the transaction that has been applied, or of none when it was undone. */
@@ -148,17 +191,13 @@ void intents_write(void *ctx)
 		return;
 	TAILQ_FOREACH(subject, &block->noted, noted_link)
 	{
-		struct volume *volume = volume_of_subject(subject);
-		if (!volume || volume->pool->subject.leaving || !is_news(volume))
+		enum verb verb;
+		const struct intent *intent = news(subject, &verb);
+		if (!intent)
 			continue;
-		if (!volume->intent) {
-			volume->intent = add(block, &volume->pool->subject.uuid, &subject->uuid);
-			volume->intent->creation = !subject->leaving;
-		}
-		volume->intent->deletion = subject->leaving;
 		if (!text.length) /* a power failure may have left the last line without its end */
 			text_printf(&text, "\n");
-		line_add(volume->intent, subject->leaving ? "delete" : "create", &text);
+		line_add(intent, verb, &text);
 		block->intent_lines++;
 	}
 	if (text.failed)
@@ -209,16 +248,22 @@ void intents_drop_pool(struct pool *pool)
 	}
 }
 
-static struct intent *find(struct block *block, const struct uuid *volume)
+/* Durably, before anything else is done with the pool: a line that came back would have it formatted. */
+int intent_formatted(struct pool *pool, struct dpu_error *err)
 {
-	struct intent *intent;
+	struct block *block = pool->subject.block;
+	struct intent *intent = find(block, &pool->subject.uuid);
 
-	TAILQ_FOREACH(intent, &block->intents, link)
-	{
-		if (uuid_equal(&intent->volume, volume))
-			return intent;
+	if (!intent)
+		return 0;
+	intent->formatting = false;
+	int rc = rewrite(block);
+	if (rc < 0) {
+		intent->formatting = true;
+		return error_set(err, DPU_E_IO, NULL, "that it is formatted cannot be noted: %s", strerror(-rc));
 	}
-	return NULL;
+	drop(block, intent);
+	return 0;
 }
 
 bool intent_is_deletion(struct block *block, const char *name)
@@ -245,33 +290,42 @@ static struct volume *volume_known(const struct object *object)
 }
 
 /* What the model has was not deleted; what it does not have was not created. */
-static void load_line(struct block *block, bool deletion, const struct uuid *pool, const struct uuid *uuid)
+static void load_line(struct block *block, enum verb verb, const struct uuid *pool, const struct uuid *uuid)
 {
+	bool deletion = verb == DELETE, formatting = verb == FORMAT;
 	const struct object *in = model_find_uuid(block->dpu->model, pool);
 	struct object *object = model_find_uuid(block->dpu->model, uuid);
 	struct volume *volume = object ? volume_known(object) : NULL;
 
 	if (find(block, uuid) || !in || in->class != &pool_class || deletion != (object == NULL))
 		return;
-	if (object && (!volume || !uuid_equal(&volume->pool->subject.uuid, pool)))
+	if (object && formatting != (object == in))
+		return;
+	if (object && !formatting && (!volume || !uuid_equal(&volume->pool->subject.uuid, pool)))
 		return;
 	struct intent *intent = add(block, pool, uuid);
-	intent->creation = !deletion;
+	intent->creation = verb == CREATE;
 	intent->deletion = deletion;
+	intent->formatting = formatting;
+	if (formatting)
+		pool_of(object)->unmade = true;
 	if (volume)
 		volume->intent = intent;
 }
 
 /* As line_add() writes it, without the end of the line. */
-static bool line_parse(char *line, size_t length, bool *ret_deletion, struct uuid *ret_pool, struct uuid *ret_volume)
+static bool line_parse(char *line, size_t length, enum verb *ret_verb, struct uuid *ret_pool, struct uuid *ret_volume)
 {
-	enum { VERB = 6, POOL_AT = VERB + 1, POOL_END = POOL_AT + UUID_TEXT - 1, LENGTH = POOL_END + UUID_TEXT };
+	enum { POOL_AT = VERB_LENGTH + 1, POOL_END = POOL_AT + UUID_TEXT - 1, LENGTH = POOL_END + UUID_TEXT };
+	unsigned verb = 0;
 
-	if (length != LENGTH || line[VERB] != ' ' || line[POOL_END] != ' ')
+	if (length != LENGTH || line[VERB_LENGTH] != ' ' || line[POOL_END] != ' ')
 		return false;
-	line[VERB] = line[POOL_END] = '\0';
-	*ret_deletion = strcmp(line, "delete") == 0;
-	return (*ret_deletion || strcmp(line, "create") == 0) && uuid_parse(line + POOL_AT, ret_pool) == 0 &&
+	line[VERB_LENGTH] = line[POOL_END] = '\0';
+	while (verb < VERBS && strcmp(line, verbs[verb]) != 0)
+		verb++;
+	*ret_verb = (enum verb)verb;
+	return verb < VERBS && uuid_parse(line + POOL_AT, ret_pool) == 0 &&
 	       uuid_parse(line + POOL_END + 1, ret_volume) == 0;
 }
 
@@ -283,14 +337,14 @@ static void load_file(struct block *block, FILE *file, const char *path)
 	ssize_t length;
 	unsigned long long at = 0;
 	struct uuid pool, volume;
-	bool deletion;
+	enum verb verb;
 
 	for (; (length = getline(&line, &room, file)) >= 0; at += (size_t)length) {
 		size_t text = (size_t)length - (length > 0 && line[length - 1] == '\n');
 
 		line[text] = '\0';
-		if (line_parse(line, text, &deletion, &pool, &volume))
-			load_line(block, deletion, &pool, &volume);
+		if (line_parse(line, text, &verb, &pool, &volume))
+			load_line(block, verb, &pool, &volume);
 		else if (text > 0)
 			log_warn("block", "a line of the list of intents is none", "path=%s offset=%llu", path, at);
 	}

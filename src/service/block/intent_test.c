@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Tests of intents: what was wanted of a pool and not carried out when dpud ended. */
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "service/block/block_rig.h"
+#include "service/block/store/store_format.h"
 
 /* Deleted while its pool cannot be opened, and dpud ends before it can: gone all the same. */
 static void deleted_in_absence(void **state)
@@ -159,6 +162,102 @@ static void a_long_wait_of_one(void **state)
 	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "q", "unclaimed"), "0") == 0);
 }
 
+/* ---- a pool that is to be formatted ---- */
+
+enum { SUPERS_GONE = 1, ROOTS_GONE = 2, OWNER_OTHER = 4 };
+
+static void wipe(int fd, uint64_t block, uint64_t blocks)
+{
+	static const uint8_t zeroes[STORE_BLOCK];
+
+	for (uint64_t i = 0; i < blocks; i++)
+		assert_int_equal(pwrite(fd, zeroes, STORE_BLOCK, (off_t)((block + i) * STORE_BLOCK)), STORE_BLOCK);
+}
+
+/* The medium as a formatting that was cut short leaves it, or as somebody else's. */
+static void medium_change(const struct block_rig *rig, unsigned what, const char *mark)
+{
+	struct store_super super;
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/m", rig->dir);
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_int_equal(pread(fd, &super, sizeof(super), 0), sizeof(super));
+	if (what & ROOTS_GONE)
+		wipe(fd, super.root_block[0], 2 * super.root_blocks);
+	if (what & SUPERS_GONE) {
+		wipe(fd, 0, 1);
+		wipe(fd, super.blocks - 1, 1);
+	}
+	if (what & OWNER_OTHER) {
+		super.owner[0]++;
+		assert_int_equal(pwrite(fd, &super, sizeof(super), 0), sizeof(super));
+		wipe(fd, super.blocks - 1, 1);
+	}
+	assert_int_equal(pwrite(fd, mark, strlen(mark), 0), strlen(mark));
+	close(fd);
+}
+
+static void formatting_note(const struct block_rig *rig, const char *pool)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/block-intents", rig->dir);
+	FILE *file = fopen(path, "we");
+	if (pool)
+		fprintf(file, "format %s %s\n", pool, pool);
+	fclose(file);
+}
+
+/* What a crash has left of a pool that was being made is formatted again, and nothing else is. */
+static void formatted_again(void **state)
+{
+	static const struct {
+		unsigned what;
+		bool noted;
+		const char *mark, *why; /* why: it is not formatted; "": nor need it be */
+	} cases[] = {
+		{ SUPERS_GONE, true, "", NULL },
+		{ ROOTS_GONE, true, "", NULL },
+		{ ROOTS_GONE | SUPERS_GONE, true, "", NULL },
+		{ 0, true, "", "" },
+		{ ROOTS_GONE, false, "", "formatting was cut short, format it again" },
+		{ SUPERS_GONE, false, "", "there is no pool here" },
+		{ SUPERS_GONE, true, "XFSB", "holds an XFS file system" },
+		{ ROOTS_GONE | OWNER_OTHER, true, "", "holds a pool already" },
+	};
+	struct block_rig *rig = *state;
+	char pool[64], path[128];
+
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		bool again = !cases[i].why, open = again || !cases[i].why[0];
+		block_rig_pool(rig);
+		snprintf(pool, sizeof(pool), "%s", block_rig_field(rig, "pool", "p", "uuid"));
+		block_rig_down(rig);
+		medium_change(rig, cases[i].what, cases[i].mark);
+		formatting_note(rig, cases[i].noted ? pool : NULL);
+		for (unsigned start = 0; start < 2;
+		     start++) { /* what is refused stays so, what is made has not to be again */
+			block_rig_up(rig);
+			WAIT_FOR(&rig->base,
+				 strcmp(block_rig_field(rig, "pool", "p", "state"), open ? "ready" : "failed") == 0);
+			if (!open && !strstr(block_rig_field(rig, "pool", "p", "why"), cases[i].why))
+				fail_msg("case %u: %s", i, block_rig_field(rig, "pool", "p", "why"));
+			WAIT_FOR(&rig->base,
+				 strcmp(block_rig_field(rig, "volume", "v", "state"), again  ? "failed"
+										      : open ? "ready"
+											     : "waiting") == 0);
+			block_rig_down(rig);
+		}
+		block_rig_up(rig);
+		block_rig_delete(rig, "pool", "p", true, NULL);
+		block_rig_delete(rig, "medium", "m", false, NULL);
+		block_rig_delete(rig, "tenant", "blue", true, NULL);
+		snprintf(path, sizeof(path), "%s/m", rig->dir);
+		assert_int_equal(unlink(path), 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -166,6 +265,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(lost_or_never_made, block_rig_setup, block_rig_teardown),
 		cmocka_unit_test_setup_teardown(carried_out_before_a_kill, block_rig_setup, block_rig_teardown),
 		cmocka_unit_test_setup_teardown(a_long_wait_of_one, block_rig_setup, block_rig_teardown),
+		cmocka_unit_test_setup_teardown(formatted_again, block_rig_setup, block_rig_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

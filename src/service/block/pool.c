@@ -42,18 +42,35 @@ static void opening_fails(struct pool *pool, const char *why)
 	subject_notice(&pool->subject, "pool-failed", why);
 }
 
+/* Whether what was found is what a formatting of this pool has left that a crash cut short. */
+static bool is_half_made(const struct pool *pool)
+{
+	return pool->unmade && !pool->format && pool->command.error.code == DPU_E_NOT_FOUND;
+}
+
+static void format_again(struct pool *pool)
+{
+	log_info("block", "a formatting that was cut short begins again", "object=%s", pool->subject.name);
+	pool->format = true;
+	pool_step(pool);
+}
+
 static void opened(struct pool *pool)
 {
 	struct store_stats stats;
 
-	if (pool->command.error.code != DPU_OK) {
+	if (is_half_made(pool)) {
+		pool_serve_end(pool, format_again);
+		return;
+	}
+	if (pool->command.error.code != DPU_OK || intent_formatted(pool, &pool->command.error) != 0) {
 		char why[BLOCK_WHY_BYTES];
 		snprintf(why, sizeof(why), "%.250s", pool->command.error.message);
 		opening_fails(pool, why);
 		pool_serve_end(pool, open_failed);
 		return;
 	}
-	pool->format = pool->erase = false;
+	pool->format = pool->erase = pool->unmade = false;
 	pool->ready = true;
 	for (unsigned i = 0; i < pool->served_count; i++)
 		pool->served[i]->in_use = pool->served[i]->taken;
@@ -83,6 +100,11 @@ static void open_with(struct pool *pool, enum store_op op)
 	pool_command(pool, NULL, opened);
 }
 
+static bool is_mine(const struct pool *pool, const struct store_super *super)
+{
+	return memcmp(super->owner, pool->subject.uuid.bytes, sizeof(super->owner)) == 0;
+}
+
 /* Which of the media's pools is this one: the one that was made for it. Of others, only one can be taken for it.
  * NULL, or why none can. */
 static const char *choose(struct pool *pool, struct store_super *ret, bool *ret_found)
@@ -95,7 +117,7 @@ static const char *choose(struct pool *pool, struct store_super *ret, bool *ret_
 	for (unsigned i = 0; i < io->count; i++) {
 		if (!pool_super(io, i, &super))
 			continue;
-		bool mine = memcmp(super.owner, pool->subject.uuid.bytes, sizeof(super.owner)) == 0;
+		bool mine = is_mine(pool, &super);
 		if (!*ret_found || (mine && !owned)) {
 			*ret = super;
 			*ret_found = true;
@@ -108,7 +130,7 @@ static const char *choose(struct pool *pool, struct store_super *ret, bool *ret_
 	return several ? "its media hold different pools, and which one it is cannot be told" : NULL;
 }
 
-/* A new pool takes no medium that holds something already. NULL, or why not. */
+/* A new pool takes no medium that holds something already, but what it has begun itself. NULL, or why not. */
 static const char *use_all(struct pool *pool, char *why, size_t why_bytes)
 {
 	const struct super_io *io = pool->super_io;
@@ -119,6 +141,8 @@ static const char *use_all(struct pool *pool, char *why, size_t why_bytes)
 		if (pool->erase)
 			continue;
 		bool is_pool = pool_super(io, i, &super);
+		if (is_pool && pool->unmade && is_mine(pool, &super))
+			continue;
 		const char *stranger = super_stranger(io->blocks + (size_t)i * POOL_SUPERS * STORE_BLOCK);
 		if (!is_pool && !stranger)
 			continue;
@@ -143,9 +167,24 @@ static const char *use_known(struct pool *pool)
 	return why;
 }
 
+/* A formatting has ended if each medium has a superblock of its; then the root says whether it is whole. */
+static bool supers_are_all_there(const struct pool *pool)
+{
+	const struct super_io *io = pool->super_io;
+	struct store_super super;
+
+	for (unsigned i = 0; i < io->count; i++)
+		if (!pool_super(io, i, &super) || !is_mine(pool, &super))
+			return false;
+	return true;
+}
+
 static void supers_known(struct pool *pool)
 {
 	char why[BLOCK_WHY_BYTES];
+
+	if (pool->unmade && !pool->super_io->failed && !supers_are_all_there(pool))
+		pool->format = true;
 	const char *refused = pool->super_io->failed ? "the superblocks of its media cannot be read"
 			      : pool->format         ? use_all(pool, why, sizeof(why))
 						     : use_known(pool);
@@ -173,6 +212,8 @@ static void pool_free(struct pool *pool)
 	struct block *block = pool->subject.block;
 
 	TAILQ_REMOVE(&block->pools, pool, link);
+	if (!block->ended)
+		intents_drop_pool(pool);
 	subject_fini(&pool->subject);
 	pthread_mutex_destroy(&pool->published_lock);
 	free(pool->unclaimed);
@@ -333,7 +374,7 @@ static struct pool *pool_new(struct block *block, struct object *object)
 	pool->subject.settle = pool_settle;
 	pool->subject.free = subject_free;
 	pool->worker = workers_get(block->dpu->workers, config->worker % block->workers);
-	pool->format = !model_loading(block->dpu->model);
+	pool->format = pool->unmade = !model_loading(block->dpu->model);
 	state_set(pool, BLOCK_WAITING, "the pool was not opened yet");
 	TAILQ_INIT(&pool->volumes);
 	TAILQ_INIT(&pool->todo);

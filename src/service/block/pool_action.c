@@ -59,7 +59,7 @@ static int adopt_start(void *ctx, struct object *object, const void *args, struc
 	(void)args;
 	if (rc != 0)
 		return rc;
-	pool->format = pool->erase = false;
+	pool->format = pool->erase = pool->unmade = false;
 	pool_step(pool);
 	return 0;
 }

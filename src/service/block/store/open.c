@@ -244,8 +244,11 @@ static int choose_root(struct store *store, struct store_command *command)
 		if (!why[i] && (!best || root->generation > best->generation))
 			best = root;
 	}
-	if (!best)
-		return refuse_root(store, command, told, why[told]);
+	if (!best) {
+		refuse_root(store, command, told, why[told]);
+		command->error.code = DPU_E_NOT_FOUND;
+		return -ENOENT;
+	}
 	return use_root(store, command, best);
 }
 
