@@ -71,12 +71,13 @@ static int out_of_memory(struct dpu_error *err)
 static int no_number(const struct field *field, const json_t *value, uint64_t limit, struct dpu_error *err)
 {
 	const char *unit = field->unit ? field->unit : "", *gap = field->unit ? " " : "";
+	const char *hint = strncmp(unit, "bytes", 5) == 0 && limit > UINT32_MAX ? ", such as 4096, 64K or 10GiB" : "";
 	char quoted[FIELD_QUOTE];
 
 	if (json_is_string(value))
 		return error_set(err, DPU_E_INVALID, NULL,
-				 "%s is not a whole number: give %" PRIu64 " to %" PRIu64 "%s%s",
-				 field_quote(json_string_value(value), quoted), field->min, limit, gap, unit);
+				 "%s is not a whole number: give %" PRIu64 " to %" PRIu64 "%s%s%s",
+				 field_quote(json_string_value(value), quoted), field->min, limit, gap, unit, hint);
 	return error_set(err, DPU_E_INVALID, NULL,
 			 "expected a whole number from %" PRIu64 " to %" PRIu64 "%s%s, got %s", field->min, limit, gap,
 			 unit, kind_of(value));
