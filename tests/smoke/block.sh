@@ -63,6 +63,9 @@ has 0 "$media/none/gone: it cannot be made: its folder is not there" ctl medium 
 mkdir "$media/none"
 wait_until 5 "the file is made when its folder is there" is ready field medium gone state
 ctl medium delete gone
+has 0 "huge is failed: size: is more than the " ctl medium create huge kind=ram size=1P
+ok ctl medium delete huge
+has 1 '"1GB" is not a whole number: give 0 to 9223372036854775807 bytes, such as 4096, 64K or 10GiB' ctl volume create blue/gb pool=p0 size=1GB
 has 1 "pool/none.media: a pool needs a medium or a remote: name one" ctl pool create none
 # What is on a disk already is not formatted over, nor taken into a pool that grows.
 truncate -s 64M "$media/old"
@@ -165,6 +168,19 @@ same "the deletion in its absence" "$(field pool p0 unclaimed)" 0
 lab_dpud n m "${small[@]}" --workers 1 --store-dir "$LAB_DIR/other"
 has 0 "done, but medium m0 is opening: $media/m0: another dpud uses it" dpu n medium create m0 path="$media/m0"
 for _ in 1 2 3 4 5; do has 0 "another dpud uses it" dpu n medium show m0; done # while it is tried again and again
+
+# A file that was cut to nothing under its pool.
+ok ctl medium create cut path="$media/cut" size=64M
+ok ctl pool create cut media=cut
+truncate -s 0 "$media/cut"
+wait_until 5 "the medium is seen to be empty" is 0 field medium cut bytes
+has 1 "medium cut: a superblock at its beginning or end cannot be read" ctl pool open cut
+has 0 "medium cut: a superblock" ctl pool show cut
+more "failed requests" "$(field medium cut errors)" 0
+failing() { grep -q 'medium-failing object=medium/cut why="requests fail, the last at offset ' "$LAB_DIR/m.log"; }
+wait_until 5 "the log says that the medium fails" failing
+ok ctl pool delete cut
+ok ctl medium delete cut
 
 # ---- the other dpud gets it, and its pool; nothing is formatted over
 ctl pool delete p0 --cascade >/dev/null

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include "base/netaddr.h"
+#include "base/notice_limit.h"
 #include "operating/helpers.h"
 #include "operating/uring.h"
 #include "service/block/block.h"
@@ -192,8 +193,9 @@ struct medium {
 	enum medium_kind kind;      /* of the device */
 	struct medium_file_id file; /* of kind file, once it was opened */
 	struct medium_below below;
-	/* what the guard of a module has found, from the worker */
+	/* what the guard of a module has found, or that requests to a file fail, from the worker */
 	struct note complaint;
+	struct notice_limit noticed; /* control's */
 	char complaint_text[512];
 	atomic_bool complaining;
 };
@@ -344,7 +346,7 @@ struct super_io {
 	struct note note;
 	void (*then)(struct pool *pool);
 	unsigned left, count;
-	bool failed;
+	const struct pool_medium *failed; /* the first that one could not be read of */
 	uint8_t *blocks;
 	struct super_medium {
 		struct pool_medium *medium;

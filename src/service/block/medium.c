@@ -67,6 +67,18 @@ static unsigned source_poll(struct worker_source *source, struct worker *worker)
 	return work;
 }
 
+/* One at a time; what fails meanwhile is counted. */
+static void complain(struct medium *medium, const struct medium_file_stats *stats)
+{
+	if (atomic_exchange(&medium->complaining, true))
+		return;
+	snprintf(medium->complaint_text, sizeof(medium->complaint_text),
+		 "requests fail, the last at offset %llu: %s; %llu have failed since it was opened",
+		 (unsigned long long)stats->last_offset, strerror(stats->last_errno),
+		 (unsigned long long)stats->errors);
+	note_send(medium->subject.block, &medium->complaint);
+}
+
 static uint64_t source_tick(struct worker_source *source, struct worker *worker, uint64_t now_ns)
 {
 	struct medium *medium = (struct medium *)((uint8_t *)source - offsetof(struct medium, source));
@@ -74,6 +86,8 @@ static uint64_t source_tick(struct worker_source *source, struct worker *worker,
 
 	(void)worker;
 	medium_file_stats(medium->device, &stats);
+	if (stats.errors != atomic_load_explicit(&medium->errors, memory_order_relaxed))
+		complain(medium, &stats);
 	atomic_store_explicit(&medium->errors, stats.errors, memory_order_relaxed);
 	if (now_ns - medium->measured_ns < MEASURE_NS)
 		return medium->measured_ns + MEASURE_NS - now_ns;
@@ -175,6 +189,15 @@ static void opening_failed(struct medium *medium, const struct dpu_error *err)
 	retry_later(medium, locked ? RETRY_LOCKED_NS : RETRY_NS);
 }
 
+static void complained(struct note *note)
+{
+	struct medium *medium = (struct medium *)((uint8_t *)note - offsetof(struct medium, complaint));
+
+	if (notice_limit_pass(&medium->noticed, "medium-failing", clock_ns()))
+		subject_notice(&medium->subject, "medium-failing", medium->complaint_text);
+	atomic_store(&medium->complaining, false);
+}
+
 static void device_use(struct medium *medium, struct dpu_block_device *device)
 {
 	medium->device = device;
@@ -187,6 +210,7 @@ static void device_use(struct medium *medium, struct dpu_block_device *device)
 	} else if (medium->kind == MEDIUM_RAM) {
 		medium->source.poll = source_poll;
 	} else {
+		medium->complaint.fn = complained;
 		medium->source.tick = source_tick;
 	}
 	if (worker_add_source(medium->worker, &medium->source) != 0)
@@ -298,10 +322,16 @@ static void open_file(struct medium *medium, const struct medium_object *object)
 
 static void open_ram(struct medium *medium, const struct medium_object *object)
 {
+	uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
 	struct dpu_block_device *device;
 	struct dpu_error err = { 0 };
 
-	if (block_ram_new(medium->backing.name, object->size, DPU_BLOCK_SECTOR, &device) == 0) {
+	/* It is taken as it is written, so one that cannot be filled would end dpud in the middle of work. */
+	if (object->size > machine) {
+		error_set(&err, DPU_E_LIMIT, "size", "is more than the %llu bytes that the machine has",
+			  (unsigned long long)machine);
+		opening_failed(medium, &err);
+	} else if (block_ram_new(medium->backing.name, object->size, DPU_BLOCK_SECTOR, &device) == 0) {
 		device_use(medium, device);
 	} else {
 		error_set(&err, DPU_E_LIMIT, "size", "%llu bytes of memory are not to be had",

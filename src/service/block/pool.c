@@ -185,10 +185,12 @@ static void supers_known(struct pool *pool)
 
 	if (pool->unmade && !pool->super_io->failed && !supers_are_all_there(pool))
 		pool->format = true;
-	const char *refused = pool->super_io->failed ? "the superblocks of its media cannot be read"
-			      : pool->format         ? use_all(pool, why, sizeof(why))
-						     : use_known(pool);
+	const struct pool_medium *failed = pool->super_io->failed;
+	const char *refused = failed ? why : pool->format ? use_all(pool, why, sizeof(why)) : use_known(pool);
 
+	if (failed)
+		snprintf(why, sizeof(why), "medium %.60s: a superblock at its beginning or end cannot be read",
+			 failed->name);
 	pool_supers_free(pool);
 	pool->busy = false;
 	if (refused) {

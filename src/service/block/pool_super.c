@@ -23,7 +23,9 @@ static void request_done(struct dpu_block_request *request)
 {
 	struct super_io *io = ((struct super_request *)request)->io;
 
-	io->failed |= request->status != DPU_BLOCK_OK;
+	size_t number = (size_t)((struct super_request *)request - io->requests);
+	if (request->status != DPU_BLOCK_OK && !io->failed)
+		io->failed = io->media[number / POOL_SUPERS].medium;
 	part_done(io);
 }
 
