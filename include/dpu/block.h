@@ -22,7 +22,7 @@
 #include <sys/uio.h>
 
 enum {
-	DPU_BLOCK_ABI_VERSION = 1,      /* of this file */
+	DPU_BLOCK_ABI_VERSION = 2,      /* of this file */
 	DPU_BLOCK_BYTES = 4096,         /* what has one CRC, and is atomic at a power failure */
 	DPU_BLOCK_SECTOR = 512,         /* least alignment of any offset and length */
 	DPU_BLOCK_MAX_BYTES = 16 << 20, /* of one read, write or compare */
@@ -99,6 +99,10 @@ struct dpu_block_ops {
 	unsigned (*poll)(struct dpu_block_device *device);
 	/* Completes what it has (DPU_BLOCK_GONE if it must), then calls done and is no more. */
 	void (*close)(struct dpu_block_device *device, void (*done)(void *arg), void *arg);
+	/* The submitter has no more use for a request that is under way: if it still waits here for its turn, it may
+	 * complete with DPU_BLOCK_GONE, soon and not from within this call; else nothing changes. NULL: nothing waits
+	 * for long. */
+	void (*cancel)(struct dpu_block_device *device, struct dpu_block_request *request);
 };
 
 enum dpu_block_feature {

@@ -56,7 +56,7 @@ make -s -C "$LAB_DIR/own" -B invert.so CPPFLAGS="-I$LAB_DIR/newer"
 install -m 644 "$LAB_DIR/own/invert.so" "$modules/newer.so"
 ok ctl medium delete none-filter
 ctl medium create newer kind=module module=newer below=below >/dev/null 2>&1 || true
-why newer "newer.so was made for version 2.1 of the interface, and this dpud has 1.1"
+why newer "newer.so was made for version 2.2 of the interface, and this dpud has 1.2"
 cp "$modules/threadfile.so" "$modules/open.so"
 chmod 666 "$modules/open.so"
 ctl medium create open kind=module module=open arguments="$LAB_DIR/disk" >/dev/null 2>&1 || true

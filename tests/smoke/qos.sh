@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# Quality of service through dpud: a cap that a disk and an NVMe namespace of one volume share, one of a request a second, one of a tenant over
+# Quality of service through dpud: a cap that a disk and an NVMe namespace of one volume share, one of a request a second, hosts that break off under it, one of a tenant over
 # two volumes, guarantees that come, change and go in use. Rates are counted by dpud and over the time that really was: machines are slow.
 set -euo pipefail
 . "$(dirname "$0")/qos_lab.sh"
@@ -32,7 +32,25 @@ ok ctl qos_policy set blue/gold cap_iops=1 burst_ms=1
 ok ctl volume set blue/a qos=gold
 disk_load a depth=4
 before=$(reads volume/blue/a) began=$(now_ms)
-sleep 3.5
+# A host that breaks off, and one whose listener goes, leave 64 requests that would take a minute: nothing of them stays, the cap is as it was for others.
+leave() { # HOW...
+	local left
+	nvmf_load depth=32
+	wait_until 10 "requests of a host wait" exceeds waiting blue/a 60
+	left=$(now_ms)
+	"$@"
+	wait_until 10 "its connections are gone" is 0 field nvmf_subsystem blue/s connections
+	wait_until 10 "its memory is given back" is 0 field nvmf_subsystem blue/s queue_memory
+	left=$(($(now_ms) - left))
+	[ "$(waiting blue/a)" -le 4 ] || lab_fail "$(waiting blue/a) requests wait"
+	[ $left -lt 5000 ] || lab_fail "they stayed for $left ms"
+	same "errors of the namespace" "$(field nvmf_namespace blue/a errors)" 0
+	echo "qos: a host with 64 requests waiting is gone after $left ms ($*)"
+}
+break_off() { kill "$lab_last"; }
+leave break_off
+leave ok ctl nvmf_listener delete l
+sleep 1.5
 after=$(reads volume/blue/a)
 took=$(($(now_ms) - began))
 more "requests at one a second in $took ms" $((after - before)) 2

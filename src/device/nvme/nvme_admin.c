@@ -22,7 +22,8 @@ static void event_request(struct nvme_command *command)
 	nvme_event_send(controller);
 }
 
-/* 5.1: what waits can be aborted, what is in a device cannot. */
+/* 5.1: what waits can be aborted at once. What is in a device cannot, but may be soon if it waits there for its turn.
+ */
 static bool abort_one(struct nvme_queue *queue, uint16_t cid, const struct nvme_command *self)
 {
 	struct nvme_command *command;
@@ -38,6 +39,7 @@ static bool abort_one(struct nvme_queue *queue, uint16_t cid, const struct nvme_
 			nvme_namespace_forget(command);
 			nvme_fused_aborted(command);
 		} else {
+			command->aborted |= nvme_command_cancel(command);
 			continue;
 		}
 		nvme_command_fail(command, NVME_ABORT_REQUESTED);

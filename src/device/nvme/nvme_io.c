@@ -164,7 +164,7 @@ static void finish(struct nvme_command *command, enum dpu_block_status status, u
 	enum dpu_block_op op = command->request.op;
 	struct nvme_controller *controller = command->queue->controller;
 
-	nvme_namespace_count(command->ns, op, command->request.length, status);
+	nvme_command_count(command, op, command->request.length, status);
 	nvme_namespace_leave(command);
 	if (controller && op == DPU_BLOCK_READ) {
 		controller->reads++;

@@ -315,8 +315,14 @@ uint16_t nvme_status_of(enum dpu_block_status status, bool read)
 	return read ? NVME_UNRECOVERED_READ : NVME_WRITE_FAULT;
 }
 
-void nvme_namespace_count(struct nvme_namespace *ns, enum dpu_block_op op, uint64_t bytes, enum dpu_block_status status)
+/* What was given up with its connection was no I/O of the namespace's. */
+void nvme_command_count(const struct nvme_command *command, enum dpu_block_op op, uint64_t bytes,
+			enum dpu_block_status status)
 {
+	struct nvme_namespace *ns = command->ns;
+
+	if (status == DPU_BLOCK_GONE && (command->aborted || command->queue->state > QUEUE_CONNECTED))
+		return;
 	nvme_count(&ns->stats.requests[op], 1);
 	if (status == DPU_BLOCK_OK)
 		nvme_count(&ns->stats.bytes[op], bytes);
@@ -335,6 +341,22 @@ static void crcs_make(struct nvme_command *command, uint64_t bytes)
 	stage_enter(before);
 }
 
+/* Devices say how it ended when they complete it. */
+enum { STATUS_PENDING = 0xff };
+_Static_assert((int)DPU_BLOCK_STATUSES <= (int)STATUS_PENDING, "no status of theirs");
+
+bool nvme_command_cancel(struct nvme_command *command)
+{
+	struct dpu_block_device *device = command->ns ? command->ns->device : NULL;
+
+	/* A device that is going does not keep it back. */
+	if (command->state != COMMAND_EXECUTING || command->request.status != STATUS_PENDING || !device)
+		return false;
+	if (device->ops->cancel)
+		device->ops->cancel(device, &command->request);
+	return true;
+}
+
 void nvme_command_submit(struct nvme_command *command, enum dpu_block_op op, uint8_t flags, uint64_t offset,
 			 uint64_t length, void (*done)(struct dpu_block_request *request))
 {
@@ -349,8 +371,10 @@ void nvme_command_submit(struct nvme_command *command, enum dpu_block_op op, uin
 		.offset = offset,
 		.length = length,
 		.done = done,
+		.status = STATUS_PENDING,
 	};
-	if (!device) {
+	/* The next step of one whose host has gone, or that it has aborted. */
+	if (!device || command->queue->state > QUEUE_CONNECTED || command->aborted) {
 		dpu_block_complete(request, DPU_BLOCK_GONE);
 		return;
 	}

@@ -141,6 +141,7 @@ struct nvme_command *nvme_command_new(struct nvme_queue *queue)
 	command->result = command->offset = 0;
 	command->length = command->in_capsule = command->received = command->data_at = 0;
 	command->entered = command->ns_waiting = command->bad_digest = command->has_crc = false;
+	command->aborted = false;
 	return command;
 }
 
@@ -319,6 +320,8 @@ static void answer_send(struct nvme_command *command, uint16_t status, uint32_t 
 	bool success = data > 0 && queue->no_flow_control && command->result == 0;
 	unsigned segments = 0;
 
+	if (status == NVME_NAMESPACE_NOT_READY && command->aborted)
+		status = NVME_ABORT_REQUESTED;
 	if (status == NVME_NAMESPACE_NOT_READY && nvme_controller_delays(queue->controller))
 		status |= NVME_CRD_1; /* else a host's five tries are over at once */
 	if (status)
@@ -483,8 +486,8 @@ static bool can_drop(const struct nvme_command *command)
 	return command->state != COMMAND_EXECUTING && command->state != COMMAND_ANSWERED;
 }
 
-/* What is not in a device is forgotten. First nobody waits for what the others give back: then a drop does nothing to
- * other commands of this queue. */
+/* What is not in a device is forgotten, and what waits there for a cap need not go on waiting. First nobody waits for
+ * what the others give back: then a drop does nothing to other commands of this queue. */
 static void commands_drop(struct nvme_queue *queue)
 {
 	struct nvme_command *command, *next;
@@ -494,6 +497,8 @@ static void commands_drop(struct nvme_queue *queue)
 	{
 		if (can_drop(command))
 			command_detach(command);
+		else
+			nvme_command_cancel(command);
 	}
 	for (command = TAILQ_FIRST(&queue->active); command; command = next) {
 		next = TAILQ_NEXT(command, link);

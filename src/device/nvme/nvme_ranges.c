@@ -21,7 +21,7 @@ static bool failed(struct nvme_command *command)
 {
 	enum dpu_block_status status = command->request.status;
 
-	nvme_namespace_count(command->ns, command->request.op, command->request.length, status);
+	nvme_command_count(command, command->request.op, command->request.length, status);
 	if (status == DPU_BLOCK_OK && command->queue->state == QUEUE_CONNECTED)
 		return false;
 	finish(command, nvme_status_of(status, command->request.op == DPU_BLOCK_READ));

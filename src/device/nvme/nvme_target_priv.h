@@ -58,6 +58,7 @@ struct nvme_command {
 	uint16_t index;
 	uint8_t state, lent; /* sends and takes under way */
 	bool entered, ns_waiting, alone, bad_digest;
+	bool aborted;                                /* its host would rather not have it done */
 	bool collected;                              /* one of a pair: its data is there */
 	uint16_t early_status;                       /* … what is wrong with it */
 	bool has_crc;                                /* buffer->crc holds the CRCs of its data */
@@ -398,8 +399,8 @@ static inline uint32_t nvme_namespace_group(const struct nvme_namespace *ns)
 	return ns->lost ? (uint32_t)NVME_TARGET_ANA_LOST : ns->ana_group;
 }
 uint16_t nvme_status_of(enum dpu_block_status status, bool read);
-void nvme_namespace_count(struct nvme_namespace *ns, enum dpu_block_op op, uint64_t bytes,
-			  enum dpu_block_status status);
+void nvme_command_count(const struct nvme_command *command, enum dpu_block_op op, uint64_t bytes,
+			enum dpu_block_status status);
 
 static inline void nvme_count(_Atomic uint64_t *counter, uint64_t n)
 {
@@ -410,3 +411,6 @@ static inline void nvme_count(_Atomic uint64_t *counter, uint64_t n)
  * done(command, status) later. Fills in CRCs where the device keeps them. */
 void nvme_command_submit(struct nvme_command *command, enum dpu_block_op op, uint8_t flags, uint64_t offset,
 			 uint64_t length, void (*done)(struct dpu_block_request *request));
+/* Nobody waits for it any more: if it waits in the device for its turn, it may end with DPU_BLOCK_GONE. False: it is in
+ * no device. */
+bool nvme_command_cancel(struct nvme_command *command);

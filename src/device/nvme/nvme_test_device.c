@@ -70,14 +70,37 @@ static enum dpu_block_status carry_out(struct test_device *self, const struct dp
 
 static void test_device_submit(struct dpu_block_device *device, struct dpu_block_request *request)
 {
-	block_queue_add(&((struct test_device *)device)->waiting, request);
+	struct test_device *self = (struct test_device *)device;
+
+	self->submitted++;
+	block_queue_add(&self->waiting, request);
+}
+
+static void test_device_cancel(struct dpu_block_device *device, struct dpu_block_request *request)
+{
+	struct test_device *self = (struct test_device *)device;
+	struct dpu_block_request **link = &self->waiting.first;
+
+	while (*link && *link != request)
+		link = &(*link)->next;
+	if (!*link || self->deaf)
+		return;
+	*link = request->next;
+	if (!request->next)
+		self->waiting.tail = link;
+	block_queue_add(&self->cancelled, request);
 }
 
 static unsigned test_device_poll(struct dpu_block_device *device)
 {
 	struct test_device *self = (struct test_device *)device;
-	struct dpu_block_request *request = block_queue_take(&self->waiting);
+	struct dpu_block_request *request = block_queue_take(&self->cancelled);
 
+	if (request) {
+		dpu_block_complete(request, DPU_BLOCK_GONE);
+		return 1;
+	}
+	request = self->hold ? NULL : block_queue_take(&self->waiting);
 	if (!request)
 		return 0;
 	dpu_block_complete(request, carry_out(self, request));
@@ -108,6 +131,7 @@ struct test_device *test_device_on(struct dpu_block_device *ram)
 		.submit = test_device_submit,
 		.poll = test_device_poll,
 		.close = test_device_close,
+		.cancel = test_device_cancel,
 	};
 	struct test_device *self = calloc(1, sizeof(*self));
 
@@ -119,6 +143,7 @@ struct test_device *test_device_on(struct dpu_block_device *ram)
 	self->device.features |= DPU_BLOCK_F_CRC;
 	self->ram = ram;
 	block_queue_init(&self->waiting);
+	block_queue_init(&self->cancelled);
 	crcs_renew(self, 0, ram->bytes);
 	return self;
 }

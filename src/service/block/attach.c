@@ -55,6 +55,14 @@ static void view_submit(struct dpu_block_device *device, struct dpu_block_reques
 		view->below->ops->submit(view->below, request);
 }
 
+static void view_cancel(struct dpu_block_device *device, struct dpu_block_request *request)
+{
+	struct dpu_block_device *below = ((const struct view *)device)->below;
+
+	if (below->ops->cancel)
+		below->ops->cancel(below, request);
+}
+
 /* It has nothing of its own; who closes has waited for what it has submitted. */
 static void view_close(struct dpu_block_device *device, void (*done)(void *arg), void *arg)
 {
@@ -62,7 +70,7 @@ static void view_close(struct dpu_block_device *device, void (*done)(void *arg),
 	done(arg);
 }
 
-static const struct dpu_block_ops view_ops = { .submit = view_submit, .close = view_close };
+static const struct dpu_block_ops view_ops = { .submit = view_submit, .close = view_close, .cancel = view_cancel };
 
 static void view_measure(struct view *view)
 {

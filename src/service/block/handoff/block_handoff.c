@@ -26,7 +26,12 @@ struct slot {
 	struct dpu_block_request request; /* first; for the device below */
 	struct dpu_block_request *user;
 	struct block_handoff *handoff;
+	_Atomic bool cancelled; /* here says so */
+	bool below;             /* there: the device below has it */
 };
+
+/* Of a user's request: where it is; with NO_SLOT it waits, and scratch[0] is the link that leads to it. */
+enum { NO_SLOT = BLOCK_HANDOFF_DEPTH, GIVEN_UP };
 
 struct side {
 	struct worker_source source; /* first */
@@ -40,13 +45,16 @@ struct block_handoff {
 	struct slot slots[BLOCK_HANDOFF_DEPTH];
 	/* here */
 	_Alignas(64) struct dpu_block_device device;
-	struct block_queue waiting;
+	struct block_queue waiting, given_up;
+	bool cancels; /* not yet told */
 	uint16_t free[BLOCK_HANDOFF_DEPTH];
 	unsigned free_count;
 	void (*closed)(void *arg);
 	void *closed_arg;
 	/* there */
 	_Alignas(64) struct dpu_block_device *below;
+	uint32_t cancelled_seen;
+	_Atomic uint32_t cancelled; /* from here */
 	/* from there to here */
 	_Atomic uint64_t bytes;
 	_Atomic uint32_t features, changes;
@@ -102,19 +110,50 @@ static void below_done(struct dpu_block_request *request)
 {
 	struct slot *slot = (struct slot *)request;
 
+	slot->below = false;
 	stage(&slot->handoff->back, (uint16_t)(slot - slot->handoff->slots));
+}
+
+static void submit_below(struct block_handoff *handoff, struct slot *slot)
+{
+	slot->below = true;
+	handoff->below->ops->submit(handoff->below, &slot->request);
+}
+
+static void cancel_below(struct block_handoff *handoff, struct slot *slot)
+{
+	if (slot->below && atomic_load_explicit(&slot->cancelled, memory_order_relaxed) && handoff->below->ops->cancel)
+		handoff->below->ops->cancel(handoff->below, &slot->request);
+}
+
+static bool cancels_are_new(const struct block_handoff *handoff)
+{
+	return atomic_load_explicit(&handoff->cancelled, memory_order_acquire) != handoff->cancelled_seen;
+}
+
+/* Those that are still on the way are looked at when they come. */
+static void cancels_take(struct block_handoff *handoff)
+{
+	handoff->cancelled_seen = atomic_load_explicit(&handoff->cancelled, memory_order_acquire);
+	for (unsigned i = 0; i < BLOCK_HANDOFF_DEPTH; i++)
+		cancel_below(handoff, &handoff->slots[i]);
 }
 
 static unsigned there_poll(struct worker_source *source, struct worker *worker)
 {
 	struct block_handoff *handoff = ((struct side *)source)->handoff;
-	struct dpu_block_device *below = handoff->below;
 	uint16_t items[BURST];
 	unsigned count = take(&handoff->out, items);
 
 	(void)worker;
-	for (unsigned i = 0; i < count; i++)
-		below->ops->submit(below, &handoff->slots[items[i]].request);
+	for (unsigned i = 0; i < count; i++) {
+		submit_below(handoff, &handoff->slots[items[i]]);
+		cancel_below(handoff, &handoff->slots[items[i]]);
+	}
+	if (cancels_are_new(handoff)) {
+		cancels_take(handoff);
+		count++;
+	}
 	publish(&handoff->back, handoff->here.worker);
 	return count;
 }
@@ -124,7 +163,7 @@ static int there_arm(struct worker_source *source)
 	struct block_handoff *handoff = ((struct side *)source)->handoff;
 
 	publish(&handoff->back, handoff->here.worker);
-	return !is_empty(&handoff->out);
+	return !is_empty(&handoff->out) || cancels_are_new(handoff);
 }
 
 static void below_measure(struct block_handoff *handoff)
@@ -149,19 +188,61 @@ static void send(struct block_handoff *handoff, struct dpu_block_request *reques
 	uint16_t index = handoff->free[--handoff->free_count];
 	struct slot *slot = &handoff->slots[index];
 
+	request->scratch[1] = index;
 	slot->user = request;
+	atomic_store_explicit(&slot->cancelled, false, memory_order_relaxed);
 	slot->request = dpu_block_request_below(request, below_done);
 	stage(&handoff->out, index);
+}
+
+static struct dpu_block_request *waiting_take(struct block_handoff *handoff, struct dpu_block_request *request)
+{
+	struct dpu_block_request **link = (struct dpu_block_request **)(uintptr_t)request->scratch[0];
+
+	*link = request->next;
+	if (request->next)
+		request->next->scratch[0] = (uintptr_t)link;
+	else
+		handoff->waiting.tail = link;
+	return request;
 }
 
 static void handoff_submit(struct dpu_block_device *device, struct dpu_block_request *request)
 {
 	struct block_handoff *handoff = of_device(device);
 
-	if (handoff->free_count > 0 && !handoff->waiting.first)
+	if (handoff->free_count > 0 && !handoff->waiting.first) {
 		send(handoff, request);
-	else
-		block_queue_add(&handoff->waiting, request);
+		return;
+	}
+	request->scratch[0] = (uintptr_t)handoff->waiting.tail;
+	request->scratch[1] = NO_SLOT;
+	block_queue_add(&handoff->waiting, request);
+}
+
+static void handoff_cancel(struct dpu_block_device *device, struct dpu_block_request *request)
+{
+	struct block_handoff *handoff = of_device(device);
+	uint64_t index = request->scratch[1];
+
+	if (index == GIVEN_UP)
+		return;
+	if (index < NO_SLOT) {
+		atomic_store_explicit(&handoff->slots[index].cancelled, true, memory_order_relaxed);
+		handoff->cancels = true;
+		return;
+	}
+	request->scratch[1] = GIVEN_UP;
+	block_queue_add(&handoff->given_up, waiting_take(handoff, request));
+}
+
+static void cancels_tell(struct block_handoff *handoff)
+{
+	if (!handoff->cancels)
+		return;
+	handoff->cancels = false;
+	atomic_fetch_add_explicit(&handoff->cancelled, 1, memory_order_release);
+	worker_wake(handoff->there.worker);
 }
 
 static void closed_check(struct block_handoff *handoff)
@@ -183,7 +264,9 @@ static void handoff_close(struct dpu_block_device *device, void (*done)(void *ar
 	closed_check(handoff);
 }
 
-static const struct dpu_block_ops handoff_ops = { .submit = handoff_submit, .close = handoff_close };
+static const struct dpu_block_ops handoff_ops = { .submit = handoff_submit,
+						  .close = handoff_close,
+						  .cancel = handoff_cancel };
 
 static unsigned changes_take(struct block_handoff *handoff)
 {
@@ -214,9 +297,12 @@ static unsigned here_poll(struct worker_source *source, struct worker *worker)
 		handoff->free[handoff->free_count++] = items[i];
 		dpu_block_complete(user, status);
 	}
+	for (struct dpu_block_request *user; (user = block_queue_take(&handoff->given_up)) != NULL; work++)
+		dpu_block_complete(user, DPU_BLOCK_GONE);
 	while (handoff->free_count > 0 && handoff->waiting.first)
-		send(handoff, block_queue_take(&handoff->waiting));
+		send(handoff, waiting_take(handoff, handoff->waiting.first));
 	publish(&handoff->out, handoff->there.worker);
+	cancels_tell(handoff);
 	if (count > 0)
 		closed_check(handoff);
 	return work;
@@ -227,7 +313,8 @@ static int here_arm(struct worker_source *source)
 	struct block_handoff *handoff = ((struct side *)source)->handoff;
 
 	publish(&handoff->out, handoff->there.worker);
-	return !is_empty(&handoff->back) ||
+	cancels_tell(handoff);
+	return !is_empty(&handoff->back) || handoff->given_up.first ||
 	       atomic_load_explicit(&handoff->changes, memory_order_relaxed) != handoff->changes_seen;
 }
 
@@ -282,6 +369,7 @@ int block_handoff_new(struct worker *there, struct worker *here, struct block_ha
 		return -ENOMEM;
 	*handoff = (struct block_handoff){ .free_count = BLOCK_HANDOFF_DEPTH };
 	block_queue_init(&handoff->waiting);
+	block_queue_init(&handoff->given_up);
 	for (unsigned i = 0; i < BLOCK_HANDOFF_DEPTH; i++) {
 		handoff->free[i] = (uint16_t)i;
 		handoff->slots[i].handoff = handoff;

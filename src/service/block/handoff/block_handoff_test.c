@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "device/block/block_queue.h"
 #include "device/block/ram.h"
 #include "service/block/block_rig.h"
 #include "service/block/crc_keeper.h"
@@ -224,6 +225,120 @@ static void crosses_awake(void **state)
 	run_with(WORKER_LATENCY);
 }
 
+/* ---- requests that nobody waits for ---- */
+
+enum { KEPT = 1000 }; /* of which BLOCK_HANDOFF_DEPTH are there, and the others here */
+
+/* A device that keeps all that it gets until it is opened, or they are cancelled. */
+static struct keeping {
+	struct dpu_block_device device; /* first */
+	struct block_queue kept, cancelled;
+	atomic_bool open;
+	/* here */
+	struct dpu_block_device *here;
+	struct dpu_block_request requests[KEPT];
+	atomic_uint done, gone;
+} keeping;
+
+static void keeping_submit(struct dpu_block_device *device, struct dpu_block_request *request)
+{
+	(void)device;
+	block_queue_add(&keeping.kept, request);
+}
+
+static void keeping_cancel(struct dpu_block_device *device, struct dpu_block_request *request)
+{
+	struct dpu_block_request **link = &keeping.kept.first;
+
+	(void)device;
+	while (*link && *link != request)
+		link = &(*link)->next;
+	if (!*link)
+		return;
+	*link = request->next;
+	if (!request->next)
+		keeping.kept.tail = link;
+	block_queue_add(&keeping.cancelled, request);
+}
+
+static unsigned keeping_poll(struct dpu_block_device *device)
+{
+	struct dpu_block_request *request;
+	unsigned count = 0;
+
+	(void)device;
+	for (; (request = block_queue_take(&keeping.cancelled)) != NULL; count++)
+		dpu_block_complete(request, DPU_BLOCK_GONE);
+	for (; atomic_load(&keeping.open) && (request = block_queue_take(&keeping.kept)) != NULL; count++)
+		dpu_block_complete(request, DPU_BLOCK_OK);
+	return count;
+}
+
+static void keeping_close(struct dpu_block_device *device, void (*done)(void *arg), void *arg)
+{
+	(void)device;
+	done(arg);
+}
+
+static void kept_done(struct dpu_block_request *request)
+{
+	/* Odd ones are those that are cancelled. */
+	bool odd = (request - keeping.requests) % 2, right = request->status == (odd ? DPU_BLOCK_GONE : DPU_BLOCK_OK);
+
+	atomic_fetch_add(&keeping.gone, odd && right);
+	atomic_fetch_add(&keeping.done, right);
+}
+
+static void kept_submit(void *arg, struct worker *worker)
+{
+	(void)arg;
+	(void)worker;
+	for (unsigned i = 0; i < KEPT; i++) {
+		keeping.requests[i] = (struct dpu_block_request){ .op = DPU_BLOCK_FLUSH, .done = kept_done };
+		keeping.here->ops->submit(keeping.here, &keeping.requests[i]);
+	}
+}
+
+static void kept_cancel(void *arg, struct worker *worker)
+{
+	(void)arg;
+	(void)worker;
+	for (unsigned i = 1; i < KEPT; i += 2) {
+		keeping.here->ops->cancel(keeping.here, &keeping.requests[i]);
+		keeping.here->ops->cancel(keeping.here, &keeping.requests[i]);
+	}
+}
+
+static void cancelled(void **state)
+{
+	static const struct dpu_block_ops ops = {
+		.submit = keeping_submit, .poll = keeping_poll, .close = keeping_close, .cancel = keeping_cancel
+	};
+
+	for (unsigned at_once = 0; at_once < 2; at_once++) {
+		struct there there = { .device = &keeping.device };
+		struct binding binding = { 0 };
+		struct rig rig;
+
+		keeping = (struct keeping){ .device = { .ops = &ops, .name = "keeping" } };
+		block_queue_init(&keeping.kept);
+		block_queue_init(&keeping.cancelled);
+		join(&rig, at_once ? WORKER_LATENCY : WORKER_POWER_SAVE, &there, &binding);
+		keeping.here = block_handoff_device(binding.handoff);
+		assert_int_equal(worker_call(workers_get(rig.workers, 1), kept_submit, NULL, NULL), 0);
+		if (!at_once) /* both are asleep when they are cancelled, else most are on the way */
+			run_for(&rig, 20 * CLOCK_NS_PER_MS);
+		assert_int_equal(worker_call(workers_get(rig.workers, 1), kept_cancel, NULL, NULL), 0);
+		WAIT_FOR(&rig, atomic_load(&keeping.gone) == KEPT / 2);
+		run_for(&rig, 5 * CLOCK_NS_PER_MS);
+		assert_int_equal(atomic_load(&keeping.done), KEPT / 2);
+		atomic_store(&keeping.open, true);
+		worker_wake(workers_get(rig.workers, 0));
+		WAIT_FOR(&rig, atomic_load(&keeping.done) == KEPT);
+		part(&rig, &there, &binding);
+	}
+}
+
 /* A volume for users on both workers: same data, both are told of a new size, both are asked back when it goes. */
 static void volume(void **state)
 {
@@ -258,7 +373,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(crosses),    cmocka_unit_test(crosses_asleep), cmocka_unit_test(crosses_awake),
-		cmocka_unit_test(crcs_cross), cmocka_unit_test(volume),
+		cmocka_unit_test(crcs_cross), cmocka_unit_test(cancelled),      cmocka_unit_test(volume),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -274,7 +274,7 @@ static void test_refused(void **state)
 		{ "", DPU_E_INVALID, "must be a word" },
 		{ "UPPER", DPU_E_INVALID, "must be a word" },
 		{ "there-is-none", DPU_E_NOT_FOUND, "there-is-none.so: No such file or directory" },
-		{ "bad_version", DPU_E_UNSUPPORTED, "was made for version 77.1 of the interface" },
+		{ "bad_version", DPU_E_UNSUPPORTED, "was made for version 77.2 of the interface" },
 		{ "bad_old_headers", DPU_E_UNSUPPORTED, "compile it again" },
 		{ "bad_refuses", DPU_E_IO, "the argument is 'x=y', which is wrong" },
 		{ "bad_size", DPU_E_INVALID, "whose size is no multiple of its sector" },

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 
 enum { SUBMIT_BURST = 4 };
+/* What scratch[1] of a request says beside its user; 0 when it is not in the queue. */
+enum { QUEUED = 1 << 0, HURRIED = 1 << 1, CANCELLED = 1 << 2, ABOUT = QUEUED | HURRIED | CANCELLED };
 
 const char *const qos_stage_names[QOS_STAGES] = { "wait", "map", "medium", "whole" };
 const char *const qos_class_names[QOS_CLASSES] = { "read", "write", "other" };
@@ -125,38 +127,41 @@ void volume_send(struct qos_volume *volume, struct dpu_block_request *request, u
 
 /* ---- the queue ---- */
 
-/* A request in it has the time of its submission, and its user; that is an odd number when it is in a hurry. */
+/* A request in it has the time of its submission, and its user. */
 static void queue_add(struct qos_volume *volume, struct dpu_block_request *request, const void *user, bool in_hurry)
 {
-	request->scratch[1] = (uintptr_t)user | in_hurry;
+	request->scratch[1] = (uintptr_t)user | QUEUED | (in_hurry ? HURRIED : 0);
 	block_queue_add(&volume->queue, request);
 	volume->queued++;
 	volume->hurried += in_hurry;
 }
 
-struct dpu_block_request *volume_take(struct qos_volume *volume)
+/* From anywhere in the queue. */
+static struct dpu_block_request *take_at(struct qos_volume *volume, struct dpu_block_request **link)
 {
-	struct dpu_block_request *request = block_queue_take(&volume->queue);
+	struct dpu_block_request *request = *link;
 
-	volume->queued--;
-	volume->hurried -= request->scratch[1] & 1;
-	return request;
-}
-
-/* The first that is in a hurry, from anywhere in the queue. */
-static struct dpu_block_request *take_hurried(struct qos_volume *volume)
-{
-	struct dpu_block_request **link = &volume->queue.first, *request;
-
-	while (!((*link)->scratch[1] & 1))
-		link = &(*link)->next;
-	request = *link;
 	*link = request->next;
 	if (!request->next)
 		volume->queue.tail = link;
 	volume->queued--;
-	volume->hurried--;
+	volume->hurried -= (request->scratch[1] & HURRIED) != 0;
+	request->scratch[1] = 0;
 	return request;
+}
+
+struct dpu_block_request *volume_take(struct qos_volume *volume)
+{
+	return take_at(volume, &volume->queue.first);
+}
+
+static struct dpu_block_request *take_hurried(struct qos_volume *volume)
+{
+	struct dpu_block_request **link = &volume->queue.first;
+
+	while (!((*link)->scratch[1] & HURRIED))
+		link = &(*link)->next;
+	return take_at(volume, link);
 }
 
 static void send_owing(struct qos_volume *volume, struct dpu_block_request *request, uint64_t now)
@@ -185,12 +190,55 @@ void qos_hurry(struct dpu_block_device *device, const void *user, bool on)
 	if (!on)
 		return;
 	for (struct dpu_block_request *request = volume->queue.first; request; request = request->next) {
-		if (request->scratch[1] != (uintptr_t)user)
+		if ((request->scratch[1] & ~(uint64_t)ABOUT) != (uintptr_t)user || (request->scratch[1] & HURRIED))
 			continue;
-		request->scratch[1] |= 1;
+		request->scratch[1] |= HURRIED;
 		volume->hurried++;
 	}
 	hurry(volume);
+}
+
+/* Looked for later, and for all of them in one go: who breaks off has many. Until then its turn may come. */
+static void filter_cancel(struct dpu_block_device *device, struct dpu_block_request *request)
+{
+	struct qos_volume *volume = (struct qos_volume *)device;
+
+	if (!(request->scratch[1] & QUEUED))
+		return;
+	request->scratch[1] |= CANCELLED;
+	if (!volume->cancelled)
+		LIST_INSERT_HEAD(&volume->scheduler->cancelled, volume, cancelled_link);
+	volume->cancelled = true;
+}
+
+static void cancelled_forget(struct qos_volume *volume)
+{
+	if (volume->cancelled)
+		LIST_REMOVE(volume, cancelled_link);
+	volume->cancelled = false;
+}
+
+unsigned volume_sweep(struct qos_volume *volume)
+{
+	struct dpu_block_request **link = &volume->queue.first, *request;
+	struct block_queue gone;
+	unsigned count = 0;
+
+	block_queue_init(&gone);
+	cancelled_forget(volume);
+	while ((request = *link) != NULL) {
+		if (request->scratch[1] & CANCELLED)
+			block_queue_add(&gone, take_at(volume, link));
+		else
+			link = &request->next;
+	}
+	volume_place(volume, qos_now(volume->scheduler));
+	volume->under_way++; /* a done may close it */
+	for (; (request = block_queue_take(&gone)) != NULL; count++)
+		dpu_block_complete(request, DPU_BLOCK_GONE);
+	if (--volume->under_way == 0 && volume->closing)
+		closed(volume);
+	return count;
 }
 
 /* Behind the others of its volume; what may go at once, goes at once. */
@@ -215,6 +263,7 @@ void qos_submit(struct dpu_block_device *device, struct dpu_block_request *reque
 	uint64_t cycles = qos_stamp_down(scheduler);
 
 	request->scratch[0] = cycles;
+	request->scratch[1] = 0;
 	volume->stats.requests++;
 	assert(!volume->closing);
 	if (volume->draining && !volume->queue.first && scheduler->free_io) {
@@ -266,6 +315,7 @@ static void filter_close(struct dpu_block_device *device, void (*done)(void *arg
 	struct dpu_block_request *request;
 
 	volume->closing = true;
+	cancelled_forget(volume);
 	volume->close_done = done;
 	volume->close_arg = arg;
 	volume->below->changed = NULL;
@@ -279,7 +329,9 @@ static void filter_close(struct dpu_block_device *device, void (*done)(void *arg
 		closed(volume);
 }
 
-static const struct dpu_block_ops filter_ops = { .submit = filter_submit, .close = filter_close };
+static const struct dpu_block_ops filter_ops = { .submit = filter_submit,
+						 .close = filter_close,
+						 .cancel = filter_cancel };
 
 static void adopt(struct qos_volume *volume)
 {

@@ -95,8 +95,8 @@ int qos_open(struct qos_scheduler *scheduler, struct qos_tenant *tenant, struct 
 void qos_set(struct dpu_block_device *device, const struct qos_policy *policy);
 /* What is below is a medium itself: all time there counts as the medium's. Before the first request. */
 void qos_on_medium(struct dpu_block_device *device);
-/* As the device's submit, for one of several users: any pointer but NULL that is no odd number. With hurry it does not
- * wait; what goes past caps is owed to them, so that who comes next waits for it. */
+/* As the device's submit, for one of several users: any pointer but NULL to what is aligned to 8 bytes. With hurry it
+ * does not wait; what goes past caps is owed to them, so that who comes next waits for it. */
 void qos_submit(struct dpu_block_device *device, struct dpu_block_request *request, const void *user, bool hurry);
 /* On: what the user has waiting here goes down like this now: he waits for all of it. user NULL: the one who uses the
  * device's submit, and what he still submits as well, until it is off. */

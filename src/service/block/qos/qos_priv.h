@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <dpu/block.h>
+#include <sys/queue.h>
 #include "base/clock.h"
 #include "base/cycles.h"
 #include "device/block/block_queue.h"
@@ -83,12 +84,14 @@ struct qos_volume {
 	struct block_queue queue;
 	bool on_medium;                   /* what is below is one */
 	bool closing, draining, in_hurry; /* in_hurry: the user without a name */
+	bool cancelled;                   /* some that are queued: it is in the scheduler's list */
 	uint64_t queued, under_way;
 	uint64_t hurried; /* of those that are queued */
 	uint64_t slow_floor_ns, slow_since_ns;
 	struct qos_stats stats;
 	struct qos_node node;
 	struct qos_bucket cap[QOS_UNITS], guarantee[QOS_UNITS];
+	LIST_ENTRY(qos_volume) cancelled_link;
 	void (*close_done)(void *arg);
 	void *close_arg;
 	unsigned slow_count[2];
@@ -125,6 +128,8 @@ struct qos_scheduler {
 	struct qos_set groups;
 	struct heap alarms;
 	struct qos_group *group;
+	LIST_HEAD(, qos_volume) cancelled;
+	uint64_t swept_ns; /* when these were looked through last */
 	struct qos_window window;
 	struct qos_worker own; /* if the options have none */
 	struct qos_io *io;
@@ -239,6 +244,8 @@ void group_put(struct qos_scheduler *scheduler, struct qos_group *group);
 /* ---- filter.c ---- */
 /* The first of the queue; there is one. */
 struct dpu_block_request *volume_take(struct qos_volume *volume);
+/* Ends those of its queue that were cancelled; returns how many. It may be gone then. */
+unsigned volume_sweep(struct qos_volume *volume);
 /* Sends it down; scratch[0] says when it was submitted. There is a free io. */
 void volume_send(struct qos_volume *volume, struct dpu_block_request *request, uint64_t cycles);
 

@@ -11,6 +11,7 @@ static const uint64_t GUARANTEE_BURST_NS = 5 * CLOCK_NS_PER_MS;
 static const uint64_t CAP_BURST_NS = 100 * CLOCK_NS_PER_MS;
 static const uint64_t HOUSEKEEPING_NS = CLOCK_NS_PER_MS;
 static const uint64_t CONTENTION_NS = CLOCK_NS_PER_S;
+static const uint64_t SWEEP_NS = 20 * CLOCK_NS_PER_MS; /* whole queues are walked */
 
 /* ---- tenants ---- */
 
@@ -352,15 +353,28 @@ void qos_scheduler_sync(struct qos_scheduler *scheduler)
 	keep_house(scheduler, qos_now(scheduler));
 }
 
+static unsigned sweep(struct qos_scheduler *scheduler, uint64_t now_ns)
+{
+	unsigned count = 0;
+
+	scheduler->swept_ns = now_ns;
+	while (!LIST_EMPTY(&scheduler->cancelled))
+		count += volume_sweep(LIST_FIRST(&scheduler->cancelled));
+	return count;
+}
+
 unsigned qos_scheduler_poll(struct qos_scheduler *scheduler)
 {
 	uint64_t now = qos_now(scheduler);
+	unsigned ended = 0;
 
 	if (now - scheduler->kept_ns >= HOUSEKEEPING_NS)
 		keep_house(scheduler, now);
+	if (!LIST_EMPTY(&scheduler->cancelled) && now - scheduler->swept_ns >= SWEEP_NS)
+		ended = sweep(scheduler, now);
 	if (!scheduler->groups.waiting.count && !scheduler->groups.ready.count && !scheduler->alarms.count)
-		return 0;
-	return scheduler_run(scheduler, now, BURST);
+		return ended;
+	return ended + scheduler_run(scheduler, now, BURST);
 }
 
 static uint64_t earlier(const struct heap *heap, uint64_t due)
@@ -378,6 +392,8 @@ uint64_t qos_scheduler_due_ns(const struct qos_scheduler *scheduler)
 	if (scheduler->groups.ready.count && scheduler->free_io && window_full(scheduler) &&
 	    scheduler->worker->switched_ns + CONTENTION_NS < due)
 		due = scheduler->worker->switched_ns + CONTENTION_NS; /* nothing may complete until then */
+	if (!LIST_EMPTY(&scheduler->cancelled) && scheduler->swept_ns + SWEEP_NS < due)
+		due = scheduler->swept_ns + SWEEP_NS;
 	due = earlier(&scheduler->alarms, due);
 	due = earlier(&scheduler->groups.waiting, due);
 	return earlier(&scheduler->groups.promised, due);
