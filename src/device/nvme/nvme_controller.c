@@ -225,68 +225,6 @@ void nvme_controller_protocol_error(struct nvme_controller *controller)
 		nvme_count(&controller->subsystem->stats.protocol_errors, 1);
 }
 
-static bool host_owes_data(const struct nvme_queue *queue)
-{
-	const struct nvme_command *command;
-
-	TAILQ_FOREACH(command, &queue->active, link)
-	{
-		if (command->state == COMMAND_RECEIVING && command->in_capsule == 0)
-			return true;
-	}
-	return false;
-}
-
-/* Data that it was asked for, the rest of a PDU, the second of a pair: what is held meanwhile others wait for. Whatever
- * else it sends pays nothing of it. While nothing is read the host can do nothing. */
-static bool host_owes(const struct nvme_queue *queue, unsigned *ret_came)
-{
-	*ret_came = queue->came;
-	if (queue->state != QUEUE_CONNECTED || queue->receive.state == RECEIVE_BLOCKED)
-		return false;
-	if (host_owes_data(queue)) {
-		*ret_came = queue->asked_came;
-		return true;
-	}
-	return queue->receive.state >= RECEIVE_PAD || queue->fused_first;
-}
-
-static bool owes_too_long(struct nvme_queue *queue, uint64_t now_ns)
-{
-	unsigned came;
-
-	if (!host_owes(queue, &came) || queue->came_ns == 0 || came != queue->seen_came) {
-		queue->seen_came = came;
-		queue->came_ns = now_ns;
-		queue->looks = 0;
-		return false;
-	}
-	return ++queue->looks >= STALL_LOOKS && now_ns - queue->came_ns > STALL_MS * CLOCK_NS_PER_MS;
-}
-
-/* A host that does not take what is sent to it, or does not send what it owes, holds memory: such connections end. */
-static void queues_watch(struct nvme_controller *controller)
-{
-	uint64_t now_ns = controller->subsystem->now_ns;
-	struct nvme_queue *queue, *next;
-
-	for (queue = TAILQ_FIRST(&controller->list); queue; queue = next) {
-		next = TAILQ_NEXT(queue, link);
-		bool new = queue->progress_ns == 0;
-
-		if (new || queue->sends == 0 || queue->sent != queue->seen_sent) {
-			if (!new && queue->sent == queue->seen_sent)
-				nvme_queue_trim(queue);
-			queue->seen_sent = queue->sent;
-			queue->progress_ns = now_ns;
-		} else if (now_ns - queue->progress_ns > STALL_MS * CLOCK_NS_PER_MS) {
-			nvme_queue_close(queue, false, NVME_REASON_STALLED);
-		}
-		if (owes_too_long(queue, now_ns))
-			nvme_queue_close(queue, false, NVME_REASON_STALLED);
-	}
-}
-
 /* 3.1.2.3: a discovery controller without a timer has one all the same. */
 static uint64_t keep_alive_ns(const struct nvme_controller *controller)
 {
@@ -316,7 +254,7 @@ uint64_t nvme_subsystem_tick(struct nvme_subsystem *subsystem, uint64_t now_ns)
 			nvme_controller_end(controller, NVME_REASON_KEEP_ALIVE);
 			continue;
 		}
-		queues_watch(controller);
+		nvme_controller_watch(controller);
 		if (timeout == 0)
 			continue;
 		uint64_t left = controller->alive_ns + timeout + 1 - now_ns;

@@ -201,21 +201,31 @@ void nvme_command_returned(struct nvme_command *command)
 		nvme_queue_settle(command->queue);
 }
 
-static void send_returned(struct nvme_command *command)
+static uint64_t send_bytes(const struct nvme_send *send)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned i = 0; i < send->segments; i++)
+		bytes += send->iov[i].iov_len;
+	return bytes;
+}
+
+static void send_returned(struct nvme_command *command, const struct nvme_send *send)
 {
 	command->queue->sends--;
 	command->queue->sent++;
+	command->queue->sent_bytes += send_bytes(send);
 	nvme_command_returned(command);
 }
 
 static void answer_done(struct nvme_send *send, int error)
 {
-	send_returned(container_of(send, struct nvme_command, answer));
+	send_returned(container_of(send, struct nvme_command, answer), send);
 }
 
 static void r2t_done(struct nvme_send *send, int error)
 {
-	send_returned(container_of(send, struct nvme_command, r2t));
+	send_returned(container_of(send, struct nvme_command, r2t), send);
 }
 
 static void command_send(struct nvme_command *command, struct nvme_send *send, const struct iovec *iov,
@@ -228,6 +238,7 @@ static void command_send(struct nvme_command *command, struct nvme_send *send, c
 	send->done = done;
 	command->lent++;
 	queue->sends++;
+	queue->send_bytes += send_bytes(send);
 	queue->ops->send(queue->ctx, send);
 }
 
@@ -413,6 +424,7 @@ static void r2t_send(struct nvme_command *command)
 	};
 	command->state = COMMAND_RECEIVING;
 	command->received = 0;
+	queue->asked_bytes += command->length;
 	command->r2t_iov =
 		(struct iovec){ &command->r2t_pdu, header_seal(queue, &pdu->header, &command->r2t_pdu.digest) };
 	command_send(command, &command->r2t, &command->r2t_iov, 1, r2t_done);

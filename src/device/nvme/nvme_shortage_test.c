@@ -297,7 +297,8 @@ static void write_send(struct host *io)
 }
 
 /* The rest of a capsule, data that was asked for, the second of a pair: memory is held for it, and not for ever. Who
- * sends of it now and then, who is not read, who owes nothing stays; other commands are no instalment. */
+ * sends of it now and then (for a while: test_trickle), who is not read, who owes nothing stays; other commands are no
+ * instalment. */
 static void test_owing(void **state)
 {
 	enum { HALF, ASKED_FOR, LONE, BUSY, SLOW, UNREAD, IDLE, ALL };
@@ -344,6 +345,70 @@ static void test_owing(void **state)
 	for (unsigned i = 0; i < ALL; i++)
 		assert_int_equal(io[i]->closed, i <= BUSY);
 	assert_false(admin->closed);
+	for (unsigned i = 0; i < ALL; i++)
+		host_free(io[i]);
+	host_free(admin);
+	rig_free(rig);
+}
+
+/* What it is asked for. */
+static struct nvme_tcp_r2t write_begin(struct host *io)
+{
+	const struct nvme_tcp_header *pdu;
+
+	write_send(io);
+	rig_poll(io->rig);
+	while ((pdu = host_receive(io)) != NULL && pdu->type != NVME_TCP_R2T)
+		;
+	assert_non_null(pdu);
+	return *(const struct nvme_tcp_r2t *)pdu;
+}
+
+/* Who sends a little of it again and again has a minute, and as long as it takes at 256 KiB a second: then the
+ * connection ends. Who is faster stays, however much more he is asked for. */
+static void test_trickle(void **state)
+{
+	enum { LITTLE, ENOUGH, AT_FIRST, ALL };
+	static const unsigned ends_after[ALL] = { [LITTLE] = 60, [ENOUGH] = 0, [AT_FIRST] = 180 };
+	struct rig *rig = rig_new(&(struct rig_options){ .sector = 512 });
+	struct host_connect connect = { .cntlid = 1 };
+	struct host *admin, *io[ALL];
+	struct nvme_tcp_r2t r2t[ALL];
+	uint32_t sent[ALL] = { 0 };
+
+	host_pair(rig, &admin, &io[0], 0, 0);
+	for (unsigned i = 0; i < ALL; i++) {
+		connect.qid = (uint16_t)(1 + i);
+		if (i > 0)
+			io[i] = host_new(rig);
+		if (i > 0)
+			assert_int_equal(host_connect(io[i], &connect), NVME_OK);
+	}
+	tick(rig, 6);
+	for (unsigned i = 0; i < ALL; i++)
+		r2t[i] = write_begin(io[i]);
+	for (unsigned seconds = 0; seconds < 300; seconds += 4) {
+		for (unsigned i = 0; i < ALL; i++) {
+			bool fast = i == ENOUGH || (i == AT_FIRST && seconds < 120);
+			/* 1.5 MiB in four seconds: all of one, and a bit of the next, which is asked for meanwhile. */
+			for (unsigned k = fast ? 24 : 1; k > 0 && !io[i]->closed; k--) {
+				uint32_t bytes = fast ? (64 << 10) - sent[i] : 512;
+				host_h2c_data(io[i], r2t[i].cccid, r2t[i].ttag, big_out, sent[i], bytes, fast);
+				sent[i] += bytes;
+				if (!fast)
+					continue;
+				sent[i] = 0;
+				r2t[i] = write_begin(io[i]);
+			}
+		}
+		tick(rig, 4);
+		for (unsigned i = 0; i < ALL; i++) {
+			if (seconds + 8 <= ends_after[i] || ends_after[i] == 0)
+				assert_false(io[i]->closed);
+			if (seconds >= ends_after[i] + 12 && ends_after[i] > 0)
+				assert_true(io[i]->closed);
+		}
+	}
 	for (unsigned i = 0; i < ALL; i++)
 		host_free(io[i]);
 	host_free(admin);
@@ -462,6 +527,7 @@ int main(void)
 		cmocka_unit_test(test_copies_in_shortage),
 		cmocka_unit_test(test_firsts),
 		cmocka_unit_test(test_owing),
+		cmocka_unit_test(test_trickle),
 		cmocka_unit_test(test_queue_memory),
 		cmocka_unit_test(test_answers_unread),
 	};

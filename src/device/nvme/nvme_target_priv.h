@@ -14,10 +14,9 @@ enum {
 	CHANGED_NAMESPACES_MAX = 1024, /* entries of the log */
 	HOLD_MS = 10000,               /* that commands wait for a device that is away; Linux gives up after 30 s */
 	RETRY_DELAY_MS = 1000,         /* of hosts, after that */
-	STALL_LOOKS = 4,               /* of the tick, at least: it may be us who stood still */
-	STALL_MS = 20000,              /* a connection that takes nothing of what is sent to it ends */
-	DISCOVERY_KATO_MS = 120000,    /* of hosts that ask for none: discovery is open to everybody */
-	ADMIN_OWN_BYTES = 16 << 10,    /* of an admin queue: longer transfers are the subsystem's */
+	STALL_MS = 20000,           /* a connection ends whose host takes nothing, or sends nothing of what it owes */
+	DISCOVERY_KATO_MS = 120000, /* of hosts that ask for none: discovery is open to everybody */
+	ADMIN_OWN_BYTES = 16 << 10, /* of an admin queue: longer transfers are the subsystem's */
 	NVME_COPY_RANGES_MAX = 128,
 	NVME_COPY_RANGES_BYTES =
 		4096, /* of so many: at the beginning of a Copy's only buffer, what is copied behind them */
@@ -127,6 +126,12 @@ struct nvme_receive {
 	uint32_t digest;
 };
 
+/* Bytes that the other side has to move, at a least pace: nvme_watch.c. */
+struct nvme_debt {
+	uint64_t made;    /* ever, as of the last look */
+	uint64_t left_ns; /* until they should all be there */
+};
+
 struct nvme_queue {
 	const struct nvme_transport_ops *ops;
 	void *ctx;
@@ -149,8 +154,11 @@ struct nvme_queue {
 	struct nvme_account *payer; /* of itself and its commands; NULL: not yet */
 	uint64_t paid;              /* bytes */
 	unsigned sends;
-	unsigned sent, seen_sent; /* sends that are done, as a counter; at the last progress that a tick saw */
-	uint64_t progress_ns;
+	unsigned sent, seen_sent;        /* sends that are done, as a counter; at the last progress that a tick saw */
+	uint64_t send_bytes, sent_bytes; /* of all sends, of those that are done */
+	uint64_t asked_bytes;            /* by R2T, ever */
+	struct nvme_debt to_take, to_come;
+	uint64_t progress_ns, looked_ns;
 	unsigned came, asked_came; /* whole data of PDUs, and that which was asked for by R2T */
 	unsigned seen_came, looks; /* since when none has come that the host owes, … */
 	uint64_t came_ns;          /* … in looks of the tick and in time */
@@ -347,6 +355,8 @@ void nvme_fused_aborted(struct nvme_command *command);               /* one that
 
 /* ---- controllers and events ---- */
 
+/* Ends those of its queues whose host does not do its part; at a tick. */
+void nvme_controller_watch(struct nvme_controller *controller);
 /* NULL: there are too many, or no memory. */
 struct nvme_controller *nvme_controller_new(struct nvme_subsystem *subsystem, const struct nvme_connect_data *data,
 					    uint16_t port);

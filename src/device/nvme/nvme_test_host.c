@@ -168,16 +168,20 @@ static void transport_send(void *ctx, struct nvme_send *send)
 	host->held_tail = (struct nvme_send **)send->transport;
 }
 
+void host_release_send(struct host *host)
+{
+	struct nvme_send *send = host->held;
+
+	host->held = *(struct nvme_send **)send->transport;
+	if (!host->held)
+		host->held_tail = &host->held;
+	send->done(send, 0);
+}
+
 void host_release_sends(struct host *host)
 {
-	while (host->held) {
-		struct nvme_send *send = host->held;
-
-		host->held = *(struct nvme_send **)send->transport;
-		if (!host->held)
-			host->held_tail = &host->held;
-		send->done(send, 0);
-	}
+	while (host->held)
+		host_release_send(host);
 }
 
 static void transport_take(void *ctx, uint8_t *to, uint32_t bytes)

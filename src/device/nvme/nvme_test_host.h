@@ -66,6 +66,7 @@ void host_free(struct host *host);
 void host_break(struct host *host);
 /* Bytes to the target, in pieces of at most `piece` (0: at once). Those not consumed are given again after a resume. */
 void host_send(struct host *host, const void *bytes, size_t count, size_t piece);
+void host_release_send(struct host *host); /* the oldest; there is one */
 void host_release_sends(struct host *host);
 
 /* The next PDU from the target; NULL: none, or not whole. Valid until the next call. Its digests have been checked. */

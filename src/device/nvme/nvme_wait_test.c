@@ -411,6 +411,40 @@ static void test_slow_reader(void **state)
 	rig_free(rig);
 }
 
+/* … but not if it takes too little of it: 256 KiB a second, and a minute, are enough for anybody. */
+static void test_trickling_reader(void **state)
+{
+	enum { READS = 32, BYTES = 64 << 10 };
+
+	for (unsigned at_once = 1; at_once <= READS / 2; at_once *= READS / 2) {
+		struct rig *rig = rig_new(NULL);
+		struct host *admin, *io;
+		unsigned seconds = 0;
+
+		host_pair(rig, &admin, &io, 0, 0);
+		tick(rig, 6);
+		io->hold_sends = true;
+		for (unsigned i = 0; i < READS; i++)
+			send(io, NVME_READ, BYTES);
+		rig_poll(rig);
+		for (; seconds < 300 && !io->closed; seconds += 4) {
+			for (unsigned i = 0; i < at_once && !io->closed; i++) {
+				host_release_send(io);
+				io->output_bytes = 0;
+				send(io, NVME_READ, BYTES);
+				rig_poll(rig);
+			}
+			tick(rig, 4);
+		}
+		/* One of 64 KiB in four seconds, and sixteen. */
+		assert_in_range(seconds, at_once == 1 ? 60 : 300, at_once == 1 ? 100 : 300);
+		assert_false(admin->closed);
+		host_free(io);
+		host_free(admin);
+		rig_free(rig);
+	}
+}
+
 /* The C2HTermReq is not read either. */
 static void test_terminated_and_does_not_read(void **state)
 {
@@ -506,6 +540,7 @@ int main(void)
 		cmocka_unit_test(test_admin_that_does_not_read),
 		cmocka_unit_test(test_first_look_at_a_send),
 		cmocka_unit_test(test_slow_reader),
+		cmocka_unit_test(test_trickling_reader),
 		cmocka_unit_test(test_terminated_and_does_not_read),
 		cmocka_unit_test(test_discovery_timer),
 		cmocka_unit_test(test_idle_queue),
