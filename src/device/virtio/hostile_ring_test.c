@@ -86,13 +86,13 @@ static void test_hostile_rings(void **state)
 		assert_non_null(strstr(h.device.sentence, reason));
 		assert_false(h.device.running[0]);
 		assert_int_equal(eventfd_read(h.queue->err_fd, &value), 0);
-		test_rings_echo(&h, h.other);
+		test_device_serves(&h.device, h.other);
 
 		/* Set up again it works. */
 		frontend_queue_stop(h.queue);
 		h.queue = frontend_queue_new(&h.frontend, 0, SIZE);
 		frontend_queue_start(h.queue, frontend_queue_base(h.queue));
-		test_rings_echo(&h, h.queue);
+		test_device_serves(&h.device, h.queue);
 		test_rings_close(&h);
 	}
 }

@@ -212,6 +212,41 @@ int test_device_echo(struct test_device *device, unsigned index)
 	return n;
 }
 
+void test_device_serves(struct test_device *device, struct frontend_queue *queue)
+{
+	const struct frontend_buffer buffers[2] = { { 0x8000, 100, false }, { 0x9000, 100, true } };
+	uint32_t length;
+	uint16_t id;
+
+	int offered = frontend_offer(queue, buffers, 2, false);
+	assert_true(offered >= 0);
+	assert_int_equal(test_device_echo(device, queue->index), 1);
+	assert_true(frontend_take(queue, &id, &length));
+	assert_int_equal(id, offered);
+	assert_int_equal(length, 100);
+}
+
+void test_device_until_gone(struct test_device *device)
+{
+	for (unsigned i = 0; i < 2000 && vhost_endpoint_connected(device->endpoint); i++)
+		test_device_pump(device);
+	assert_false(vhost_endpoint_connected(device->endpoint));
+}
+
+void test_front_init(struct frontend *frontend, struct test_device *device)
+{
+	frontend_init(frontend, 1 << 20, test_device_pump, device);
+}
+
+struct frontend_queue *test_front_queue(struct frontend *frontend, uint64_t features, unsigned index)
+{
+	frontend_negotiate(frontend, features, TEST_PROTOCOL);
+	frontend_share_memory(frontend);
+	struct frontend_queue *queue = frontend_queue_new(frontend, index, 16);
+	frontend_queue_start(queue, frontend_queue_base(queue));
+	return queue;
+}
+
 void test_rings_open(struct test_rings *rings, uint64_t features, unsigned size, uint64_t memory)
 {
 	test_device_open(&rings->device, VHOST_SERVER, false);
@@ -229,20 +264,6 @@ void test_rings_close(struct test_rings *rings)
 {
 	frontend_fini(&rings->frontend);
 	test_device_close(&rings->device);
-}
-
-void test_rings_echo(struct test_rings *rings, struct frontend_queue *queue)
-{
-	const struct frontend_buffer buffers[2] = { { 0x30000, 10, false }, { 0x31000, 10, true } };
-	uint32_t length;
-	uint16_t id;
-
-	int offered = frontend_offer(queue, buffers, 2, false);
-	assert_true(offered >= 0);
-	assert_int_equal(test_device_echo(&rings->device, queue->index), 1);
-	assert_true(frontend_take(queue, &id, &length));
-	assert_int_equal(id, offered);
-	assert_int_equal(length, 10);
 }
 
 struct rte_mempool *test_eal_pool(unsigned count)

@@ -56,8 +56,18 @@ void test_device_answer(struct test_device *device);
 /* Pumps until a notice of this name has come. */
 void test_device_expect(struct test_device *device, const char *notice);
 
+/* Pumps until the front end is not connected any more. */
+void test_device_until_gone(struct test_device *device);
+
 /* Handles what is available: the number of elements, or -EPIPE. */
 int test_device_echo(struct test_device *device, unsigned index);
+/* One element goes there and back. */
+void test_device_serves(struct test_device *device, struct frontend_queue *queue);
+
+/* A front end with 1 MiB of memory. */
+void test_front_init(struct frontend *frontend, struct test_device *device);
+/* … which negotiates, shares its memory and starts a queue of 16. */
+struct frontend_queue *test_front_queue(struct frontend *frontend, uint64_t features, unsigned index);
 
 /* Two queues of an echo device that is a server, and their driver. */
 struct test_rings {
@@ -67,8 +77,6 @@ struct test_rings {
 };
 void test_rings_open(struct test_rings *rings, uint64_t features, unsigned size, uint64_t memory);
 void test_rings_close(struct test_rings *rings);
-/* One element goes there and back. */
-void test_rings_echo(struct test_rings *rings, struct frontend_queue *queue);
 
 /* DPDK without huge pages, and buffers; NULL when it cannot be. Once per process. */
 struct rte_mempool *test_eal_pool(unsigned count);
