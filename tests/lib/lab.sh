@@ -34,7 +34,7 @@ lab_arm() {
 	lab_pids=()
 	for item in /run/dpdk /run/softdpu /var/lib/softdpu /run/netns; do [ -d $item ] || lab_made directory $item; done
 	trap lab_end EXIT
-	trap 'exit 130' INT
+	trap 'lab_interrupted=1; exit 130' INT
 	trap 'exit 143' TERM HUP
 }
 lab_adopt() { # LAB DIRECTORY
@@ -52,7 +52,9 @@ lab_end() {
 	trap - EXIT
 	trap '' INT TERM HUP
 	set +e
-	if [ "$status" -ne 0 ]; then
+	if [ -n "${lab_interrupted:-}" ]; then
+		echo "interrupted" >&2
+	elif [ "$status" -ne 0 ]; then
 		for item in "$LAB_DIR"/*.log "$LAB_DIR"/*.console; do
 			[ -s "$item" ] && { echo "--- ${item##*/}"; tail -15 "$item"; } >&2
 		done
