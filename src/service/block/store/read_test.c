@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Reads into memory that is not what it seems: one page several times in a list, pages that somebody else writes to. */
+/* Reads into memory that is not what it seems: one page several times in a list, pages that somebody else writes to.
+ * And what a read costs in a long chain of clones. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
@@ -12,7 +14,7 @@
 #include "service/block/store/store_priv.h"
 #include "service/block/store/store_rig.h"
 
-enum { MIB = 1 << 20, BLOCKS = 600 };
+enum { MIB = 1 << 20, BLOCKS = 600, CHAIN = 50 };
 
 struct world {
 	struct dpu_block_device *device;
@@ -25,6 +27,18 @@ static void reported(void *ctx, const struct store_report *report)
 {
 	(void)report;
 	((struct world *)ctx)->reports++;
+}
+
+static void open_again(struct world *world)
+{
+	struct store_options options = { .name = "p", .report = reported, .ctx = world };
+	struct store_command close = { .op = STORE_CLOSE };
+	struct dpu_error error;
+
+	assert_int_equal(rig_command(world->store, &close), DPU_OK);
+	store_free(world->store);
+	world->store = rig_open(&options, &world->device, 1, STORE_OPEN, &error);
+	assert_non_null(world->store);
 }
 
 /* Block i has version i + 1. Its map is cached, or not any more. */
@@ -45,13 +59,8 @@ static void world_new(struct world *world, bool cached)
 		rig_io(world->store, world->volume, DPU_BLOCK_WRITE, 0, data, (uint64_t)BLOCKS * STORE_BLOCK, 0),
 		DPU_BLOCK_OK);
 	free(data);
-	if (cached)
-		return;
-	struct store_command close = { .op = STORE_CLOSE };
-	assert_int_equal(rig_command(world->store, &close), DPU_OK);
-	store_free(world->store);
-	world->store = rig_open(&options, &world->device, 1, STORE_OPEN, &error);
-	assert_non_null(world->store);
+	if (!cached)
+		open_again(world);
 }
 
 static void world_free(struct world *world)
@@ -137,11 +146,53 @@ static void damage_behind_it(void **state)
 	}
 }
 
+/* With nothing in memory: pages of maps that reading a volume brings in. So many blocks at its beginning are the
+ * chain's. */
+static uint64_t pages_read(struct world *world, uint64_t volume, unsigned own)
+{
+	uint8_t block[STORE_BLOCK];
+
+	open_again(world);
+	uint64_t before = world->store->stats.page_loads;
+	for (unsigned i = 0; i < BLOCKS; i++) {
+		assert_int_equal(
+			rig_io(world->store, volume, DPU_BLOCK_READ, (uint64_t)i * STORE_BLOCK, block, STORE_BLOCK, 0),
+			DPU_BLOCK_OK);
+		assert_version(block, i < own ? CHAIN * BLOCKS + i : i + 1);
+	}
+	return world->store->stats.page_loads - before;
+}
+
+/* Each clone is of the one before and writes a block of its own: the last reads as the volume does. */
+static void long_chain(void **state)
+{
+	struct world world;
+	uint64_t volume;
+	char name[16];
+	uint8_t block[STORE_BLOCK];
+
+	world_new(&world, true);
+	volume = world.volume;
+	uint64_t pages = pages_read(&world, volume, 0);
+	for (unsigned i = 0; i < CHAIN; i++) {
+		snprintf(name, sizeof(name), "c%u", i);
+		volume = rig_copy(world.store, STORE_CLONE, volume, name);
+		rig_fill(block, CHAIN * BLOCKS + i, STORE_BLOCK);
+		assert_int_equal(
+			rig_io(world.store, volume, DPU_BLOCK_WRITE, (uint64_t)i * STORE_BLOCK, block, STORE_BLOCK, 0),
+			DPU_BLOCK_OK);
+	}
+	assert_in_range(pages, 3, 5); /* leaves, and nodes above */
+	assert_int_equal(pages_read(&world, volume, CHAIN), pages);
+	world_free(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_page_for_what_is_not_wanted),
 		cmocka_unit_test(damage_behind_it),
+		cmocka_unit_test(long_chain),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
