@@ -71,6 +71,16 @@ subnets: [{name: front, tenant: blue, vpc: main, prefix_v4: 10.0.0.0/24}]
 vnics: [{name: web, tenant: blue, subnet: front}, {name: box, tenant: blue}]
 eswitches: [{name: ovs}]
 representors: [{name: box, eswitch: ovs, vnic: blue/box}]
+media: [{name: disk0, kind: ram, size: 64M}]
+pools: [{name: main, media: [disk0]}]
+qos_policies: [{name: gold, tenant: blue, cap_iops: 1000}]
+volumes: [{name: root, tenant: blue, pool: main, size: 1G}]
+snapshots: [{name: monday, tenant: blue, volume: root}]
+disks: [{name: root, tenant: blue, volume: root}]
+nvmf_listeners: [{name: here, address: 127.0.0.1}]
+nvmf_subsystems: [{name: disks, tenant: blue, nqn: "nqn.2025-01.org.example:disks"}]
+nvmf_namespaces: [{name: root, tenant: blue, subsystem: disks, volume: root}]
+nvmf_remotes: [{name: far, nqn: "nqn.2025-01.org.example:disks", addresses: [127.0.0.1]}]
 YAML
 dpuctl apply -f net.yaml >/dev/null
 {

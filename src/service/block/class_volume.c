@@ -53,7 +53,7 @@ static char *time_text(uint64_t unix_s)
 		FIELD(object_, exclusive_bytes, .flags = FIELD_F_GAUGE | FIELD_F_DETAIL, .unit = "bytes",              \
 		      .doc = "What deleting it would have given back when `pool measure` last looked."),               \
 		FIELD(object_, shared_bytes, .flags = FIELD_F_GAUGE | FIELD_F_DETAIL, .unit = "bytes",                 \
-		      .doc = "What others would have kept then."),                                                     \
+		      .doc = "What of it others would have kept when `pool measure` last looked."),                    \
 		FIELD(object_, measured, .flags = FIELD_F_STATE | FIELD_F_DETAIL,                                      \
 		      .doc = "When that was; nothing: not since the pool was opened."),                                \
 		FIELD(object_, integrity_errors, .flags = FIELD_F_COUNTER, .unit = "blocks",                           \

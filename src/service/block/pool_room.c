@@ -64,7 +64,7 @@ static void tell(struct note *note)
 	if (fill == POOL_HAS_ROOM)
 		subject_notice_info(&pool->subject, "pool-has-room", sentence);
 	else if (fill == POOL_FULL)
-		subject_notice(&pool->subject, "pool-full", "there is no room for what is written to new places");
+		subject_notice(&pool->subject, "pool-full", "there is no room for what is written");
 	else
 		subject_notice(&pool->subject, "pool-nearly-full", sentence);
 }
