@@ -2,6 +2,7 @@
 /* TCP streams that fail or end: connections that are not to be had, no descriptors, peers that are slow or killed,
  * sends that change under way, a close at any time. */
 #include "operating/stream_rig.h"
+#include "operating/stream_priv.h"
 
 #include <limits.h>
 #include <netinet/tcp.h>
@@ -237,6 +238,41 @@ static void test_changed_send(void **state)
 	free(iov);
 }
 
+/* What has come before a send failed, more than a round brings, is not given to whoever has been told of the end. */
+static void test_nothing_after_end(void **state)
+{
+	static uint8_t bytes[256 << 10], changed[200];
+	struct end client, server;
+	struct iovec iov[2] = { { changed, 100 }, { changed + 100, 100 } };
+	struct piece piece = { .end = &client };
+	struct door door;
+
+	group_open(0, UINT_MAX, 256, 1024);
+	door_open(&door, AF_INET, 4);
+	pair_connect(&door, &client, &server, NULL);
+	piece_send(&server, 1000);
+	wait_for(client.got == 1000);
+	stream_buffers_more(group, 256); /* as after a time of much load */
+	for (unsigned i = 0; i < sizeof(bytes); i++)
+		bytes[i] = byte_at(client.got + i);
+	for (unsigned i = 0; i < sizeof(changed); i++)
+		changed[i] = byte_at(i);
+	assert_true(send(stream_fd(server.stream), bytes, sizeof(bytes), MSG_DONTWAIT) > 100 << 10);
+	piece.send = (struct stream_send){ .iov = iov, .segments = 2, .done = on_changed_sent };
+	client.queued++;
+	stream_send(client.stream, &piece.send);
+	iov[1].iov_len = 0;
+	wait_for(client.ended == 1 && client.queued == 0);
+	uint64_t got = client.got;
+	for (unsigned i = 0; i < 20; i++)
+		uring_poll(uring);
+	assert_int_equal(client.got, got);
+	end_close(&client);
+	end_close(&server);
+	door_close(&door);
+	group_close();
+}
+
 /* A peer that no longer reads and is killed; one that is merely left: what is lent comes back. */
 static void dead_peer(bool kill_it, unsigned zero_copy_bytes)
 {
@@ -329,11 +365,11 @@ static void test_close_any_time(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_connect),        cmocka_unit_test(test_connect_timeout),
-		cmocka_unit_test(test_listen_errors),  cmocka_unit_test(test_no_descriptors),
-		cmocka_unit_test(test_slow_peer),      cmocka_unit_test(test_changed_send),
-		cmocka_unit_test(test_killed_peer),    cmocka_unit_test(test_silent_peer),
-		cmocka_unit_test(test_close_any_time),
+		cmocka_unit_test(test_connect),           cmocka_unit_test(test_connect_timeout),
+		cmocka_unit_test(test_listen_errors),     cmocka_unit_test(test_no_descriptors),
+		cmocka_unit_test(test_slow_peer),         cmocka_unit_test(test_changed_send),
+		cmocka_unit_test(test_nothing_after_end), cmocka_unit_test(test_killed_peer),
+		cmocka_unit_test(test_silent_peer),       cmocka_unit_test(test_close_any_time),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

@@ -188,7 +188,7 @@ static void on_received(struct uring_op *op, int32_t result)
 	if (result > 0) {
 		group->stats.receives++;
 		group->stats.received_bytes += (size_t)result;
-		if (!stream->closing)
+		if (!stream->closing && !stream->over) /* a send may have failed before these were looked at */
 			arrived(stream, bytes, (size_t)result);
 	}
 	if (op->flags & IORING_CQE_F_BUFFER)

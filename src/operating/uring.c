@@ -247,7 +247,8 @@ static int source_arm(struct worker_source *source)
 	entries_send(uring);
 	io_uring_cq_eventfd_toggle(&uring->ring, true);
 	full_fence();
-	if (io_uring_cq_ready(&uring->ring) == 0 && !must_ask(uring))
+	/* What the kernel has no memory for now stays with us: nothing would wake us for it. */
+	if (io_uring_cq_ready(&uring->ring) == 0 && io_uring_sq_ready(&uring->ring) == 0 && !must_ask(uring))
 		return 0;
 	io_uring_cq_eventfd_toggle(&uring->ring, false);
 	return 1;
