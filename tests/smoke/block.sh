@@ -71,11 +71,11 @@ has 1 "pool/none.media: a pool needs a medium or a remote: name one" ctl pool cr
 truncate -s 64M "$media/old"
 printf '\123\357' | dd of="$media/old" bs=1 seek=1080 conv=notrunc status=none
 ok ctl medium create old path="$media/old"
-has 0 "done, but pool old is failed: medium old holds an ext file system: \`pool format\` erases it" ctl pool create old media=old
+has 0 "done, but pool old is failed: medium old holds a file system (ext2) at offset 1080: \`pool format\` erases it" ctl pool create old media=old
 ctl pool delete old
 ok ctl pool create old media=m1
 ctl pool set old media=m1,old
-has 0 "medium old cannot be added: medium 'old' holds an ext file system; \`pool grow\` erases it" ctl pool show old
+has 0 "medium old cannot be added: medium old holds a file system (ext2) at offset 1080; \`pool grow\` erases it" ctl pool show old
 ctl pool grow old medium=old >/dev/null
 more "bytes of both" "$(field pool old bytes)" 110000000
 ctl pool delete old

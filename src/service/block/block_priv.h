@@ -363,6 +363,11 @@ void pool_supers_erase(struct pool *pool, void (*then)(struct pool *pool));     
 bool pool_super(const struct super_io *io, unsigned medium, struct store_super *ret); /* whether it has one */
 void pool_supers_free(struct pool *pool);
 
+/* pool_probe.c: then(pool, err) in control; err NULL: the media hold nothing of others, or (wipe) nothing any more. It
+ * lives as long as then() runs. */
+void pool_probe(struct pool *pool, struct pool_medium *const *media, unsigned count, bool wipe,
+		void (*then)(struct pool *pool, const struct dpu_error *err));
+
 /* pool_worker.c: the worker's side, and commands there and back */
 struct found {
 	uint64_t id, bytes, created_s;

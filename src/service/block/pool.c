@@ -130,7 +130,7 @@ static const char *choose(struct pool *pool, struct store_super *ret, bool *ret_
 	return several ? "its media hold different pools, and which one it is cannot be told" : NULL;
 }
 
-/* A new pool takes no medium that holds something already, but what it has begun itself. NULL, or why not. */
+/* A new pool takes no medium that holds another already, but what it has begun itself. NULL, or why not. */
 static const char *use_all(struct pool *pool, char *why, size_t why_bytes)
 {
 	const struct super_io *io = pool->super_io;
@@ -138,19 +138,39 @@ static const char *use_all(struct pool *pool, char *why, size_t why_bytes)
 
 	for (unsigned i = 0; i < io->count; i++) {
 		io->media[i].medium->in_use = true;
-		if (pool->erase)
+		if (pool->erase || !pool_super(io, i, &super) || (pool->unmade && is_mine(pool, &super)))
 			continue;
-		bool is_pool = pool_super(io, i, &super);
-		if (is_pool && pool->unmade && is_mine(pool, &super))
-			continue;
-		const char *stranger = super_stranger(io->blocks + (size_t)i * POOL_SUPERS * STORE_BLOCK);
-		if (!is_pool && !stranger)
-			continue;
-		snprintf(why, why_bytes, "medium %.60s holds %s: %s`pool format` erases it", io->media[i].medium->name,
-			 is_pool ? "a pool already" : stranger, is_pool ? "`pool adopt` takes it over, " : "");
+		snprintf(why, why_bytes,
+			 "medium %.60s holds a pool already: `pool adopt` takes it over, `pool format` erases it",
+			 io->media[i].medium->name);
 		return why;
 	}
 	return NULL;
+}
+
+static void probed(struct pool *pool, const struct dpu_error *err)
+{
+	char why[BLOCK_WHY_BYTES];
+
+	if (!err) {
+		open_with(pool, STORE_FORMAT);
+		return;
+	}
+	snprintf(why, sizeof(why), "%.200s%s", err->message,
+		 err->code == DPU_E_EXISTS ? ": `pool format` erases it" : "");
+	opening_fails(pool, why);
+	open_failed(pool);
+}
+
+static void probe_all(struct pool *pool)
+{
+	struct pool_medium *media[STORE_MAX_MEDIA];
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < pool->media_count; i++)
+		if (pool->media[i]->in_use) /* another may be on its way */
+			media[count++] = pool->media[i];
+	pool_probe(pool, media, count, pool->erase, probed);
 }
 
 /* An old pool leaves out media that were added and are blank still, or hold another one. */
@@ -196,8 +216,10 @@ static void supers_known(struct pool *pool)
 	if (refused) {
 		opening_fails(pool, refused);
 		open_failed(pool);
+	} else if (pool->format) {
+		probe_all(pool);
 	} else {
-		open_with(pool, pool->format ? STORE_FORMAT : STORE_OPEN);
+		open_with(pool, STORE_OPEN);
 	}
 }
 

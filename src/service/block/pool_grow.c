@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* An open pool takes media that its object names and that it does not have yet. One that holds another pool is refused
+/* An open pool takes media that its object names and that it does not have yet. One that holds something is refused
  * until somebody says that it may be erased. */
 #include <stdio.h>
 #include <string.h>
 #include "base/log.h"
 #include "service/block/block_priv.h"
 
-static void refused(struct pool *pool, struct pool_medium *medium)
+static void refused(struct pool *pool, struct pool_medium *medium, const struct dpu_error *error)
 {
-	const struct dpu_error *error = &pool->command.error;
 	struct action_reply *reply = pool->reply;
 
 	medium->refused = true;
-	snprintf(pool->why, sizeof(pool->why), "medium %.60s cannot be added: %.120s%s", medium->name, error->message,
+	snprintf(pool->why, sizeof(pool->why), "medium %.60s cannot be added: %.140s%s", medium->name, error->message,
 		 error->code == DPU_E_EXISTS ? "; `pool grow` erases it" : "");
 	subject_notice(&pool->subject, "pool-not-grown", pool->why);
 	if (!reply)
@@ -28,7 +27,7 @@ static void grown(struct pool *pool)
 	pool->growing = NULL;
 	medium->erase = false;
 	if (pool->command.error.code != DPU_OK) {
-		refused(pool, medium);
+		refused(pool, medium, &pool->command.error);
 	} else {
 		medium->in_use = true;
 		if (pool->state == BLOCK_READY)
@@ -38,6 +37,24 @@ static void grown(struct pool *pool)
 	pool_step(pool);
 }
 
+static void probed(struct pool *pool, const struct dpu_error *err)
+{
+	struct pool_medium *medium = pool->growing;
+
+	if (err) {
+		pool->growing = NULL;
+		medium->erase = false;
+		refused(pool, medium, err);
+		pool_step(pool);
+		return;
+	}
+	memset(&pool->command, 0, sizeof(pool->command));
+	pool->command.op = STORE_GROW;
+	pool->command.medium = medium->device;
+	pool->command.force = medium->erase;
+	pool_command(pool, NULL, grown);
+}
+
 bool pool_grow(struct pool *pool)
 {
 	for (unsigned i = 0; i < pool->media_count; i++) {
@@ -45,11 +62,7 @@ bool pool_grow(struct pool *pool)
 		if (medium->in_use || medium->refused || !medium->device || medium->asked)
 			continue;
 		pool->growing = medium;
-		memset(&pool->command, 0, sizeof(pool->command));
-		pool->command.op = STORE_GROW;
-		pool->command.medium = medium->device;
-		pool->command.force = medium->erase;
-		pool_command(pool, NULL, grown);
+		pool_probe(pool, &medium, 1, medium->erase, probed);
 		return true;
 	}
 	return false;

@@ -106,29 +106,6 @@ void super_seal(void *block, const struct store_super *super)
 	out->crc = crc32c(0, &out->magic, STORE_BLOCK - sizeof(out->crc));
 }
 
-const char *super_stranger(const void *block)
-{
-	static const struct {
-		unsigned at, bytes;
-		const char *mark, *what;
-	} strangers[] = {
-		{ 1080, 2, "\x53\xef", "an ext file system" },
-		{ 0, 4, "XFSB", "an XFS file system" },
-		{ 3, 8, "NTFS    ", "an NTFS file system" },
-		{ 512, 8, "EFI PART", "a partition table" },
-		{ 510, 2, "\x55\xaa", "a partition table or a file system" },
-		{ 512, 8, "LABELONE", "a physical volume of LVM" },
-		{ 0, 6, "LUKS\xba\xbe", "an encrypted volume" },
-		{ 4086, 10, "SWAPSPACE2", "swap space" },
-		{ 0, 4, "QFI\xfb", "a qcow2 image" },
-	};
-
-	for (unsigned i = 0; i < sizeof(strangers) / sizeof(strangers[0]); i++)
-		if (memcmp((const uint8_t *)block + strangers[i].at, strangers[i].mark, strangers[i].bytes) == 0)
-			return strangers[i].what;
-	return NULL;
-}
-
 const char *super_check(const void *block, const struct store_super *super, uint64_t medium_blocks)
 {
 	struct store_super again = *super;

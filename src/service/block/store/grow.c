@@ -79,13 +79,10 @@ static int grow_write(struct store *store, struct store_command *command)
 
 	if (rc == -EAGAIN)
 		return rc;
-	const char *holds = rc < 0 || command->force ? NULL
-			    : !is_blank(store)       ? "another pool"
-						     : super_stranger(store->supers->blocks);
 	if (rc < 0)
 		command_error(command, DPU_E_IO, "the superblocks of '%s' cannot be read", medium->device->name);
-	else if (holds)
-		rc = command_error(command, DPU_E_EXISTS, "medium '%s' holds %s", medium->device->name, holds);
+	else if (!command->force && !is_blank(store))
+		rc = command_error(command, DPU_E_EXISTS, "medium '%s' holds another pool", medium->device->name);
 	else
 		rc = super_make(store, command, store->media);
 	if (rc == 0)

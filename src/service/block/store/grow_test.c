@@ -69,23 +69,6 @@ static void a_medium_of_another_pool_is_refused(void **state)
 	media[1]->ops->close(media[1], NULL, NULL);
 }
 
-static void a_medium_with_a_file_system_is_refused(void **state)
-{
-	struct dpu_block_device *media[] = { ram_new(16 * MIB), ram_new(32 * MIB) };
-	struct store *store = pool_made(media[0]);
-	struct store_command grow = { .op = STORE_GROW, .medium = media[1] };
-	uint8_t *data = block_ram_data(media[1]);
-
-	memcpy(data, "XFSB", 4);
-	assert_int_equal(rig_command(store, &grow), DPU_E_EXISTS);
-	assert_non_null(strstr(grow.error.message, "holds an XFS file system"));
-	assert_memory_equal(data, "XFSB", 4);
-	grow.force = true;
-	assert_int_equal(rig_command(store, &grow), DPU_OK);
-	pool_finish(store, media[0]);
-	media[1]->ops->close(media[1], NULL, NULL);
-}
-
 /* ---- growth that comes to nothing ---- */
 
 static struct store *opened_both(struct dpu_block_device **media)
@@ -309,7 +292,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_pool_grows_by_a_medium),
 		cmocka_unit_test(a_medium_of_another_pool_is_refused),
-		cmocka_unit_test(a_medium_with_a_file_system_is_refused),
 		cmocka_unit_test(a_checkpoint_fails_in_the_middle_of_it),
 		cmocka_unit_test(a_superblock_cannot_be_written),
 		cmocka_unit_test(superblocks_are_torn),

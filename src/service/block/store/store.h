@@ -71,7 +71,7 @@ enum store_op {
 		       * is an error, since it may be there the next time; with force it counts as damaged, and what
 		       * the log has for its volume is lost. DPU_E_NOT_FOUND: no place of a root has a whole one */
 	STORE_CLOSE,  /* no request may be under way; writes a checkpoint */
-	STORE_GROW,   /* medium: is added. DPU_E_EXISTS if it holds another pool or a file system, which force erases */
+	STORE_GROW,   /* medium: is added. DPU_E_EXISTS if it holds another pool, which force erases */
 	STORE_CREATE, /* name, bytes: a volume */
 	STORE_SNAPSHOT, /* volume, name: a read-only copy of this instant */
 	STORE_CLONE,    /* volume, name: a writable copy of this instant, of a volume or snapshot */
@@ -172,8 +172,6 @@ struct store_stats {
 };
 
 void store_stats(const struct store *store, struct store_stats *ret);
-/* What the first 4 KiB of a medium that holds no pool say that it holds, for a person; NULL: nothing that is known. */
-const char *super_stranger(const void *block);
 /* Whether the pool has the medium. An opening leaves out those that a growth which came to nothing has marked. */
 bool store_has(const struct store *store, const struct dpu_block_device *medium);
 
