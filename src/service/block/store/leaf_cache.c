@@ -10,6 +10,17 @@
 
 enum { MIN_WAYS = 16, MAX_WAYS = 2048 };
 
+void leaf_cache_note(struct store_volume *volume, uint64_t block, struct frame *frame, bool exclusive)
+{
+	*leaf_way(volume, block) = (struct leaf_way){
+		.leaf = (block >> LEAF_SHIFT) + 1,
+		.frame = frame,
+		.data = (struct page_leaf *)frame->data,
+		.lives = frame->lives,
+		.exclusive = exclusive,
+	};
+}
+
 int leaf_find(struct store *store, struct store_volume *volume, uint64_t block, struct page_leaf **ret)
 {
 	struct leaf_way *way = leaf_way(volume, block);
@@ -28,13 +39,7 @@ int leaf_find(struct store *store, struct store_volume *volume, uint64_t block, 
 	*ret = frame ? (struct page_leaf *)frame->data : NULL;
 	if (!frame)
 		return 0;
-	*way = (struct leaf_way){
-		.leaf = (block >> LEAF_SHIFT) + 1,
-		.frame = frame,
-		.data = *ret,
-		.lives = frame->lives,
-		.exclusive = exclusive,
-	};
+	leaf_cache_note(volume, block, frame, exclusive);
 	return 0;
 }
 

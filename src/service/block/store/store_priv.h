@@ -492,6 +492,8 @@ void repair_free(struct store *store);
 int leaf_find(struct store *store, struct store_volume *volume, uint64_t block, struct page_leaf **ret);
 /* The leaf if it is cached and nobody else's, so that changing it changes no other page; or NULL. */
 struct frame *leaf_own(struct store *store, struct store_volume *volume, uint64_t block);
+/* A walk has found it. */
+void leaf_cache_note(struct store_volume *volume, uint64_t block, struct frame *frame, bool exclusive);
 void leaf_cache_resize(struct store_volume *volume);
 /* What a record changes is not cached any more. */
 void leaf_cache_forget(struct store_volume *volume, uint64_t first, uint64_t blocks);

@@ -131,6 +131,8 @@ int tree_plan_write(struct store *store, struct store_volume *volume, uint64_t f
 		if (level)
 			page = child(frame, leaf);
 	}
+	if (page)
+		leaf_cache_note(volume, first, frame, !shared);
 	if (!page) /* none below */
 		pages += level;
 	else if (need_counts(store, (struct page_leaf *)frame->data, first % LEAF_BLOCKS, count, shared) < 0)
