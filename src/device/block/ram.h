@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A block device in memory: for tests and benchmarks, and what an image is loaded into. It has no volatile cache
- * and no CRCs (DPU_BLOCK_F_CRC is not set: `crc` is left alone). Reads and writes are copies. */
+ * and no CRCs (DPU_BLOCK_F_CRC is not set: `crc` is left alone). Reads and writes are copies; what is written to one
+ * that is larger than the processor's cache goes past that. */
 #pragma once
 
 #include <dpu/block.h>
