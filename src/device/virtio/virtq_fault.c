@@ -3,7 +3,6 @@
  * of them. It reads the ring anew, and what it finds is checked by itself: only the element's id, its slots and the
  * place of its last writable byte come of it, and the fault stays whatever the guest has changed meanwhile. */
 #include <errno.h>
-#include <string.h>
 #include "device/virtio/virtqueue_priv.h"
 
 const char *virtq_fault_sentence(enum virtq_fault fault)
@@ -129,8 +128,7 @@ int virtq_split_salvage(struct virtqueue *queue, struct virtq_element *element, 
 		return r;
 	for (unsigned hops = 0; hops < queue->size && at < queue->size; hops++) {
 		struct vring_desc desc;
-		memcpy(&desc, &queue->split.desc[at], sizeof(desc));
-		atomic_signal_fence(memory_order_seq_cst);
+		virtq_desc_load(&queue->split.desc[at], &desc);
 		if (desc.flags & VRING_DESC_F_INDIRECT) {
 			tail.lost = false;
 			tail_add_table(queue, &tail, desc.addr, desc.len, desc.flags);
@@ -167,8 +165,7 @@ int virtq_packed_salvage(struct virtqueue *queue, struct virtq_element *element,
 	do {
 		if (queue->outstanding + ++element->descriptors > queue->size)
 			return virtqueue_break(queue, "a descriptor chain is longer than the ring");
-		memcpy(&desc, &queue->ring.desc[at], sizeof(desc));
-		atomic_signal_fence(memory_order_seq_cst);
+		virtq_desc_load(&queue->ring.desc[at], &desc);
 		tail_add_packed(queue, &tail, &desc);
 		at = at + 1 < queue->size ? at + 1 : 0;
 	} while (desc.flags & VRING_DESC_F_NEXT);

@@ -113,17 +113,6 @@ static inline bool flags_available(uint16_t flags, bool wrap)
 	return !!(flags & VIRTQ_PACKED_AVAIL) == wrap && !!(flags & VIRTQ_PACKED_USED) != wrap;
 }
 
-static inline struct vring_packed_desc desc_load(const struct vring_packed_desc *desc)
-{
-	const uint64_t *words = (const uint64_t *)desc;
-	union {
-		uint64_t words[2];
-		struct vring_packed_desc desc;
-	} copy = { .words = { __atomic_load_n(&words[0], __ATOMIC_RELAXED),
-			      __atomic_load_n(&words[1], __ATOMIC_RELAXED) } };
-	return copy.desc;
-}
-
 /* Builds the element whose head is at the queue's position. */
 static int packed_walk(struct virtqueue *queue, struct virtq_element *element, unsigned room)
 {
@@ -133,7 +122,8 @@ static int packed_walk(struct virtqueue *queue, struct virtq_element *element, u
 	for (;;) {
 		if (queue->outstanding + ++element->descriptors > queue->size)
 			return virtqueue_break(queue, "a descriptor chain is longer than the ring");
-		struct vring_packed_desc desc = desc_load(&queue->ring.desc[at]);
+		struct vring_packed_desc desc;
+		virtq_desc_load(&queue->ring.desc[at], &desc);
 		element->id = desc.id;
 		if (desc.flags & VRING_DESC_F_INDIRECT) {
 			if (desc.flags & VRING_DESC_F_NEXT)

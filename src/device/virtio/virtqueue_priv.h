@@ -111,6 +111,16 @@ void virtq_packed_disarm(struct virtqueue *queue);
 
 /* ---- building an element ---- */
 
+/* Copies a descriptor of a ring, of either format: each of its two words is read once. */
+static inline void virtq_desc_load(const void *desc, void *ret)
+{
+	const uint64_t *from = desc;
+	const uint64_t words[2] = { __atomic_load_n(&from[0], __ATOMIC_RELAXED),
+				    __atomic_load_n(&from[1], __ATOMIC_RELAXED) };
+
+	memcpy(ret, words, sizeof(words));
+}
+
 /* Walks end with 0, -ENOSPC when room segments are used, or this. */
 static inline int virtq_element_fault(struct virtq_element *element, enum virtq_fault fault)
 {

@@ -70,25 +70,14 @@ static int split_available(struct virtqueue *queue, unsigned wanted)
 	return available < wanted ? available : (int)wanted;
 }
 
-/* Descriptors are read once, as two words. */
-static inline struct vring_desc desc_load(const struct vring_desc *desc)
-{
-	const uint64_t *words = (const uint64_t *)desc;
-	union {
-		uint64_t words[2];
-		struct vring_desc desc;
-	} copy = { .words = { __atomic_load_n(&words[0], __ATOMIC_RELAXED),
-			      __atomic_load_n(&words[1], __ATOMIC_RELAXED) } };
-	return copy.desc;
-}
-
 static int split_walk(struct virtqueue *queue, uint16_t head, struct virtq_element *element, unsigned room)
 {
 	uint16_t at = head;
 	int r;
 
 	for (unsigned hops = 0; hops < queue->size; hops++) {
-		struct vring_desc desc = desc_load(&queue->split.desc[at]);
+		struct vring_desc desc;
+		virtq_desc_load(&queue->split.desc[at], &desc);
 		if (desc.flags & VRING_DESC_F_INDIRECT) {
 			if (desc.flags & VRING_DESC_F_NEXT)
 				return virtq_element_fault(element, VIRTQ_FAULT_TABLE_SUCCESSOR);
