@@ -90,9 +90,12 @@ static void page_written(struct dpu_block_request *request)
 
 	medium_answered(store);
 	store->checkpoint.writing--;
-	map_set(store->map, io->page, (enum page_slot)io->slot);
-	if (request->status != DPU_BLOCK_OK)
+	if (request->status != DPU_BLOCK_OK) { /* it stays in memory, which is the only place where it is */
 		store_fail(store, medium_of_page(store, io->page), request->offset, "a page cannot be written");
+		page_io_give(io);
+		return;
+	}
+	map_set(store->map, io->page, (enum page_slot)io->slot);
 	if (frame && frame->state == FRAME_WRITING && frame->page == io->page) {
 		frame->state = FRAME_CLEAN;
 		if (!frame->resident)

@@ -436,6 +436,41 @@ static void counts_that_cannot_be_read_stay_unknown(void **state)
 	world_free(world);
 }
 
+/* What could not be written is in memory, and stays there: reads of the pool, which is read-only now, still find it. */
+static void pages_that_cannot_be_written_are_not_given_up(void **state)
+{
+	enum { LEAVES = 600, CHANGED = 60 };
+	struct world *world = world_new(192 * MIB);
+	struct store_command checkpoint = { .op = STORE_CHECKPOINT };
+	uint64_t volume = rig_create(world->store, "sparse", (uint64_t)LEAVES * LEAF_BLOCKS * STORE_BLOCK);
+	uint8_t block[STORE_BLOCK], expected[STORE_BLOCK];
+
+	for (unsigned i = 0; i < LEAVES + CHANGED; i++) {
+		if (i == LEAVES)
+			assert_int_equal(rig_command(world->store, &checkpoint), DPU_OK);
+		rig_fill(block, i, STORE_BLOCK);
+		assert_int_equal(rig_io(world->store, volume, DPU_BLOCK_WRITE, i % LEAVES * (uint64_t)MIB, block,
+					STORE_BLOCK, 0),
+				 DPU_BLOCK_OK);
+	}
+	const struct store_super *super = &world->store->medium[0].super;
+	struct faulty_plan plan = { .ops = 1 << DPU_BLOCK_WRITE, .fails = ALWAYS, .status = DPU_BLOCK_IO_ERROR };
+	plan.first = super->page_block * STORE_BLOCK;
+	plan.end = super->data_block * STORE_BLOCK;
+	faulty_plan(world->faulty, &plan);
+	assert_int_equal(rig_command(world->store, &checkpoint), DPU_E_IO);
+	for (unsigned i = 0; i < 5 * LEAVES; i++) {
+		unsigned at = i * 251 % LEAVES;
+		rig_fill(expected, at < CHANGED ? LEAVES + at : at, STORE_BLOCK);
+		assert_int_equal(
+			rig_io(world->store, volume, DPU_BLOCK_READ, at * (uint64_t)MIB, block, STORE_BLOCK, 0),
+			DPU_BLOCK_OK);
+		assert_memory_equal(block, expected, STORE_BLOCK);
+	}
+	assert_true(world->store->stats.page_loads > LEAVES);
+	world_free(world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -445,6 +480,7 @@ int main(void)
 		cmocka_unit_test(reads_fail_at_a_start),
 		cmocka_unit_test(one_page_cannot_be_read),
 		cmocka_unit_test(counts_that_cannot_be_read_stay_unknown),
+		cmocka_unit_test(pages_that_cannot_be_written_are_not_given_up),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
