@@ -151,6 +151,15 @@ static bool pages_are_free(struct store *store, const uint32_t *list, unsigned c
 	return true;
 }
 
+/* Some volume's records were passed over, so it may still refer to what it gave back. */
+static bool is_behind(struct store *store)
+{
+	for (uint32_t slot = 0; slot < store->slots; slot++)
+		if (entry_frame(store, slot)->state == FRAME_BAD || entry_at(store, slot)->flags & ENTRY_BEHIND)
+			return true;
+	return false;
+}
+
 static int check_write(struct store *store, struct store_volume *volume, const struct record *record,
 		       const char **ret_why)
 {
@@ -173,7 +182,7 @@ static int check_write(struct store *store, struct store_volume *volume, const s
 	*ret_why = "a write record has blocks that are in use";
 	for (unsigned i = 0; i < count; i++) {
 		uint32_t had = space_get(store, place + i);
-		if (had != 0 && had != COUNT_LOST)
+		if (had != 0 && had != COUNT_LOST && !is_behind(store))
 			return -EBADMSG;
 	}
 	return 0;
@@ -227,6 +236,10 @@ static int check_volume(struct store *store, const struct volume_entry *entry, c
 	if (record->volume.source >= store->slots)
 		return -EBADMSG;
 	const struct volume_entry *source = entry_at(store, record->volume.source);
+	if (source->flags & ENTRY_QUARANTINED) {
+		*ret_why = "a volume is a copy of one that lacks what the log has for it";
+		return -EBADMSG;
+	}
 	return source->id && store->volume[record->volume.source] && source->root == made->root &&
 			       source->height == made->height
 		       ? 0

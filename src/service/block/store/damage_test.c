@@ -356,6 +356,114 @@ static void a_section_of_an_earlier_session_stays_lost(void **state)
 	pool_finish(store, device);
 }
 
+/* Nor if the log goes on in a session that the older root does not know. */
+static void a_damaged_root_of_a_new_session_is_not_passed_over(void **state)
+{
+	struct dpu_block_device *device = ram_new(32 * MIB);
+	struct store *store = pool_made(device);
+	uint64_t volume = rig_create(store, "a", 8 * MIB);
+
+	write_blocks(store, volume, 0, 10, 1000);
+	pool_run(store, STORE_CLOSE, 0, 0);
+	store_free(store);
+	store = pool_opened(device);
+	uint64_t root = store->medium[0].super.root_block[store->root.generation % 2] * STORE_BLOCK;
+	section_of(store, volume, 1, 2000);
+	store_free(store);
+	((uint8_t *)block_ram_data(device))[root + 5000] ^= 1;
+	assert_refused(&device, 1, "newer root");
+	device->ops->close(device, NULL, NULL);
+}
+
+/* ---- what the log has for a volume whose map is damaged ---- */
+
+/* Where the durable page of the volume's first leaf is. */
+static uint64_t first_leaf(struct store *store, uint32_t slot)
+{
+	struct page_leaf *leaf;
+
+	assert_int_equal(leaf_find(store, store->volume[slot], 0, &leaf), 0);
+	return page_offset(&store->medium[0], leaf->header.id, map_get(store->durable_map, leaf->header.id));
+}
+
+static bool is_quarantined(struct store *store, uint64_t volume)
+{
+	struct store_volume_info info;
+
+	assert_true(store_next(store, volume - 1, &info) && info.id == volume);
+	return info.quarantined;
+}
+
+static struct store *crashed_with_damage(struct store *store, struct dpu_block_device *device, uint64_t offset)
+{
+	store_free(store);
+	((uint8_t *)block_ram_data(device))[offset + 2000] ^= 1;
+	return pool_opened(device);
+}
+
+/* A copy that was made behind a record that could not be applied lacks what that record had. */
+static void a_copy_of_what_lacks_something_lacks_it_too(void **state)
+{
+	struct dpu_block_device *device = ram_new(32 * MIB);
+	struct store *store = pool_made(device);
+	uint64_t volume = rig_create(store, "a", 8 * MIB);
+	uint8_t block[STORE_BLOCK];
+
+	write_blocks(store, volume, 0, 2 * LEAF_BLOCKS, 1000);
+	uint64_t before = rig_copy(store, STORE_SNAPSHOT, volume, "before");
+	pool_run(store, STORE_CHECKPOINT, 0, 0);
+	write_blocks(store, volume, 0, 2 * LEAF_BLOCKS, 2000);
+	pool_run(store, STORE_CHECKPOINT, 0, 0);
+	uint64_t offset = first_leaf(store, 0);
+	write_blocks(store, volume, 0, 1, 3000);
+	write_blocks(store, volume, LEAF_BLOCKS, 1, 4000);
+	uint64_t behind = rig_copy(store, STORE_SNAPSHOT, volume, "behind");
+	store = crashed_with_damage(store, device, offset);
+	assert_true(is_quarantined(store, volume) && is_quarantined(store, behind));
+	assert_false(is_quarantined(store, before));
+	assert_int_equal(rig_io(store, behind, DPU_BLOCK_READ, LEAF_BLOCKS * STORE_BLOCK, block, STORE_BLOCK, 0),
+			 DPU_BLOCK_GONE);
+	assert_blocks(store, before, 0, 2 * LEAF_BLOCKS, 1000);
+	pool_finish(store, device);
+}
+
+/* What it gave back and others have since is theirs. */
+static void others_keep_the_space_that_a_damaged_volume_gave_back(void **state)
+{
+	enum { SPARE = 40, RUN = 30 };
+	struct dpu_block_device *device = ram_new(32 * MIB);
+	struct store *store = pool_made(device);
+	uint64_t volume = rig_create(store, "a", MIB), other = rig_create(store, "b", MIB);
+	uint64_t rest = rig_create(store, "rest", 32 * MIB);
+	struct store_command repair = { .op = STORE_REPAIR };
+	struct store_stats stats;
+
+	write_blocks(store, volume, 0, SPARE, 1000);
+	write_blocks(store, other, 0, 1, 1);
+	store_stats(store, &stats);
+	for (unsigned at = 0, left = (unsigned)stats.free_blocks - SPARE, count; left; at += count, left -= count) {
+		count = left < LEAF_BLOCKS ? left : LEAF_BLOCKS;
+		write_blocks(store, rest, at, count, 1 + at);
+	}
+	pool_run(store, STORE_CHECKPOINT, 0, 0);
+	uint64_t offset = first_leaf(store, 0), generation = store->root.generation;
+	for (unsigned i = 1; i < 4; i++) {
+		write_blocks(store, volume, 0, RUN, 2000 * i);
+		write_blocks(store, other, 0, RUN, 3000 * i);
+	}
+	rig_io(store, other, DPU_BLOCK_FLUSH, 0, NULL, 0, 0);
+	assert_int_equal(store->root.generation, generation);
+	store = crashed_with_damage(store, device, offset);
+	assert_true(is_quarantined(store, volume) && !is_quarantined(store, other));
+	assert_blocks(store, other, 0, RUN, 9000);
+	assert_blocks(store, rest, 0, 100, 1);
+	assert_int_equal(pool_run(store, STORE_DELETE, volume, 0), DPU_OK);
+	assert_int_equal(rig_command(store, &repair), DPU_OK);
+	assert_sound(store);
+	assert_blocks(store, other, 0, RUN, 9000);
+	pool_finish(store, device);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -369,6 +477,9 @@ int main(void)
 		cmocka_unit_test(what_is_no_pool_is_refused),
 		cmocka_unit_test(a_damaged_newest_root_is_not_passed_over),
 		cmocka_unit_test(a_section_of_an_earlier_session_stays_lost),
+		cmocka_unit_test(a_damaged_root_of_a_new_session_is_not_passed_over),
+		cmocka_unit_test(a_copy_of_what_lacks_something_lacks_it_too),
+		cmocka_unit_test(others_keep_the_space_that_a_damaged_volume_gave_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

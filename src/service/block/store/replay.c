@@ -29,12 +29,16 @@ static int window(struct store *store, uint64_t block, uint8_t **ret)
 	return -EAGAIN;
 }
 
-static bool section_is(const struct store *store, const struct section_header *section, uint64_t sequence)
+static bool is_ours(const struct store *store, const struct section_header *section)
 {
-	return section->magic == STORE_SECTION_MAGIC && section->sequence == sequence &&
-	       section->session == store->root.session && section->bytes >= sizeof(*section) &&
+	return section->magic == STORE_SECTION_MAGIC && section->bytes >= sizeof(*section) &&
 	       section->bytes <= SECTION_BYTES && memcmp(section->pool, store->root.pool, sizeof(section->pool)) == 0 &&
 	       section->crc == crc32c(0, &section->magic, section->bytes - sizeof(section->crc));
+}
+
+static bool section_is(const struct store *store, const struct section_header *section, uint64_t sequence)
+{
+	return section->sequence == sequence && section->session == store->root.session && is_ours(store, section);
 }
 
 /* The section with recovery->sequence, from the ring or the tail. 1: there is none. */
@@ -96,6 +100,18 @@ static int log_unread(struct store *store, const char **ret_why, uint64_t *ret_o
 	return -EIO;
 }
 
+/* What is in the ring at the log's end may be of a session that this root does not know. */
+static bool goes_on_from_newer_root(const struct store *store)
+{
+	const struct recovery *recovery = store->recovery;
+	const struct section_header *section = recovery->section;
+
+	if (!section)
+		section = (const struct section_header *)(recovery->buffer +
+							  (recovery->block - recovery->window) * STORE_BLOCK);
+	return section->generation > store->root.generation && (recovery->section || is_ours(store, section));
+}
+
 /* How many there are, and which are durable. */
 static int scan(struct store *store, const char **ret_why, uint64_t *ret_offset)
 {
@@ -109,15 +125,15 @@ static int scan(struct store *store, const char **ret_why, uint64_t *ret_offset)
 			return log_unread(store, ret_why, ret_offset);
 		if (rc < 0)
 			return rc;
-		if (rc == 1)
-			break;
-		if (recovery->section->durable > recovery->durable && recovery->section->durable < recovery->sequence)
-			recovery->durable = recovery->section->durable;
-		if (recovery->section->generation > store->root.generation) {
+		if (goes_on_from_newer_root(store)) {
 			*ret_why = "the log goes on from a newer root, which is damaged";
 			*ret_offset = section_offset(store, 0);
 			return -EINVAL;
 		}
+		if (rc == 1)
+			break;
+		if (recovery->section->durable > recovery->durable && recovery->section->durable < recovery->sequence)
+			recovery->durable = recovery->section->durable;
 		next_section(store);
 	}
 	recovery->last = recovery->sequence - 1;
