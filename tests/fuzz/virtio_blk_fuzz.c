@@ -272,14 +272,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = { data, data + size };
 	_Atomic bool write_back = true;
+	struct virtio_blk_account account;
 	struct virtio_blk *blk;
 
 	rig_once();
+	virtio_blk_account_init(&account, 1); /* one at a time, then */
 	uint8_t options = input_byte(&in);
 	queue_start(UINT64_C(1) << VIRTIO_F_VERSION_1 | (options & 1 ? UINT64_C(1) << VIRTIO_BLK_F_FLUSH : 0));
-	const struct virtio_blk_options blk_options = {
-		.queue = queue, .device = disk, .id = "fuzz", .write_back = &write_back, .stats = &stats
-	};
+	const struct virtio_blk_options blk_options = { .queue = queue,
+							.device = disk,
+							.id = "fuzz",
+							.write_back = &write_back,
+							.stats = &stats,
+							.account = &account };
 	input_require(virtio_blk_new(&blk_options, &blk) == 0);
 	memset(expected, 0x11, sizeof(expected));
 	memset(block_ram_data(disk), 0x11, DISK_BYTES);
@@ -291,6 +296,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (index != number + 1) /* an empty chain was not offered */
 			break;
 	}
+	input_require(account.used == 0 && account.waits == 0);
 	virtio_blk_free(blk);
 	return 0;
 }

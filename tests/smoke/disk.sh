@@ -109,7 +109,7 @@ YAML
 ctl apply -f "$LAB_DIR/late.yaml" >/dev/null
 same "state without backing" "$(field disk blue/late state)" waiting
 wait_until 5 "requests fail" state late failing
-[[ $(field disk blue/late why) == *"no such file"* ]] || lab_fail "why it fails: $(field disk blue/late why)"
+[[ $(field disk blue/late why) == *"its folder is not there"* ]] || lab_fail "why it fails: $(field disk blue/late why)"
 mkdir "$LAB_DIR/there"
 truncate -s 8388608 "$LAB_DIR/there/late"
 wait_until 10 "the disk works" state late ready

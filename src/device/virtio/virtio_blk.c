@@ -30,6 +30,7 @@ static void slot_give(struct virtio_blk *blk, struct virtio_blk_slot *slot)
 {
 	free(slot->large);
 	free(slot->ranges);
+	virtio_blk_credit(slot);
 	slot->large = NULL;
 	slot->ranges = NULL;
 	slot->next = blk->free;
@@ -117,10 +118,9 @@ static void on_done(struct dpu_block_request *request)
 
 /* ---- requests ---- */
 
-static void slot_start(struct virtio_blk *blk, struct virtio_blk_slot *slot)
+static void slot_start(struct virtio_blk *blk, struct virtio_blk_slot *slot, enum virtio_blk_verdict verdict)
 {
 	struct dpu_block_request *request = &slot->request;
-	int verdict = virtio_blk_parse(slot);
 
 	if (verdict == VIRTIO_BLK_ANSWERED) {
 		slot_answer(slot, VIRTIO_BLK_S_OK);
@@ -142,13 +142,15 @@ static void slot_start(struct virtio_blk *blk, struct virtio_blk_slot *slot)
 	blk->device->ops->submit(blk->device, request);
 }
 
-/* The segments must outlive the burst. false: no memory, try again later. */
+/* The segments must outlive the burst. false: no memory now. */
 static bool slot_keep(struct virtio_blk_slot *slot, const struct virtq_element *element)
 {
 	unsigned segments = element->readable + element->writable;
 	struct iovec *keep = slot->segments;
 
 	if (segments > VIRTIO_BLK_INLINE_SEGMENTS) {
+		if (!virtio_blk_charge(slot, segments * (uint32_t)sizeof(*keep)))
+			return false;
 		keep = slot->large = malloc(segments * sizeof(*keep));
 		if (!keep)
 			return false;
@@ -165,18 +167,21 @@ static unsigned requests_take(struct virtio_blk *blk)
 	unsigned room = blk->slots - blk->outstanding, taken = 0;
 	int n;
 
-	if (room == 0 || blk->draining)
+	if (room == 0 || blk->draining || (blk->lacks && !virtio_blk_may_go_on(blk)))
 		return 0;
 	n = virtqueue_pop(blk->queue, elements, room < TURN ? room : TURN, blk->iov, VIRTQ_MAX_SEGMENTS);
 	while ((int)taken < n) {
 		struct virtio_blk_slot *slot = slot_take(blk);
+		enum virtio_blk_verdict verdict = VIRTIO_BLK_LATER;
 
-		if (!slot_keep(slot, &elements[taken])) {
+		if (slot_keep(slot, &elements[taken]))
+			verdict = virtio_blk_parse(slot);
+		if (verdict == VIRTIO_BLK_LATER) {
 			slot_give(blk, slot);
 			virtqueue_unpop(blk->queue, &elements[taken], (unsigned)n - taken);
 			break;
 		}
-		slot_start(blk, slot);
+		slot_start(blk, slot, verdict);
 		taken++;
 	}
 	return taken;
@@ -196,8 +201,9 @@ int virtio_blk_arm(struct virtio_blk *blk)
 {
 	if (blk->answered)
 		return 1;
-	/* With all slots taken, too: the ring is empty then, and what comes later must wake us. */
-	if (!blk->draining && virtqueue_arm(blk->queue))
+	/* With all slots taken, too: the ring is empty then, and what comes later must wake us. Who waits for memory is
+	 * told when there is some. */
+	if (!blk->draining && (blk->lacks ? virtio_blk_may_go_on(blk) : virtqueue_arm(blk->queue)))
 		return 1;
 	blk->armed = true;
 	return 0;
@@ -212,6 +218,7 @@ void virtio_blk_disarm(struct virtio_blk *blk)
 void virtio_blk_drain(struct virtio_blk *blk, void (*drained)(void *arg), void *arg)
 {
 	blk->draining = true;
+	virtio_blk_wait_end(blk);
 	blk->drained = drained;
 	blk->drained_arg = arg;
 	if (blk->answered)
@@ -242,6 +249,9 @@ int virtio_blk_new(const struct virtio_blk_options *options, struct virtio_blk *
 	blk->device = options->device;
 	blk->stats = options->stats;
 	blk->write_back = options->write_back;
+	blk->account = options->account;
+	blk->ready = options->ready;
+	blk->ctx = options->ctx;
 	memcpy(blk->id, options->id,
 	       strnlen(options->id, sizeof(blk->id))); /* as the device has it: not terminated when full */
 	blk->slots = slots;

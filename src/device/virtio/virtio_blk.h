@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <linux/virtio_blk.h>
+#include <sys/queue.h>
 #include <dpu/block.h>
 #include "device/virtio/virtqueue.h"
 
@@ -47,16 +48,30 @@ struct virtio_blk_stats {
 	_Atomic uint64_t bad, bad_chains, unsupported;
 };
 
+struct virtio_blk;
+
+/* Memory of requests beside their slots, which queues of one worker share: lists of more segments than a slot has room
+ * for, ranges. A request for which there is none stays in the ring, and those behind it; queues that wait go on in
+ * turn. One larger than the limit goes when there is no other. The queues' worker's, but for the counters. */
+struct virtio_blk_account {
+	uint64_t limit; /* bytes */
+	_Atomic uint64_t used, most, waits;
+	TAILQ_HEAD(, virtio_blk) waiting;
+};
+void virtio_blk_account_init(struct virtio_blk_account *account, uint64_t limit);
+
 struct virtio_blk_options {
 	struct virtqueue *queue;
 	struct dpu_block_device *device;
-	const char *id;                 /* serial number, at most VIRTIO_BLK_ID_BYTES; copied */
-	const _Atomic bool *write_back; /* false: writes are durable when completed. Without VIRTIO_BLK_F_FLUSH they
-					 * always are, since the guest has no other way */
-	struct virtio_blk_stats *stats; /* outlives the queue */
+	const char *id;                     /* serial number, at most VIRTIO_BLK_ID_BYTES; copied */
+	const _Atomic bool *write_back;     /* false: writes are durable when completed. Without VIRTIO_BLK_F_FLUSH they
+					     * always are, since the guest has no other way */
+	struct virtio_blk_stats *stats;     /* outlives the queue */
+	struct virtio_blk_account *account; /* outlives it, too; NULL: nobody counts */
+	/* In the worker: there is memory again that the queue has waited for; poll it. */
+	void (*ready)(void *ctx);
+	void *ctx;
 };
-
-struct virtio_blk;
 
 /* -ENOMEM. Any thread, before the worker has it. */
 int virtio_blk_new(const struct virtio_blk_options *options, struct virtio_blk **ret);

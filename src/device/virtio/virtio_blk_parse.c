@@ -104,9 +104,11 @@ static enum virtio_blk_verdict ranges_parse(struct virtio_blk_slot *slot, struct
 
 	if (length % RANGE_BYTES || count == 0 || length / RANGE_BYTES > VIRTIO_BLK_MAX_RANGES)
 		return VIRTIO_BLK_BAD;
+	if (!virtio_blk_charge(slot, count * (uint32_t)sizeof(*slot->ranges)))
+		return VIRTIO_BLK_LATER;
 	slot->ranges = malloc(count * sizeof(*slot->ranges));
 	if (!slot->ranges)
-		return VIRTIO_BLK_BAD;
+		return VIRTIO_BLK_LATER;
 	for (unsigned i = 0; i < count; i++) {
 		struct virtio_blk_discard_write_zeroes raw;
 

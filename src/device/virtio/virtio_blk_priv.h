@@ -11,6 +11,7 @@ enum virtio_blk_verdict {
 	VIRTIO_BLK_ANSWERED,
 	VIRTIO_BLK_UNSUPPORTED,
 	VIRTIO_BLK_BAD,
+	VIRTIO_BLK_LATER, /* there is no memory for it now */
 };
 
 struct virtio_blk_range {
@@ -29,6 +30,7 @@ struct virtio_blk_slot {
 	struct iovec *large;
 	struct virtio_blk_range *ranges; /* of a discard or write zeroes */
 	uint16_t range, range_count;
+	uint32_t charged; /* to the account, bytes */
 	struct iovec segments[VIRTIO_BLK_INLINE_SEGMENTS];
 };
 
@@ -37,6 +39,11 @@ struct virtio_blk {
 	struct dpu_block_device *device;
 	struct virtio_blk_stats *stats;
 	const _Atomic bool *write_back;
+	struct virtio_blk_account *account; /* NULL: none */
+	uint32_t lacks;                     /* bytes that the next request needs; 0: it waits for none */
+	TAILQ_ENTRY(virtio_blk) waiting;    /* of the account */
+	void (*ready)(void *ctx);
+	void *ctx;
 	char id[VIRTIO_BLK_ID_BYTES];
 	struct iovec *iov; /* of a burst */
 	struct virtio_blk_slot *free, *answered, **answered_tail, *pushed;
@@ -46,6 +53,17 @@ struct virtio_blk {
 	void *drained_arg;
 	struct virtio_blk_slot slot[];
 };
+
+/* ---- virtio_blk_account.c ---- */
+
+/* Charges the slot's request; false: it has to wait. */
+bool virtio_blk_charge(struct virtio_blk_slot *slot, uint32_t bytes);
+void virtio_blk_credit(struct virtio_blk_slot *slot); /* all that was charged */
+/* Whether what its next request lacks is there. */
+bool virtio_blk_may_go_on(const struct virtio_blk *blk);
+void virtio_blk_wait_end(struct virtio_blk *blk);
+
+/* ---- virtio_blk_parse.c ---- */
 
 /* Reads a request from slot->element: header, data, and the place of the status. */
 enum virtio_blk_verdict virtio_blk_parse(struct virtio_blk_slot *slot);

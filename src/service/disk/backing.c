@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include "service/disk/disk_priv.h"
 
-enum { ARENA_BYTES = 96 << 20, TENANT_BYTES = 48 << 20 };
+enum { ARENA_BYTES = 96 << 20, TENANT_BYTES = 48 << 20, TENANT_REQUEST_BYTES = 16 << 20 };
 
 /* ---- memory of writes ---- */
 
@@ -38,6 +38,7 @@ static struct disk_account *account_get(struct disk *disk)
 	account->users = 1;
 	if (ingress_account_new(arena->arena, TENANT_BYTES, &account->account) != 0)
 		abort(); /* out of memory */
+	virtio_blk_account_init(&account->requests, TENANT_REQUEST_BYTES);
 	LIST_INSERT_HEAD(&arena->accounts, account, link);
 	return account;
 }

@@ -38,11 +38,12 @@ struct disk_failing {
 	struct block_queue waiting;
 };
 
-/* A tenant's memory for writes under way, in one worker. */
+/* A tenant's memory for what its disks have under way, in one worker: of writes, and of long requests themselves. */
 struct disk_account {
 	struct uuid tenant;
 	unsigned users;
 	struct ingress_account *account;
+	struct virtio_blk_account requests;
 	LIST_ENTRY(disk_account) link;
 };
 

@@ -8,7 +8,9 @@
 #include "device/virtio/vhost_protocol.h"
 #include "service/disk/disk.h"
 
-#define FEATURES (VHOST_BIT(32) | VHOST_BIT(30) | VHOST_BIT(VIRTIO_BLK_F_FLUSH) | VHOST_BIT(VIRTIO_BLK_F_CONFIG_WCE))
+#define FEATURES                                                                                                       \
+	(VHOST_BIT(32) | VHOST_BIT(30) | VHOST_BIT(28) | VHOST_BIT(VIRTIO_BLK_F_FLUSH) |                               \
+	 VHOST_BIT(VIRTIO_BLK_F_CONFIG_WCE))
 #define PROTOCOL                                                                                                       \
 	(VHOST_BIT(VHOST_PROTOCOL_F_MQ) | VHOST_BIT(VHOST_PROTOCOL_F_REPLY_ACK) | VHOST_BIT(VHOST_PROTOCOL_F_CONFIG))
 

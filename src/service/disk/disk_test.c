@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Disks on real workers, with a guest of our own: what comes and goes on either side of them. */
 #include <linux/virtio_blk.h>
+#include <linux/virtio_ring.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include "service/disk/disk_priv.h"
 #include "service/disk/disk_rig.h"
 
 enum { BLOCK = 4096, SECTORS = BLOCK / 512, MANY = 48 };
@@ -334,6 +336,62 @@ static void death_and_stop_under_way(void **state)
 	block_rig_up(rig);
 }
 
+/* ---- memory of requests ---- */
+
+enum { LONG = 1024 /* descriptors */, LONG_BYTES = 1024, LONG_QUEUE = 1024, LONG_QUEUES = 3 };
+
+/* A read of 1 KiB in as many pieces as there may be. */
+static uint64_t long_table(struct guest *guest)
+{
+	struct virtio_blk_outhdr header = { .type = VIRTIO_BLK_T_IN };
+	uint64_t area = frontend_alloc(&guest->frontend, 4096, 4096);
+	uint64_t table = frontend_alloc(&guest->frontend, LONG * sizeof(struct vring_desc), 4096);
+	struct vring_desc *desc = frontend_at(&guest->frontend, table);
+
+	memcpy(frontend_at(&guest->frontend, area), &header, sizeof(header));
+	desc[0] = (struct vring_desc){ FRONTEND_GPA + area, sizeof(header), VRING_DESC_F_NEXT, 1 };
+	for (uint16_t i = 1; i < LONG - 1; i++)
+		desc[i] = (struct vring_desc){ FRONTEND_GPA + area + 512, i <= LONG_BYTES - (LONG - 2) ? 2 : 1,
+					       VRING_DESC_F_NEXT | VRING_DESC_F_WRITE, i + 1 };
+	desc[LONG - 1] = (struct vring_desc){ FRONTEND_GPA + area + 1024, 1, VRING_DESC_F_WRITE, 0 };
+	return table;
+}
+
+/* Queues full of the longest requests that there may be, which wait for a cap: what the tenant pays for is under way,
+ * the rest waits in the rings, and goes when there is memory again, whichever queue had it. */
+static void long_requests(void **state)
+{
+	struct block_rig *rig = *state;
+	struct frontend_queue *queues[LONG_QUEUES];
+	struct guest guest;
+	unsigned taken = 0;
+	uint32_t length;
+	uint16_t id;
+
+	slow(rig, &guest);
+	const struct virtio_blk_account *account =
+		&((struct disk *)block_rig_find(rig, "disk", "d")->runtime)->account->requests;
+	uint64_t table = long_table(&guest);
+	for (unsigned i = 0; i < LONG_QUEUES; i++) {
+		queues[i] = frontend_queue_new(&guest.frontend, 1 + i, LONG_QUEUE);
+		frontend_queue_start(queues[i], frontend_queue_base(queues[i]));
+		for (unsigned k = 0; k < LONG_QUEUE; k++)
+			assert_true(frontend_offer_table(queues[i], table, LONG) >= 0);
+		frontend_kick(queues[i]);
+	}
+	WAIT_FOR(&rig->base, account->waits >= 2);
+	run_for(&rig->base, 20 * CLOCK_NS_PER_MS); /* all are asleep */
+	assert_int_equal(account->most, account->limit);
+	block_rig_change(rig, CHANGE_UPDATE, "volume", "blue/v", "{'qos': null}", NULL);
+	for (unsigned i = 0; i < LONG_QUEUES; i++)
+		for (unsigned k = 0; k < LONG_QUEUE; k++, taken++)
+			WAIT_FOR(&rig->base, frontend_take(queues[i], &id, &length) && length == LONG_BYTES + 1);
+	assert_int_equal(taken, LONG_QUEUES * LONG_QUEUE);
+	WAIT_FOR(&rig->base, account->used == 0);
+	assert_int_equal(account->most, account->limit);
+	guest_free(&guest);
+}
+
 static int setup(void **state)
 {
 	struct block_rig *rig = malloc(sizeof(*rig));
@@ -358,6 +416,7 @@ int main(void)
 		TEST(reset_under_way),
 		TEST(delete_under_way),
 		TEST(death_and_stop_under_way),
+		TEST(long_requests),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

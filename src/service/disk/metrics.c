@@ -1,30 +1,39 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Prometheus: the memory of writes under way, by tenant and worker. */
+/* Prometheus: the memory of what is under way, by tenant and worker. */
 #include <stdio.h>
 #include <stdlib.h>
 #include "service/disk/disk_priv.h"
 
 struct family {
 	const char *name, *type, *help;
-	size_t offset; /* in struct ingress_stats */
+	enum { OF_WRITES, OF_REQUESTS } of;
+	size_t offset; /* in struct ingress_stats, struct virtio_blk_account */
 };
 
 static const struct family families[] = {
 	{ "dpu_disk_buffer_bytes", "gauge", "Memory of writes of a tenant's disks that are under way, by worker.",
-	  offsetof(struct ingress_stats, used_bytes) },
-	{ "dpu_disk_buffer_most_bytes", "gauge", "The most that it has been.",
+	  OF_WRITES, offsetof(struct ingress_stats, used_bytes) },
+	{ "dpu_disk_buffer_most_bytes", "gauge", "The most that it has been.", OF_WRITES,
 	  offsetof(struct ingress_stats, most_bytes) },
-	{ "dpu_disk_copied_bytes_total", "counter", "Bytes of writes that were copied where they enter.",
+	{ "dpu_disk_copied_bytes_total", "counter", "Bytes of writes that were copied where they enter.", OF_WRITES,
 	  offsetof(struct ingress_stats, copied_bytes) },
-	{ "dpu_disk_buffer_waits_total", "counter", "Writes that waited for memory.",
+	{ "dpu_disk_buffer_waits_total", "counter", "Writes that waited for memory.", OF_WRITES,
 	  offsetof(struct ingress_stats, waited) },
+	{ "dpu_disk_request_bytes", "gauge",
+	  "Memory of requests of many segments or ranges of a tenant's disks that are under way, by worker.",
+	  OF_REQUESTS, offsetof(struct virtio_blk_account, used) },
+	{ "dpu_disk_request_most_bytes", "gauge", "The most that it has been.", OF_REQUESTS,
+	  offsetof(struct virtio_blk_account, most) },
+	{ "dpu_disk_request_waits_total", "counter", "How often a queue had to wait for it.", OF_REQUESTS,
+	  offsetof(struct virtio_blk_account, waits) },
 };
 
 static void sample(FILE *out, const struct disks *disks, const struct family *family, unsigned worker,
 		   const struct disk_account *account)
 {
 	const struct object *tenant = model_find_uuid(disks->dpu->model, &account->tenant);
-	const char *stats = (const char *)ingress_account_stats(account->account);
+	const char *stats = family->of == OF_WRITES ? (const char *)ingress_account_stats(account->account)
+						    : (const char *)&account->requests;
 	const _Atomic uint64_t *value = (const _Atomic uint64_t *)(const void *)(stats + family->offset);
 	char *whose = tenant ? model_prometheus_labels(tenant) : NULL;
 

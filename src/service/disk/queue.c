@@ -71,6 +71,11 @@ static void queue_drained(void *arg)
 		abort(); /* out of memory */
 }
 
+static void has_room(void *ctx)
+{
+	worker_source_ready(&((struct disk_queue *)ctx)->source);
+}
+
 static void queue_serve(struct disk_queue *queue, struct dpu_block_device *device, struct worker *worker)
 {
 	struct disk *disk = queue->disk;
@@ -78,7 +83,10 @@ static void queue_serve(struct disk_queue *queue, struct dpu_block_device *devic
 					      .device = device,
 					      .id = disk->serial,
 					      .write_back = &disk->write_back,
-					      .stats = &queue->stats };
+					      .stats = &queue->stats,
+					      .account = device == disk->device ? &disk->account->requests : NULL,
+					      .ready = has_room,
+					      .ctx = queue };
 	int rc = virtio_blk_new(&options, &queue->blk);
 
 	if (rc == 0) {
