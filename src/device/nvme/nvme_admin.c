@@ -57,7 +57,7 @@ static void abort_start(struct nvme_command *command)
 
 	TAILQ_FOREACH(queue, &controller->list, link)
 	{
-		if (queue->qid == sqid) {
+		if (queue->qid == sqid && queue->state <= QUEUE_CONNECTED) {
 			aborted = abort_one(queue, cid, command);
 			break;
 		}

@@ -246,6 +246,29 @@ static void test_keep_alive(void **state)
 	rig_free(rig);
 }
 
+/* A timer of 1 ms is one of the unit that Identify tells (KAS): its host lives as long, and the worker does not look at
+ * all controllers thousands of times a second for it. */
+static void test_keep_alive_unit(void **state)
+{
+	struct rig *rig = rig_new(NULL);
+	struct host *admin = host_new(rig);
+	struct host_connect connect = { .kato = 1 };
+	const uint64_t ms = 1000000;
+	uint64_t now = 5000 * ms;
+
+	nvme_subsystem_tick(rig->subsystem, now);
+	assert_int_equal(host_connect(admin, &connect), NVME_OK);
+	assert_true(nvme_subsystem_tick(rig->subsystem, now += ms) >= 25 * ms);
+	for (unsigned i = 0; i < 3; i++)
+		assert_true(nvme_subsystem_tick(rig->subsystem, now += 30 * ms) >= 10 * ms);
+	assert_false(admin->closed);
+	nvme_subsystem_tick(rig->subsystem, now += 20 * ms);
+	assert_true(admin->closed);
+	host_free(admin);
+	assert_int_equal(rig->reason, NVME_REASON_KEEP_ALIVE);
+	rig_free(rig);
+}
+
 /* ---- hostile PDUs on a connected queue ---- */
 
 static struct host *io_queue(struct rig *rig, struct host **admin, uint8_t digests)
@@ -465,6 +488,7 @@ int main(void)
 		cmocka_unit_test(test_connect_format),
 		cmocka_unit_test(test_removal),
 		cmocka_unit_test(test_keep_alive),
+		cmocka_unit_test(test_keep_alive_unit),
 		cmocka_unit_test(test_hostile_capsule),
 		cmocka_unit_test(test_padding),
 		cmocka_unit_test(test_hostile_data),

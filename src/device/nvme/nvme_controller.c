@@ -225,12 +225,15 @@ void nvme_controller_protocol_error(struct nvme_controller *controller)
 		nvme_count(&controller->subsystem->stats.protocol_errors, 1);
 }
 
-/* 3.1.2.3: a discovery controller without a timer has one all the same. */
+/* 3.1.2.3: a discovery controller without a timer has one all the same. 5.19: rounded up to what KAS says; else a host
+ * could have us look at all controllers thousands of times a second. */
 static uint64_t keep_alive_ns(const struct nvme_controller *controller)
 {
-	uint32_t ms = controller->kato_ms;
+	uint64_t ms =
+		controller->kato_ms == 0 && controller->subsystem->discovery ? DISCOVERY_KATO_MS : controller->kato_ms;
+	uint64_t units = (ms + NVME_TARGET_KEEP_ALIVE_UNIT_MS - 1) / NVME_TARGET_KEEP_ALIVE_UNIT_MS;
 
-	return (ms == 0 && controller->subsystem->discovery ? DISCOVERY_KATO_MS : ms) * CLOCK_NS_PER_MS;
+	return units * NVME_TARGET_KEEP_ALIVE_UNIT_MS * CLOCK_NS_PER_MS;
 }
 
 /* 5.19: with traffic (CTRATT.TBKAS): any command counts, looked at once in a while. */
@@ -238,10 +241,13 @@ uint64_t nvme_subsystem_tick(struct nvme_subsystem *subsystem, uint64_t now_ns)
 {
 	struct nvme_controller *controller, *next;
 	uint64_t soonest = TAILQ_EMPTY(&subsystem->controllers) ? UINT64_MAX : STALL_MS / 4 * CLOCK_NS_PER_MS;
+	bool watch = subsystem->watch_ns == 0 || now_ns - subsystem->watch_ns >= WATCH_MS * CLOCK_NS_PER_MS;
 
 	subsystem->now_ns = now_ns;
 	if (now_ns < subsystem->due_ns)
 		return subsystem->due_ns - now_ns;
+	if (watch)
+		subsystem->watch_ns = now_ns;
 	for (controller = TAILQ_FIRST(&subsystem->controllers); controller; controller = next) {
 		uint64_t timeout = keep_alive_ns(controller);
 
@@ -254,7 +260,8 @@ uint64_t nvme_subsystem_tick(struct nvme_subsystem *subsystem, uint64_t now_ns)
 			nvme_controller_end(controller, NVME_REASON_KEEP_ALIVE);
 			continue;
 		}
-		nvme_controller_watch(controller);
+		if (watch)
+			nvme_controller_watch(controller);
 		if (timeout == 0)
 			continue;
 		uint64_t left = controller->alive_ns + timeout + 1 - now_ns;

@@ -128,7 +128,7 @@ static void connect_io(struct nvme_queue *queue, struct nvme_subsystem *subsyste
 	}
 	TAILQ_FOREACH(other, &controller->list, link)
 	{
-		if (other->qid == sqe->qid) {
+		if (other->qid == sqe->qid && other->state <= QUEUE_CONNECTED) { /* one that goes has none any more */
 			connect_invalid(queue, PLACE_QID, false);
 			return;
 		}

@@ -13,7 +13,11 @@ enum {
 	RESERVATION_NOTICES = 16,
 	CHANGED_NAMESPACES_MAX = 1024, /* entries of the log */
 	HOLD_MS = 10000,               /* that commands wait for a device that is away; Linux gives up after 30 s */
-	RETRY_DELAY_MS = 1000,         /* of hosts, after that */
+	TEMPERATURE_K = 300,           /* there is none to be measured; kelvin, as the two that Identify says: */
+	WARNING_K = 343,
+	CRITICAL_K = 353,
+	RETRY_DELAY_MS = 1000,      /* of hosts, after that */
+	WATCH_MS = 1000,            /* queues are looked at, at most so often */
 	STALL_MS = 20000,           /* a connection ends whose host takes nothing, or sends nothing of what it owes */
 	DISCOVERY_KATO_MS = 120000, /* of hosts that ask for none: discovery is open to everybody */
 	ADMIN_OWN_BYTES = 16 << 10, /* of an admin queue: longer transfers are the subsystem's */
@@ -207,6 +211,7 @@ struct nvme_subsystem {
 	unsigned port_count;
 	uint64_t ana_changes;
 	uint64_t now_ns, due_ns; /* of the last tick, and when the next has something to look at */
+	uint64_t watch_ns;       /* of the last that looked at queues */
 	unsigned holding;        /* namespaces whose device is away */
 	const struct nvme_discovery_record *records;
 	unsigned record_count;
