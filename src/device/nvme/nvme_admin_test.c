@@ -127,9 +127,10 @@ static void test_logs(void **state)
 		      { NVME_LOG_FIRMWARE, 512 },
 		      { NVME_LOG_CHANGED_NAMESPACES, 4096 },
 		      { NVME_LOG_EFFECTS, 4096 },
+		      { NVME_LOG_ANA, 16 + 33 * 32 + 1024 * 4 }, /* the most that there can be */
 		      { NVME_LOG_FEATURE_EFFECTS, 1024 },
 		      { NVME_LOG_RESERVATION, 64 } };
-	static uint8_t whole[4096];
+	static uint8_t whole[8192];
 	uint8_t ana[NVME_TARGET_ANA_GROUPS];
 
 	memset(ana, NVME_ANA_OPTIMIZED, sizeof(ana));

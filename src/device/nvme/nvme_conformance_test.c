@@ -86,6 +86,14 @@ static void test_opcodes(void **state)
 	assert_int_equal(((const struct nvme_identify_controller *)page)->oncs & (1 << 1 | 1 << 7), 0);
 	for (unsigned i = 0; i < sizeof(missing); i++)
 		assert_int_equal(effects.io[missing[i]], 0);
+	/* Of another command set there are no I/O commands. */
+	struct nvme_sqe zoned = { .opcode = NVME_ADMIN_GET_LOG_PAGE,
+				  .cdw10 = NVME_LOG_EFFECTS | 1023 << 16,
+				  .cdw14 = 2u << 24 };
+	assert_int_equal(get(admin, zoned, sizeof(effects)), NVME_OK);
+	assert_memory_equal(page, effects.admin, sizeof(effects.admin));
+	memset(effects.io, 0, sizeof(effects.io));
+	assert_memory_equal(page + sizeof(effects.admin), effects.io, sizeof(effects.io));
 	/* No fused admin commands. */
 	assert_int_equal(get(admin, (struct nvme_sqe){ .opcode = NVME_ADMIN_KEEP_ALIVE, .flags = NVME_FUSE_FIRST }, 0),
 			 NVME_INVALID_FIELD | NVME_DNR);
@@ -206,15 +214,11 @@ static void test_select(void **state)
 		uint8_t id, flags;
 		uint32_t value, initial;
 	} rows[] = {
-		{ NVME_FEATURE_ARBITRATION, 4, 3, 0 },
-		{ NVME_FEATURE_POWER, 4, 0, 0 },
-		{ NVME_FEATURE_TEMPERATURE, 4, 300, 0 },
-		{ NVME_FEATURE_ERROR_RECOVERY, 4, 7, 0 },
-		{ NVME_FEATURE_WRITE_CACHE, 4, 1, 1 },
-		{ NVME_FEATURE_WRITE_ATOMICITY, 4, 1, 0 },
-		{ NVME_FEATURE_ASYNC_EVENTS, 4, NVME_EVENT_BIT_ANA, 0 },
-		{ NVME_FEATURE_KEEP_ALIVE, 4, 12300, 0 },
-		{ NVME_FEATURE_RESERVATION_MASK, 6, 2, 2 },
+		{ NVME_FEATURE_ARBITRATION, 4, 3, 0 },     { NVME_FEATURE_POWER, 4, 0, 0 },
+		{ NVME_FEATURE_TEMPERATURE, 4, 320, 343 }, /* WCTEMP */
+		{ NVME_FEATURE_ERROR_RECOVERY, 4, 7, 0 },  { NVME_FEATURE_WRITE_CACHE, 4, 1, 1 },
+		{ NVME_FEATURE_WRITE_ATOMICITY, 4, 1, 0 }, { NVME_FEATURE_ASYNC_EVENTS, 4, NVME_EVENT_BIT_ANA, 0 },
+		{ NVME_FEATURE_KEEP_ALIVE, 4, 12300, 0 },  { NVME_FEATURE_RESERVATION_MASK, 6, 2, 2 },
 	};
 	enum { SET = NVME_ADMIN_SET_FEATURES, GET = NVME_ADMIN_GET_FEATURES };
 	struct rig *rig = rig_new(NULL);
@@ -243,8 +247,12 @@ static void test_select(void **state)
 	}
 	assert_int_equal(feature(admin, SET, NVME_FEATURE_WRITE_CACHE, 0, 0, &value),
 			 NVME_FEATURE_NOT_CHANGEABLE | NVME_DNR);
+	/* Of blocks that were deallocated no namespace reports an error. */
+	assert_int_equal(feature(admin, SET, NVME_FEATURE_ERROR_RECOVERY, 0, 1 << 16, &value),
+			 NVME_INVALID_FIELD | NVME_DNR);
 	assert_int_equal(get(admin, (struct nvme_sqe){ .opcode = NVME_ADMIN_IDENTIFY, .cdw10 = 1 }, 4096), NVME_OK);
-	assert_int_equal(((const struct nvme_identify_controller *)page)->kas, 1); /* KATO counts in 100 ms */
+	assert_int_equal(((const struct nvme_identify_controller *)page)->kas, 1);           /* KATO counts in 100 ms */
+	assert_true(((const struct nvme_identify_controller *)page)->oncs & NVME_ONCS_SAVE); /* … and Select is */
 	host_free(io);
 	host_free(admin);
 	rig_free(rig);
@@ -282,6 +290,87 @@ static void test_all_changed(void **state)
 	assert_int_equal(log_read(admin, NVME_LOG_CHANGED_NAMESPACES, 0, 4096), NVME_OK);
 	for (unsigned i = 0; i < ALL; i++)
 		assert_int_equal(list[i], 0);
+	host_free(io);
+	host_free(admin);
+	rig_free(rig);
+}
+
+/* Thresholds of the temperature: of the composite, above and below; beyond one there is a warning, and an event. */
+static void test_temperature(void **state)
+{
+	enum { SET = NVME_ADMIN_SET_FEATURES, GET = NVME_ADMIN_GET_FEATURES, ID = NVME_FEATURE_TEMPERATURE };
+	static const struct {
+		uint32_t value;
+		uint16_t status;
+		uint8_t warning;
+	} rows[] = {
+		{ 299, NVME_OK, NVME_SMART_TEMPERATURE },
+		{ 343, NVME_OK, 0 },
+		{ 1 << 20 | 300, NVME_OK, NVME_SMART_TEMPERATURE }, /* below */
+		{ 1 << 20 | 15 << 16 | 280, NVME_OK, 0 },           /* of all sensors */
+		{ 2 << 20 | 300, NVME_INVALID_FIELD | NVME_DNR, 0 },
+		{ 1 << 16 | 300, NVME_INVALID_FIELD | NVME_DNR, 0 }, /* a sensor that is not there */
+	};
+	const struct nvme_log_smart *smart = (const void *)page;
+	struct rig *rig = rig_new(NULL);
+	struct host *admin, *io;
+	uint32_t value;
+
+	host_pair(rig, &admin, &io, 0, 0);
+	assert_int_equal(feature(admin, SET, NVME_FEATURE_ASYNC_EVENTS, 0, NVME_EVENT_BIT_TEMPERATURE, &value),
+			 NVME_OK);
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct nvme_sqe event = { .opcode = NVME_ADMIN_ASYNC_EVENT_REQUEST };
+
+		assert_int_equal(feature(admin, SET, ID, 0, rows[i].value, &value), rows[i].status);
+		if (rows[i].warning) {
+			uint16_t cid = host_capsule(admin, &event, NULL, 0);
+			const struct nvme_tcp_capsule_resp *told = (const void *)host_receive(admin);
+
+			assert_non_null(told);
+			assert_int_equal(told->cqe.cid, cid);
+			assert_int_equal(told->cqe.dw0, nvme_event(1, 1, NVME_LOG_SMART));
+		}
+		assert_int_equal(log_read(admin, NVME_LOG_SMART, 0, sizeof(*smart)), NVME_OK);
+		assert_int_equal(smart->critical_warning, rows[i].warning);
+	}
+	assert_int_equal(feature(admin, GET, ID, 0, 1 << 20, &value), NVME_OK);
+	assert_int_equal(value, 280);
+	assert_int_equal(feature(admin, GET, ID | NVME_SELECT_DEFAULT << 8, 0, 1 << 20, &value), NVME_OK);
+	assert_int_equal(value, 0);
+	assert_int_equal(feature(admin, GET, ID, 0, 15 << 16, &value), NVME_INVALID_FIELD | NVME_DNR);
+	assert_int_equal(host_property_set(admin, NVME_CC, 0), NVME_OK);
+	assert_int_equal(host_property_set(admin, NVME_CC, 6 << NVME_CC_IOSQES_SHIFT | 4 << NVME_CC_IOCQES_SHIFT | 1),
+			 NVME_OK);
+	assert_int_equal(feature(admin, GET, ID, 0, 1 << 20, &value), NVME_OK);
+	assert_int_equal(value, 0); /* as it was at the beginning */
+	host_free(io);
+	host_free(admin);
+	rig_free(rig);
+}
+
+/* What SMART counts: a Compare reads, data that is not what the host thought is no error of the medium. */
+static void test_smart(void **state)
+{
+	const struct nvme_log_smart *smart = (const void *)page;
+	static uint8_t data[512000], other[512];
+	struct rig *rig = rig_new(NULL);
+	struct host *admin, *io;
+
+	other[0] = 1;
+	host_pair(rig, &admin, &io, 0, 0);
+	assert_int_equal(host_transfer(io, NVME_WRITE, 0, 1000, data, 512000, false), NVME_OK);
+	assert_int_equal(host_transfer(io, NVME_WRITE, 0, 1, data, 512, true), NVME_OK);
+	assert_int_equal(host_transfer(io, NVME_READ, 0, 1000, data, 512000, false), NVME_OK);
+	assert_int_equal(host_transfer(io, NVME_COMPARE, 0, 1000, data, 512000, false), NVME_OK);
+	assert_int_equal(host_transfer(io, NVME_COMPARE, 0, 1, other, 512, true), NVME_COMPARE_FAILURE | NVME_DNR);
+	assert_int_equal(log_read(admin, NVME_LOG_SMART, 0, sizeof(*smart)), NVME_OK);
+	assert_int_equal(smart->host_reads[0], 3);
+	assert_int_equal(smart->host_writes[0], 2);
+	assert_int_equal(smart->data_read[0], 2);
+	assert_int_equal(smart->data_written[0], 2); /* rounded up */
+	assert_int_equal(smart->media_errors[0], 0);
+	assert_int_equal(smart->error_entries[0], 1);
 	host_free(io);
 	host_free(admin);
 	rig_free(rig);
@@ -446,7 +535,8 @@ int main(void)
 		cmocka_unit_test(test_identify_kinds),  cmocka_unit_test(test_select),
 		cmocka_unit_test(test_all_changed),     cmocka_unit_test(test_notices),
 		cmocka_unit_test(test_discovery_parts), cmocka_unit_test(test_properties),
-		cmocka_unit_test(test_disconnect),
+		cmocka_unit_test(test_disconnect),      cmocka_unit_test(test_temperature),
+		cmocka_unit_test(test_smart),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -64,6 +64,7 @@ struct nvme_controller *nvme_controller_new(struct nvme_subsystem *subsystem, co
 	controller->cntlid = cntlid_pick(subsystem);
 	controller->port = port;
 	controller->queues = subsystem->max_queues;
+	nvme_features_default(controller);
 	memcpy(controller->hostnqn, data->hostnqn, sizeof(controller->hostnqn));
 	memcpy(controller->hostid, data->hostid, sizeof(controller->hostid));
 	TAILQ_INIT(&controller->list);
@@ -135,8 +136,7 @@ void nvme_controller_reset(struct nvme_controller *controller)
 	controller->io_created = false;
 	memset(controller->changed, 0, sizeof(controller->changed));
 	controller->queues = controller->subsystem->max_queues;
-	memset(controller->features, 0, sizeof(controller->features));
-	memset(controller->host_behavior, 0, sizeof(controller->host_behavior));
+	nvme_features_default(controller);
 	for (queue = TAILQ_FIRST(&controller->list); queue; queue = next) {
 		next = TAILQ_NEXT(queue, link);
 		if (queue->qid > 0)
@@ -202,8 +202,23 @@ void nvme_controller_error(struct nvme_command *command, uint16_t status)
 		.nsid = command->sqe.opcode == NVME_FABRICS ? 0 : command->sqe.nsid,
 		.trtype = NVME_TRTYPE_TCP,
 	};
-	if ((status & NVME_STATUS_MASK) >> 8 == 2)
+	if ((status & NVME_STATUS_MASK) >> 8 == 2 && (status & NVME_STATUS_MASK) != NVME_COMPARE_FAILURE)
 		controller->media_errors++;
+}
+
+void nvme_controller_count(struct nvme_controller *controller, const struct dpu_block_request *request)
+{
+	uint64_t bytes = request->status == DPU_BLOCK_OK ? request->length : 0;
+
+	if (!controller)
+		return;
+	if (request->op == DPU_BLOCK_READ || request->op == DPU_BLOCK_COMPARE) {
+		controller->reads++;
+		controller->read_bytes += bytes;
+	} else if (request->op == DPU_BLOCK_WRITE) {
+		controller->writes++;
+		controller->write_bytes += bytes;
+	}
 }
 
 void nvme_controller_digest_error(struct nvme_controller *controller, const struct nvme_queue *queue, bool header)

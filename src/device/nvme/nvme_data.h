@@ -92,7 +92,7 @@ enum nvme_oncs {
 	NVME_ONCS_COMPARE = 1 << 0,
 	NVME_ONCS_DSM = 1 << 2,
 	NVME_ONCS_WRITE_ZEROES = 1 << 3,
-	NVME_ONCS_SAVE = 1 << 4,
+	NVME_ONCS_SAVE = 1 << 4, /* Save of Set Features, Select of Get Features */
 	NVME_ONCS_RESERVATIONS = 1 << 5,
 	NVME_ONCS_COPY = 1 << 8,
 };
@@ -210,6 +210,7 @@ struct nvme_log_error {
 };
 
 /* 5.16.1.3: SMART and health. Counters have 16 bytes. */
+enum { NVME_SMART_TEMPERATURE = 1 << 1 }; /* critical warning: beyond a threshold */
 struct nvme_log_smart {
 	uint8_t critical_warning, temperature[2]; /* kelvin */
 	uint8_t available_spare, spare_threshold, percentage_used, group_warning;

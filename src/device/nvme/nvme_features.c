@@ -3,6 +3,7 @@
 #include <string.h>
 #include "device/nvme/nvme_target_priv.h"
 
+enum { ERROR_RECOVERY_DULBE = 1 << 16 }; /* reads of deallocated blocks fail */
 enum { CHANGEABLE = 1 << 0, OF_NAMESPACE = 1 << 1, WITH_DISCOVERY = 1 << 2 };
 
 static const struct {
@@ -39,6 +40,49 @@ bool nvme_feature_known(uint8_t id)
 static uint32_t queues_value(const struct nvme_controller *controller)
 {
 	return (controller->queues - 1u) * 0x10001u; /* submission and completion queues, zero based */
+}
+
+void nvme_features_default(struct nvme_controller *controller)
+{
+	memset(controller->features, 0, sizeof(controller->features));
+	memset(controller->host_behavior, 0, sizeof(controller->host_behavior));
+	controller->threshold_k[0] = WARNING_K;
+	controller->threshold_k[1] = 0;
+}
+
+/* ---- the temperature's thresholds (5.27.1.3): of the composite alone, there are no sensors ---- */
+
+enum { SENSOR_ALL = 15 };
+
+static unsigned threshold_sensor(const struct nvme_sqe *sqe)
+{
+	return sqe->cdw11 >> 16 & 15;
+}
+
+static unsigned threshold_kind(const struct nvme_sqe *sqe)
+{
+	return sqe->cdw11 >> 20 & 3;
+}
+
+static uint16_t threshold_set(struct nvme_controller *controller, const struct nvme_sqe *sqe)
+{
+	unsigned sensor = threshold_sensor(sqe), kind = threshold_kind(sqe);
+
+	if ((sensor != 0 && sensor != SENSOR_ALL) || kind > 1)
+		return NVME_INVALID_FIELD | NVME_DNR;
+	controller->threshold_k[kind] = (uint16_t)sqe->cdw11;
+	return NVME_OK;
+}
+
+static uint16_t threshold_get(const struct nvme_controller *controller, const struct nvme_sqe *sqe, bool initial,
+			      uint32_t *ret)
+{
+	unsigned kind = threshold_kind(sqe);
+
+	if (threshold_sensor(sqe) != 0 || kind > 1)
+		return NVME_INVALID_FIELD | NVME_DNR;
+	*ret = !initial ? controller->threshold_k[kind] : kind == 0 ? WARNING_K : 0;
+	return NVME_OK;
 }
 
 /* ---- namespaces' ---- */
@@ -102,6 +146,8 @@ static uint16_t value_set(struct nvme_controller *controller, const struct nvme_
 	switch (id) {
 	case NVME_FEATURE_POWER:
 		return value & 0x1f ? NVME_INVALID_FIELD | NVME_DNR : NVME_OK; /* one state */
+	case NVME_FEATURE_TEMPERATURE:
+		return threshold_set(controller, sqe);
 	case NVME_FEATURE_QUEUES:
 		if (controller->io_created)
 			return NVME_SEQUENCE_ERROR | NVME_DNR;
@@ -122,6 +168,10 @@ static uint16_t value_set(struct nvme_controller *controller, const struct nvme_
 		return mask_set(controller, sqe->nsid, value);
 	case NVME_FEATURE_WRITE_CACHE: /* always on: what a device does, its flushes and FUA are for */
 		return value & 1 ? NVME_OK : NVME_FEATURE_NOT_CHANGEABLE | NVME_DNR;
+	case NVME_FEATURE_ERROR_RECOVERY:
+		if (value & ERROR_RECOVERY_DULBE) /* no namespace has it (NSFEAT) */
+			return NVME_INVALID_FIELD | NVME_DNR;
+		/* fall through */
 	default: /* tolerated, and read back */
 		controller->features[feature_index(id)] = value;
 		return NVME_OK;
@@ -176,18 +226,25 @@ void nvme_set_features(struct nvme_command *command)
 	if (!status && id == NVME_FEATURE_QUEUES)
 		command->result = queues_value(controller);
 	nvme_command_answer(command, status, 0);
-	if (!status && id == NVME_FEATURE_ASYNC_EVENTS)
+	if (status)
+		return;
+	if (id == NVME_FEATURE_ASYNC_EVENTS)
 		nvme_event_send(controller);
+	else if (id == NVME_FEATURE_TEMPERATURE && nvme_temperature_warns(controller))
+		nvme_event_raise(controller, NVME_EVENT_BIT_TEMPERATURE);
 }
 
 /* ---- Get ---- */
 
-static uint16_t value_get(const struct nvme_controller *controller, uint32_t nsid, uint8_t id, bool initial,
+static uint16_t value_get(const struct nvme_controller *controller, const struct nvme_sqe *sqe, bool initial,
 			  uint32_t *ret)
 {
+	uint8_t id = (uint8_t)sqe->cdw10;
 	const struct nvme_namespace *ns;
 
 	switch (id) {
+	case NVME_FEATURE_TEMPERATURE:
+		return threshold_get(controller, sqe, initial, ret);
 	case NVME_FEATURE_QUEUES:
 		*ret = queues_value(controller);
 		return NVME_OK;
@@ -202,7 +259,7 @@ static uint16_t value_get(const struct nvme_controller *controller, uint32_t nsi
 		return NVME_OK;
 	case NVME_FEATURE_RESERVATION_MASK:
 	case NVME_FEATURE_RESERVATION_PERSISTENCE:
-		ns = nvme_namespace_find(controller->subsystem, nsid);
+		ns = nvme_namespace_find(controller->subsystem, sqe->nsid);
 		if (!ns)
 			return NVME_INVALID_NAMESPACE | NVME_DNR;
 		*ret = id == NVME_FEATURE_RESERVATION_MASK ? ns->reservation_mask : ns->reservations.persist;
@@ -256,7 +313,7 @@ void nvme_get_features(struct nvme_command *command)
 	}
 	if (!status)
 		/* 5.15.1: nothing is saved, so what is saved is the default. */
-		status = value_get(controller, sqe->nsid, id, select != NVME_SELECT_CURRENT, &value);
+		status = value_get(controller, sqe, select != NVME_SELECT_CURRENT, &value);
 	command->result = status ? 0 : value;
 	nvme_command_answer(command, status, 0);
 }

@@ -60,15 +60,16 @@ static void controller_fill(const struct nvme_controller *controller, struct nvm
 	id->oaes = NVME_EVENT_BIT_NAMESPACES | NVME_EVENT_BIT_ANA;
 	id->lpa |= LPA_EFFECTS;
 	id->crdt[0] = RETRY_DELAY_MS / 100;
-	id->wctemp = 343;
-	id->cctemp = 353;
+	id->wctemp = WARNING_K;
+	id->cctemp = CRITICAL_K;
 	id->anatt = ANA_TRANSITION_S;
 	id->anacap = NVME_ANACAP_OPTIMIZED | NVME_ANACAP_NON_OPTIMIZED | NVME_ANACAP_INACCESSIBLE | NVME_ANACAP_CHANGE;
 	id->anagrpmax = id->nanagrpid = NVME_TARGET_ANA_LOST;
 	id->sqes = 6 << 4 | 6;
 	id->cqes = 4 << 4 | 4;
 	id->nn = id->mnan = NVME_TARGET_NAMESPACES_MAX;
-	id->oncs = NVME_ONCS_COMPARE | NVME_ONCS_DSM | NVME_ONCS_WRITE_ZEROES | NVME_ONCS_RESERVATIONS | NVME_ONCS_COPY;
+	id->oncs = NVME_ONCS_COMPARE | NVME_ONCS_DSM | NVME_ONCS_WRITE_ZEROES | NVME_ONCS_SAVE |
+		   NVME_ONCS_RESERVATIONS | NVME_ONCS_COPY;
 	id->fuses = FUSES_COMPARE_WRITE;
 	id->vwc = VWC_PRESENT | VWC_FLUSH_ALL_NO;
 	id->cdfs = 1; /* Copy descriptor format 0 */

@@ -162,14 +162,10 @@ bool nvme_io_still(struct nvme_command *command)
 static void finish(struct nvme_command *command, enum dpu_block_status status, uint32_t data)
 {
 	enum dpu_block_op op = command->request.op;
-	struct nvme_controller *controller = command->queue->controller;
 
 	nvme_command_count(command, op, command->request.length, status);
+	nvme_controller_count(command->queue->controller, &command->request);
 	nvme_namespace_leave(command);
-	if (controller && op == DPU_BLOCK_READ) {
-		controller->reads++;
-		controller->read_bytes += data;
-	}
 	nvme_command_answer(command, nvme_status_of(status, op == DPU_BLOCK_READ || op == DPU_BLOCK_COMPARE), data);
 }
 
@@ -202,14 +198,7 @@ static void read_start(struct nvme_command *command)
 
 static void write_done(struct dpu_block_request *request)
 {
-	struct nvme_command *command = (struct nvme_command *)request;
-	struct nvme_controller *controller = command->queue->controller;
-
-	if (controller) {
-		controller->writes++;
-		controller->write_bytes += command->length;
-	}
-	finish(command, request->status, 0);
+	finish((struct nvme_command *)request, request->status, 0);
 }
 
 static void write_run(struct nvme_command *command)

@@ -77,7 +77,8 @@ static void put_smart(const struct nvme_controller *controller, struct log *log)
 	enum { UNIT_BYTES = 512000 };
 	uint64_t hours = (controller->subsystem->now_ns - controller->started_ns) / UINT64_C(3600000000000);
 	struct nvme_log_smart smart = {
-		.temperature = { 300 & 0xff, 300 >> 8 },
+		.critical_warning = nvme_temperature_warns(controller) ? NVME_SMART_TEMPERATURE : 0,
+		.temperature = { TEMPERATURE_K & 0xff, TEMPERATURE_K >> 8 },
 		.available_spare = 100,
 		.spare_threshold = 10,
 		.data_read = { (controller->read_bytes + UNIT_BYTES - 1) / UNIT_BYTES },
@@ -114,7 +115,8 @@ static void put_changed(const struct nvme_controller *controller, struct log *lo
 		put(log, &none, sizeof(none));
 }
 
-static void put_effects(struct log *log)
+/* Of the NVM command set; of another one there are no I/O commands. */
+static void put_effects(uint8_t csi, struct log *log)
 {
 	static const uint8_t admin[] = { NVME_ADMIN_GET_LOG_PAGE, NVME_ADMIN_IDENTIFY,
 					 NVME_ADMIN_ABORT,        NVME_ADMIN_SET_FEATURES,
@@ -128,7 +130,7 @@ static void put_effects(struct log *log)
 		put(log, &effects, sizeof(effects));
 	}
 	for (unsigned opcode = 0; opcode < 256; opcode++) {
-		uint32_t effects = nvme_io_effects((uint8_t)opcode);
+		uint32_t effects = csi == NVME_CSI_NVM ? nvme_io_effects((uint8_t)opcode) : 0;
 
 		put(log, &effects, sizeof(effects));
 	}
@@ -178,6 +180,13 @@ static void put_ana(const struct nvme_controller *controller, bool groups_only, 
 		if (!groups_only)
 			group_members(subsystem, group, log);
 	}
+	/* Hosts read as much as there could be, by what Identify says (NANAGRPID, MNAN), in parts, some with RGO,
+	 * too: the rest is zeroes. */
+	uint64_t most = sizeof(header) + NVME_TARGET_ANA_LOST * sizeof(struct nvme_ana_group) +
+			NVME_TARGET_NAMESPACES_MAX * sizeof(uint32_t);
+
+	if (log->at < most)
+		log->at = most;
 }
 
 /* 5.16.1.18: scope and kind of the features that exist. */
@@ -251,7 +260,7 @@ static void put_page(struct nvme_controller *controller, const struct nvme_sqe *
 		put_changed(controller, log);
 		break;
 	case NVME_LOG_EFFECTS:
-		put_effects(log);
+		put_effects((uint8_t)(sqe->cdw14 >> 24), log);
 		break;
 	case NVME_LOG_ANA:
 		put_ana(controller, sqe->cdw10 >> 8 & NVME_ANA_RGO, log);
@@ -282,6 +291,8 @@ static void page_read(struct nvme_controller *controller, const struct nvme_sqe 
 	if (page == NVME_LOG_CHANGED_NAMESPACES) {
 		memset(controller->changed, 0, sizeof(controller->changed));
 		nvme_event_read(controller, NVME_EVENT_BIT_NAMESPACES);
+	} else if (page == NVME_LOG_SMART) {
+		nvme_event_read(controller, NVME_EVENT_BIT_TEMPERATURE);
 	} else if (page == NVME_LOG_ANA) {
 		nvme_event_read(controller, NVME_EVENT_BIT_ANA);
 	} else if (page == NVME_LOG_DISCOVERY) {

@@ -308,7 +308,8 @@ enum nvme_feature_select { /* of Get Features, cdw10 bits 10:8 */
 };
 
 /* 5.2: asynchronous events; dword 0: type (2:0), information (15:8), log page to read (23:16). */
-enum nvme_event_type { NVME_EVENT_ERROR = 0, NVME_EVENT_NOTICE = 2, NVME_EVENT_IO = 6 };
+enum nvme_event_type { NVME_EVENT_ERROR = 0, NVME_EVENT_SMART = 1, NVME_EVENT_NOTICE = 2, NVME_EVENT_IO = 6 };
+enum { NVME_EVENT_SMART_TEMPERATURE = 0x01 };
 enum nvme_event_notice {
 	NVME_NOTICE_NAMESPACES = 0x00,
 	NVME_NOTICE_ANA = 0x03,
@@ -321,8 +322,9 @@ static inline uint32_t nvme_event(unsigned type, unsigned information, unsigned 
 	return type | information << 8 | log << 16;
 }
 
-/* Bits of OAES and of the feature ASYNC_EVENTS. */
+/* Bits of OAES and of the feature ASYNC_EVENTS; the first 8, of the latter alone, are critical warnings. */
 enum nvme_event_bit {
+	NVME_EVENT_BIT_TEMPERATURE = 1u << 1,
 	NVME_EVENT_BIT_NAMESPACES = 1u << 8,
 	NVME_EVENT_BIT_ANA = 1u << 11,
 	NVME_EVENT_BIT_DISCOVERY = 1u << 31,

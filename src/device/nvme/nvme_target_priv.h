@@ -245,7 +245,8 @@ struct nvme_controller {
 	uint64_t notice_total;
 	struct nvme_log_error errors[ERROR_ENTRIES];
 	uint64_t error_count;
-	uint32_t features[16]; /* those that are only read back, by their place in the table */
+	uint16_t threshold_k[2]; /* of temperature: not above, not below */
+	uint32_t features[16];   /* those that are only read back, by their place in the table */
 	uint8_t host_behavior[512];
 	uint64_t started_ns;
 	uint64_t reads, writes, read_bytes, write_bytes, media_errors, digest_errors;
@@ -345,6 +346,11 @@ bool nvme_io_still(struct nvme_command *command); /* … and fails it */
 bool nvme_io_range(const struct nvme_namespace *ns, uint64_t lba, uint64_t blocks, uint64_t *ret_offset);
 uint32_t nvme_io_effects(uint8_t opcode);
 bool nvme_feature_known(uint8_t id);
+void nvme_features_default(struct nvme_controller *controller);
+static inline bool nvme_temperature_warns(const struct nvme_controller *controller)
+{
+	return TEMPERATURE_K >= controller->threshold_k[0] || TEMPERATURE_K <= controller->threshold_k[1];
+}
 void nvme_identify(struct nvme_command *command);
 void nvme_log_page(struct nvme_command *command);
 void nvme_set_features(struct nvme_command *command);
@@ -380,6 +386,8 @@ static inline bool nvme_controller_delays(const struct nvme_controller *controll
 bool nvme_subsystem_allows(const struct nvme_subsystem *subsystem, const char *hostnqn);
 const struct nvme_port *nvme_controller_port(const struct nvme_controller *controller);
 uint8_t nvme_controller_ana(const struct nvme_controller *controller, const struct nvme_namespace *ns);
+/* For SMART: a Read or Compare, or a Write, is done. */
+void nvme_controller_count(struct nvme_controller *controller, const struct dpu_block_request *request);
 void nvme_controller_error(struct nvme_command *command, uint16_t status);
 /* Wrong digests from its host: of a header, which ends the connection, or of data. */
 void nvme_controller_digest_error(struct nvme_controller *controller, const struct nvme_queue *queue, bool header);
