@@ -46,11 +46,14 @@ has 1 "port: nvmf_referral/twin has this address and port already" ctl nvmf_refe
 ok ctl nvmf_referral delete twin
 same "NSIDs" "$(ctl -t blue -o json nvmf_namespace list | json "sorted(n['nsid'] for n in d)")" "[1, 2, 3]"
 
-# ---- an address that is not here: tried again, and there once it is
+# ---- an address that is not here: tried again, and there once it is; until then hosts are not told of it
+told() { ctl nvmf_remote discover address=127.0.0.1:4420 | grep -c "$1" || true; }
 has 0 "later is failed: 10.9.9.9 port 4420: Cannot assign requested address: no interface" ctl nvmf_listener create later address=10.9.9.9
 same "state of the listener" "$(field nvmf_listener later state)" failed
+same "records of one that cannot listen" "$(told 10.9.9.9)" 0
 inside a ip address add 10.9.9.9/32 dev lo
 wait_until 5 "the listener listens" is listening field nvmf_listener later state
+same "records of one that listens" "$(told 10.9.9.9)" 1
 
 # ---- who may
 same "status for a stranger" "$(host 127.0.0.1 4420 $nqn nqn.2025-01.org.example:smoke refused)" 4184 # Connect Invalid Host, do not retry

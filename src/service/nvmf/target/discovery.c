@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* The discovery log: what each listener reaches, and referrals. Made anew when objects change, and given to the worker
- * of the discovery subsystem when it differs. */
+/* The discovery log: what each listener that listens reaches, and referrals. Made anew when objects change, and given
+ * to the worker of the discovery subsystem when it differs. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -125,8 +125,10 @@ static struct discovery_log *log_make(struct target *target)
 	log->target = target;
 	TAILQ_FOREACH(item, &target->listeners, link)
 	{
-		if (item->object)
-			listener_records(log, (const struct listener *)item);
+		const struct listener *listener = (const struct listener *)item;
+
+		if (item->object && listener->fd > 0) /* nobody would answer where it cannot listen */
+			listener_records(log, listener);
 	}
 	TAILQ_FOREACH(item, &target->referrals, link)
 	{
