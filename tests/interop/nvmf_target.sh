@@ -62,7 +62,7 @@ expect "$(dpu one -t blue -o json nvmf_namespace show one | json "d['uuid'].repl
 expect "optimized" "cat /sys/block/nvme0n1/device/nvme*/nvme*/ana_state /sys/class/nvme/nvme*/nvme*c*n*/ana_state 2>/dev/null"
 
 # ---- all that nvme-cli has commands for
-cli=$(on vm "$(cat "$lab_top/tests/interop/nvme_cli.sh")") || lab_fail "nvme-cli: $cli"
+cli=$(ON_TIMEOUT=240 on vm "$(cat "$lab_top/tests/interop/nvme_cli.sh")") || lab_fail "nvme-cli: $cli"
 [ -z "$cli" ] || lab_fail "nvme-cli: $cli"
 
 # ---- what is served changes: a discovery controller that stays connected says so, and Linux hands that on
