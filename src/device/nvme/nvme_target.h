@@ -95,7 +95,9 @@ enum nvme_target_event {
 	NVME_TARGET_CONTROLLER_DOWN,
 	NVME_TARGET_QUEUE_UP,
 	NVME_TARGET_QUEUE_DOWN,
-	NVME_TARGET_DIGEST_ERROR, /* a host's 1st, 2nd, 4th, 8th, …: no host makes many of these */
+	/* The 1st, 2nd, 4th, 8th, … of a controller: a notice is work and a line in a log, and a host could make a
+	 * million a second. The subsystem's counters have each of them. */
+	NVME_TARGET_DIGEST_ERROR,
 };
 
 /* Why a controller or queue went. */
@@ -117,7 +119,7 @@ struct nvme_target_notice {
 	uint16_t entries; /* of the queue */
 	uint8_t digests;  /* enum nvme_tcp_digest */
 	uint32_t kato_ms;
-	uint64_t digest_errors; /* of the controller so far */
+	uint64_t digest_errors; /* of the controller so far; until the next notice there may be as many again */
 	const char *hostnqn;
 	const uint8_t *hostid;
 };
