@@ -22,63 +22,6 @@ static void receive_next(struct nvme_queue *queue)
 	receive->command = NULL;
 }
 
-/* ---- check sums ---- */
-
-/* The present block's part of this PDU is over: into the PDU's CRC, and the block's. `end`: the place in the command.
- */
-static void segment_close(struct nvme_receive *receive, uint32_t end)
-{
-	struct nvme_command *command = receive->command;
-	uint32_t bytes = receive->segment_bytes;
-
-	if (receive->crc_bytes == 0)
-		receive->crc = receive->segment;
-	else if (bytes == CRC32C_BLOCK_BYTES)
-		receive->crc = crc32c_append_block(receive->crc, receive->segment);
-	else
-		receive->crc = crc32c_combine(receive->crc, receive->segment, bytes);
-	receive->crc_bytes += bytes;
-	if ((end - bytes) % CRC32C_BLOCK_BYTES)
-		command->block_crc = crc32c_combine(command->block_crc, receive->segment, bytes);
-	else
-		command->block_crc = receive->segment;
-	if (end % CRC32C_BLOCK_BYTES == 0)
-		command->buffer->crc[end / CRC32C_BLOCK_BYTES - 1] = command->block_crc;
-	receive->segment = receive->segment_bytes = 0;
-}
-
-/* Data at `offset` of its command: each byte is summed up once, for the digest of the PDU and the CRC of its block. */
-static void blocks_sum(struct nvme_receive *receive, const uint8_t *bytes, uint32_t count, uint32_t offset)
-{
-	while (count > 0) {
-		uint32_t part = (uint32_t)least(count, CRC32C_BLOCK_BYTES - offset % CRC32C_BLOCK_BYTES);
-
-		receive->segment = crc32c(receive->segment, bytes, part);
-		receive->segment_bytes += part;
-		bytes += part;
-		count -= part;
-		offset += part;
-		receive->left -= part;
-		if (offset % CRC32C_BLOCK_BYTES == 0 || receive->left == 0)
-			segment_close(receive, offset);
-	}
-}
-
-static void data_sum(struct nvme_receive *receive, uint32_t count)
-{
-	struct nvme_command *command = receive->command;
-	enum cycle_stage before = stage_enter(STAGE_CRC);
-
-	if (command->buffer) {
-		blocks_sum(receive, receive->to, count, command->received);
-		command->has_crc = true;
-	} else {
-		receive->crc = crc32c(receive->crc, receive->to, count);
-		receive->left -= count;
-	}
-	stage_enter(before);
-}
-
 /* ---- handshake ---- */
 
 static void icresp_done(struct nvme_send *send, int error)
@@ -120,7 +63,8 @@ static void data_begin(struct nvme_queue *queue, struct nvme_command *command, u
 	receive->to = to;
 	receive->left = nvme_pdu_data_bytes(queue, &receive->header.common);
 	receive->pad = receive->header.common.pdo - receive->need;
-	receive->crc = receive->crc_bytes = receive->segment = receive->segment_bytes = 0;
+	if (command->received == 0)
+		command->sums = (struct crc32c_blocks){ .crc = command->buffer ? command->buffer->crc : NULL };
 	receive->state = receive->pad ? RECEIVE_PAD : RECEIVE_DATA;
 }
 
@@ -130,7 +74,7 @@ static void data_done(struct nvme_queue *queue)
 	struct nvme_receive *receive = &queue->receive;
 	struct nvme_command *command = receive->command;
 
-	if ((queue->digests & NVME_TCP_DGST_DATA) && receive->digest != receive->crc) {
+	if ((queue->digests & NVME_TCP_DGST_DATA) && receive->digest != crc32c_blocks_digest(&command->sums)) {
 		command->bad_digest = true;
 		nvme_controller_digest_error(queue->controller, queue, false);
 	}
@@ -150,15 +94,24 @@ static void data_done(struct nvme_queue *queue)
 		command->execute(command);
 }
 
+/* Each byte is summed up once, for the digest of its PDU and the CRC of its block. */
+static void data_sum(struct nvme_command *command, const uint8_t *bytes, uint32_t count)
+{
+	enum cycle_stage before = stage_enter(STAGE_CRC);
+
+	crc32c_blocks_add(&command->sums, bytes, count);
+	command->has_crc = command->buffer != NULL;
+	stage_enter(before);
+}
+
 /* So many bytes are where they belong. */
 static void data_came(struct nvme_queue *queue, uint32_t count)
 {
 	struct nvme_receive *receive = &queue->receive;
 
 	if (queue->digests & NVME_TCP_DGST_DATA)
-		data_sum(receive, count);
-	else
-		receive->left -= count;
+		data_sum(receive->command, receive->to, count);
+	receive->left -= count;
 	receive->to += count;
 	receive->command->received += count;
 	if (receive->left > 0)

@@ -6,6 +6,7 @@
 #include "device/nvme/nvme_reservation.h"
 #include "device/nvme/nvme_target.h"
 #include "device/nvme/nvme_tcp.h"
+#include "engine/crc32c/crc32c.h"
 
 enum {
 	COMMAND_CHUNK = 8,
@@ -57,7 +58,7 @@ struct nvme_command {
 	uint32_t length;  /* of its data, bytes */
 	uint32_t data_at; /* in the buffer, of what the device gives or takes: a multiple of 4 KiB */
 	uint32_t in_capsule, received;
-	uint32_t block_crc; /* of the block that is being received, as far as earlier PDUs go */
+	struct crc32c_blocks sums; /* of what is being received */
 	uint16_t index;
 	uint8_t state, lent; /* sends and takes under way */
 	bool entered, ns_waiting, alone, bad_digest;
@@ -122,11 +123,9 @@ struct nvme_receive {
 		struct nvme_tcp_capsule_cmd capsule;
 		struct nvme_tcp_data data;
 	} header;
-	struct nvme_command *command;    /* whose data it is; NULL = nobody's */
-	uint8_t *to;                     /* where it goes */
-	uint32_t pad, left;              /* bytes to come */
-	uint32_t crc, crc_bytes;         /* of the PDU's data so far */
-	uint32_t segment, segment_bytes; /* of the present block's, not yet in crc */
+	struct nvme_command *command; /* whose data it is; NULL = nobody's */
+	uint8_t *to;                  /* where it goes */
+	uint32_t pad, left;           /* bytes to come */
 	uint32_t digest;
 };
 
