@@ -114,11 +114,15 @@ wait_until 10 "the import has ended" is cancelled eval "ctl -o json volume image
 has 0 "cancelled" ctl volume show blue/w
 for how in kill stop; do
 	ctl volume import-image blue/w file=large.raw >/dev/null
+	wait_until 5 "the import has begun" ls "$images/.$(field volume blue/w uuid).import"
 	again $how
-	has 0 "never" ctl volume image-progress blue/w
+	has 0 "import of large.raw failed: it was cut short" ctl volume image-progress blue/w
+	has 0 "has neither the image nor what it had before" ctl volume show blue/w
 	wait_until 10 "the volume is ready" is ready field volume blue/w state
 done
 ctl volume import-image blue/w file=large.raw wait=true >/dev/null
+has 0 "import of large.raw done" ctl volume show blue/w
+[ ! -e "$images/.$(field volume blue/w uuid).import" ] || lab_fail "the mark of an import is still there"
 wait_until 5 "all is imported" is 400 mib volume blue/w allocated_bytes
 
 follow 1.5 pool scrub p wait=true

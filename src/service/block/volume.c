@@ -291,6 +291,7 @@ static void make(struct volume *volume)
 static void unmake(struct volume *volume)
 {
 	image_abort(volume);
+	image_forget(volume);
 	if (volume->backing.device) {
 		down_begin(volume, "the volume was deleted");
 		return;

@@ -16,6 +16,7 @@
 #include "service/block/image/qcow2.h"
 
 enum { JOBS_MAX = 4 };
+#define MARK "import"
 
 static void device_come(struct image_job *job);
 
@@ -68,6 +69,8 @@ static void job_end(struct image_job *job)
 		unlink(job->raw);
 	if (job->made[0])
 		unlink(job->made);
+	if (job->import && !(job->failed && job->changed))
+		unlink(job->mark);
 	if (job->asked) {
 		job->asked = false;
 		job->device = NULL;
@@ -256,18 +259,29 @@ static void between(char *ret, size_t bytes, const char *dir, const struct volum
 void images_start(struct block *block)
 {
 	char dir[PATH_MAX - 256], path[PATH_MAX];
-	const struct volume *volume;
-	const struct pool *pool;
+	struct volume *volume;
+	struct pool *pool;
 
 	directory_name(block, dir, sizeof(dir));
 	TAILQ_FOREACH(pool, &block->pools, link)
 	TAILQ_FOREACH(volume, &pool->volumes, link)
-	for (unsigned i = 0; i < 2; i++) {
-		between(path, sizeof(path), dir, volume, i ? "made" : "raw");
-		if (unlink(path) == 0)
+	for (unsigned i = 0; i < 3; i++) {
+		between(path, sizeof(path), dir, volume, i == 0 ? "raw" : i == 1 ? "made" : MARK);
+		if (i == 2)
+			image_mark_read(volume, path);
+		else if (unlink(path) == 0)
 			log_info("block", "an import or export that was cut short is gone", "object=%s path=\"%s\"",
 				 volume->subject.name, path);
 	}
+}
+
+void image_forget(struct volume *volume)
+{
+	char dir[PATH_MAX - 256], path[PATH_MAX];
+
+	directory_name(volume->subject.block, dir, sizeof(dir));
+	between(path, sizeof(path), dir, volume, MARK);
+	unlink(path);
 }
 
 /* An image of another format would become the volume byte by byte. Its word is not taken: whoever wrote a raw disk
@@ -343,7 +357,9 @@ static int job_paths(struct image_job *job, const struct image_args *args, struc
 	snprintf(job->path, sizeof(job->path), "%s/%s", dir, args->file);
 	if (job->qcow2)
 		between(job->raw, sizeof(job->raw), dir, job->volume, "raw");
-	if (!job->import)
+	if (job->import)
+		between(job->mark, sizeof(job->mark), dir, job->volume, MARK);
+	else
 		between(job->made, sizeof(job->made), dir, job->volume, "made");
 	return 0;
 }

@@ -59,6 +59,8 @@ char *image_text(const struct volume *volume);
 bool image_imports(const struct volume *volume);
 /* The volume is being deleted: what is under way is ended. */
 void image_abort(struct volume *volume);
+/* … and nobody is to know that an import of it was cut short. */
+void image_forget(struct volume *volume);
 /* The DPU stops: all end soon, and then block_stop_check() is called. */
 void images_stop(struct block *block);
 /* The DPU starts: what a killed one has left in the image directory goes. */

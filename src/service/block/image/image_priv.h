@@ -15,6 +15,7 @@ struct image_job {
 	char name[132];
 	char path[PATH_MAX], raw[PATH_MAX], made[PATH_MAX]; /* the image; a raw file in between; the export before it
 							     * has its name */
+	char mark[PATH_MAX];                                /* of an import */
 	struct action_reply *reply;
 	struct block_attachment *attachment;
 	struct dpu_block_device *device; /* NULL: it has not come, or was given back */
@@ -30,6 +31,7 @@ struct image_job {
 	uint64_t at, total; /* bytes of the volume, or of the image */
 	uint64_t length;    /* of the chunk that is under way */
 	uint64_t found;     /* by the helper: where the file goes on; control reads `at` meanwhile */
+	bool changed;       /* import: the volume has no longer what it had */
 	bool erased, ended; /* import: the volume was discarded; the file has no more data */
 	int helper_rc;      /* of the helper */
 	void (*then)(struct image_job *job);
@@ -48,3 +50,8 @@ void image_streamed(struct image_job *job);
 
 /* image_stream.c: from job->fd into the device, or the other way; then image_streamed(). */
 void image_stream(struct image_job *job);
+
+/* image_mark.c */
+int image_mark_set(struct image_job *job); /* 0 or -errno */
+/* At a start: what the last import of the volume was, if it was cut short. */
+void image_mark_read(struct volume *volume, const char *path);

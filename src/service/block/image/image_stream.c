@@ -179,6 +179,7 @@ static void import_step(struct image_job *job)
 {
 	uint64_t bytes = job->device->bytes;
 
+	job->changed = true;
 	if (!job->erased && job->at < bytes) {
 		job->length = bytes - job->at < ERASE ? bytes - job->at : ERASE;
 		request(job, DPU_BLOCK_DISCARD, job->length, erased);
@@ -220,6 +221,13 @@ static void step(struct image_job *job)
 		export_step(job);
 }
 
+static void marked(void *arg)
+{
+	struct image_job *job = arg;
+
+	job->helper_rc = image_mark_set(job);
+}
+
 void image_stream(struct image_job *job)
 {
 	job->buffer = aligned_alloc(DPU_BLOCK_BYTES, IMAGE_CHUNK);
@@ -229,5 +237,8 @@ void image_stream(struct image_job *job)
 	if (!job->import)
 		job->total = job->device->bytes;
 	job->phase = job->import ? "importing" : "exporting";
-	step(job);
+	if (job->import)
+		help(job, marked, step);
+	else
+		step(job);
 }
