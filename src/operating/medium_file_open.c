@@ -120,7 +120,11 @@ int medium_file_attach(struct medium_file *file, const struct medium_file_option
 		r = lock(file, options, err);
 	if (r == 0 && medium_file_size(file->fd, &file->device.bytes) < 0)
 		r = error_set(err, DPU_E_IO, options->path, "its size cannot be read");
-	if (r == 0 && (file->device.bytes == 0 || file->device.bytes % DPU_BLOCK_BYTES))
+	if (r == 0 && file->device.bytes == 0)
+		r = error_set(err, DPU_E_INVALID, options->path,
+			      file->block_device ? "the block device has no size: nothing is attached to it"
+						 : "the file is empty: make it with `truncate -s`");
+	if (r == 0 && file->device.bytes % DPU_BLOCK_BYTES)
 		r = error_set(err, DPU_E_INVALID, options->path,
 			      "its size of %llu bytes is not a multiple of %d: make it with `truncate -s`",
 			      (unsigned long long)file->device.bytes, DPU_BLOCK_BYTES);

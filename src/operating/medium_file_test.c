@@ -404,7 +404,7 @@ static void test_refused(void **state)
 	file_make(odd, 4097);
 	refused(odd, DPU_E_INVALID, "4097 bytes is not a multiple of 4096");
 	file_make(odd, 0);
-	refused(odd, DPU_E_INVALID, "0 bytes");
+	refused(odd, DPU_E_INVALID, "the file is empty: make it with `truncate -s`");
 	unlink(odd);
 	struct dpu_block_device *device = medium_open(disk_path, false);
 	refused(disk_path, DPU_E_IN_USE, "another dpud");
