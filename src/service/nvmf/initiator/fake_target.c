@@ -331,6 +331,7 @@ static void pdu_take(struct fake_connection *connection, uint8_t *pdu)
 		memcpy(&copy, pdu, sizeof(copy));
 		connection->target->terminations++;
 		connection->target->fes = copy.fes;
+		connection->target->quoted = copy.header.plen - (uint32_t)sizeof(copy);
 	}
 	}
 }

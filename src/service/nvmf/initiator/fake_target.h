@@ -59,8 +59,9 @@ struct fake_target {
 	struct nvme_discovery_entry entries[16];
 	uint64_t entry_count, genctr;
 	unsigned commands[256], reads_by_port[FAKE_PORTS], writes_by_port[FAKE_PORTS];
-	unsigned terminations; /* H2CTermReq received, with the last FES: */
+	unsigned terminations; /* H2CTermReq received, with the last FES and the bytes of the PDU at fault: */
 	uint16_t fes;
+	uint32_t quoted;
 	unsigned aborts, connects, shutdowns;
 	unsigned digest_errors; /* data that contradicted its digest: refused with a status, or … */
 	bool digest_errors_end; /* … by the end of the connection */

@@ -182,6 +182,7 @@ static void test_hostile(void **state)
 		if (hostile_cases[i].fes) {
 			wait_for(target.terminations == terminations + 1);
 			assert_int_equal(target.fes, hostile_cases[i].fes);
+			assert_in_range(target.quoted, sizeof(struct nvme_tcp_header), hostile_cases[i].hlen);
 		}
 		if (hostile_cases[i].write)
 			run_ms(1150); /* its fence */

@@ -118,8 +118,8 @@ static void responded(struct host_queue *queue)
 		return;
 	}
 	command->cqe = *cqe;
-	next_pdu(queue);
 	command_complete(queue, command);
+	next_pdu(queue); /* a fault until here is told with this one */
 }
 
 static void asked_for_data(struct host_queue *queue)
@@ -259,14 +259,13 @@ static void digest_check(struct host_queue *queue)
 static void data_end(struct host_queue *queue)
 {
 	struct host_command *command = queue->command;
-	uint8_t flags = queue->pdu.common.flags;
 
-	next_pdu(queue);
 	queue->command = NULL;
-	if (!(flags & NVME_TCP_SUCCESS))
-		return;
-	memset(&command->cqe, 0, sizeof(command->cqe));
-	command_complete(queue, command);
+	if (queue->pdu.common.flags & NVME_TCP_SUCCESS) {
+		memset(&command->cqe, 0, sizeof(command->cqe));
+		command_complete(queue, command);
+	}
+	next_pdu(queue);
 }
 
 static void data_finish(struct host_queue *queue)
