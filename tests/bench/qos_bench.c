@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* What the QoS filter costs a request, and what a neighbour at full depth does to a tenant that has a guarantee. In one
- * thread, as a worker would do it. Prints a JSON object in a line for each. */
+ * thread, as a worker would do it. Prints a JSON object in a line for each.
+ *
+ * A latency is from when the request was due, by an even clock that nothing delays, until its completion: so what the
+ * thread spends on the neighbour meanwhile is in it, and so is what the machine takes away from the thread. As a front
+ * end that is polled does it, the load sees all that has become due until it looks, once in a round. Where the p99 was
+ * spent is told: until that look (late_us), for its turn in the filter (wait_us), at the medium (medium_us). */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +18,7 @@
 #include "operating/medium_file.h"
 #include "service/block/qos/qos.h"
 
-enum { DEPTH_MOST = 256, ROUNDS = 5, COST_ROUNDS = 31 /* short ones: what the machine does besides lasts longer */ };
+enum { DEPTH_MOST = 256, ROUNDS = 15, COST_ROUNDS = 31 /* short ones: what the machine does besides lasts longer */ };
 static const uint64_t MEDIUM_BYTES = UINT64_C(256) << 20;
 
 static void die(const char *what)
@@ -48,7 +53,7 @@ struct load {
 	unsigned depth, under_way;
 	uint64_t interval_ns, due_ns; /* interval 0: always `depth` under way */
 	uint64_t done, seed;
-	struct histogram latency;
+	struct histogram latency, late; /* late: until it was submitted */
 	struct slot slots[DEPTH_MOST], *free;
 };
 
@@ -94,6 +99,8 @@ static void submit(struct load *load, uint64_t due_ns)
 	load->free = slot->next;
 	load->seed = load->seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
 	slot->due_ns = due_ns;
+	if (load->interval_ns)
+		histogram_add(&load->late, clock_ns() - due_ns);
 	slot->request = (struct dpu_block_request){
 		.op = DPU_BLOCK_READ,
 		.segments = 1,
@@ -113,7 +120,9 @@ static void go(struct load *load)
 			submit(load, 0);
 		return;
 	}
-	for (; load->due_ns <= load->bench->now_ns && load->under_way < load->depth; load->due_ns += load->interval_ns)
+	uint64_t now = clock_ns();
+
+	for (; load->due_ns <= now && load->under_way < load->depth; load->due_ns += load->interval_ns)
 		submit(load, load->due_ns);
 }
 
@@ -211,72 +220,118 @@ struct figures {
 	double rate, p50, p99;
 };
 
-static struct figures look(struct bench *bench, struct load *victim, struct load *other, uint64_t ns)
+/* The one that has a guarantee. It has a volume for each of what is compared, so that each has times of its own. */
+struct victim {
+	struct dpu_block_device *device;
+	struct load *load;
+	struct figures figures[ROUNDS];
+};
+
+static struct victim *victim_new(struct bench *bench, struct qos_tenant *tenant, double rate, double guarantee)
 {
-	memset(&victim->latency, 0, sizeof(victim->latency));
-	victim->done = 0;
-	run(bench, victim, other, ns);
-	return (struct figures){
-		(double)victim->done * 1e9 / (double)ns,
-		(double)histogram_quantile(&victim->latency, 500000) / 1000,
-		(double)histogram_quantile(&victim->latency, 990000) / 1000,
+	struct victim *victim = calloc(1, sizeof(*victim));
+
+	if (!victim || qos_open(bench->scheduler, tenant, bench->medium, &victim->device) < 0)
+		die("out of memory");
+	qos_on_medium(victim->device);
+	qos_set(victim->device, &(struct qos_policy){ .guarantee = (uint64_t)guarantee });
+	victim->load = load_new(bench, victim->device, DEPTH_MOST, (uint64_t)(1e9 / rate));
+	return victim;
+}
+
+static void victim_free(struct victim *victim)
+{
+	victim->device->ops->close(victim->device, NULL, NULL);
+	free(victim->load);
+	free(victim);
+}
+
+static void look(struct bench *bench, struct victim *victim, struct load *other, unsigned round, uint64_t ns)
+{
+	struct load *load = victim->load;
+
+	memset(&load->latency, 0, sizeof(load->latency));
+	load->done = 0;
+	run(bench, load, other, ns);
+	victim->figures[round] = (struct figures){
+		(double)load->done * 1e9 / (double)ns,
+		(double)histogram_quantile(&load->latency, 500000) / 1000,
+		(double)histogram_quantile(&load->latency, 990000) / 1000,
 	};
 }
 
-static double field_median(const struct figures *figures, size_t at)
+static double field_median(const struct victim *victim, size_t at)
 {
 	double values[ROUNDS];
 
 	for (unsigned i = 0; i < ROUNDS; i++)
-		memcpy(&values[i], (const char *)&figures[i] + at, sizeof(double));
+		memcpy(&values[i], (const char *)&victim->figures[i] + at, sizeof(double));
 	return median(values, ROUNDS);
+}
+
+/* Of all rounds together. */
+static void where_print(const char *name, const struct victim *victim)
+{
+	static const enum qos_stage stages[] = { QOS_STAGE_WAIT, QOS_STAGE_MEDIUM };
+	double us[2];
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct histogram histogram;
+		qos_latency(victim->device, QOS_READS, stages[i], &histogram);
+		us[i] = (double)histogram_quantile(&histogram, 990000) / 1000;
+	}
+	printf(",\"%s\":{\"late_us\":%.1f,\"wait_us\":%.1f,\"medium_us\":%.1f}", name,
+	       (double)histogram_quantile(&victim->load->late, 990000) / 1000, us[0], us[1]);
+}
+
+static void compare(const char *name, const struct victim *alone, const struct victim *beside)
+{
+	double p99 = field_median(alone, offsetof(struct figures, p99));
+	double with = field_median(beside, offsetof(struct figures, p99));
+	double rate = field_median(alone, offsetof(struct figures, rate));
+	double kept = field_median(beside, offsetof(struct figures, rate));
+
+	printf("{\"id\":\"qos-neighbour-%s\",\"unit\":\"us, p99\",\"ours\":%.1f,\"peer\":\"alone\",\"theirs\":%.1f,"
+	       "\"ratio\":%.2f,\"p99_factor\":%.2f,\"rate_change_percent\":%.2f,\"rate\":%.0f,\"p50\":%.1f,\"p50_alone\":%.1f",
+	       name, with, p99, p99 / with, with / p99, 100 * (kept - rate) / rate, kept,
+	       field_median(beside, offsetof(struct figures, p50)), field_median(alone, offsetof(struct figures, p50)));
+	where_print("p99_alone_spent", alone);
+	where_print("p99_spent", beside);
 }
 
 /* One that is promised a quarter of what the medium can do, and asks for nearly that at even times; the other always
  * has 256 requests waiting. In turns: alone, together. */
-static void neighbour(struct bench *bench, const char *medium, bool promised, uint64_t ns)
+static void neighbour(struct bench *bench, const char *name, bool promised, uint64_t ns)
 {
 	struct qos_tenant *quiet, *noisy;
-	struct dpu_block_device *mine, *theirs;
-	struct figures alone[ROUNDS], together[ROUNDS];
+	struct dpu_block_device *theirs;
 	double others[ROUNDS];
 
 	if (qos_tenant_new(&quiet) < 0 || qos_tenant_new(&noisy) < 0 ||
-	    qos_open(bench->scheduler, quiet, bench->medium, &mine) < 0 ||
 	    qos_open(bench->scheduler, noisy, bench->medium, &theirs) < 0)
 		die("out of memory");
 	struct load *load = load_new(bench, theirs, DEPTH_MOST, 0);
 	run(bench, NULL, load, ns);
 	load->done = 0;
 	run(bench, NULL, load, ns);
-	double most = (double)load->done * 1e9 / (double)ns;
-	struct qos_policy policy = { .guarantee = (uint64_t)(most / 4) };
-	struct load *victim = load_new(bench, mine, DEPTH_MOST, (uint64_t)(4e9 / most * 1.1));
-	if (promised)
-		qos_set(mine, &policy);
-	run(bench, victim, load, ns); /* the window finds its size */
+	double most = (double)load->done * 1e9 / (double)ns, guarantee = promised ? most / 4 : 0;
+	struct victim *alone = victim_new(bench, quiet, most / 4.4, guarantee);
+	struct victim *beside = victim_new(bench, quiet, most / 4.4, guarantee);
+	look(bench, beside, load, 0, ns); /* the window finds its size */
 	for (unsigned i = 0; i < ROUNDS; i++) {
-		alone[i] = look(bench, victim, NULL, ns);
+		look(bench, alone, NULL, i, ns);
 		load->done = 0;
-		together[i] = look(bench, victim, load, ns);
+		look(bench, beside, load, i, ns);
 		others[i] = (double)load->done * 1e9 / (double)ns;
 	}
-	double p99 = field_median(alone, offsetof(struct figures, p99));
-	double with = field_median(together, offsetof(struct figures, p99));
-	double rate = field_median(alone, offsetof(struct figures, rate));
-	double kept = field_median(together, offsetof(struct figures, rate));
-	printf("{\"id\":\"qos-neighbour-%s%s\",\"unit\":\"us, p99\",\"ours\":%.1f,\"peer\":\"alone\",\"theirs\":%.1f,"
-	       "\"ratio\":%.2f,\"p99_factor\":%.2f,\"rate_change_percent\":%.2f,\"rate\":%.0f,\"p50\":%.1f,"
-	       "\"p50_alone\":%.1f,\"neighbour_alone\":%.0f,\"neighbour\":%.0f,\"window\":%u}\n",
-	       medium, promised ? "" : "-unprotected", with, p99, p99 / with, with / p99, 100 * (kept - rate) / rate,
-	       kept, field_median(together, offsetof(struct figures, p50)),
-	       field_median(alone, offsetof(struct figures, p50)), most, median(others, ROUNDS),
+	compare(name, alone, beside);
+	printf(",\"neighbour_alone\":%.0f,\"neighbour\":%.0f,\"window\":%u}\n", most, median(others, ROUNDS),
 	       qos_window(bench->scheduler));
 	fflush(stdout);
-	mine->ops->close(mine, NULL, NULL);
+	victim_free(alone);
+	victim_free(beside);
 	theirs->ops->close(theirs, NULL, NULL);
 	free(load);
-	free(victim);
 	qos_tenant_unref(quiet);
 	qos_tenant_unref(noisy);
 }
@@ -331,7 +386,9 @@ int main(int argc, char **argv)
 		die("out of memory");
 	if (ram)
 		costs(&bench, tenant, ns);
-	neighbour(&bench, argv[1], true, ns);
-	neighbour(&bench, argv[1], false, ns);
+	char name[64];
+	snprintf(name, sizeof(name), "%s-unprotected", argv[1]);
+	neighbour(&bench, argv[1], true, ns / 3);
+	neighbour(&bench, name, false, ns / 3);
 	return 0;
 }

@@ -241,7 +241,8 @@ unsigned volume_sweep(struct qos_volume *volume)
 	return count;
 }
 
-/* Behind the others of its volume; what may go at once, goes at once. */
+/* Behind the others of its volume; what may go at once, goes at once. Others go with it only as far as they go before
+ * it: more of them would be in the way of what this volume submits next, and have the poll. */
 static void line_up(struct qos_volume *volume, struct dpu_block_request *request, const void *user)
 {
 	struct qos_scheduler *scheduler = volume->scheduler;
@@ -252,7 +253,7 @@ static void line_up(struct qos_volume *volume, struct dpu_block_request *request
 	if (!first)
 		return;
 	volume_place(volume, now);
-	scheduler_run(scheduler, now, SUBMIT_BURST);
+	scheduler_run(scheduler, volume, now, SUBMIT_BURST);
 	volume->stats.passed += !volume->queue.first;
 }
 

@@ -236,8 +236,8 @@ void set_charge(struct qos_set *set, struct qos_node *node, const struct dpu_blo
 /* ---- scheduler.c ---- */
 /* Finds its place again after its queue or policy has changed. */
 void volume_place(struct qos_volume *volume, uint64_t now_ns);
-/* Gives the media what may go; at most so many. */
-unsigned scheduler_run(struct qos_scheduler *scheduler, uint64_t now_ns, unsigned most);
+/* Gives the media what may go; at most so many, and none behind the last of `whose`, if not NULL. */
+unsigned scheduler_run(struct qos_scheduler *scheduler, const struct qos_volume *whose, uint64_t now_ns, unsigned most);
 struct qos_group *group_get(struct qos_scheduler *scheduler, struct qos_tenant *tenant);
 void group_put(struct qos_scheduler *scheduler, struct qos_group *group);
 

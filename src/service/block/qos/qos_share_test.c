@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Tenants with volumes on several workers, buckets under threads, heaps, and random worlds. */
+/* Tenants with volumes on several workers, buckets under threads, heaps, random worlds, and who is not between whom. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -220,6 +220,30 @@ static void test_worlds(void **state)
 		world(seed);
 }
 
+/* A guaranteed one that comes with several at once, when the window has room for others, who wait: none of them is
+ * between his, and as far as his fill the window, none comes after them either. */
+static void test_guaranteed_together(void **state)
+{
+	struct sim *sim = sim_new(4, 100 * US, 0);
+	struct qos_policy promise = { .guarantee = 100000 };
+	struct qos_tenant *quiet = sim_tenant(&promise), *noisy = sim_tenant(NULL);
+	struct sim_volume *victim = sim_volume(&sim->scheduler[0], quiet, NULL);
+	struct sim_volume *other = sim_volume(&sim->scheduler[0], noisy, NULL);
+
+	sim_load(other, 64, 4096, 0);
+	sim_load(victim, 8, 4096, 0);
+	victim->load.start_ns = sim->now_ns + 100 * US; /* the first four have just ended */
+	sim_run(sim, 50 * US);
+	assert_int_equal(other->arrived, qos_window(sim->scheduler[0].qos));
+	sim_reset(sim);
+	sim_run(sim, 60 * US);
+	assert_int_equal(victim->arrived, 8);
+	assert_int_equal(other->arrived, 0);
+	sim_free(sim);
+	qos_tenant_unref(quiet);
+	qos_tenant_unref(noisy);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -227,6 +251,7 @@ int main(void)
 		cmocka_unit_test(test_two_workers),
 		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_worlds),
+		cmocka_unit_test(test_guaranteed_together),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

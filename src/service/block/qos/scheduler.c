@@ -265,12 +265,12 @@ static bool charge(struct qos_volume *volume, const struct dpu_block_request *re
 	return true;
 }
 
-unsigned scheduler_run(struct qos_scheduler *scheduler, uint64_t now_ns, unsigned most)
+unsigned scheduler_run(struct qos_scheduler *scheduler, const struct qos_volume *whose, uint64_t now_ns, unsigned most)
 {
 	unsigned sent = 0, lost = 0;
 
 	wake(scheduler, now_ns);
-	while (sent + lost < most && scheduler->free_io) {
+	while (sent + lost < most && scheduler->free_io && (!whose || whose->queue.first)) {
 		struct qos_volume *volume = promised(scheduler, now_ns);
 		bool due = volume != NULL;
 		if (!due && (!window_open(scheduler, now_ns) || (volume = by_weight(scheduler)) == NULL))
@@ -374,7 +374,7 @@ unsigned qos_scheduler_poll(struct qos_scheduler *scheduler)
 		ended = sweep(scheduler, now);
 	if (!scheduler->groups.waiting.count && !scheduler->groups.ready.count && !scheduler->alarms.count)
 		return ended;
-	return ended + scheduler_run(scheduler, now, BURST);
+	return ended + scheduler_run(scheduler, NULL, now, BURST);
 }
 
 static uint64_t earlier(const struct heap *heap, uint64_t due)
