@@ -4,8 +4,8 @@
  *
  * A latency is from when the request was due, by an even clock that nothing delays, until its completion: so what the
  * thread spends on the neighbour meanwhile is in it, and so is what the machine takes away from the thread. As a front
- * end that is polled does it, the load sees all that has become due until it looks, once in a round. Where the p99 was
- * spent is told: until that look (late_us), for its turn in the filter (wait_us), at the medium (medium_us). */
+ * end that is polled does it, the load sees all that has become due until it looks, once in a round. The p99 of its
+ * parts is told: until that look (late_us), waiting in the filter (wait_us), at the medium (medium_us). */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -218,6 +218,7 @@ static void costs(struct bench *bench, struct qos_tenant *tenant, uint64_t ns)
 
 struct figures {
 	double rate, p50, p99;
+	double late, wait, medium; /* p99 of each */
 };
 
 /* The one that has a guarantee. It has a volume for each of what is compared, so that each has times of its own. */
@@ -246,17 +247,41 @@ static void victim_free(struct victim *victim)
 	free(victim);
 }
 
+static double us(const struct histogram *histogram, uint32_t millionths)
+{
+	return (double)histogram_quantile(histogram, millionths) / 1000;
+}
+
+/* p99 of what was added to a stage's times since `before`. */
+static double stage_p99(const struct victim *victim, enum qos_stage stage, const struct histogram *before)
+{
+	struct histogram now;
+
+	qos_latency(victim->device, QOS_READS, stage, &now);
+	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++)
+		now.count[i] -= before->count[i];
+	return us(&now, 990000);
+}
+
 static void look(struct bench *bench, struct victim *victim, struct load *other, unsigned round, uint64_t ns)
 {
 	struct load *load = victim->load;
 
+	struct histogram wait, medium;
+
 	memset(&load->latency, 0, sizeof(load->latency));
+	memset(&load->late, 0, sizeof(load->late));
+	qos_latency(victim->device, QOS_READS, QOS_STAGE_WAIT, &wait);
+	qos_latency(victim->device, QOS_READS, QOS_STAGE_MEDIUM, &medium);
 	load->done = 0;
 	run(bench, load, other, ns);
 	victim->figures[round] = (struct figures){
-		(double)load->done * 1e9 / (double)ns,
-		(double)histogram_quantile(&load->latency, 500000) / 1000,
-		(double)histogram_quantile(&load->latency, 990000) / 1000,
+		.rate = (double)load->done * 1e9 / (double)ns,
+		.p50 = us(&load->latency, 500000),
+		.p99 = us(&load->latency, 990000),
+		.late = us(&load->late, 990000),
+		.wait = stage_p99(victim, QOS_STAGE_WAIT, &wait),
+		.medium = stage_p99(victim, QOS_STAGE_MEDIUM, &medium),
 	};
 }
 
@@ -269,19 +294,12 @@ static double field_median(const struct victim *victim, size_t at)
 	return median(values, ROUNDS);
 }
 
-/* Of all rounds together. */
 static void where_print(const char *name, const struct victim *victim)
 {
-	static const enum qos_stage stages[] = { QOS_STAGE_WAIT, QOS_STAGE_MEDIUM };
-	double us[2];
-
-	for (unsigned i = 0; i < 2; i++) {
-		struct histogram histogram;
-		qos_latency(victim->device, QOS_READS, stages[i], &histogram);
-		us[i] = (double)histogram_quantile(&histogram, 990000) / 1000;
-	}
 	printf(",\"%s\":{\"late_us\":%.1f,\"wait_us\":%.1f,\"medium_us\":%.1f}", name,
-	       (double)histogram_quantile(&victim->load->late, 990000) / 1000, us[0], us[1]);
+	       field_median(victim, offsetof(struct figures, late)),
+	       field_median(victim, offsetof(struct figures, wait)),
+	       field_median(victim, offsetof(struct figures, medium)));
 }
 
 static void compare(const char *name, const struct victim *alone, const struct victim *beside)
@@ -292,9 +310,10 @@ static void compare(const char *name, const struct victim *alone, const struct v
 	double kept = field_median(beside, offsetof(struct figures, rate));
 
 	printf("{\"id\":\"qos-neighbour-%s\",\"unit\":\"us, p99\",\"ours\":%.1f,\"peer\":\"alone\",\"theirs\":%.1f,"
-	       "\"ratio\":%.2f,\"p99_factor\":%.2f,\"rate_change_percent\":%.2f,\"rate\":%.0f,\"p50\":%.1f,\"p50_alone\":%.1f",
-	       name, with, p99, p99 / with, with / p99, 100 * (kept - rate) / rate, kept,
-	       field_median(beside, offsetof(struct figures, p50)), field_median(alone, offsetof(struct figures, p50)));
+	       "\"ratio\":%.2f,\"p99_factor\":%.2f,\"rate_change_percent\":%.2f,\"rate\":%.0f,",
+	       name, with, p99, p99 / with, with / p99, 100 * (kept - rate) / rate, kept);
+	printf("\"p50\":%.1f,\"p50_alone\":%.1f", field_median(beside, offsetof(struct figures, p50)),
+	       field_median(alone, offsetof(struct figures, p50)));
 	where_print("p99_alone_spent", alone);
 	where_print("p99_spent", beside);
 }
