@@ -266,7 +266,6 @@ static double stage_p99(const struct victim *victim, enum qos_stage stage, const
 static void look(struct bench *bench, struct victim *victim, struct load *other, unsigned round, uint64_t ns)
 {
 	struct load *load = victim->load;
-
 	struct histogram wait, medium;
 
 	memset(&load->latency, 0, sizeof(load->latency));
