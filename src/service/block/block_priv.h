@@ -272,6 +272,7 @@ struct pool {
 	bool format; /* to be formatted at the next opening */
 	bool erase;  /* … even if the media hold a pool */
 	bool unmade; /* … is wanted since its object was made, and never ended: what it has begun may be done again */
+	bool force;  /* to be opened without what cannot be read */
 	bool reopen; /* to be closed first */
 	bool refused; /* its opening failed: not tried again before something changes */
 	bool busy;    /* on the way from one state to another, or a command is under way: an event will follow */
@@ -440,6 +441,10 @@ int pool_room_check(const struct block *block, const struct object *object, cons
 
 /* pool_grow.c: media that were added to an open pool */
 bool pool_grow(struct pool *pool); /* whether there is one: a command is under way */
+struct pool_open_args {
+	bool force;
+};
+
 struct pool_grow_args {
 	char *medium;
 };

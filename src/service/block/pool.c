@@ -96,6 +96,7 @@ static void open_with(struct pool *pool, enum store_op op)
 	}
 	memset(&pool->command, 0, sizeof(pool->command));
 	pool->command.op = op;
+	pool->command.force = pool->force;
 	pool->command.owner = pool->subject.uuid.bytes;
 	pool_command(pool, NULL, opened);
 }

@@ -12,7 +12,7 @@ void pool_answer(struct pool *pool)
 	if (!reply)
 		return;
 	pool->reply = NULL;
-	pool->erase = false; /* it was said of the media that were there then */
+	pool->erase = pool->force = false; /* it was said of the media that were there then */
 	if (pool->ready) {
 		action_answer(reply, 0, json_pack("{s:s}", "state", block_state_names[pool->state]), NULL);
 		return;
@@ -67,15 +67,25 @@ static int adopt_start(void *ctx, struct object *object, const void *args, struc
 static int open_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
 		      struct dpu_error *err)
 {
+	const struct pool_open_args *open = args;
 	struct pool *pool = pool_of(object);
 	int rc = begin(pool, reply, err);
 
 	(void)ctx;
-	(void)args;
-	if (rc == 0)
-		pool_step(pool);
-	return rc;
+	if (rc != 0)
+		return rc;
+	pool->force = open->force;
+	pool_step(pool);
+	return 0;
 }
+
+static const struct field open_fields[] = {
+	FIELD(struct pool_open_args, force, .def = "false",
+	      .doc = "Whether to go on where a medium cannot read the pool's own data: volumes whose maps are there "
+		     "are "
+		     "quarantined, and what was written to them since the last checkpoint is lost."),
+	{ 0 },
+};
 
 const struct action pool_actions[] = {
 	{ .name = "format",
@@ -95,6 +105,8 @@ const struct action pool_actions[] = {
 	  .doc = "Closes the pool and opens it again, after a medium has failed and is well again. Disks wait "
 		 "meanwhile.",
 	  .example = "dpuctl pool open p0",
+	  .args = open_fields,
+	  .args_size = sizeof(struct pool_open_args),
 	  .per_object = true,
 	  .start = open_start },
 	{ .name = "grow",

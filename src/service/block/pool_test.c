@@ -55,7 +55,7 @@ static void foreign_pool(void **state)
 	FIELD_IS(rig, "pool", "p", "unclaimed", "0");
 	block_rig_expect(&v, 3, 7);
 	/* Closed and opened again under its user. */
-	json_decref(block_rig_action(rig, "pool", "open", "p", NULL, NULL));
+	json_decref(block_rig_action(rig, "pool", "open", "p", json_pack("{s:b}", "force", 1), NULL));
 	WAIT_FOR(&rig->base, v.device);
 	assert_int_equal(v.given, 2);
 	block_rig_expect(&v, 3, 7);

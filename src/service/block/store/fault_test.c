@@ -404,6 +404,50 @@ static void one_page_cannot_be_read(void **state)
 	world_free(world);
 }
 
+static enum dpu_error_code open_with(struct world *world, bool force, struct dpu_error *ret_error)
+{
+	struct store_options options = { .name = "p", .cache_pages = CACHE, .report = reported, .ctx = world };
+	struct dpu_block_device *media[] = { faulty_device(world->faulty) };
+	struct store_command open = { .op = STORE_OPEN, .force = force };
+
+	store_free(world->store);
+	assert_int_equal(store_new(&options, media, 1, &world->store, ret_error), 0);
+	rig_command(world->store, &open);
+	*ret_error = open.error;
+	while (open.error.code && !store_drained(world->store))
+		store_poll(world->store);
+	return open.error.code;
+}
+
+/* A root, or a page that the log is applied to: the pool is not opened without it, but with force. */
+static void what_a_start_needs_cannot_be_read(void **state)
+{
+	for (unsigned which = 0; which < 2; which++) {
+		struct world *world = world_new(24 * MIB);
+		struct faulty_plan plan = { .ops = 1 << DPU_BLOCK_READ, .fails = ALWAYS, .status = DPU_BLOCK_IO_ERROR };
+		struct dpu_error error;
+		struct page_leaf *leaf;
+
+		io(world, 0, DPU_BLOCK_WRITE, 300, RUN, DPU_BLOCK_FUA);
+		assert_int_equal(rig_command(world->store, &(struct store_command){ .op = STORE_CHECKPOINT }), DPU_OK);
+		assert_int_equal(leaf_find(world->store, world->store->volume[0], 300, &leaf), 0);
+		uint64_t older = (world->store->root.generation + 1) % 2;
+		plan.first = which ? world->store->medium[0].super.root_block[older] * STORE_BLOCK
+				   : page_at(world, leaf->header.id);
+		plan.end = plan.first + STORE_BLOCK;
+		io(world, 0, DPU_BLOCK_WRITE, 301, 1, DPU_BLOCK_FUA);
+		io(world, 1, DPU_BLOCK_WRITE, 300, RUN, DPU_BLOCK_FUA);
+		faulty_plan(world->faulty, &plan);
+		assert_int_equal(open_with(world, false, &error), DPU_E_IO);
+		assert_non_null(strstr(error.message, which ? "the root cannot be read" : "cannot read the page"));
+		assert_int_equal(open_with(world, true, &error), DPU_OK);
+		assert_int_equal(quarantined(world), 1 - which);
+		check_volume(world, 0, !which);
+		check_volume(world, 1, false);
+		world_free(world);
+	}
+}
+
 /* Counts that could not be read once are not believed later: they lack what came meanwhile. */
 static void counts_that_cannot_be_read_stay_unknown(void **state)
 {
@@ -479,6 +523,7 @@ int main(void)
 		cmocka_unit_test(flushes_fail),
 		cmocka_unit_test(reads_fail_at_a_start),
 		cmocka_unit_test(one_page_cannot_be_read),
+		cmocka_unit_test(what_a_start_needs_cannot_be_read),
 		cmocka_unit_test(counts_that_cannot_be_read_stay_unknown),
 		cmocka_unit_test(pages_that_cannot_be_written_are_not_given_up),
 	};

@@ -252,7 +252,7 @@ static int choose_root(struct store *store, struct store_command *command)
 	return use_root(store, command, best);
 }
 
-/* A piece at a time, both roots in a row. */
+/* A piece of one root at a time. */
 static int read_roots(struct store *store, struct store_command *command)
 {
 	struct recovery *recovery = store->recovery;
@@ -261,13 +261,16 @@ static int read_roots(struct store *store, struct store_command *command)
 
 	if (recovery->io.busy)
 		return -EAGAIN;
-	if (recovery->io.failed)
+	if (recovery->io.failed && !recovery->force)
 		return refuse(command, &store->medium[0], recovery->io.medium.offset, "the root cannot be read");
+	if (recovery->io.failed) /* like one that is damaged */
+		memset(recovery->io.iov.iov_base, 0xff, recovery->io.iov.iov_len);
+	recovery->io.failed = false;
 	if (recovery->at == all) {
 		recovery->at = 0;
 		return choose_root(store, command);
 	}
-	size_t piece = all - recovery->at < 1 << 20 ? all - recovery->at : 1 << 20;
+	size_t left = all / 2 - recovery->at % (all / 2), piece = left < 1 << 20 ? left : 1 << 20;
 	raw_start(&recovery->io, &store->medium[0], DPU_BLOCK_READ, super->root_block[0] + recovery->at / STORE_BLOCK,
 		  recovery->roots + recovery->at, piece);
 	recovery->at += piece;

@@ -124,8 +124,7 @@ static int trim_one(struct store *store, struct store_volume *volume)
 	int rc = unmap_range(store, volume, &volume->trim, capacity, TRIM_BUDGET);
 	if (rc < 0 || volume->trim < capacity)
 		return rc;
-	rc = trim_end(store, volume);
-	return rc;
+	return trim_end(store, volume);
 }
 
 static bool wants_trim(const struct store_volume *volume)
@@ -137,7 +136,7 @@ static bool wants_trim(const struct store_volume *volume)
 	return entry->flags & ENTRY_DELETING ? volume->active == 0 : entry->mapped > blocks_of(entry);
 }
 
-/* One volume with something to trim, in turns. */
+/* One volume with something to trim, in turns. Behind one whose map is damaged others may be waiting. */
 unsigned volume_trim(struct store *store)
 {
 	for (uint32_t i = 0; i < store->slots && store->trims; i++) {
@@ -149,7 +148,7 @@ unsigned volume_trim(struct store *store)
 		int rc = trim_one(store, volume);
 		if (rc == -EBADMSG)
 			volume_quarantine(volume, 0);
-		return rc == 0;
+		return rc == 0 || rc == -EBADMSG;
 	}
 	store->trims = 0;
 	return 0;
