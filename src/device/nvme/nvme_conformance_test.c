@@ -452,6 +452,43 @@ static void test_discovery_parts(void **state)
 	rig_free(rig);
 }
 
+/* Each host sees its records, of the log as it is now, whoever reads in between. */
+static void test_discovery_hosts(void **state)
+{
+	static const char *const one[] = { "nqn.one" }, *const two[] = { "nqn.two" };
+	struct rig *rig = rig_new(&(struct rig_options){ .discovery = true });
+	struct host *hosts[2] = { host_new(rig), host_new(rig) };
+	struct nvme_discovery_record records[2][3] = {
+		{ { .entry = { .portid = 1 }, .hosts = one, .host_count = 1 },
+		  { .entry = { .portid = 2 }, .hosts = two, .host_count = 1 },
+		  { .entry = { .portid = 3 }, .any_host = true } },
+		{ { .entry = { .portid = 4 }, .hosts = two, .host_count = 1 } },
+	};
+	static const uint16_t ports[2][2][2] = { { { 1, 3 }, { 2, 3 } }, { { 0, 0 }, { 4, 0 } } };
+	const struct nvme_log_discovery *log = (const void *)page;
+	const struct nvme_discovery_entry *entry = (const void *)(page + sizeof(*log));
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct host_connect connect = { .kato = 60000, .hostnqn = i ? two[0] : one[0] };
+
+		assert_int_equal(host_connect(hosts[i], &connect), NVME_OK);
+	}
+	for (unsigned look = 0; look < 8; look++) {
+		unsigned round = look / 4, i = look % 2;
+
+		if (look % 4 == 0)
+			nvme_subsystem_discovery(rig->subsystem, records[round], round ? 1 : 3, 41 + round);
+		assert_int_equal(log_read(hosts[i], NVME_LOG_DISCOVERY, 0, 3072), NVME_OK);
+		assert_int_equal(log->genctr, 41 + round);
+		assert_int_equal(log->numrec, round ? i : 2);
+		assert_int_equal(entry[0].portid, ports[round][i][0]);
+		assert_int_equal(entry[1].portid, ports[round][i][1]);
+	}
+	host_free(hosts[0]);
+	host_free(hosts[1]);
+	rig_free(rig);
+}
+
 /* ---- properties, Disconnect ---- */
 
 static uint16_t property(struct host *admin, uint8_t type, uint32_t offset, uint8_t attrib)
@@ -536,7 +573,7 @@ int main(void)
 		cmocka_unit_test(test_all_changed),     cmocka_unit_test(test_notices),
 		cmocka_unit_test(test_discovery_parts), cmocka_unit_test(test_properties),
 		cmocka_unit_test(test_disconnect),      cmocka_unit_test(test_temperature),
-		cmocka_unit_test(test_smart),
+		cmocka_unit_test(test_smart),           cmocka_unit_test(test_discovery_hosts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

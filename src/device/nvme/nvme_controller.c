@@ -101,6 +101,7 @@ static void controller_free(struct nvme_controller *controller)
 	notify(controller, NULL, NVME_TARGET_CONTROLLER_DOWN, controller->reason);
 	TAILQ_REMOVE(&subsystem->controllers, controller, link);
 	subsystem->controller_count--;
+	free(controller->visible);
 	free(controller);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Get Log Page (NVM Express Base 5.16). A log is written from its beginning; what the host did not ask for is dropped
  * on the way. */
+#include <stdlib.h>
 #include <string.h>
 #include "device/nvme/nvme_target_priv.h"
 
@@ -137,20 +138,31 @@ static void put_effects(uint8_t csi, struct log *log)
 	put(log, rest, sizeof(rest));
 }
 
-static unsigned group_members(const struct nvme_subsystem *subsystem, uint32_t group, struct log *log)
-{
-	unsigned count = 0;
+/* Active namespaces by their groups, and how many each has: one look at each. */
+struct ana_members {
+	unsigned count[NVME_TARGET_ANA_LOST + 1];
+	uint32_t nsid[NVME_TARGET_NAMESPACES_MAX]; /* group 1's, group 2's, … */
+};
 
+static void members_sort(const struct nvme_subsystem *subsystem, struct ana_members *ret)
+{
+	unsigned place[NVME_TARGET_ANA_LOST + 2] = { 0 };
+
+	memset(ret->count, 0, sizeof(ret->count));
 	for (uint32_t nsid = 1; nsid <= subsystem->highest_nsid; nsid++) {
 		const struct nvme_namespace *ns = nvme_namespace_find(subsystem, nsid);
 
-		if (!ns || nvme_namespace_group(ns) != group)
-			continue;
-		count++;
-		if (log)
-			put(log, &nsid, sizeof(nsid));
+		if (ns)
+			ret->count[nvme_namespace_group(ns)]++;
 	}
-	return count;
+	for (uint32_t group = 1; group <= NVME_TARGET_ANA_LOST; group++)
+		place[group + 1] = place[group] + ret->count[group];
+	for (uint32_t nsid = 1; nsid <= subsystem->highest_nsid; nsid++) {
+		const struct nvme_namespace *ns = nvme_namespace_find(subsystem, nsid);
+
+		if (ns)
+			ret->nsid[place[nvme_namespace_group(ns)]++] = nsid;
+	}
 }
 
 /* 5.16.1.13. RGO leaves the lists of namespaces out. */
@@ -159,26 +171,30 @@ static void put_ana(const struct nvme_controller *controller, bool groups_only, 
 	const struct nvme_subsystem *subsystem = controller->subsystem;
 	const struct nvme_port *port = nvme_controller_port(controller);
 	struct nvme_log_ana header = { .chgcnt = subsystem->ana_changes };
+	struct ana_members members;
+	const uint32_t *nsid = members.nsid;
 
+	members_sort(subsystem, &members);
 	for (uint32_t group = 1; group <= NVME_TARGET_ANA_LOST; group++)
-		header.groups += group_members(subsystem, group, NULL) > 0;
+		header.groups += members.count[group] > 0;
 	put(log, &header, sizeof(header));
 	for (uint32_t group = 1; group <= NVME_TARGET_ANA_LOST; group++) {
-		unsigned members = group_members(subsystem, group, NULL);
+		unsigned count = members.count[group];
 		struct nvme_ana_group entry = {
 			.id = group,
-			.nsids = groups_only ? 0 : members,
+			.nsids = groups_only ? 0 : count,
 			.chgcnt = subsystem->ana_changes,
 			.state = group == NVME_TARGET_ANA_LOST ? NVME_ANA_STATE_INACCESSIBLE
 				 : port                        ? port->state[group - 1]
 							       : NVME_ANA_OPTIMIZED,
 		};
 
-		if (members == 0)
+		if (count == 0)
 			continue;
 		put(log, &entry, sizeof(entry));
 		if (!groups_only)
-			group_members(subsystem, group, log);
+			put(log, nsid, count * sizeof(*nsid));
+		nsid += count;
 	}
 	/* Hosts read as much as there could be, by what Identify says (NANAGRPID, MNAN), in parts, some with RGO,
 	 * too: the rest is zeroes. */
@@ -226,22 +242,50 @@ static bool record_for(const struct nvme_discovery_record *record, const char *h
 	return record->any_host;
 }
 
-static void put_discovery(const struct nvme_controller *controller, struct log *log)
+/* Which records the host sees, a bit for each: looked up once for each state of the log, for anybody may read it, in
+ * parts as small as he likes. NULL: no memory. */
+static const uint8_t *records_visible(struct nvme_controller *controller)
 {
 	const struct nvme_subsystem *subsystem = controller->subsystem;
-	struct nvme_log_discovery header = { .genctr = subsystem->generation };
+	unsigned count = subsystem->record_count;
 
-	for (unsigned i = 0; i < subsystem->record_count; i++)
-		header.numrec += record_for(&subsystem->records[i], controller->hostnqn);
+	if (controller->visible && controller->visible_records == subsystem->records &&
+	    controller->visible_generation == subsystem->generation)
+		return controller->visible;
+	free(controller->visible);
+	controller->visible = calloc(count / 8 + 1, 1);
+	controller->visible_records = subsystem->records;
+	controller->visible_generation = subsystem->generation;
+	controller->visible_count = 0;
+	for (unsigned i = 0; controller->visible && i < count; i++) {
+		if (!record_for(&subsystem->records[i], controller->hostnqn))
+			continue;
+		controller->visible[i / 8] |= (uint8_t)(1 << i % 8);
+		controller->visible_count++;
+	}
+	return controller->visible;
+}
+
+/* False: no memory. */
+static bool put_discovery(struct nvme_controller *controller, struct log *log)
+{
+	const struct nvme_subsystem *subsystem = controller->subsystem;
+	const uint8_t *visible = records_visible(controller);
+	struct nvme_log_discovery header = { .genctr = subsystem->generation, .numrec = controller->visible_count };
+
+	if (!visible)
+		return false;
 	put(log, &header, sizeof(header));
 	for (unsigned i = 0; i < subsystem->record_count; i++)
-		if (record_for(&subsystem->records[i], controller->hostnqn))
+		if (visible[i / 8] >> i % 8 & 1)
 			put(log, &subsystem->records[i].entry, sizeof(subsystem->records[i].entry));
+	return true;
 }
 
 /* ---- the command ---- */
 
-static void put_page(struct nvme_controller *controller, const struct nvme_sqe *sqe, struct log *log)
+/* False: no memory. */
+static bool put_page(struct nvme_controller *controller, const struct nvme_sqe *sqe, struct log *log)
 {
 	switch (sqe->cdw10 & 0xff) {
 	case NVME_LOG_SUPPORTED:
@@ -272,9 +316,9 @@ static void put_page(struct nvme_controller *controller, const struct nvme_sqe *
 		put_reservation(controller, log);
 		break;
 	case NVME_LOG_DISCOVERY:
-		put_discovery(controller, log);
-		break;
+		return put_discovery(controller, log);
 	}
+	return true;
 }
 
 /* Reading a log arms its event again, and clears what is told once. */
@@ -319,7 +363,10 @@ static void page_buffered(struct nvme_command *command)
 	};
 
 	memset(command->buffer->data, 0, command->length);
-	put_page(controller, &command->sqe, &log);
+	if (!put_page(controller, &command->sqe, &log)) {
+		nvme_command_fail(command, NVME_INTERNAL_ERROR);
+		return;
+	}
 	if (log.offset > log.at) {
 		nvme_command_fail(command, NVME_INVALID_FIELD | NVME_DNR);
 		return;

@@ -216,6 +216,7 @@ struct nvme_discovery_record {
 };
 
 /* Replaces the log of a discovery subsystem; records and what they point to are the caller's and stay until the next
- * call or the subsystem's end. Hosts that asked for it get an event. generation: of the log (GENCTR). */
+ * call or the subsystem's end. Hosts that asked for it get an event. generation: of the log (GENCTR), another for each.
+ */
 void nvme_subsystem_discovery(struct nvme_subsystem *subsystem, const struct nvme_discovery_record *records,
 			      unsigned count, uint64_t generation);

@@ -248,6 +248,11 @@ struct nvme_controller {
 	uint32_t features[16];   /* those that are only read back, by their place in the table */
 	uint8_t host_behavior[512];
 	uint64_t started_ns;
+	/* discovery: which records its host sees, and of which log that is */
+	uint8_t *visible;
+	unsigned visible_count;
+	const struct nvme_discovery_record *visible_records;
+	uint64_t visible_generation;
 	uint64_t reads, writes, read_bytes, write_bytes, media_errors, digest_errors;
 };
 
