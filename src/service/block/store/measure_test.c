@@ -15,15 +15,6 @@ static struct store_volume_info info_of(struct store *store, uint64_t volume)
 	return info;
 }
 
-static uint64_t free_blocks(struct store *store)
-{
-	struct store_stats stats;
-
-	rig_settle(store);
-	store_stats(store, &stats);
-	return stats.free_blocks;
-}
-
 static void measure(struct store *store)
 {
 	struct store_command command = { .op = STORE_MEASURE };

@@ -1,17 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Counts that are damaged or wrong are made again from the trees, whatever is under way and wherever a crash comes. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 #include "engine/crc32c/crc32c.h"
 #include "service/block/store/recorder.h"
+#include "service/block/store/store_assert.h"
 #include "service/block/store/store_priv.h"
-#include "service/block/store/store_rig.h"
 
 enum { BYTES = 24 << 20, COUNT = 1500, POINTS = 60 };
 
@@ -117,30 +112,6 @@ static enum dpu_error_code repair(struct world *world, bool force, struct dpu_er
 	return code;
 }
 
-static uint64_t free_blocks(struct store *store)
-{
-	struct store_stats stats;
-
-	rig_settle(store);
-	store_stats(store, &stats);
-	return stats.free_blocks;
-}
-
-static void assert_sound(struct store *store)
-{
-	struct dpu_error error = { 0 };
-
-	rig_settle(store);
-	if (store_check(store, &error) < 0)
-		print_error("%s\n", error.message);
-	assert_int_equal(error.code, DPU_OK);
-	for (uint64_t place = 0; place < store->places; place += COUNTS) {
-		while (space_need(store, place) == -EAGAIN)
-			store_poll(store);
-		assert_int_not_equal(space_get(store, place), COUNT_LOST);
-	}
-}
-
 static void assert_contents(struct world *world)
 {
 	assert_filled(world->store, world->volume, 0, COUNT, 1000);
@@ -165,7 +136,7 @@ static void lost_counts_are_made_again(void **state)
 	fill(world->store, world->volume, 1400, 100, 2400);
 	assert_true(free_blocks(world->store) < before);
 	assert_int_equal(repair(world, false, NULL), DPU_OK);
-	assert_sound(world->store);
+	assert_counted(world->store);
 	assert_int_equal(free_blocks(world->store), before - 110);
 	assert_contents(world);
 	for (unsigned i = 0; i < 20; i++)
@@ -173,7 +144,7 @@ static void lost_counts_are_made_again(void **state)
 	assert_contents(world);
 	reopen(world);
 	world->store = open_on(world->medium, STORE_OPEN);
-	assert_sound(world->store);
+	assert_counted(world->store);
 	world_free(world);
 }
 
@@ -203,7 +174,7 @@ static void wrong_counts_are_made_right(void **state)
 	assert_int_not_equal(store_check(world->store, &error), 0);
 	assert_int_equal(rig_command(world->store, &command), DPU_OK);
 	assert_true(command.damaged >= 30);
-	assert_sound(world->store);
+	assert_counted(world->store);
 	assert_contents(world);
 	assert_int_equal(rig_command(world->store, &command), DPU_OK);
 	assert_int_equal(command.damaged, 0);
@@ -235,7 +206,7 @@ static void a_quarantined_volume_can_be_done_away_with(void **state)
 	assert_int_equal(free_blocks(world->store), all);
 	assert_int_equal(repair(world, false, NULL), DPU_OK);
 	assert_int_equal(free_blocks(world->store), all + 400);
-	assert_sound(world->store);
+	assert_counted(world->store);
 	assert_filled(world->store, world->volume, 0, COUNT, 1000);
 	world_free(world);
 }
@@ -259,7 +230,7 @@ static void a_lost_page_of_the_directory_is_given_up_with_force(void **state)
 	assert_int_equal(free_blocks(world->store), all);
 	assert_int_equal(repair(world, true, NULL), DPU_OK);
 	assert_int_equal(free_blocks(world->store), all + 400);
-	assert_sound(world->store);
+	assert_counted(world->store);
 	for (unsigned i = 0; i < 20; i++) {
 		char name[16];
 		snprintf(name, sizeof(name), "n%u", i);
@@ -314,12 +285,12 @@ static void requests_wait_for_it(void **state)
 	while (!waited[1].done)
 		store_poll(world->store);
 	assert_true(waited[0].done);
-	assert_sound(world->store);
+	assert_counted(world->store);
 	make_wrong(world);
 	command = (struct store_command){ .op = STORE_REPAIR, .cancel = true };
 	assert_int_equal(rig_command(world->store, &command), DPU_E_CONFLICT);
 	assert_int_equal(repair(world, false, NULL), DPU_OK);
-	assert_sound(world->store);
+	assert_counted(world->store);
 	assert_contents(world);
 	world_free(world);
 }
@@ -352,7 +323,7 @@ static void a_crash_interrupts_it(void **state)
 		crashed.store = open_on(crashed.medium, STORE_OPEN);
 		assert_contents(&crashed);
 		assert_int_equal(repair(&crashed, false, NULL), DPU_OK);
-		assert_sound(crashed.store);
+		assert_counted(crashed.store);
 		assert_contents(&crashed);
 		store_free(crashed.store);
 		recorder_free(crashed.medium);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "device/block/ram.h"
-#include "service/block/store/store_format.h"
+#include "service/block/store/store_priv.h"
 
 struct dpu_block_device *ram_new(uint64_t bytes)
 {
@@ -46,6 +46,25 @@ void assert_sound(struct store *store)
 	if (rc < 0)
 		print_error("%s\n", error.message);
 	assert_int_equal(rc, 0);
+}
+
+void assert_counted(struct store *store)
+{
+	assert_sound(store);
+	for (uint64_t place = 0; place < store->places; place += COUNTS) {
+		while (space_need(store, place) == -EAGAIN)
+			store_poll(store);
+		assert_int_not_equal(space_get(store, place), COUNT_LOST);
+	}
+}
+
+uint64_t free_blocks(struct store *store)
+{
+	struct store_stats stats;
+
+	rig_settle(store);
+	store_stats(store, &stats);
+	return stats.free_blocks;
 }
 
 void pool_finish(struct store *store, struct dpu_block_device *device)

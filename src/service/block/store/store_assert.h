@@ -22,6 +22,8 @@ enum dpu_error_code pool_run(struct store *store, enum store_op op, uint64_t vol
 void write_blocks(struct store *store, uint64_t volume, uint64_t first, unsigned count, uint64_t version);
 /* version 0: zeroes. */
 void assert_blocks(struct store *store, uint64_t volume, uint64_t first, unsigned count, uint64_t version);
-void assert_sound(struct store *store); /* every count is right */
+void assert_sound(struct store *store);   /* every count is right, or lost */
+void assert_counted(struct store *store); /* every count is right */
+uint64_t free_blocks(struct store *store);
 /* It cannot be opened, and the sentence has that in it. */
 void assert_refused(struct dpu_block_device **media, unsigned count, const char *text);
