@@ -282,7 +282,7 @@ struct nvme_namespace {
 	struct nvme_namespace_stats stats;
 };
 
-/* ---- nvme_queue.c, nvme_pdu.c, nvme_receive.c ---- */
+/* ---- nvme_queue.c, nvme_send.c, nvme_pdu.c, nvme_receive.c ---- */
 
 /* The answer, with `data` bytes of the command's buffer before it (status is 0 then). */
 void nvme_command_answer(struct nvme_command *command, uint16_t status, uint32_t data);
@@ -290,7 +290,10 @@ static inline void nvme_command_fail(struct nvme_command *command, uint16_t stat
 {
 	nvme_command_answer(command, status, 0);
 }
+/* Its buffer is there: the host is asked for the data. */
+void nvme_r2t_send(struct nvme_command *command);
 struct nvme_command *nvme_command_new(struct nvme_queue *queue);
+void nvme_command_free(struct nvme_command *command);
 struct nvme_command *nvme_command_find(struct nvme_queue *queue, uint16_t index);
 /* Connect: the account pays for the queue and as many commands as it has entries. False: it has no room. */
 bool nvme_queue_pay(struct nvme_queue *queue, struct nvme_account *account, const struct nvme_connect_sqe *sqe);
