@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "device/block/ram.h"
 #include "engine/crc32c/crc32c.h"
+#include "service/block/store/faulty.h"
 #include "service/block/store/store_assert.h"
 #include "service/block/store/store_priv.h"
 
@@ -237,6 +238,60 @@ static void a_deletion_over_a_damaged_page_can_be_ended(void **state)
 	assert_int_equal(stats.free_blocks, stats.blocks);
 	assert_sound(store);
 	pool_finish(store, device);
+}
+
+static void request_done(struct dpu_block_request *request)
+{
+	assert_int_equal(request->status, DPU_BLOCK_OK);
+}
+
+/* The space of others comes back without anything else that wakes the worker. */
+static void a_deletion_over_a_damaged_page_keeps_no_other_waiting(void **state)
+{
+	enum { LEAVES = 200 };
+	struct dpu_block_device *device = ram_new(64 * MIB), *media[1];
+	uint64_t volume[2];
+	struct store *store = with_damaged_leaf(device, &volume[0]);
+	struct faulty *faulty = faulty_new(device);
+	struct faulty_plan plan = { .ops = 1 << DPU_BLOCK_READ, .fails = 2, .holds = true };
+	struct dpu_block_request read[2];
+	uint8_t block[2][STORE_BLOCK];
+	struct iovec iov[2];
+	struct store_volume_info info;
+	struct dpu_error error;
+
+	store_free(store);
+	media[0] = faulty_device(faulty);
+	store = rig_open(&(struct store_options){ .name = "p" }, media, 1, STORE_OPEN, &error);
+	volume[1] = rig_create(store, "b", (uint64_t)LEAVES * MIB);
+	for (unsigned i = 0; i < LEAVES; i++)
+		write_blocks(store, volume[1], (uint64_t)i * LEAF_BLOCKS, 1, 1);
+	plan.first = store->medium[0].super.data_block * STORE_BLOCK;
+	plan.end = device->bytes - STORE_BLOCK;
+	faulty_plan(faulty, &plan);
+	for (unsigned i = 0; i < 2; i++) { /* until they end nothing is freed */
+		iov[i] = (struct iovec){ block[i], STORE_BLOCK };
+		struct dpu_block_device *of = store_device(store, volume[i]);
+		read[i] = (struct dpu_block_request){ .op = DPU_BLOCK_READ,
+						      .segments = 1,
+						      .offset = i ? 0 : LEAF_BLOCKS * STORE_BLOCK,
+						      .length = STORE_BLOCK,
+						      .iov = &iov[i],
+						      .done = request_done };
+		of->ops->submit(of, &read[i]);
+		while (faulty_held(faulty) <= i)
+			store_poll(store);
+	}
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(pool_run(store, STORE_DELETE, volume[i], 0), DPU_OK);
+	rig_settle(store);
+	faulty_release(faulty);
+	while (store_poll(store) > 0)
+		;
+	assert_true(store_next(store, 0, &info) && info.id == volume[0] && info.quarantined);
+	assert_false(store_next(store, volume[0], &info));
+	pool_finish(store, device);
+	faulty_free(faulty);
 }
 
 static void a_damaged_page_of_counts_gives_nothing_away(void **state)
@@ -473,6 +528,7 @@ int main(void)
 		cmocka_unit_test(a_damaged_page_quarantines_its_volume),
 		cmocka_unit_test(a_shrink_over_a_damaged_page_ends),
 		cmocka_unit_test(a_deletion_over_a_damaged_page_can_be_ended),
+		cmocka_unit_test(a_deletion_over_a_damaged_page_keeps_no_other_waiting),
 		cmocka_unit_test(a_damaged_page_of_counts_gives_nothing_away),
 		cmocka_unit_test(what_is_no_pool_is_refused),
 		cmocka_unit_test(a_damaged_newest_root_is_not_passed_over),

@@ -259,7 +259,8 @@ void request_piece_done(struct dpu_block_request *request, enum dpu_block_status
 		flush_request(volume->store, request);
 		return;
 	}
-	volume->active--;
+	if (--volume->active == 0 && volume->gone)
+		volume->store->trims = 1; /* its deletion has waited for this */
 	volume->store->wake = true;
 	dpu_block_complete(request, (enum dpu_block_status)state->status);
 }
