@@ -203,6 +203,20 @@ bool io_bounce_holds(const struct store_io *io)
 	return crc == io->crc[0];
 }
 
+bool io_bounce_is_good(struct store_io *io, const struct dpu_block_request *request)
+{
+	if (request->status != DPU_BLOCK_OK) {
+		io_finish(io, medium_status(io->store, request));
+		return false;
+	}
+	if (!io_bounce_holds(io)) {
+		io_integrity(io, io->block, (uint64_t)io->place);
+		io_finish(io, DPU_BLOCK_INTEGRITY);
+		return false;
+	}
+	return true;
+}
+
 void io_submit(struct store_io *io, enum dpu_block_op op, const struct iovec *iov, unsigned segments,
 	       void (*done)(struct dpu_block_request *request))
 {

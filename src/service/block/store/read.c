@@ -222,14 +222,8 @@ static void compare_read(struct dpu_block_request *request)
 {
 	struct store_io *io = (struct store_io *)request;
 
-	if (request->status != DPU_BLOCK_OK) {
-		io_finish(io, medium_status(io->store, request));
-	} else if (!io_bounce_holds(io)) {
-		io_integrity(io, io->block, (uint64_t)io->place);
-		io_finish(io, DPU_BLOCK_INTEGRITY);
-	} else {
+	if (io_bounce_is_good(io, request))
 		compare(io, io->bounce);
-	}
 }
 
 void compare_step(struct store_io *io)

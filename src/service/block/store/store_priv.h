@@ -584,6 +584,8 @@ void io_copy(const struct store_io *io, uint8_t *block, bool to_request);
 void io_submit(struct store_io *io, enum dpu_block_op op, const struct iovec *iov, unsigned segments,
 	       void (*done)(struct dpu_block_request *request));
 bool io_bounce_holds(const struct store_io *io); /* the bounce block that was read has its CRC */
+/* … or the request is finished with what is wrong. */
+bool io_bounce_is_good(struct store_io *io, const struct dpu_block_request *request);
 struct store_volume *io_volume(const struct store_io *io);
 uint32_t *io_crc(const struct store_io *io);
 /* One of the store's own, which may be behind the volume's end. false: not now. */
