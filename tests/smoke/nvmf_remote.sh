@@ -85,6 +85,12 @@ wait_until 10 "both paths" is 2 field nvmf_remote one live_paths
 shown=$(ctl nvmf_remote show one | grep -A1 ^paths)
 [[ $shown =~ ^paths\ +127\.0\.0\.1:4420:\ live,\ optimized,\ controller\ [0-9]+,\ 1\ queue\ of\ 127,.*$'\n'\ +"[::1]:4421: live" ]] || lab_fail "paths are shown as $shown"
 
+ok ctl nvmf_remote set one addresses=127.0.0.9
+wait_until 10 "it is said that requests wait" is "no path is connected, requests wait for one" field nvmf_remote one why
+ok ctl nvmf_remote set one addresses="127.0.0.1,[::1]:4421"
+wait_until 20 "both paths are there again" is 2 field nvmf_remote one live_paths
+same "why" "$(field nvmf_remote one why)" None
+
 # ---- paths that its discovery controller tells of
 ok ctl nvmf_remote create found discovery=127.0.0.1 nqn=$nqn nsid=1
 wait_until 10 "paths that were found" is 2 field nvmf_remote found live_paths

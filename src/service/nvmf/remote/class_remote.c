@@ -81,7 +81,8 @@ static const struct field fields[] = {
 	      .doc = "Whether other hosts write it, too: no write in doubt is repeated before its old path is dead."),
 	FIELD_ENUM_ROW(struct nvmf_remote_object, state, nvmf_remote_states, .flags = FIELD_F_STATE,
 		       .doc = "Whether it can be used."),
-	FIELD(struct nvmf_remote_object, why, .flags = FIELD_F_STATE, .doc = "Why it cannot."),
+	FIELD(struct nvmf_remote_object, why, .flags = FIELD_F_STATE,
+	      .doc = "Why it cannot, or why its requests wait."),
 	FIELD(struct nvmf_remote_object, discovered, .flags = FIELD_F_STATE,
 	      .doc = "Whether the discovery controller is connected, and how many paths it knows."),
 	FIELD(struct nvmf_remote_object, paths, .flags = FIELD_F_STATE,
@@ -191,6 +192,10 @@ static void observe(void *ctx, const struct object *object, struct object *copy)
 		out->live_paths += status.paths[i].state == REMOTE_PATH_LIVE;
 		path_add(&out->paths, &status.paths[i]);
 	}
+	if (remote->backing.device && out->live_paths == 0 &&
+	    !(out->why = strdup(status.lost ? "no path is connected, requests fail"
+					    : "no path is connected, requests wait for one")))
+		abort();
 }
 
 static int validate(void *ctx, const struct object *old, const struct object *new, struct dpu_error *err)
