@@ -208,7 +208,7 @@ static int check_unmap(struct store *store, const struct volume_entry *entry, co
 	return 0;
 }
 
-static bool entry_is_sound(struct store *store, const struct volume_entry *entry)
+bool entry_check(struct store *store, const struct volume_entry *entry)
 {
 	return entry->id && number_is_possible(entry->id) && entry->bytes % DPU_BLOCK_SECTOR == 0 &&
 	       entry->height >= 1 && entry->height <= TREE_MAX_HEIGHT && (entry->flags & ~ENTRY_FLAGS) == 0 &&
@@ -218,18 +218,13 @@ static bool entry_is_sound(struct store *store, const struct volume_entry *entry
 	       memchr(entry->name, 0, sizeof(entry->name));
 }
 
-bool entry_check(struct store *store, const struct volume_entry *entry)
-{
-	return entry_is_sound(store, entry);
-}
-
 static int check_volume(struct store *store, const struct volume_entry *entry, const struct record *record,
 			const char **ret_why)
 {
 	const struct volume_entry *made = &record->volume.entry;
 
 	*ret_why = "a volume record does not fit into the directory";
-	if (entry->id || !entry_is_sound(store, made) || made->flags & ~ENTRY_SNAPSHOT)
+	if (entry->id || !entry_check(store, made) || made->flags & ~ENTRY_SNAPSHOT)
 		return -EBADMSG;
 	if (record->volume.source == UINT32_MAX)
 		return made->root ? -EBADMSG : 0;
@@ -260,7 +255,7 @@ static int check_resize(struct store *store, const struct volume_entry *entry, c
 	made.bytes = record->resize.bytes;
 	made.mapped = record->resize.mapped;
 	made.flags = (uint8_t)record->resize.flags;
-	return entry_is_sound(store, &made) && pages_are_free(store, record->resize.list, record->pages) ? 0 : -EBADMSG;
+	return entry_check(store, &made) && pages_are_free(store, record->resize.list, record->pages) ? 0 : -EBADMSG;
 }
 
 int record_check(struct store *store, const struct record *record, const char **ret_why)

@@ -527,7 +527,6 @@ uint64_t log_next_block(const struct store *store, uint64_t block, uint32_t byte
 void flush_wait(struct store *store, struct waiter *waiter, bool force);
 void flush_request(struct store *store, struct dpu_block_request *request);
 void flush_go(struct store *store);
-void flush_fail(struct store *store);
 
 /* ---- checkpoint.c ---- */
 void checkpoint_wait(struct store *store, struct waiter *waiter);
@@ -624,7 +623,6 @@ extern uint32_t store_zero_crc;
 
 /* ---- commands ---- */
 unsigned commands_go(struct store *store);
-void command_done(struct store *store, struct store_command *command);
 int command_error(struct store_command *command, enum dpu_error_code code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 typedef int (*command_step)(struct store *store, struct store_command *command);
@@ -677,6 +675,6 @@ int residents_load(struct store *store); /* … and what they count */
 int directory_load(struct store *store);
 void pool_ready(struct store *store);
 
-/* ---- recover.c ---- */
+/* ---- open.c, replay.c ---- */
 int replay_step(struct store *store, const char **ret_why, uint64_t *ret_offset);
 void recovery_free(struct store *store);
