@@ -319,7 +319,7 @@ static bool on_first_write(struct fake_target *fake, struct fake_connection *con
 	if (fake_queue(connection) == 0 || sqe->opcode != NVME_WRITE)
 		return false;
 	fake->command = NULL;
-	drop_both(fake);
+	fake_drop(fake, fake_port_of(connection)); /* not both: the repetition might be lost, too */
 	return true;
 }
 
@@ -328,7 +328,8 @@ static void lose_write(struct fake_target *target)
 	target->command = on_first_write;
 }
 
-/* Who takes the place of an object that left a write in doubt waits for it, whatever it is called. */
+/* Who takes the place of an object that left a write in doubt waits for it, whatever it is called, and though it is
+ * there before the other is closed. */
 static void test_deleted_predecessor(void **state)
 {
 	struct block_rig rig;
@@ -344,16 +345,15 @@ static void test_deleted_predecessor(void **state)
 	uint64_t start = clock_ns();
 	block_rig_detach(&user);
 	assert_int_equal(block_rig_delete(&rig, "nvmf_remote", "r", false, NULL), 0);
-	WAIT_FOR(&rig.base, house.target.open == 0);
 	snprintf(fields, sizeof(fields), "{'addresses': ['127.0.0.1:%u'], 'nqn': 'nqn.2026-01.test:s'}",
 		 ntohs(house.target.ports[0].address.sin_port));
 	assert_int_equal(block_rig_change(&rig, CHANGE_CREATE, "nvmf_remote", "other", fields, NULL), 0);
 	block_rig_attach(&user, &rig, "nvmf_remote", "other", NULL);
 	WAIT_FOR(&rig.base, user.device != NULL);
 	assert_int_equal(block_rig_io(&user, DPU_BLOCK_READ, 0, data, sizeof(data), 0), DPU_BLOCK_OK);
-	assert_true(clock_ns() - start < 1000 * CLOCK_NS_PER_MS);
+	assert_true(clock_ns() - start < 2000 * CLOCK_NS_PER_MS);
 	assert_int_equal(block_rig_io(&user, DPU_BLOCK_WRITE, 0, data, sizeof(data), 0), DPU_BLOCK_OK);
-	assert_true(clock_ns() - start >= 1100 * CLOCK_NS_PER_MS); /* keep-alive and quiesce */
+	assert_true(clock_ns() - start >= 2100 * CLOCK_NS_PER_MS); /* two keep-alives and quiesce */
 	block_rig_detach(&user);
 	rig_close(&rig);
 	assert_int_equal(marker_young_ms(11000, 600), 10400);

@@ -214,6 +214,26 @@ static void remote_start(struct nvmf_remote *remote)
 		abort(); /* out of memory */
 }
 
+/* A deleted remote of the subsystem that is not closed yet: whether it leaves writes in doubt is not known before. */
+static bool has_predecessor(const struct nvmf_remote *remote)
+{
+	const struct nvmf_remote *other;
+
+	TAILQ_FOREACH(other, &remote->remotes->all, link)
+	if (other->remote && !other->object && strcmp(other->options.subnqn, remote->options.subnqn) == 0)
+		return true;
+	return false;
+}
+
+static void successors_step(struct nvmf_remote *remote)
+{
+	struct nvmf_remote *other;
+
+	TAILQ_FOREACH(other, &remote->remotes->all, link)
+	if (!other->remote && other->object && other->state == REMOTE_CONNECTING)
+		nvmf_remote_step(other);
+}
+
 static void source_removed(void *arg)
 {
 	struct nvmf_remote *remote = arg;
@@ -225,6 +245,8 @@ static void source_removed(void *arg)
 	remote->closing = remote->closing_asked = false;
 	if (remote->clean || !remote->object)
 		marker_clear(remote);
+	if (!remote->object)
+		successors_step(remote);
 	if (remote->state == REMOTE_CLOSING)
 		remote->state = REMOTE_CONNECTING;
 	nvmf_remote_step(remote);
@@ -321,6 +343,8 @@ void nvmf_remote_step(struct nvmf_remote *remote)
 	}
 	if (!remote->object && !remotes->ended && !remote->stepping)
 		remote_delete(remote);
+	else if (wanted && has_predecessor(remote))
+		block_backing_wait(&remote->backing, "a deleted remote of the subsystem is still being closed", true);
 	else if (wanted)
 		remote_start(remote);
 	else
