@@ -22,6 +22,7 @@ SPANS = {"ram": 16 << 20, "disk": 256 << 20}
 WIDE = 256 << 20  # … and what does not
 DEPTHS = (1, 32, 128)
 IDLE_SECONDS = 8
+NVMF_TURNS = 3  # without and with digests, of each target
 
 
 def result(name, unit, ours, peer, theirs, ratio, **more):
@@ -210,7 +211,7 @@ class Bench:
                 "stages": {stage: round(each * cycles / max(1, sum(stages.values()))) for stage, cycles in stages.items()}}
 
     def nvmf_target(self, kind):
-        """Random reads of a namespace, on filled memory or on a thin volume of a pool on memory, without and with data digests."""
+        """Random reads of a namespace, on filled memory or on a thin volume of a pool on memory: pairs, without and with data digests."""
         folder = self.fresh("dpud")
         daemon = Daemon(self.build, folder, "--huge-pages", "off", "--workers", "1", "--cpus", str(SWITCH_CORE))
         disk = os.path.join(folder, "run/fill.sock")
@@ -229,7 +230,7 @@ class Bench:
                 "version": 1, "nvmf_listeners": [{"name": "l", "address": "127.0.0.1", "port": PORT}],
                 "nvmf_subsystems": [{"name": "s", "tenant": "t", "nqn": NQN, "allow_any_host": True}],
                 "nvmf_namespaces": [{"name": "n", "tenant": "t", "subsystem": "s", **backing}]})
-            return [self.nvmf_read(daemon, *digests) for digests in ([], ["digests=2"])]
+            return [[self.nvmf_read(daemon, *digests) for digests in ([], ["digests=2"])] for _ in range(NVMF_TURNS)]
         finally:
             daemon.stop()
 
@@ -261,27 +262,29 @@ class Bench:
         seen = []
         for _ in range(self.options.rounds):
             seen.append({"echo": self.nvmf_echo(), **{kind: self.nvmf_target(kind) for kind in kinds}})
-            print("nvmf", {name: round(told["iops"]) if name == "echo" else [round(one["iops"]) for one in told] for name, told in seen[-1].items()},
-                  file=sys.stderr)
+            print("nvmf", {name: round(told["iops"]) if name == "echo" else [[round(one["iops"]) for one in pair] for pair in told]
+                           for name, told in seen[-1].items()}, file=sys.stderr)
         for kind in kinds:
-            yield self.nvmf_compared(f"nvmf-{kind}", [(one[kind][0], one["echo"]) for one in seen], "a bare TCP echo, 72 to 4168 bytes")
-            yield self.nvmf_compared(f"nvmf-{kind}-digest", [(one[kind][1], one[kind][0]) for one in seen], "the target without data digests", less=True)
+            yield self.nvmf_compared(f"nvmf-{kind}", [(plain, one["echo"]) for one in seen for plain, _ in one[kind]], "a bare TCP echo, 72 to 4168 bytes")
+            yield self.nvmf_compared(f"nvmf-{kind}-digest", [(digest, plain) for one in seen for plain, digest in one[kind]], "the target without data digests", less=True)
 
     # ---- the store ----
 
     def store_bench(self, *words):
-        return json.loads(subprocess.run(["taskset", "-c", str(SWITCH_CORE), os.path.join(self.build, "src/service/block/store/store_bench"), "100000",
+        return json.loads(subprocess.run(["taskset", "-c", str(SWITCH_CORE), os.path.join(self.build, "src/service/block/store/store_bench"), "20000",
                                           *words], capture_output=True, text=True, check=True, timeout=300).stdout)
 
     def volume_compared(self, told, names):
-        """names: id → (rounds, ours, theirs, peer). The check sum is what no volume can do without."""
-        def middle(rounds, key):
-            return statistics.median(one[key] for one in told[rounds])
+        """names: id → (rounds, ours, theirs, peer). The check sum is what no volume can do without. Medians of the rounds' ratios and differences, as above."""
+        def middle(rounds, value):
+            return statistics.median(value(one) for one in told[rounds])
         for name, (rounds, ours, theirs, peer) in names.items():
             if self.wanted(name):
-                mine, other = middle(rounds, ours), middle(rounds, theirs)
-                yield result(name, "cycles/request", mine, peer, other, other / mine, more_percent=round(100 * (mine / other - 1), 1),
-                             more_cycles=round(mine - other), crc_cycles=middle("rounds", "crc"))
+                mine, other = (middle(rounds, lambda one, key=key: one[key]) for key in (ours, theirs))
+                ratio = middle(rounds, lambda one, ours=ours, theirs=theirs: one[theirs] / one[ours])
+                yield result(name, "cycles/request", mine, peer, other, ratio, more_percent=round(100 * (1 / ratio - 1), 1),
+                             more_cycles=round(middle(rounds, lambda one, ours=ours, theirs=theirs: one[ours] - one[theirs])),
+                             crc_cycles=middle("rounds", lambda one: one["crc"]))
 
     def store(self):
         thin = {"thin-vs-raw": ("rounds", "read_volume", "read_medium", "the medium"),

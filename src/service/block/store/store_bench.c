@@ -17,7 +17,7 @@
 #include "service/block/store/store.h"
 #include "service/block/store/store_rig.h"
 
-enum { DEPTH = 32, POOL_BLOCKS = 1 << 18, VOLUME_BLOCKS = POOL_BLOCKS * 3 / 4, CLONES = 10 };
+enum { ROUNDS = 25, DEPTH = 32, POOL_BLOCKS = 1 << 18, VOLUME_BLOCKS = POOL_BLOCKS * 3 / 4, CLONES = 10 };
 
 static const char *directory;
 static struct uring *uring;
@@ -144,7 +144,7 @@ static void print_load(const char *name, struct dpu_block_device *device, enum d
 
 /* The volume fills its pool but for a seventh, and the bare medium has as many blocks as the volume. Memory that the
  * system has yet to give would be measured instead: all of it is touched first. */
-static void requests(unsigned rounds, unsigned count)
+static void requests(unsigned count)
 {
 	struct dpu_block_device *medium, *bare = medium_new("bare", (uint64_t)VOLUME_BLOCKS * DPU_BLOCK_BYTES);
 	struct store *store = make(&medium, (uint64_t)POOL_BLOCKS * DPU_BLOCK_BYTES, 0);
@@ -156,7 +156,7 @@ static void requests(unsigned rounds, unsigned count)
 	load(volume, DPU_BLOCK_WRITE, VOLUME_BLOCKS, VOLUME_BLOCKS, &seed, true);
 	load(volume, DPU_BLOCK_WRITE, POOL_BLOCKS, VOLUME_BLOCKS, &seed, false);
 	printf("\"rounds\":[");
-	for (unsigned i = 0; i < rounds; i++) {
+	for (unsigned i = 0; i < ROUNDS; i++) {
 		printf("%s{", i ? "," : "");
 		print_load("read_medium", bare, DPU_BLOCK_READ, count, &seed);
 		print_load("read_volume", volume, DPU_BLOCK_READ, count, &seed);
@@ -170,7 +170,7 @@ static void requests(unsigned rounds, unsigned count)
 	}
 	clone = store_device(store, copy);
 	printf("],\"clones\":[");
-	for (unsigned i = 0; i < rounds; i++) {
+	for (unsigned i = 0; i < ROUNDS; i++) {
 		printf("%s{", i ? "," : "");
 		print_load("read_volume", volume, DPU_BLOCK_READ, count, &seed);
 		print_load("read_clone10", clone, DPU_BLOCK_READ, count, &seed);
@@ -256,13 +256,13 @@ static void recovery(uint64_t extents, bool in_log)
 
 int main(int argc, char **argv)
 {
-	unsigned count = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 0) : 200000;
+	unsigned count = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 0) : 20000;
 
 	directory = argc > 2 ? argv[2] : NULL;
 	if (directory && uring_new(256, &uring, NULL) < 0)
 		abort();
 	printf("{");
-	requests(5, count);
+	requests(count);
 	printf(",\"recovery\":[");
 	if (argc > 3) {
 		recovery(UINT64_C(1) << 20, true);
