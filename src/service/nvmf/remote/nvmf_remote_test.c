@@ -353,7 +353,7 @@ static void test_deleted_predecessor(void **state)
 	assert_int_equal(block_rig_io(&user, DPU_BLOCK_READ, 0, data, sizeof(data), 0), DPU_BLOCK_OK);
 	assert_true(clock_ns() - start < 2000 * CLOCK_NS_PER_MS);
 	assert_int_equal(block_rig_io(&user, DPU_BLOCK_WRITE, 0, data, sizeof(data), 0), DPU_BLOCK_OK);
-	assert_true(clock_ns() - start >= 2100 * CLOCK_NS_PER_MS); /* two keep-alives and quiesce */
+	assert_true(clock_ns() - start >= 2100 * CLOCK_NS_PER_MS); /* twice the keep-alive time, and quiesce */
 	block_rig_detach(&user);
 	rig_close(&rig);
 	assert_int_equal(marker_young_ms(11000, 600), 10400);
