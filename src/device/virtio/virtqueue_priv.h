@@ -32,6 +32,7 @@ struct virtqueue {
 			const struct vring_desc *desc;
 			struct vring_avail *avail;
 			struct vring_used *used;
+			uint16_t forgotten; /* taken by a predecessor and in no list: nobody gives them back */
 		} split;
 		struct {
 			struct vring_packed_desc *desc;

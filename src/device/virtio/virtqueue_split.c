@@ -51,6 +51,7 @@ int virtq_split_setup(struct virtqueue *queue, const struct virtqueue_config *co
 	else
 		queue->avail = config->in_order ? used : (uint16_t)config->base;
 	queue->avail_shadow = queue->avail;
+	queue->split.forgotten = config->inflight_region ? 0 : (uint16_t)(queue->avail - used);
 	virtq_split_disarm(queue);
 	return 0;
 }
@@ -60,12 +61,13 @@ int virtq_split_setup(struct virtqueue *queue, const struct virtqueue_config *co
 static int split_available(struct virtqueue *queue, unsigned wanted)
 {
 	uint16_t available = (uint16_t)(queue->avail_shadow - queue->avail);
+	uint16_t under_way = (uint16_t)(queue->avail - queue->used - queue->split.forgotten);
 
 	if (available >= wanted)
 		return (int)wanted;
 	queue->avail_shadow = __atomic_load_n(&queue->split.avail->idx, __ATOMIC_ACQUIRE);
 	available = (uint16_t)(queue->avail_shadow - queue->avail);
-	if (available + (uint16_t)(queue->avail - queue->used) > queue->size)
+	if (available + under_way > queue->size)
 		return virtqueue_break(queue, "the available index runs ahead of the ring");
 	return available < wanted ? available : (int)wanted;
 }
