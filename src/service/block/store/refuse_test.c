@@ -216,6 +216,7 @@ static void roots(void **state)
 		{ ROOT_AT(media), 4, 0, "the root contradicts itself", false },
 		{ ROOT_AT(media), 4, 65, "the root contradicts itself", false },
 		{ ROOT_AT(log_sequence), 8, 0, "the root contradicts itself", false },
+		{ ROOT_AT(next_volume), 8, 0, "the root contradicts itself", false },
 		{ ROOT_AT(log_block), 8, 1 << 20, "the root contradicts itself", false },
 		{ ROOT_AT(session), 8, UINT64_MAX, "the root contradicts itself", false },
 		{ STORE_BLOCK, 1, 0xff, "the root has a page in an impossible slot", false },
