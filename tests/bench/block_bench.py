@@ -20,6 +20,7 @@ PORT, NQN = 4420, "nqn.2026-11.softdpu:bench"
 # null-co touches no data: memory that stays in the cache is what comes nearest to it.
 SPANS = {"ram": 16 << 20, "disk": 256 << 20}
 WIDE = 256 << 20  # … and what does not
+MEMORY = ("null", "ram")  # what null-co is measured against
 DEPTHS = (1, 32, 128)
 IDLE_SECONDS = 8
 NVMF_TURNS = 3  # without and with digests, of each target
@@ -39,8 +40,8 @@ class Ours:
         folder = bench.fresh("dpud")
         self.daemon = Daemon(bench.build, folder, "--huge-pages", "off", "--workers", "1", "--cpus", str(SWITCH_CORE))
         self.socket = os.path.join(folder, "run/disk.sock")
-        media = [{"name": "m", "kind": "ram", "size": BYTES}]
-        if kind != "ram":
+        media = [{"name": "m", "kind": kind, "size": BYTES}]
+        if kind not in MEMORY:
             media = [{"name": "m", "path": bench.file(kind, "ours", BYTES * (2 if kind == "volume" else 1)), "cached": kind != "disk"}]
         document = {"version": 1, "tenants": [{"name": "t"}], "media": media,
                     "disks": [{"name": "d", "tenant": "t", "backend": "vhost_user_server", "socket": self.socket, "queues": 1, "queue_size": 256,
@@ -66,7 +67,7 @@ class Theirs:
     def __init__(self, bench, kind):
         self.socket = os.path.join(bench.folder, "qsd.sock")
         node = f"driver=null-co,node-name=d,size={BYTES}{self.more}"
-        if kind != "ram":
+        if kind not in MEMORY:
             direct = ",cache.direct=on,aio=native" if kind == "disk" else ""
             node = f"driver=file,node-name=d,filename={bench.file(kind, 'theirs', BYTES)}{direct}"
         self.process = subprocess.Popen(["taskset", "-c", str(SWITCH_CORE), "qemu-storage-daemon", "--blockdev", node, "--export",
@@ -136,7 +137,7 @@ class Bench:
         names = [(f"vhost-{kind}-d{depth}", [f"depth={depth}"]) for depth in DEPTHS if depth > 1]
         if kind == "ram":
             names += [("vhost-ram-wide-d32", ["depth=32", f"span={WIDE}"])]
-        else:
+        elif kind != "null":
             names += [(f"vhost-{kind}-write-d32", ["write", "depth=32"])]
         names += [(f"vhost-latency-{kind}", ["depth=1"])]
         return [one for one in names if self.wanted(one[0])]
@@ -161,15 +162,16 @@ class Bench:
     def disks(self):
         seen = {}
         for _ in range(self.options.rounds):
-            for kind in ("ram", "file", "disk"):
+            for kind in (*MEMORY, "file", "disk"):
                 self.measure(Theirs, kind, seen)
                 self.measure(Ours, kind, seen)
-            self.measure(Zeroes, "ram", seen)
+                if kind in MEMORY:
+                    self.measure(Zeroes, kind, seen)
             self.measure(Ours, "volume", seen)
-        for kind in ("ram", "file", "disk"):
+        for kind in (*MEMORY, "file", "disk"):
             for name, _ in self.loads(kind):
                 yield self.compared(name, seen[(name, Ours.name)], Theirs.name, seen[(name, Theirs.name)])
-                if kind == "ram":
+                if kind in MEMORY:
                     yield self.compared(name + "-zeroes", seen[(name, Ours.name)], Zeroes.name, seen[(name, Zeroes.name)])
         for name, _ in self.loads("volume"):
             other = seen.get((name.replace("volume", "file"), Ours.name))

@@ -65,6 +65,11 @@ wait_until 5 "the file is made when its folder is there" is ready field medium g
 ctl medium delete gone
 has 0 "huge is failed: size: is more than the " ctl medium create huge kind=ram size=1P
 ok ctl medium delete huge
+has 1 "x.size: must be given for ram and null" ctl medium create x kind=null
+ok ctl medium create nothing kind=null size=1P
+same "what keeps nothing takes no memory" "$(field medium nothing state)" ready
+has 1 "nothing is of kind null or on one, which keeps nothing" ctl pool create none media=nothing
+ok ctl medium delete nothing
 has 1 '"1GB" is not a whole number: give 0 to 9223372036854775807 bytes, such as 4096, 64K or 10GiB' ctl volume create blue/gb pool=p0 size=1GB
 has 1 "pool/none.media: a pool needs a medium or a remote: name one" ctl pool create none
 # What is on a disk already is not formatted over, nor taken into a pool that grows.

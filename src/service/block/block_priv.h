@@ -211,6 +211,8 @@ void medium_opened(struct medium *medium, struct dpu_block_device *device, int r
 /* medium_below.c: media that sit on others */
 enum { MEDIUM_MAX_STACK = 8 };
 const struct object *medium_below(const struct object *object); /* NULL: it sits on nothing */
+bool medium_keeps_nothing(const struct object *object);         /* is null, or a filter on such */
+bool medium_is_memory(const struct medium_object *object);      /* requests never wait for anything */
 void medium_below_attach(struct medium *medium);
 bool medium_below_detach(struct medium *medium); /* false: a step will follow */
 void medium_below_release(struct medium *medium);

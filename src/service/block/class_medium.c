@@ -3,7 +3,9 @@
 #include <stdlib.h>
 #include "service/block/block_priv.h"
 
-static const char *const kinds[] = { [MEDIUM_FILE] = "file", [MEDIUM_RAM] = "ram", [MEDIUM_MODULE] = "module", NULL };
+static const char *const kinds[] = {
+	[MEDIUM_FILE] = "file", [MEDIUM_RAM] = "ram", [MEDIUM_NULL] = "null", [MEDIUM_MODULE] = "module", NULL,
+};
 
 static bool is_absolute(const char *text)
 {
@@ -13,13 +15,15 @@ static bool is_absolute(const char *text)
 static const struct field medium_fields[] = {
 	FIELD_ENUM_ROW(
 		struct medium_object, kind, kinds, .flags = FIELD_F_IMMUTABLE, .def = "file",
-		.doc = "A file or block device, memory that is empty after each start, or what an out-of-tree module "
+		.doc = "A file or block device, memory that is empty after each start, null, which reads as zeroes and "
+		       "forgets what is written (to measure what is around a medium), or what an out-of-tree module "
 		       "brings."),
 	FIELD(struct medium_object, path, .flags = FIELD_F_IMMUTABLE | FIELD_F_UNIQUE, .max = 4000,
 	      .check = is_absolute, .check_doc = "must be an absolute path",
 	      .doc = "Of kind file: the file or block device."),
 	FIELD(struct medium_object, size, .unit = "bytes", .flags = FIELD_F_IMMUTABLE, .max = FIELD_U64_MAX,
-	      .doc = "Of kind ram: how much, a multiple of 4096; of kind file: a file that is not there is made with "
+	      .doc = "Of kind ram or null: how much, a multiple of 4096; of kind file: a file that is not there is "
+		     "made with "
 		     "so "
 		     "many."),
 	FIELD(struct medium_object, module, .flags = FIELD_F_IMMUTABLE, .max = 64,
@@ -93,7 +97,7 @@ static int medium_validate(void *ctx, const struct object *old, const struct obj
 				 "goes with kind file only");
 	if (medium->kind == MEDIUM_MODULE)
 		return medium->size ? error_set(err, DPU_E_INVALID, "size", "is the module's to say") : 0;
-	return medium->size ? 0 : error_set(err, DPU_E_INVALID, "size", "must be given for memory");
+	return medium->size ? 0 : error_set(err, DPU_E_INVALID, "size", "must be given for ram and null");
 }
 
 static int first_referrer(void *arg, struct object *object)

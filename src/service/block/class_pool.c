@@ -143,6 +143,9 @@ static int pool_validate(void *ctx, const struct object *old, const struct objec
 
 		if (block_medium_read_only(&medium->base))
 			rc = error_set(err, DPU_E_INVALID, "media", "%s is read-only", medium->base.name);
+		else if (medium_keeps_nothing(&medium->base))
+			rc = error_set(err, DPU_E_INVALID, "media", "%s is of kind null or on one, which keeps nothing",
+				       medium->base.name);
 	}
 	return rc;
 }

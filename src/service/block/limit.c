@@ -2,8 +2,8 @@
 /* Quality of service on what belongs to nobody, media and remote namespaces: a filter for each disk or namespace on
  * one, on its own view. Its requests count against its tenant like those of volumes, and it has a policy of its own.
  *
- * Over memory that nobody limits there is no filter: times that nobody asked for would be a tenth of what is timed. It
- * comes, and goes, with the policies: the user's device is asked back and given anew. */
+ * Over memory, or none, that nobody limits there is no filter: times that nobody asked for would be a tenth of what is
+ * timed. It comes, and goes, with the policies: the user's device is asked back and given anew. */
 #include <string.h>
 #include "service/block/block_priv.h"
 
@@ -22,7 +22,7 @@ void limit_init(struct block_limit *limit, struct block *block, const struct obj
 	limit->qos.block = block;
 	limit->user = user->object->uuid;
 	limit->tenant = user->object->tenant->uuid;
-	limit->memory = object->class == &medium_class && ((const struct medium_object *)object)->kind == MEDIUM_RAM;
+	limit->memory = object->class == &medium_class && medium_is_memory((const struct medium_object *)object);
 	limit->has_policy = user->policy;
 	if (user->policy)
 		limit->policy = user->policy->uuid;

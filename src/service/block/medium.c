@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/stage.h"
+#include "device/block/null.h"
 #include "device/block/ram.h"
 #include "operating/medium_file.h"
 #include "service/block/block_priv.h"
@@ -204,14 +205,19 @@ static void device_use(struct medium *medium, struct dpu_block_device *device)
 	medium->creating = false;
 	atomic_store(&medium->bytes, device->bytes);
 	medium->source = (struct worker_source){ .fd = -1, .name = "medium" };
-	if (medium->kind == MEDIUM_MODULE) {
+	switch (medium->kind) {
+	case MEDIUM_MODULE:
 		medium_module_source(medium);
 		block_call(medium->worker, medium_module_start, device, NULL);
-	} else if (medium->kind == MEDIUM_RAM) {
+		break;
+	case MEDIUM_RAM:
+	case MEDIUM_NULL:
 		medium->source.poll = source_poll;
-	} else {
+		break;
+	case MEDIUM_FILE:
 		medium->complaint.fn = complained;
 		medium->source.tick = source_tick;
+		break;
 	}
 	if (worker_add_source(medium->worker, &medium->source) != 0)
 		abort(); /* out of memory */
@@ -320,6 +326,16 @@ static void open_file(struct medium *medium, const struct medium_object *object)
 		abort(); /* out of memory */
 }
 
+static void open_null(struct medium *medium, const struct medium_object *object)
+{
+	struct dpu_block_device *device;
+
+	if (block_null_new(medium->backing.name, object->size, &device) != 0)
+		abort(); /* out of memory */
+	device_use(medium, device);
+	medium_step(medium);
+}
+
 static void open_ram(struct medium *medium, const struct medium_object *object)
 {
 	uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
@@ -371,12 +387,20 @@ static void medium_open(struct medium *medium)
 	if (medium->state != BLOCK_FAILED && medium->state != BLOCK_OPENING)
 		state_set(medium, BLOCK_OPENING, "the medium is being opened");
 	medium->kind = object->kind;
-	if (object->kind == MEDIUM_RAM)
-		open_ram(medium, object);
-	else if (object->kind == MEDIUM_MODULE)
-		medium_module_open(medium, object);
-	else
+	switch ((enum medium_kind)object->kind) {
+	case MEDIUM_FILE:
 		open_file(medium, object);
+		break;
+	case MEDIUM_RAM:
+		open_ram(medium, object);
+		break;
+	case MEDIUM_NULL:
+		open_null(medium, object);
+		break;
+	case MEDIUM_MODULE:
+		medium_module_open(medium, object);
+		break;
+	}
 }
 
 /* ---- what is to be done ---- */

@@ -22,6 +22,18 @@ bool block_medium_read_only(const struct object *object)
 	return false;
 }
 
+bool medium_keeps_nothing(const struct object *object)
+{
+	while (medium_below(object) && medium_below(object)->class == &medium_class)
+		object = medium_below(object);
+	return ((const struct medium_object *)object)->kind == MEDIUM_NULL;
+}
+
+bool medium_is_memory(const struct medium_object *object)
+{
+	return object->kind == MEDIUM_RAM || object->kind == MEDIUM_NULL;
+}
+
 /* Its size is the worker's to look at, and a module is opened elsewhere. It may have gone again when the answer comes.
  */
 struct look {

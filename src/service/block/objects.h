@@ -4,7 +4,7 @@
 
 #include "model/model.h"
 
-enum medium_kind { MEDIUM_FILE, MEDIUM_RAM, MEDIUM_MODULE };
+enum medium_kind { MEDIUM_FILE, MEDIUM_RAM, MEDIUM_NULL, MEDIUM_MODULE };
 
 /* Of media, pools, volumes and snapshots, as people see it. */
 enum block_state {

@@ -127,8 +127,9 @@ static void add_medium(json_t *rows, const struct medium_object *object, const s
 	else if (object->kind == MEDIUM_MODULE)
 		why_add(rows, "medium", object->base.name, "module %s%s%s, on worker %u", object->module,
 			object->arguments ? " " : "", object->arguments ? object->arguments : "", worker);
-	else if (object->kind == MEDIUM_RAM)
-		why_add(rows, "medium", object->base.name, "memory, on worker %u", worker);
+	else if (medium_is_memory(object))
+		why_add(rows, "medium", object->base.name, "%s, on worker %u",
+			object->kind == MEDIUM_RAM ? "memory" : "null", worker);
 	else
 		why_add(rows, "medium", object->base.name, "%s, %s, on worker %u", object->path,
 			medium->direct ? "past the page cache" : "through the page cache", worker);

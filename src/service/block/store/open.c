@@ -140,7 +140,8 @@ static const char *root_check(struct store *store, const struct store_root *root
 	if (memcmp(root->pool, store->medium[0].super.pool, sizeof(root->pool)) != 0)
 		return "the root is of another pool";
 	if (root->media == 0 || root->media > STORE_MAX_MEDIA || root->log_sequence == 0 || root->generation == 0 ||
-	    root->next_volume == 0 || root->log_block > store->medium[0].super.log_blocks - SECTION_BYTES / STORE_BLOCK ||
+	    root->next_volume == 0 ||
+	    root->log_block > store->medium[0].super.log_blocks - SECTION_BYTES / STORE_BLOCK ||
 	    !number_is_possible(root->session) ||
 	    (root->log_sequence | root->generation | root->next_volume) >> NUMBER_BITS)
 		return "the root contradicts itself";
