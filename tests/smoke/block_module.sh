@@ -33,6 +33,11 @@ checkpoint=$(field pool p generation)
 has 1 "is used by pool/p" ctl medium delete passed
 has 1 "is used by medium/inverted" ctl medium delete mine
 has 1 "mine is used by medium/inverted" ctl medium create x kind=module module=invert below=mine
+ok ctl medium create void kind=null size=4194304
+ok ctl medium create turned kind=module module=invert below=void
+has 1 "turned is of kind null or on one, which keeps nothing" ctl pool create x media=turned
+printf 'medium delete turned\nmedium delete void\n' >"$LAB_DIR/void"
+has 0 "2 deleted" ctl --transaction -f "$LAB_DIR/void"
 has 0 "nothing to change" eval 'ctl export | ctl apply --prune -f -'
 
 # ---- what cannot be: said in its state, and tried again

@@ -23,9 +23,7 @@ static const struct field medium_fields[] = {
 	      .doc = "Of kind file: the file or block device."),
 	FIELD(struct medium_object, size, .unit = "bytes", .flags = FIELD_F_IMMUTABLE, .max = FIELD_U64_MAX,
 	      .doc = "Of kind ram or null: how much, a multiple of 4096; of kind file: a file that is not there is "
-		     "made with "
-		     "so "
-		     "many."),
+		     "made with so many."),
 	FIELD(struct medium_object, module, .flags = FIELD_F_IMMUTABLE, .max = 64,
 	      .doc = "Of kind module: its name, a file NAME.so in the folder that dpud's option --module-dir names."),
 	FIELD(struct medium_object, arguments, .flags = FIELD_F_IMMUTABLE, .max = 4000,
