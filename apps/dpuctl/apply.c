@@ -79,7 +79,7 @@ int command_apply(struct ctl *ctl, char *const *words, size_t count, struct dpu_
 	if (!status)
 		print_changes(ctl, json_object_get(result, "changes"), !ctl->options.dry_run);
 	if (!status && !ctl->options.dry_run)
-		warn_failed(ctl, json_object_get(result, "changes"));
+		status = warn_failed(ctl, json_object_get(result, "changes"));
 	json_decref(result);
 	yaml_tree_free(document);
 	return status;

@@ -12,6 +12,7 @@ struct batch {
 	unsigned line;
 	unsigned *lines; /* of each change of a transaction */
 	size_t changes;
+	bool warned; /* a line was done, but what it changed is not in force */
 };
 
 static int fail(const struct batch *batch, unsigned line, int status, const struct dpu_error *err)
@@ -51,6 +52,10 @@ static int run_line(struct batch *batch, const char *line)
 	if (!status && batch->ctl->changes)
 		status = note_line(batch, &err);
 	words_free(&words);
+	if (status == EXIT_NOT_IN_FORCE) {
+		batch->warned = true;
+		return EXIT_OK;
+	}
 	return status ? fail(batch, batch->line, status, &err) : EXIT_OK;
 }
 
@@ -88,6 +93,8 @@ static int commit(struct batch *batch)
 		fail(batch, line, status, &err);
 	else
 		ctl_print_error("dpuctl: ", &err);
+	if (!status && !ctl->options.dry_run)
+		status = warn_failed(ctl, json_object_get(result, "changes"));
 	json_decref(result);
 	return status;
 }
@@ -107,6 +114,8 @@ int batch_run(struct ctl *ctl, FILE *in, const char *name)
 	}
 	if (!status && ctl->changes)
 		status = commit(&batch);
+	if (!status && batch.warned)
+		status = EXIT_NOT_IN_FORCE;
 	free(line);
 	free(batch.lines);
 	json_decref(ctl->changes);

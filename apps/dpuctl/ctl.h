@@ -14,6 +14,7 @@ enum ctl_exit {
 	EXIT_REFUSED = 1,       /* dpud refused it, or a file is wrong */
 	EXIT_USAGE = 2,         /* the command is wrong */
 	EXIT_UNREACHABLE = 3,   /* there is no dpud, or it does not answer */
+	EXIT_NOT_IN_FORCE = 4,  /* done, but an object that was changed does not work; that has been said */
 	EXIT_INTERRUPTED = 130, /* by Ctrl-C, while the work goes on */
 };
 
@@ -141,8 +142,9 @@ int progress_follow(struct ctl *ctl, const struct request *request, json_t **ret
 
 /* ---- failed.c: what was changed, and could not be brought into force ---- */
 
-void warn_failed(struct ctl *ctl, const json_t *changes);
-void warn_failed_one(struct ctl *ctl, const json_t *class, const json_t *object);
+/* Says which of the objects do not work. EXIT_OK, or EXIT_NOT_IN_FORCE when there is one. */
+int warn_failed(struct ctl *ctl, const json_t *changes);
+int warn_failed_one(struct ctl *ctl, const json_t *class, const json_t *object);
 
 /* ---- output ---- */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A change is done when it is durable and has been tried: what could not be made so is in the state of its object, and
- * said here, because nobody looks there when the command has succeeded. */
+ * said here and in the exit status, because nobody looks there when the command has succeeded. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,7 +72,7 @@ static void look(struct ctl *ctl, const json_t *class, const char *state, const 
 	free(method);
 }
 
-void warn_failed(struct ctl *ctl, const json_t *changes)
+int warn_failed(struct ctl *ctl, const json_t *changes)
 {
 	struct dpu_error ignored = { 0 };
 	const json_t *schema = json_array_size(changes) ? ctl_schema(ctl, &ignored) : NULL;
@@ -90,13 +90,15 @@ void warn_failed(struct ctl *ctl, const json_t *changes)
 	}
 	if (count > LINES_MAX)
 		fprintf(stderr, "dpuctl: and %u more\n", count - LINES_MAX);
+	return count ? EXIT_NOT_IN_FORCE : EXIT_OK;
 }
 
-void warn_failed_one(struct ctl *ctl, const json_t *class, const json_t *object)
+int warn_failed_one(struct ctl *ctl, const json_t *class, const json_t *object)
 {
 	json_t *changes = json_pack("[{s:s, s:s, s:s, s:s}]", "op", "update", "class", schema_name(class), "tenant",
 				    schema_text(object, "tenant"), "name", schema_name(object));
 
-	warn_failed(ctl, changes);
+	int status = warn_failed(ctl, changes);
 	json_decref(changes);
+	return status;
 }

@@ -98,6 +98,7 @@ static int print_overview(struct ctl *ctl)
 	      "may be in\n"
 	      "a file: name=@FILE; of a pcap or pcapng file the first packet is taken, or with name=@FILE:N the N-th.\n"
 	      "Exit status: 0 done, 1 refused, 2 the command is wrong, 3 there is no dpud or it does not answer,\n"
+	      "4 done, but an object that was changed does not work (it is said which),\n"
 	      "130 interrupted while the work that was followed goes on.\n",
 	      out);
 	return EXIT_OK;

@@ -187,7 +187,7 @@ static int change(struct ctl *ctl, struct request *request, const char *op, json
 	else if (!status && strcmp(op, "delete") != 0 && ctl->options.format != FORMAT_TABLE)
 		print_object(ctl, request->class, result);
 	if (!status && !ctl->options.dry_run && strcmp(op, "delete") != 0)
-		warn_failed_one(ctl, request->class, result);
+		status = warn_failed_one(ctl, request->class, result);
 	json_decref(result);
 	return status;
 }
@@ -296,6 +296,7 @@ static int verb_set(struct ctl *ctl, struct request *request, struct dpu_error *
 	if (!status && request->count == 0)
 		status = usage_error(err, schema_name(request->class), "say what to set: name=value");
 	for (unsigned attempt = 0; !status && attempt < 10; attempt++) {
+		*err = (struct dpu_error){ 0 };
 		status = try_set(ctl, request, err);
 		if (status != EXIT_REFUSED || err->code != DPU_E_CONFLICT || request->generation ||
 		    !edits_lists(request))

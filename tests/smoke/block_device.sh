@@ -25,7 +25,7 @@ ctl tenant create blue
 ok ctl medium create one path="$one"
 ok ctl medium create large path="$large"
 ln -s "$one" "$LAB_DIR/alias"
-has 0 "done, but medium again is failed: $LAB_DIR/alias: medium/one is the same file" ctl medium create again path="$LAB_DIR/alias"
+has 4 "done, but medium again is failed: $LAB_DIR/alias: medium/one is the same file" ctl medium create again path="$LAB_DIR/alias"
 ctl medium delete again
 ok ctl pool create p media=one
 ok ctl -t blue volume create v pool=p size=32M
@@ -36,7 +36,7 @@ truncate -s 16M "$LAB_DIR/only.img"
 only=$(losetup --read-only --find --show "$LAB_DIR/only.img")
 exec 5<"$only"
 losetup -d "$only"
-has 0 "done, but medium only is failed: $only: the block device can only be read: set read_only" ctl medium create only path="$only"
+has 4 "done, but medium only is failed: $only: the block device can only be read: set read_only" ctl medium create only path="$only"
 ctl medium delete only
 ok ctl medium create only path="$only" read_only=true
 has 1 "pool/o.media: only is read-only" ctl pool create o media=only

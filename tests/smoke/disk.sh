@@ -106,7 +106,7 @@ cat >"$LAB_DIR/late.yaml" <<-YAML
 	media: [{name: late, path: $LAB_DIR/there/late, size: 8388608, cached: true}]
 	disks: [{name: late, tenant: blue, medium: late, wait_seconds: 1, backend: vhost_user_server, socket: $LAB_DIR/late.sock}]
 YAML
-ctl apply -f "$LAB_DIR/late.yaml" >/dev/null
+has 4 "done, but medium late is failed: " ctl apply -f "$LAB_DIR/late.yaml"
 same "state without backing" "$(field disk blue/late state)" waiting
 wait_until 5 "requests fail" state late failing
 [[ $(field disk blue/late why) == *"its folder is not there"* ]] || lab_fail "why it fails: $(field disk blue/late why)"
