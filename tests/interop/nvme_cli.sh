@@ -45,7 +45,7 @@ says '*Invalid argument*' nvme io-passthru $d -o 5 --flags=1 -n 1 -l 512 -w -i /
 
 # ---- Identify
 controller='*cmic      : 0xb*mdts      : 8*ver       : 0x20000*oaes      : 0x900*ctratt    : 0x41*cntrltype : 1*crdt1     : 10*'
-controller=$controller'oacs      : 0*acl       : 3*aerl      : 3*frmw      : 0x3*lpa       : 0x6*elpe      : 15*npss      : 0*wctemp    : 343*'
+controller=$controller'oacs      : 0*acl       : 3*aerl      : 3*frmw      : 0x3*lpa       : 0x7*elpe      : 15*npss      : 0*wctemp    : 343*'
 controller=$controller'kas       : 1*anatt     : 30*anacap    : 23*anagrpmax : 33*nanagrpid : 33*sqes      : 0x66*cqes      : 0x44*'
 controller=$controller'maxcmd    : 128*nn        : 1024*oncs      : 0x13d*fuses     : 0x1*fna       : 0*vwc       : 0x5*sgls      : 0x300001*mnan      : 1024*'
 controller=$controller'ioccsz    : 516*iorcsz    : 1*icdoff    : 0*fcatt     : 0*msdbd     : 1*ofcs      : 1*'
@@ -75,6 +75,9 @@ for offset in 0xc 0x20 0x24 0x38; do says "$field" nvme get-property $c -o $offs
 # ---- logs
 says '*status_field	: 0x4002*parm_err_loc	: 0xffff*nsid		: 0*TCP*status_field	: 0x4002*' nvme error-log $c
 says '*critical_warning			: 0*temperature				: 27*media_errors				: 0*' nvme smart-log $c
+says '*temperature				: 27*' nvme smart-log $c -n 1
+says "$namespace" nvme smart-log $c -n 7
+says "$field" nvme get-log $c -i 3 -l 512 -n 1
 says '*afi  : 0x1*frs1 : *' nvme fw-log $c
 says '*LID 0x0 *LID 0x1 *LID 0x2 *LID 0x3 *LID 0x4 *LID 0x5 *LID 0xc *LID 0x12 *LID 0x80 *' nvme supported-log-pages $c
 says '*IOCS0 *00000001*IOCS1 *00000003*IOCS2 *00000001*IOCS5 *00000001*IOCS8 *00000003*IOCS9 *00000003*IOCS25 *00000003*' nvme effects-log $c -c 0

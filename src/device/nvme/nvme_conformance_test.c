@@ -349,33 +349,6 @@ static void test_temperature(void **state)
 	rig_free(rig);
 }
 
-/* What SMART counts: a Compare reads, data that is not what the host thought is no error of the medium. */
-static void test_smart(void **state)
-{
-	const struct nvme_log_smart *smart = (const void *)page;
-	static uint8_t data[512000], other[512];
-	struct rig *rig = rig_new(NULL);
-	struct host *admin, *io;
-
-	other[0] = 1;
-	host_pair(rig, &admin, &io, 0, 0);
-	assert_int_equal(host_transfer(io, NVME_WRITE, 0, 1000, data, 512000, false), NVME_OK);
-	assert_int_equal(host_transfer(io, NVME_WRITE, 0, 1, data, 512, true), NVME_OK);
-	assert_int_equal(host_transfer(io, NVME_READ, 0, 1000, data, 512000, false), NVME_OK);
-	assert_int_equal(host_transfer(io, NVME_COMPARE, 0, 1000, data, 512000, false), NVME_OK);
-	assert_int_equal(host_transfer(io, NVME_COMPARE, 0, 1, other, 512, true), NVME_COMPARE_FAILURE | NVME_DNR);
-	assert_int_equal(log_read(admin, NVME_LOG_SMART, 0, sizeof(*smart)), NVME_OK);
-	assert_int_equal(smart->host_reads[0], 3);
-	assert_int_equal(smart->host_writes[0], 2);
-	assert_int_equal(smart->data_read[0], 2);
-	assert_int_equal(smart->data_written[0], 2); /* rounded up */
-	assert_int_equal(smart->media_errors[0], 0);
-	assert_int_equal(smart->error_entries[0], 1);
-	host_free(io);
-	host_free(admin);
-	rig_free(rig);
-}
-
 static uint16_t keys(struct host *io, uint8_t opcode, uint32_t cdw10, uint64_t current, uint64_t other)
 {
 	const struct nvme_reservation_keys data = { current, other };
@@ -573,7 +546,7 @@ int main(void)
 		cmocka_unit_test(test_all_changed),     cmocka_unit_test(test_notices),
 		cmocka_unit_test(test_discovery_parts), cmocka_unit_test(test_properties),
 		cmocka_unit_test(test_disconnect),      cmocka_unit_test(test_temperature),
-		cmocka_unit_test(test_smart),           cmocka_unit_test(test_discovery_hosts),
+		cmocka_unit_test(test_discovery_hosts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

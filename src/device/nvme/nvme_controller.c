@@ -203,23 +203,35 @@ void nvme_controller_error(struct nvme_command *command, uint16_t status)
 		.nsid = command->sqe.opcode == NVME_FABRICS ? 0 : command->sqe.nsid,
 		.trtype = NVME_TRTYPE_TCP,
 	};
-	if ((status & NVME_STATUS_MASK) >> 8 == 2 && (status & NVME_STATUS_MASK) != NVME_COMPARE_FAILURE)
-		controller->media_errors++;
 }
 
-void nvme_controller_count(struct nvme_controller *controller, const struct dpu_block_request *request)
+static void smart_add(struct nvme_smart_counts *counts, const struct nvme_smart_counts *more)
 {
+	counts->reads += more->reads;
+	counts->writes += more->writes;
+	counts->read_bytes += more->read_bytes;
+	counts->write_bytes += more->write_bytes;
+	counts->media_errors += more->media_errors;
+}
+
+void nvme_smart_count(struct nvme_command *command, const struct nvme_smart_counts *more)
+{
+	struct nvme_controller *controller = command->queue->controller;
+
+	smart_add(&command->ns->smart, more);
+	if (controller)
+		smart_add(&controller->smart, more);
+}
+
+void nvme_smart_count_request(struct nvme_command *command)
+{
+	const struct dpu_block_request *request = &command->request;
 	uint64_t bytes = request->status == DPU_BLOCK_OK ? request->length : 0;
 
-	if (!controller)
-		return;
-	if (request->op == DPU_BLOCK_READ || request->op == DPU_BLOCK_COMPARE) {
-		controller->reads++;
-		controller->read_bytes += bytes;
-	} else if (request->op == DPU_BLOCK_WRITE) {
-		controller->writes++;
-		controller->write_bytes += bytes;
-	}
+	if (request->op == DPU_BLOCK_READ || request->op == DPU_BLOCK_COMPARE)
+		nvme_smart_count(command, &(struct nvme_smart_counts){ .reads = 1, .read_bytes = bytes });
+	else if (request->op == DPU_BLOCK_WRITE)
+		nvme_smart_count(command, &(struct nvme_smart_counts){ .writes = 1, .write_bytes = bytes });
 }
 
 void nvme_controller_digest_error(struct nvme_controller *controller, const struct nvme_queue *queue, bool header)

@@ -56,7 +56,7 @@ static void pair_write_done(struct dpu_block_request *request)
 	uint16_t status = nvme_status_of(request->status, false);
 
 	nvme_command_count(second, DPU_BLOCK_WRITE, second->length, request->status);
-	nvme_controller_count(first->queue->controller, request);
+	nvme_smart_count_request(second);
 	nvme_namespace_leave(first);
 	nvme_fused_part(first);
 	nvme_command_answer(first, NVME_OK, 0); /* NVM 2.1.4: what becomes of the write does not change it */
@@ -69,7 +69,7 @@ static void pair_compare_done(struct dpu_block_request *request)
 	struct nvme_command *second = first->partner;
 
 	nvme_command_count(first, DPU_BLOCK_COMPARE, first->length, request->status);
-	nvme_controller_count(first->queue->controller, request);
+	nvme_smart_count_request(first);
 	if (request->status != DPU_BLOCK_OK) {
 		nvme_namespace_leave(first);
 		nvme_command_fail(first, nvme_status_of(request->status, true));

@@ -7,6 +7,7 @@ enum {
 	CMIC_PORTS = 1 << 0,
 	CMIC_CONTROLLERS = 1 << 1,
 	CMIC_ANA = 1 << 3,
+	LPA_SMART_NAMESPACE = 1 << 0,
 	LPA_EFFECTS = 1 << 1,
 	LPA_OFFSET = 1 << 2,
 	FUSES_COMPARE_WRITE = 1 << 0,
@@ -58,7 +59,7 @@ static void controller_fill(const struct nvme_controller *controller, struct nvm
 	id->cntrltype = NVME_CNTRLTYPE_IO;
 	id->cmic = CMIC_PORTS | CMIC_CONTROLLERS | CMIC_ANA;
 	id->oaes = NVME_EVENT_BIT_NAMESPACES | NVME_EVENT_BIT_ANA;
-	id->lpa |= LPA_EFFECTS;
+	id->lpa |= LPA_SMART_NAMESPACE | LPA_EFFECTS;
 	id->crdt[0] = RETRY_DELAY_MS / 100;
 	id->wctemp = WARNING_K;
 	id->cctemp = CRITICAL_K;

@@ -164,7 +164,7 @@ static void finish(struct nvme_command *command, enum dpu_block_status status, u
 	enum dpu_block_op op = command->request.op;
 
 	nvme_command_count(command, op, command->request.length, status);
-	nvme_controller_count(command->queue->controller, &command->request);
+	nvme_smart_count_request(command);
 	nvme_namespace_leave(command);
 	nvme_command_answer(command, nvme_status_of(status, op == DPU_BLOCK_READ || op == DPU_BLOCK_COMPARE), data);
 }

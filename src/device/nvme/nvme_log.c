@@ -73,25 +73,37 @@ static void put_errors(const struct nvme_controller *controller, struct log *log
 
 /* ---- pages of I/O controllers ---- */
 
-static void put_smart(const struct nvme_controller *controller, struct log *log)
+static bool of_all(uint32_t nsid)
+{
+	return nsid == 0 || nsid == NVME_NSID_ALL;
+}
+
+/* Of one namespace: what all hosts did to it; what nobody counts for each is the controller's. */
+static uint16_t put_smart(const struct nvme_controller *controller, uint32_t nsid, struct log *log)
 {
 	enum { UNIT_BYTES = 512000 };
+	const struct nvme_namespace *ns = nvme_namespace_find(controller->subsystem, nsid);
+
+	if (!ns && !of_all(nsid))
+		return NVME_INVALID_NAMESPACE | NVME_DNR;
+	const struct nvme_smart_counts *counts = ns ? &ns->smart : &controller->smart;
 	uint64_t hours = (controller->subsystem->now_ns - controller->started_ns) / UINT64_C(3600000000000);
 	struct nvme_log_smart smart = {
 		.critical_warning = nvme_temperature_warns(controller) ? NVME_SMART_TEMPERATURE : 0,
 		.temperature = { TEMPERATURE_K & 0xff, TEMPERATURE_K >> 8 },
 		.available_spare = 100,
 		.spare_threshold = 10,
-		.data_read = { (controller->read_bytes + UNIT_BYTES - 1) / UNIT_BYTES },
-		.data_written = { (controller->write_bytes + UNIT_BYTES - 1) / UNIT_BYTES },
-		.host_reads = { controller->reads },
-		.host_writes = { controller->writes },
+		.data_read = { (counts->read_bytes + UNIT_BYTES - 1) / UNIT_BYTES },
+		.data_written = { (counts->write_bytes + UNIT_BYTES - 1) / UNIT_BYTES },
+		.host_reads = { counts->reads },
+		.host_writes = { counts->writes },
 		.power_hours = { hours },
-		.media_errors = { controller->media_errors },
+		.media_errors = { counts->media_errors },
 		.error_entries = { controller->error_count },
 	};
 
 	put(log, &smart, sizeof(smart));
+	return NVME_OK;
 }
 
 static void put_firmware(const struct nvme_controller *controller, struct log *log)
@@ -266,26 +278,24 @@ static const uint8_t *records_visible(struct nvme_controller *controller)
 	return controller->visible;
 }
 
-/* False: no memory. */
-static bool put_discovery(struct nvme_controller *controller, struct log *log)
+static uint16_t put_discovery(struct nvme_controller *controller, struct log *log)
 {
 	const struct nvme_subsystem *subsystem = controller->subsystem;
 	const uint8_t *visible = records_visible(controller);
 	struct nvme_log_discovery header = { .genctr = subsystem->generation, .numrec = controller->visible_count };
 
 	if (!visible)
-		return false;
+		return NVME_INTERNAL_ERROR;
 	put(log, &header, sizeof(header));
 	for (unsigned i = 0; i < subsystem->record_count; i++)
 		if (visible[i / 8] >> i % 8 & 1)
 			put(log, &subsystem->records[i].entry, sizeof(subsystem->records[i].entry));
-	return true;
+	return NVME_OK;
 }
 
 /* ---- the command ---- */
 
-/* False: no memory. */
-static bool put_page(struct nvme_controller *controller, const struct nvme_sqe *sqe, struct log *log)
+static uint16_t put_page(struct nvme_controller *controller, const struct nvme_sqe *sqe, struct log *log)
 {
 	switch (sqe->cdw10 & 0xff) {
 	case NVME_LOG_SUPPORTED:
@@ -295,8 +305,7 @@ static bool put_page(struct nvme_controller *controller, const struct nvme_sqe *
 		put_errors(controller, log);
 		break;
 	case NVME_LOG_SMART:
-		put_smart(controller, log);
-		break;
+		return put_smart(controller, sqe->nsid, log);
 	case NVME_LOG_FIRMWARE:
 		put_firmware(controller, log);
 		break;
@@ -318,7 +327,7 @@ static bool put_page(struct nvme_controller *controller, const struct nvme_sqe *
 	case NVME_LOG_DISCOVERY:
 		return put_discovery(controller, log);
 	}
-	return true;
+	return NVME_OK;
 }
 
 /* Reading a log arms its event again, and clears what is told once. */
@@ -363,8 +372,9 @@ static void page_buffered(struct nvme_command *command)
 	};
 
 	memset(command->buffer->data, 0, command->length);
-	if (!put_page(controller, &command->sqe, &log)) {
-		nvme_command_fail(command, NVME_INTERNAL_ERROR);
+	uint16_t status = put_page(controller, &command->sqe, &log);
+	if (status) {
+		nvme_command_fail(command, status);
 		return;
 	}
 	if (log.offset > log.at) {
@@ -384,7 +394,9 @@ void nvme_log_page(struct nvme_command *command)
 		nvme_command_fail(command, NVME_INVALID_LOG_PAGE | NVME_DNR);
 		return;
 	}
-	if (log_offset(sqe) % 4 || bytes > NVME_BUFFER_MAX_BYTES) {
+	/* Base 2.1, 5.1.12.1: all others are of the controller or the subsystem. */
+	bool wrong_scope = (uint8_t)sqe->cdw10 != NVME_LOG_SMART && !of_all(sqe->nsid);
+	if (wrong_scope || log_offset(sqe) % 4 || bytes > NVME_BUFFER_MAX_BYTES) {
 		nvme_command_fail(command, NVME_INVALID_FIELD | NVME_DNR);
 		return;
 	}

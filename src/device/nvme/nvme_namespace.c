@@ -315,8 +315,13 @@ uint16_t nvme_status_of(enum dpu_block_status status, bool read)
 	return read ? NVME_UNRECOVERED_READ : NVME_WRITE_FAULT;
 }
 
+static bool media_error(uint16_t status)
+{
+	return (status & NVME_STATUS_MASK) >> 8 == 2 && (status & NVME_STATUS_MASK) != NVME_COMPARE_FAILURE;
+}
+
 /* What was given up with its connection was no I/O of the namespace's. */
-void nvme_command_count(const struct nvme_command *command, enum dpu_block_op op, uint64_t bytes,
+void nvme_command_count(struct nvme_command *command, enum dpu_block_op op, uint64_t bytes,
 			enum dpu_block_status status)
 {
 	struct nvme_namespace *ns = command->ns;
@@ -327,6 +332,9 @@ void nvme_command_count(const struct nvme_command *command, enum dpu_block_op op
 	if (status == DPU_BLOCK_OK)
 		nvme_count(&ns->stats.bytes[op], bytes);
 	nvme_count(&ns->stats.statuses[status], 1);
+	if (status != DPU_BLOCK_OK &&
+	    media_error(nvme_status_of(status, op == DPU_BLOCK_READ || op == DPU_BLOCK_COMPARE)))
+		nvme_smart_count(command, &(struct nvme_smart_counts){ .media_errors = 1 });
 }
 
 static void crcs_make(struct nvme_command *command, uint64_t bytes)

@@ -12,6 +12,9 @@ _Static_assert((int)NVME_COPY_RANGES_BYTES == NVME_COPY_RANGES_MAX * (int)sizeof
 
 static void finish(struct nvme_command *command, uint16_t status)
 {
+	/* NVM 1.4.2: a Copy is a read and a write of the host, and of its data what was written counts. */
+	if (command->sqe.opcode == NVME_COPY)
+		nvme_smart_count(command, &(struct nvme_smart_counts){ .reads = 1, .writes = 1 });
 	nvme_namespace_leave(command);
 	nvme_command_answer(command, status, 0);
 }
@@ -151,6 +154,7 @@ static void copy_written(struct dpu_block_request *request)
 
 	if (failed(command))
 		return;
+	nvme_smart_count(command, &(struct nvme_smart_counts){ .write_bytes = request->length });
 	command->step_done += request->length;
 	command->offset += request->length;
 	copy_next(command);

@@ -218,6 +218,13 @@ struct nvme_subsystem {
 	struct nvme_subsystem_stats stats;
 };
 
+/* What SMART counts, of a controller or a namespace. */
+struct nvme_smart_counts {
+	uint64_t reads, writes; /* commands */
+	uint64_t read_bytes, write_bytes;
+	uint64_t media_errors;
+};
+
 struct nvme_controller {
 	struct nvme_subsystem *subsystem;
 	TAILQ_ENTRY(nvme_controller) link;
@@ -253,7 +260,8 @@ struct nvme_controller {
 	unsigned visible_count;
 	const struct nvme_discovery_record *visible_records;
 	uint64_t visible_generation;
-	uint64_t reads, writes, read_bytes, write_bytes, media_errors, digest_errors;
+	struct nvme_smart_counts smart;
+	uint64_t digest_errors;
 };
 
 struct nvme_namespace {
@@ -280,6 +288,7 @@ struct nvme_namespace {
 	uint32_t reservation_mask; /* feature 82: notices that are not wanted */
 	void *ctx;
 	struct nvme_namespace_stats stats;
+	struct nvme_smart_counts smart;
 };
 
 /* ---- nvme_queue.c, nvme_send.c, nvme_pdu.c, nvme_receive.c ---- */
@@ -393,8 +402,9 @@ static inline bool nvme_controller_delays(const struct nvme_controller *controll
 bool nvme_subsystem_allows(const struct nvme_subsystem *subsystem, const char *hostnqn);
 const struct nvme_port *nvme_controller_port(const struct nvme_controller *controller);
 uint8_t nvme_controller_ana(const struct nvme_controller *controller, const struct nvme_namespace *ns);
-/* For SMART: a Read or Compare, or a Write, is done. */
-void nvme_controller_count(struct nvme_controller *controller, const struct dpu_block_request *request);
+/* For SMART, of the command's namespace and of its controller, if that is still there. */
+void nvme_smart_count(struct nvme_command *command, const struct nvme_smart_counts *more);
+void nvme_smart_count_request(struct nvme_command *command); /* its only one, a read, compare or write, is done */
 void nvme_controller_error(struct nvme_command *command, uint16_t status);
 /* Wrong digests from its host: of a header, which ends the connection, or of data. */
 void nvme_controller_digest_error(struct nvme_controller *controller, const struct nvme_queue *queue, bool header);
@@ -429,7 +439,7 @@ static inline uint32_t nvme_namespace_group(const struct nvme_namespace *ns)
 	return ns->lost ? (uint32_t)NVME_TARGET_ANA_LOST : ns->ana_group;
 }
 uint16_t nvme_status_of(enum dpu_block_status status, bool read);
-void nvme_command_count(const struct nvme_command *command, enum dpu_block_op op, uint64_t bytes,
+void nvme_command_count(struct nvme_command *command, enum dpu_block_op op, uint64_t bytes,
 			enum dpu_block_status status);
 
 static inline void nvme_count(_Atomic uint64_t *counter, uint64_t n)
