@@ -63,6 +63,7 @@ ctl qos_policy delete blue/slow >/dev/null 2>&1 && lab_fail "a policy that is in
 ctl disk set blue/fast qos= >/dev/null
 
 # A snapshot is only read
+same "the socket by default" "$(field disk blue/old socket_path)" "/run/softdpu/$LAB-m/blue-old.disk.sock"
 load "/run/softdpu/$LAB-m/blue-old.disk.sock" seconds=0.3 warm_up=0 | grep -q '"errors": 0,' || lab_fail "reading a snapshot"
 load "/run/softdpu/$LAB-m/blue-old.disk.sock" write seconds=0.3 warm_up=0 >"$LAB_DIR/old.json"
 [ "$(json "d['errors'] == d['requests']" <"$LAB_DIR/old.json")" = True ] || lab_fail "a snapshot can be written to"

@@ -40,6 +40,7 @@ ok ctl nvmf_remote create memory $far nsid=2 header_digest=true data_digest=true
 wait_until 10 "two paths" is 2 field nvmf_remote one live_paths
 wait_until 10 "two paths with digests" is 2 field nvmf_remote memory live_paths
 same "size" "$(field nvmf_remote one bytes)" 134217728
+same "our name" "$(field nvmf_remote one connects_as)" "nqn.2014-08.org.nvmexpress:uuid:$(field nvmf_remote one uuid)"
 ok ctl tenant create blue
 ok ctl pool create p remotes=one
 ok ctl -t blue volume create v pool=p size=32M

@@ -364,6 +364,11 @@ uint64_t vhost_endpoint_features(const struct vhost_endpoint *endpoint)
 	return endpoint->features;
 }
 
+const char *vhost_endpoint_socket_path(const struct vhost_endpoint *endpoint)
+{
+	return endpoint->socket_path;
+}
+
 void vhost_endpoint_set_mtu(struct vhost_endpoint *endpoint, uint16_t mtu)
 {
 	endpoint->mtu = mtu;

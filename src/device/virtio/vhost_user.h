@@ -88,6 +88,7 @@ void vhost_queue_stopped(struct vhost_endpoint *endpoint, unsigned index);
 
 bool vhost_endpoint_connected(const struct vhost_endpoint *endpoint);
 uint64_t vhost_endpoint_features(const struct vhost_endpoint *endpoint); /* negotiated */
+const char *vhost_endpoint_socket_path(const struct vhost_endpoint *endpoint);
 /* What NET_SET_MTU may ask for from now on; not 0, and only if options.mtu was not. */
 void vhost_endpoint_set_mtu(struct vhost_endpoint *endpoint, uint16_t mtu);
 /* Tell the guest that the configuration space has changed (needs the BACKEND_REQ channel; -ENOTSUP without). */

@@ -66,6 +66,8 @@ static const struct field disk_fields[] = {
 		.doc = "Whether requests are carried out (ready), wait for the backing (waiting) or fail because "
 		       "it is away for too long (failing); error: the socket cannot be had."),
 	FIELD(struct disk_object, why, .flags = FIELD_F_STATE, .doc = "Why it is not ready."),
+	FIELD(struct disk_object, socket_path, .flags = FIELD_F_STATE | FIELD_F_DETAIL,
+	      .doc = "Where the socket is, also by default."),
 	FIELD(struct disk_object, connected, .flags = FIELD_F_STATE, .doc = "Whether QEMU is connected."),
 	FIELD(struct disk_object, features, .flags = FIELD_F_STATE,
 	      .doc = "Virtio features that were negotiated with the guest."),
@@ -213,6 +215,8 @@ void disk_observe(void *ctx, const struct object *object, struct object *copy)
 	out->state = (uint8_t)disk_state(disk);
 	if (out->state != DISK_READY)
 		out->why = why_not_ready(disk);
+	if (disk->endpoint && !(out->socket_path = strdup(vhost_endpoint_socket_path(disk->endpoint))))
+		abort(); /* out of memory */
 	out->connected = disk->endpoint && vhost_endpoint_connected(disk->endpoint);
 	out->features = disk->endpoint ? vhost_endpoint_features(disk->endpoint) : 0;
 	if (out->features)

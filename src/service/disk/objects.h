@@ -22,7 +22,7 @@ struct disk_object {
 	bool read_only;
 	/* observed */
 	uint8_t state; /* enum disk_state */
-	char *why, *ring;
+	char *why, *ring, *socket_path;
 	bool connected, write_back;
 	uint64_t features, size, inflight;
 	struct string_list queue_states, statuses;

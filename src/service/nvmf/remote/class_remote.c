@@ -83,6 +83,8 @@ static const struct field fields[] = {
 		       .doc = "Whether it can be used."),
 	FIELD(struct nvmf_remote_object, why, .flags = FIELD_F_STATE,
 	      .doc = "Why it cannot, or why its requests wait."),
+	FIELD(struct nvmf_remote_object, connects_as, .flags = FIELD_F_STATE | FIELD_F_DETAIL,
+	      .doc = "Our name, as the target is told it, also by default: what it lets in."),
 	FIELD(struct nvmf_remote_object, discovered, .flags = FIELD_F_STATE,
 	      .doc = "Whether the discovery controller is connected, and how many paths it knows."),
 	FIELD(struct nvmf_remote_object, paths, .flags = FIELD_F_STATE,
@@ -171,6 +173,8 @@ static void observe(void *ctx, const struct object *object, struct object *copy)
 
 	nvmf_remote_status(remote, &status, discovered);
 	if (discovered[0] && !(out->discovered = strdup(discovered)))
+		abort();
+	if (!(out->connects_as = strdup(remote->options.hostnqn)))
 		abort();
 	out->state = remote->state;
 	if (remote->state == REMOTE_READY && status.lost)

@@ -32,7 +32,7 @@ struct nvmf_remote_object {
 	uint8_t policy; /* enum remote_policy */
 	/* observed */
 	uint8_t state; /* enum nvmf_remote_state */
-	char *why, *discovered;
+	char *why, *discovered, *connects_as;
 	struct string_list paths;
 	uint16_t served_by;
 	uint32_t live_paths, block_size;
