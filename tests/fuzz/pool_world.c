@@ -76,11 +76,24 @@ void pool_seal_section(uint8_t *image, uint64_t block)
 
 /* ---- a day of its life ---- */
 
+/* All that it maps, or the first of it. */
+static void seek(struct store *store, const struct store_volume_info *info)
+{
+	struct store_command command = { .op = STORE_SEEK, .volume = info->id };
+
+	for (unsigned i = 0; i < 64 && rig_command(store, &command) == DPU_OK && command.ret_offset < info->bytes;
+	     i++) {
+		input_require(command.ret_offset >= command.bytes);
+		command.bytes = command.ret_offset + STORE_BLOCK;
+	}
+}
+
 static void use_volume(struct store *store, const struct store_volume_info *info)
 {
 	static uint8_t data[64 * STORE_BLOCK];
 	uint64_t bytes = info->bytes < sizeof(data) ? info->bytes : sizeof(data);
 
+	seek(store, info);
 	rig_io(store, info->id, DPU_BLOCK_READ, 0, data, bytes, 0);
 	if (info->bytes > 1000 * STORE_BLOCK)
 		rig_io(store, info->id, DPU_BLOCK_READ, 996 * STORE_BLOCK, data, 4 * STORE_BLOCK, 0);

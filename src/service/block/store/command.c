@@ -360,13 +360,13 @@ static const command_step steps[STORE_OPS] = {
 	[STORE_GROW] = grow_step,     [STORE_CREATE] = create_step,   [STORE_SNAPSHOT] = copy_step,
 	[STORE_CLONE] = copy_step,    [STORE_RESIZE] = resize_step,   [STORE_DELETE] = delete_step,
 	[STORE_SCRUB] = scrub_step,   [STORE_REPAIR] = repair_step,   [STORE_CHECKPOINT] = checkpoint_step,
-	[STORE_LOCATE] = locate_step, [STORE_MEASURE] = measure_step,
+	[STORE_LOCATE] = locate_step, [STORE_MEASURE] = measure_step, [STORE_SEEK] = seek_step,
 };
 
 void store_submit(struct store *store, struct store_command *command)
 {
 	command->error.code = DPU_OK;
-	command->ret_volume = command->progress = command->total = command->damaged = 0;
+	command->ret_volume = command->ret_offset = command->progress = command->total = command->damaged = 0;
 	command->repaired = false;
 	memset(command->scratch, 0, sizeof(command->scratch));
 	command->step = command->op < STORE_OPS ? steps[command->op] : NULL;

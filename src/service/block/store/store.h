@@ -87,6 +87,8 @@ enum store_op {
 	STORE_MEASURE, /* of each volume and snapshot: what it has alone, and deleting it would give back; progress,
 			* cancel. Requests and commands go on meanwhile */
 	STORE_LOCATE,  /* volume, bytes (an offset): where that block is; location */
+	STORE_SEEK,    /* volume, bytes (an offset): ret_offset, where something is mapped next, that very offset if its
+			* block is; the volume's size if nothing is. So it was at one time before done */
 	STORE_OPS,
 };
 
@@ -121,6 +123,7 @@ struct store_command {
 	/* from the store */
 	struct dpu_error error;   /* code DPU_OK: it is done */
 	uint64_t ret_volume;      /* id of what was made */
+	uint64_t ret_offset;      /* STORE_SEEK */
 	uint64_t progress, total; /* STORE_SCRUB, STORE_MEASURE: bytes, an estimate; STORE_REPAIR: pages */
 	bool repaired;            /* STORE_REPAIR went to its end; an error then names what is left */
 	uint64_t damaged;         /* STORE_SCRUB: pages and blocks; STORE_REPAIR: counts that were wrong */

@@ -453,6 +453,9 @@ int tree_plan_unmap(struct store *store, const struct volume_entry *entry, uint6
 void tree_unmap(struct store *store, struct volume_entry *entry, const struct record *record);
 /* At `first`, the start of a leaf: the leaf, or the hole or shared subtree there. */
 int tree_count_own(struct store *store, const struct volume_entry *entry, uint64_t first, struct own_step *ret);
+/* *block becomes the next one that is mapped, itself included. Not found: UINT64_MAX, or from where on there is more to
+ * look at, which is so only behind leaves that a crash has left empty. */
+int tree_seek(struct store *store, const struct volume_entry *entry, uint64_t *block, bool *ret_found);
 
 /* ---- walk.c ---- */
 enum { WALK_PLACES = 16 << 20 }; /* blocks that are counted in one walk */
@@ -641,6 +644,7 @@ int grow_step(struct store *store, struct store_command *command);
 int close_step(struct store *store, struct store_command *command);
 struct store_volume *command_target(struct store *store, struct store_command *command);
 int locate_step(struct store *store, struct store_command *command);
+int seek_step(struct store *store, struct store_command *command);
 int scrub_step(struct store *store, struct store_command *command);
 void scrubs_free(struct store *store);
 int repair_step(struct store *store, struct store_command *command);

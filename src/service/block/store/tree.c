@@ -3,6 +3,8 @@
  * one, is copied when it changes. Plans bring everything into memory; the changes then cannot fail. */
 #include "service/block/store/store_priv.h"
 
+enum { SEEK_STEPS = 2 * TREE_MAX_HEIGHT }; /* all it takes if no leaf is empty, and what memory always has room for */
+
 uint64_t tree_capacity(unsigned height)
 {
 	return height ? (uint64_t)LEAF_BLOCKS << NODE_SHIFT * (height - 1) : 0;
@@ -62,6 +64,61 @@ int tree_find(struct store *store, const struct volume_entry *entry, uint64_t bl
 	if (page)
 		*ret = frame;
 	return 0;
+}
+
+/* ---- what is mapped next ---- */
+
+static bool seek_in_leaf(const struct page_leaf *leaf, uint64_t *block)
+{
+	do {
+		if (leaf_place(leaf, *block % LEAF_BLOCKS))
+			return true;
+	} while (++*block % LEAF_BLOCKS);
+	return false;
+}
+
+/* Down to the first leaf at or behind *block, or past a page that has nothing more. */
+static int seek_down(struct store *store, const struct volume_entry *entry, uint64_t *block, bool *ret_found)
+{
+	uint32_t page = entry->root;
+	struct frame *frame;
+
+	for (unsigned level = entry->height; level-- > 0;) {
+		int rc = get(store, page, level, *block >> LEAF_SHIFT, &frame);
+		if (rc < 0)
+			return rc;
+		if (level == 0)
+			break;
+		const struct page_node *node = (const struct page_node *)frame->data;
+		unsigned shift = LEAF_SHIFT + NODE_SHIFT * (level - 1); /* of what a child maps */
+		uint64_t first = *block >> shift, at = first;
+		do {
+			page = node->child[at % NODE_CHILDREN];
+		} while (!page && ++at % NODE_CHILDREN);
+		if (at > first)
+			*block = at << shift;
+		if (!page)
+			return 0;
+	}
+	*ret_found = seek_in_leaf((const struct page_leaf *)frame->data, block);
+	return 0;
+}
+
+int tree_seek(struct store *store, const struct volume_entry *entry, uint64_t *block, bool *ret_found)
+{
+	uint64_t end = tree_capacity(entry->height);
+	int rc = 0;
+
+	*ret_found = false;
+	if (entry->mapped < end)
+		end = entry->mapped;
+	if (!entry->root)
+		end = 0;
+	for (unsigned i = 0; rc == 0 && i < SEEK_STEPS && !*ret_found && *block < end; i++)
+		rc = seek_down(store, entry, block, ret_found);
+	if (!*ret_found && *block >= end)
+		*block = UINT64_MAX;
+	return rc;
 }
 
 /* ---- plans ---- */
