@@ -99,9 +99,10 @@ struct dpu_block_ops {
 	unsigned (*poll)(struct dpu_block_device *device);
 	/* Completes what it has (DPU_BLOCK_GONE if it must), then calls done and is no more. */
 	void (*close)(struct dpu_block_device *device, void (*done)(void *arg), void *arg);
-	/* The submitter has no more use for a request that is under way: if it still waits here for its turn, it may
-	 * complete with DPU_BLOCK_GONE, soon and not from within this call; else nothing changes. NULL: nothing waits
-	 * for long. */
+	/* The submitter has no more use for a request that is under way: if it waits here for its turn, or comes to
+	 * wait again, it may complete with DPU_BLOCK_GONE, as soon as nothing more of it can be carried out and not
+	 * from within this call; else nothing changes. A filter passes it on for the request of its own that is below.
+	 * NULL: nothing waits for long, or must not be left half done. */
 	void (*cancel)(struct dpu_block_device *device, struct dpu_block_request *request);
 };
 

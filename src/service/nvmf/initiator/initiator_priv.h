@@ -350,6 +350,7 @@ struct remote {
 	uint64_t everything_until_ns; /* a fence around everything */
 	uint64_t noted_ms;            /* for a successor: so long at most do associations outlive us */
 	uint64_t outstanding, requests, repeated, held_count;
+	bool cancels;              /* some are cancelled, and not looked for yet */
 	bool closing, left_writes; /* left_writes: some of unknown fate, when it was closed */
 	void (*closed)(void *arg);
 	void *closed_arg;
@@ -370,6 +371,12 @@ void remote_wake(struct remote *remote);
 bool remote_fenced(const struct remote *remote, const struct dpu_block_request *request);
 void remote_fences_tick(struct remote *remote, uint64_t now_ns);
 void remote_orphans_adopt(struct remote *remote, struct path *path);
+
+/* remote_cancel.c */
+void remote_cancel(struct dpu_block_device *device, struct dpu_block_request *request);
+void remote_cancels_tick(struct remote *remote);
+/* It is cancelled, and nothing of it is under way or in doubt. */
+bool remote_request_over(const struct remote *remote, const struct dpu_block_request *request);
 
 /* remote_io.c */
 void remote_submit(struct dpu_block_device *device, struct dpu_block_request *request);

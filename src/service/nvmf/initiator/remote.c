@@ -169,14 +169,14 @@ static uint64_t on_tick(struct worker_source *source, struct worker *worker, uin
 	for (unsigned i = 0; i < remote->path_count; i++)
 		remote_path_tick(&remote->paths[i], now_ns);
 	remote_paths_settle(remote);
+	remote_cancels_tick(remote);
 	remote_fences_tick(remote, now_ns);
 	if (remote->later_ns > 0 && now_ns >= remote->later_ns) {
 		struct dpu_block_request *request;
 
 		remote->later_ns = 0;
 		while ((request = block_queue_take(&remote->later)))
-			block_queue_add(&remote->waiting, request);
-		remote_wake(remote);
+			remote_dispatch(remote, request);
 	}
 	if (remote->alone_ns > 0 && !remote->lost &&
 	    now_ns - remote->alone_ns > remote->options.loss_ms * CLOCK_NS_PER_MS && now_ns > remote->alone_ns) {
@@ -241,7 +241,9 @@ static void device_close(struct dpu_block_device *device, void (*done)(void *arg
 	remote_close((struct remote *)device, done, arg);
 }
 
-static const struct dpu_block_ops device_ops = { .submit = remote_submit, .close = device_close };
+static const struct dpu_block_ops device_ops = { .submit = remote_submit,
+						 .close = device_close,
+						 .cancel = remote_cancel };
 
 static unsigned or_default(unsigned value, unsigned otherwise)
 {

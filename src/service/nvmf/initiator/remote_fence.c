@@ -17,7 +17,7 @@ static bool overlap(const struct dpu_block_request *a, const struct dpu_block_re
 bool remote_fenced(const struct remote *remote, const struct dpu_block_request *request)
 {
 	if ((remote->fence_count == 0 && remote->everything_until_ns == 0) || !request_modifies(request) ||
-	    (request->scratch[1] & REQUEST_PASSES))
+	    (request->scratch[1] & (REQUEST_PASSES | REQUEST_CANCELLED)) == REQUEST_PASSES)
 		return false;
 	if (remote->everything_until_ns > 0)
 		return true;
@@ -37,6 +37,8 @@ static void held_go(struct remote *remote)
 		next = request->next;
 		if (remote_fenced(remote, request))
 			block_queue_add(&remote->held, request);
+		else if (remote_request_over(remote, request))
+			remote_request_fail(remote, request, DPU_BLOCK_GONE);
 		else
 			block_queue_add(&remote->waiting, request);
 	}
@@ -138,9 +140,10 @@ void remote_orphans_adopt(struct remote *remote, struct path *path)
 		passes_mark(remote, orphans);
 	for (struct dpu_block_request *orphan = orphans; orphan; orphan = next) {
 		next = orphan->next;
+		orphan->scratch[1] |= REQUEST_DOUBTED;
 		if (!fence_add(remote, orphan, dead_ns) && remote->everything_until_ns < dead_ns)
 			remote->everything_until_ns = dead_ns;
-		if (all_wait)
+		if (all_wait || (orphan->scratch[1] & REQUEST_CANCELLED))
 			orphan->scratch[1] &= ~(uint64_t)REQUEST_PASSES;
 		if (!request_holds(orphan)) {
 			remote_request_fail(remote, orphan, DPU_BLOCK_INTEGRITY);

@@ -206,7 +206,7 @@ static bool nothing_to_do(const struct remote *remote, const struct dpu_block_re
 
 static enum dpu_block_status refusal(const struct remote *remote, const struct dpu_block_request *request)
 {
-	if (remote->gone || remote->closing)
+	if (remote->gone || remote->closing || remote_request_over(remote, request))
 		return DPU_BLOCK_GONE;
 	if (remote->lost && !remote_any_usable(remote, false))
 		return DPU_BLOCK_IO_ERROR;

@@ -7,8 +7,10 @@
 
 enum request_note {
 	REQUEST_RETRIES = 0xff,
-	REQUEST_PASSES = 1 << 8, /* repeated: its own fence does not stop it */
-	REQUEST_FLUSHES = 1 << 9 /* all is done but the flush that FUA asks for */
+	REQUEST_PASSES = 1 << 8,   /* repeated: its own fence does not stop it */
+	REQUEST_FLUSHES = 1 << 9,  /* all is done but the flush that FUA asks for */
+	REQUEST_DOUBTED = 1 << 10, /* a write that went with a path: until its fence is dead it may be carried out */
+	REQUEST_CANCELLED = 1 << 11,
 };
 
 static inline bool request_modifies(const struct dpu_block_request *request)
