@@ -239,6 +239,96 @@ static void restart(void **state)
 	block_rig_detach(&v);
 }
 
+enum { KEPT = 3 };
+
+/* A pool without a free page; v has a block. */
+static void without_pages(struct block_rig *rig, struct block_rig_user *v, struct block_rig_user *filler)
+{
+	enum { LEAF = 256 };
+	static uint8_t data[BLOCK];
+	uint64_t offset = 0;
+
+	block_rig_pool(rig);
+	block_rig_attach(v, rig, "volume", "v", NULL);
+	block_rig_change(rig, CHANGE_CREATE, "volume", "blue/filler", "{'pool': 'p', 'size': 1099511627776}", NULL);
+	block_rig_attach(filler, rig, "volume", "filler", NULL);
+	WAIT_FOR(&rig->base, v->device && filler->device);
+	block_rig_write(v, KEPT, 7);
+	while (block_rig_io(filler, DPU_BLOCK_WRITE, offset, data, BLOCK, 0) == DPU_BLOCK_OK)
+		offset += (uint64_t)LEAF * BLOCK;
+}
+
+/* A volume that cannot become as large as it is to be is served as large as it is: after a start, too. */
+static void too_large_for_the_pool(void **state)
+{
+	struct block_rig *rig = *state;
+	struct block_rig_user v, filler;
+	struct dpu_error err;
+
+	without_pages(rig, &v, &filler);
+	block_rig_change(rig, CHANGE_UPDATE, "volume", "blue/v", "{'size': 109951162777600}", &err);
+	for (unsigned starts = 0; starts < 2; starts++) {
+		FIELD_IS(rig, "volume", "v", "state", "failed");
+		FIELD_IS(rig, "volume", "v", "why", "the pool has no room for a larger map");
+		block_rig_expect(&v, KEPT, 7);
+		assert_int_equal(v.device->bytes, 16 * MIB);
+		block_rig_detach(&v);
+		block_rig_detach(&filler);
+		block_rig_down(rig);
+		block_rig_up(rig);
+		block_rig_attach(&v, rig, "volume", "v", NULL);
+		block_rig_attach(&filler, rig, "volume", "filler", NULL);
+		WAIT_FOR(&rig->base, v.device && filler.device);
+	}
+	assert_int_equal(block_rig_io(&filler, DPU_BLOCK_DISCARD, 0, NULL, filler.device->bytes, 0), DPU_BLOCK_OK);
+	block_rig_change(rig, CHANGE_UPDATE, "volume", "blue/v", "{'labels': ['try=again']}", NULL);
+	FIELD_IS(rig, "volume", "v", "state", "ready");
+	WAIT_FOR(&rig->base, v.device->bytes == 109951162777600);
+	block_rig_expect(&v, KEPT, 7);
+	block_rig_detach(&v);
+	block_rig_detach(&filler);
+}
+
+static void add(struct txn *txn, enum change_op op, const char *class_name, const char *key, const char *fields)
+{
+	struct dpu_error err = { 0 };
+	json_t *json = fields ? json_loads(fields, 0, NULL) : NULL;
+
+	if (txn_add(txn, op, class_name, NULL, key, json, 0, false, &err) != 0)
+		fail_msg("%s: %s", err.path, err.message);
+	json_decref(json);
+}
+
+static void begin(struct block_rig *rig, enum change_op op, const char *key, const char *fields)
+{
+	struct txn *txn;
+
+	assert_int_equal(txn_new(rig->dpu.model, &txn), 0);
+	add(txn, op, "volume", key, fields);
+	txn_commit(txn, NULL, NULL);
+	txn_free(txn);
+}
+
+/* What is asked for while something is under way that is going to fail is done all the same. */
+static void overtaken(void **state)
+{
+	static const char too_large[] = "{\"size\": 109951162777600, \"shrinkable\": true}";
+	struct block_rig *rig = *state;
+	struct block_rig_user v, filler;
+
+	without_pages(rig, &v, &filler);
+	begin(rig, CHANGE_UPDATE, "blue/v", too_large);
+	begin(rig, CHANGE_UPDATE, "blue/v", "{\"size\": 16777216}");
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "volume", "v", "state"), "ready") == 0);
+	FIELD_IS(rig, "volume", "v", "why", "");
+	block_rig_detach(&v);
+	FIELD_IS(rig, "pool", "p", "volumes", "2");
+	begin(rig, CHANGE_UPDATE, "blue/v", too_large);
+	begin(rig, CHANGE_DELETE, "blue/v", NULL);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "volumes"), "1") == 0);
+	block_rig_detach(&filler);
+}
+
 /* A file that is missing at the start: everything waits for it, and comes when it is there. */
 static void late_medium(void **state)
 {
@@ -314,16 +404,6 @@ static const struct object_class bomb_class = {
 	.fields = bomb_fields,
 	.apply = bomb_apply,
 };
-
-static void add(struct txn *txn, enum change_op op, const char *class_name, const char *key, const char *fields)
-{
-	struct dpu_error err = { 0 };
-	json_t *json = fields ? json_loads(fields, 0, NULL) : NULL;
-
-	if (txn_add(txn, op, class_name, NULL, key, json, 0, false, &err) != 0)
-		fail_msg("%s: %s", err.path, err.message);
-	json_decref(json);
-}
 
 static void fails(void *arg, int status, const struct dpu_error *err, json_t *diff)
 {
@@ -464,6 +544,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(asked_back, block_rig_setup, block_rig_teardown),
 		cmocka_unit_test_setup_teardown(medium_resized, block_rig_setup, block_rig_teardown),
 		cmocka_unit_test_setup_teardown(restart, block_rig_setup, block_rig_teardown),
+		cmocka_unit_test_setup_teardown(too_large_for_the_pool, block_rig_setup, block_rig_teardown),
+		cmocka_unit_test_setup_teardown(overtaken, block_rig_setup, block_rig_teardown),
 		cmocka_unit_test_setup_teardown(late_medium, block_rig_setup, block_rig_teardown),
 		cmocka_unit_test_setup_teardown(locked_medium, block_rig_setup, block_rig_teardown),
 		cmocka_unit_test_setup_teardown(undone, block_rig_setup, block_rig_teardown),

@@ -206,7 +206,8 @@ static void made(struct pool *pool)
 	struct volume *volume = pool->command_volume;
 
 	if (pool->command.error.code != DPU_OK) {
-		failed(volume, pool->command.error.message);
+		if (!volume->subject.leaving)
+			failed(volume, pool->command.error.message);
 	} else {
 		volume->id = pool->command.ret_volume;
 		volume->device = pool->command_device;
@@ -217,14 +218,39 @@ static void made(struct pool *pool)
 	pool_step(pool);
 }
 
+static uint64_t wanted_bytes(const struct volume *volume)
+{
+	return volume->snapshot ? volume->bytes : ((const struct volume_object *)volume->subject.object)->size;
+}
+
+/* What was asked for meanwhile is the next step, whatever became of this one. */
+static bool overtaken(const struct volume *volume, uint64_t bytes)
+{
+	return volume->subject.leaving || bytes != wanted_bytes(volume);
+}
+
+static void serve(struct volume *volume)
+{
+	pool_live_add(volume);
+	volume_qos_update(volume);
+	if (!volume->backing.device) {
+		volume_filter_up(volume);
+		block_backing_up(&volume->backing, volume->qos.filter, volume->pool->worker);
+	}
+}
+
+/* One that cannot be made as large as it is to be has its data all the same. */
 static void resized(struct pool *pool)
 {
 	struct volume *volume = pool->command_volume;
 
-	if (pool->command.error.code != DPU_OK)
-		failed(volume, pool->command.error.message);
-	else
+	if (pool->command.error.code == DPU_OK) {
 		volume->bytes = pool->command.bytes;
+	} else if (!overtaken(volume, pool->command.bytes)) {
+		if (volume->state != BLOCK_QUARANTINED)
+			serve(volume);
+		failed(volume, pool->command.error.message);
+	}
 	pool_step(pool);
 }
 
@@ -238,11 +264,6 @@ struct volume *volume_source(const struct volume *volume)
 	const struct object *source =
 		config->from_snapshot.object ? config->from_snapshot.object : config->from_volume.object;
 	return source ? volume_of(source) : NULL;
-}
-
-static uint64_t wanted_bytes(const struct volume *volume)
-{
-	return volume->snapshot ? volume->bytes : ((const struct volume_object *)volume->subject.object)->size;
 }
 
 /* False: it names one that is not there. */
@@ -310,12 +331,7 @@ static void finished(struct volume *volume)
 	if (volume->state != BLOCK_QUARANTINED) {
 		volume->state = BLOCK_READY;
 		volume->why[0] = '\0';
-		pool_live_add(volume);
-		volume_qos_update(volume);
-		if (!volume->backing.device) {
-			volume_filter_up(volume);
-			block_backing_up(&volume->backing, volume->qos.filter, volume->pool->worker);
-		}
+		serve(volume);
 	}
 	todo_end(volume);
 }
