@@ -20,6 +20,7 @@ struct view {
 	struct block_views *views;
 	bool limited, hurry;
 	LIST_ENTRY(view) link;
+	char name[OBJECT_NAME_MAX + 1];
 };
 
 /* The worker's. */
@@ -117,7 +118,7 @@ static void view_add(void *arg, struct worker *worker)
 	(void)worker;
 	view->device = *view->below;
 	view->device.ops = &view_ops;
-	view->device.name = attachment->backing->name;
+	view->device.name = view->name;
 	view->device.changed = NULL;
 	LIST_INSERT_HEAD(&view->views->list, view, link);
 	if (attachment->limit.up)
@@ -241,6 +242,7 @@ static void view_give(struct block_attachment *attachment)
 	view->below = backing->device;
 	view->views = backing->views;
 	view->limited = backing->limited;
+	snprintf(view->name, sizeof(view->name), "%s", backing->name);
 	attachment->view = view;
 	attachment->state = ADDING;
 	if (limit_wanted(&attachment->limit))
@@ -384,6 +386,12 @@ void block_backing_init(struct block_backing *backing, struct block *block, cons
 	TAILQ_INIT(&backing->attachments);
 	backing->views = block_alloc(sizeof(*backing->views));
 	backing->views->backing = backing;
+}
+
+void block_backing_rename(struct block_backing *backing, const char *name)
+{
+	free(backing->name);
+	backing->name = block_text(name);
 }
 
 void block_backing_fini(struct block_backing *backing)

@@ -125,7 +125,7 @@ enum { BLOCK_WHY_BYTES = 256 };
 /* Embedded first in the `runtime` of such an object, from its apply() on. */
 struct block_backing {
 	struct block *block;
-	char *name; /* for errors and traces */
+	char *name; /* for errors */
 	/* A user wants it on this worker (a pool all its media on its own). The backing may move: down, then up there;
 	 * or stay, then requests are handed over. NULL: it never moves. */
 	void (*wanted)(struct block_backing *backing, struct worker *worker);
@@ -147,6 +147,8 @@ struct block_backing {
 
 /* name is copied. Without a device at first, for the reason why_not. */
 void block_backing_init(struct block_backing *backing, struct block *block, const char *name, const char *why_not);
+/* Its object has this name now. Devices that were given before have the old one. */
+void block_backing_rename(struct block_backing *backing, const char *name);
 /* Whether somebody has its device, or is about to. */
 bool block_backing_used(const struct block_backing *backing);
 unsigned block_backing_users(const struct block_backing *backing);

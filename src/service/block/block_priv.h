@@ -232,7 +232,6 @@ struct pool_medium {
 	struct block_backing *backing;
 	struct block_attachment *attachment;
 	struct dpu_block_device *device;
-	char name[OBJECT_NAME_MAX + 1];
 	bool asked;   /* to be given back */
 	bool leaving; /* it is being detached from */
 	bool in_use;  /* the store has it */

@@ -313,12 +313,13 @@ static void times(void **state)
 	assert_true(json_real_value(json_object_get(row, "wait_us")) > 150000);
 	assert_true(json_real_value(json_object_get(row, "map_us")) < 100000);
 	json_decref(rows);
+	block_rig_change(rig, CHANGE_UPDATE, "medium", "m", "{'name': 'renamed'}", NULL);
 	rows = block_rig_action(rig, "volume", "why", "blue/v", json_pack("{s:i}", "offset", 3 * BLOCK + 512), &err);
 	char *said = json_dumps(rows, 0);
 	assert_true(text_has(said, "block 3 has CRC32C"));
 	assert_true(text_has(said, "the volume's own"));
 	assert_true(text_has(said, "at most 50/s"));
-	assert_true(text_has(said, "\"object\": \"m\", \"what\": \"at byte "));
+	assert_true(text_has(said, "\"object\": \"renamed\", \"what\": \"at byte "));
 	assert_true(text_has(said, "the slowest of late took"));
 	free(said);
 	json_decref(rows);

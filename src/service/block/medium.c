@@ -520,6 +520,7 @@ int medium_apply(void *ctx, struct object *old, struct object *new, struct dpu_e
 
 	(void)err;
 	new->runtime = medium;
+	block_backing_rename(&medium->backing, new->name);
 	subject_apply(&medium->subject, new);
 	return 0;
 }

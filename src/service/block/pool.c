@@ -143,7 +143,7 @@ static const char *use_all(struct pool *pool, char *why, size_t why_bytes)
 			continue;
 		snprintf(why, why_bytes,
 			 "medium %.60s holds a pool already: `pool adopt` takes it over, `pool format` erases it",
-			 io->media[i].medium->name);
+			 io->media[i].medium->backing->name);
 		return why;
 	}
 	return NULL;
@@ -211,7 +211,7 @@ static void supers_known(struct pool *pool)
 
 	if (failed)
 		snprintf(why, sizeof(why), "medium %.60s: a superblock at its beginning or end cannot be read",
-			 failed->name);
+			 failed->backing->name);
 	pool_supers_free(pool);
 	pool->busy = false;
 	if (refused) {

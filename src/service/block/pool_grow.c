@@ -11,8 +11,8 @@ static void refused(struct pool *pool, struct pool_medium *medium, const struct 
 	struct action_reply *reply = pool->reply;
 
 	medium->refused = true;
-	snprintf(pool->why, sizeof(pool->why), "medium %.60s cannot be added: %.140s%s", medium->name, error->message,
-		 error->code == DPU_E_EXISTS ? "; `pool grow` erases it" : "");
+	snprintf(pool->why, sizeof(pool->why), "medium %.60s cannot be added: %.140s%s", medium->backing->name,
+		 error->message, error->code == DPU_E_EXISTS ? "; `pool grow` erases it" : "");
 	subject_notice(&pool->subject, "pool-not-grown", pool->why);
 	if (!reply)
 		return;
@@ -32,7 +32,7 @@ static void grown(struct pool *pool)
 		medium->in_use = true;
 		if (pool->state == BLOCK_READY)
 			pool->why[0] = '\0';
-		log_info("block", "pool grown", "object=%s medium=%s", pool->subject.name, medium->name);
+		log_info("block", "pool grown", "object=%s medium=%s", pool->subject.name, medium->backing->name);
 	}
 	pool_step(pool);
 }

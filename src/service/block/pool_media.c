@@ -34,7 +34,7 @@ static struct pool_medium *find(const struct pool *pool, const struct object *ob
 struct pool_medium *pool_media_find(const struct pool *pool, const char *name)
 {
 	for (unsigned i = 0; i < pool->media_count; i++)
-		if (strcmp(pool->media[i]->name, name) == 0)
+		if (strcmp(pool->media[i]->backing->name, name) == 0)
 			return pool->media[i];
 	return NULL;
 }
@@ -47,7 +47,6 @@ static void attach(struct pool *pool, struct object *object)
 	medium->pool = pool;
 	medium->uuid = object->uuid;
 	medium->backing = object->runtime;
-	snprintf(medium->name, sizeof(medium->name), "%s", object->name);
 	user.ctx = medium;
 	pool->media[pool->media_count++] = medium;
 	medium->attachment = block_attach(pool->subject.block, object, &user);
@@ -107,7 +106,7 @@ bool pool_media_ready(struct pool *pool, char *why, size_t why_bytes, bool *ret_
 		const struct pool_medium *medium = pool->media[i];
 		if (medium->device && !medium->asked)
 			continue;
-		snprintf(why, why_bytes, "medium %.60s: %s", medium->name,
+		snprintf(why, why_bytes, "medium %.60s: %s", medium->backing->name,
 			 medium->backing->device ? "it is on its way" : medium->backing->why_not);
 		*ret_soon = medium->backing->device || medium->backing->trying;
 		return false;

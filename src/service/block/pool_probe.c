@@ -54,8 +54,8 @@ static void fails(struct probe *probe, const char *what)
 {
 	struct dpu_error err = { 0 };
 
-	error_set(&err, DPU_E_IO, NULL, "medium %s cannot be %s at offset %llu", medium_of_probe(probe)->name, what,
-		  (unsigned long long)probe->request.offset);
+	error_set(&err, DPU_E_IO, NULL, "medium %s cannot be %s at offset %llu", medium_of_probe(probe)->backing->name,
+		  what, (unsigned long long)probe->request.offset);
 	probe_end(probe, &err);
 }
 
@@ -64,8 +64,8 @@ static void file_fails(struct probe *probe)
 {
 	struct dpu_error err = { 0 };
 
-	error_set(&err, DPU_E_LIMIT, NULL, "what medium %s holds cannot be found out: %s", medium_of_probe(probe)->name,
-		  strerror(errno));
+	error_set(&err, DPU_E_LIMIT, NULL, "what medium %s holds cannot be found out: %s",
+		  medium_of_probe(probe)->backing->name, strerror(errno));
 	probe_end(probe, &err);
 }
 
@@ -153,8 +153,8 @@ static void examine(struct probe *probe)
 		probe->wiped = stranger_wipe(probe->fd, medium->device->sector, probe->wipes, WIPES);
 		wipe_next(probe);
 	} else if (stranger_find(probe->fd, medium->device->sector, &stranger)) {
-		error_set(&err, DPU_E_EXISTS, NULL, "medium %s holds %s at offset %llu", medium->name, stranger.what,
-			  (unsigned long long)stranger.offset);
+		error_set(&err, DPU_E_EXISTS, NULL, "medium %s holds %s at offset %llu", medium->backing->name,
+			  stranger.what, (unsigned long long)stranger.offset);
 		probe_end(probe, &err);
 	} else {
 		probe->at++;

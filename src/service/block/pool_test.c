@@ -339,7 +339,8 @@ static void growth(void **state)
 	assert_int_equal(err.code, DPU_E_EXISTS);
 	assert_null(block_rig_action(rig, "pool", "grow", "p", json_pack("{s:s}", "medium", "o"), &err));
 	assert_int_equal(err.code, DPU_E_NOT_FOUND);
-	json_decref(block_rig_action(rig, "pool", "grow", "p", json_pack("{s:s}", "medium", "n"), NULL));
+	block_rig_change(rig, CHANGE_UPDATE, "medium", "n", "{'name': 'renamed'}", NULL);
+	json_decref(block_rig_action(rig, "pool", "grow", "p", json_pack("{s:s}", "medium", "renamed"), NULL));
 	FIELD_IS(rig, "pool", "p", "why", "");
 	assert_true(strtoull(block_rig_field(rig, "pool", "p", "bytes"), NULL, 10) > bytes + 50 * MIB);
 	block_rig_down(rig);

@@ -439,6 +439,7 @@ int volume_apply(void *ctx, struct object *old, struct object *new, struct dpu_e
 
 	(void)err;
 	new->runtime = volume;
+	block_backing_rename(&volume->backing, new->name);
 	if (subject)
 		intent_undelete(volume);
 	subject_apply(&volume->subject, new);

@@ -2,7 +2,6 @@
 /* The action "why" of a volume: the way of a request for one of its blocks, step by step, down to the place on a
  * medium, and where the time of such requests goes. */
 #include <stdlib.h>
-#include <string.h>
 #include "service/block/why.h"
 
 const struct field block_why_fields[] = {
@@ -52,14 +51,16 @@ static const struct object *policy_of(const struct volume *volume)
 				: ((const struct volume_object *)object)->qos.object;
 }
 
-/* What the medium is, and sits on. */
-static void add_stack(json_t *rows, const struct why *why)
+/* Where it is on the medium, and what that is and sits on. */
+static void add_medium(json_t *rows, const struct why *why)
 {
 	for (unsigned i = 0; i < why->pool->media_count; i++) {
 		const struct pool_medium *medium = why->pool->media[i];
 		const struct object *object = model_find_uuid(why->block->dpu->model, &medium->uuid);
-		if (object && strcmp(medium->name, why->location.medium) == 0)
-			why_add_stack(rows, why->block, object);
+		if (!object || medium->device != why->location.medium)
+			continue;
+		why_add(rows, "medium", object->name, "at byte %llu", (unsigned long long)why->location.offset);
+		why_add_stack(rows, why->block, object);
 	}
 }
 
@@ -78,8 +79,7 @@ static void add_place(json_t *rows, const struct why *why, const struct volume *
 		location->shared ? "shared with a snapshot or another volume: a write takes new space"
 				 : "the volume's own");
 	why_add(rows, "pool", why->pool->subject.name, "served by worker %u", worker_index(why->pool->worker));
-	why_add(rows, "medium", location->medium, "at byte %llu", (unsigned long long)location->offset);
-	add_stack(rows, why);
+	add_medium(rows, why);
 }
 
 /* The volume may have gone meanwhile. */

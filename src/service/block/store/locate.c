@@ -32,7 +32,7 @@ int locate_step(struct store *store, struct store_command *command)
 		return rc;
 	uint32_t references = space_get(store, place);
 	location->mapped = true;
-	location->medium = medium_of_place(store, place, &location->offset)->device->name;
+	location->medium = medium_of_place(store, place, &location->offset)->device;
 	location->crc = leaf->block[block % LEAF_BLOCKS].crc;
 	location->references = references == COUNT_LOST ? 0 : references;
 	location->shared = !exclusive || location->references > 1;

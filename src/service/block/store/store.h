@@ -94,9 +94,9 @@ enum store_op {
 
 /* Where a block of a volume is. */
 struct store_location {
-	bool mapped;        /* else it was never written, or discarded, and reads as zeroes */
-	const char *medium; /* lives as long as the store */
-	uint64_t offset;    /* bytes, on the medium */
+	bool mapped; /* else it was never written, or discarded, and reads as zeroes */
+	const struct dpu_block_device *medium;
+	uint64_t offset; /* bytes, on the medium */
 	uint32_t crc;
 	uint32_t references; /* pages that refer to it; 0: their count was lost */
 	bool shared;         /* with another volume or snapshot: through one of its pages, or by itself */

@@ -364,7 +364,7 @@ static void test_locate(void **state)
 	locate.bytes = 8192 + 512;
 	assert_int_equal(rig_command(store, &locate), DPU_OK);
 	assert_true(location.mapped && !location.shared && location.references == 1);
-	assert_string_equal(location.medium, "here");
+	assert_string_equal(location.medium->name, "here");
 	assert_memory_equal((uint8_t *)block_ram_data(medium) + location.offset, data, sizeof(data));
 	assert_int_equal(location.crc, crc32c(0, data, sizeof(data)));
 	uint64_t before = location.offset;

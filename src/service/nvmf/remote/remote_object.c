@@ -433,6 +433,7 @@ int nvmf_remote_apply(void *ctx, struct object *old, struct object *new, struct 
 		remote->backing.wanted = on_wanted;
 		TAILQ_INSERT_TAIL(&remotes->all, remote, link);
 	}
+	block_backing_rename(&remote->backing, new->name);
 	paths_fill((const struct nvmf_remote_object *)new, &remote->options);
 	remote->paths_changed = true;
 	remote->object = new;
