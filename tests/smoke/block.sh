@@ -206,16 +206,17 @@ ok ctl volume create blue/keep pool=p0 size=16M
 uuid=$(field volume blue/keep uuid)
 # An image goes in and comes out again.
 mkdir -p "$LAB_DIR/store/images"
-head -c 5000000 /dev/urandom >"$LAB_DIR/store/images/a.raw"
+head -c 15000000 /dev/urandom >"$LAB_DIR/store/images/a.raw"
 ctl volume import-image blue/keep file=a.raw wait=true >/dev/null
 ctl volume export-image blue/keep file=b.raw wait=true >/dev/null
-cmp -n 5000000 "$LAB_DIR/store/images/a.raw" "$LAB_DIR/store/images/b.raw" || lab_fail "the image has changed on its way"
+cmp -n 15000000 "$LAB_DIR/store/images/a.raw" "$LAB_DIR/store/images/b.raw" || lab_fail "the image has changed on its way"
 has 0 "export of b.raw done" ctl volume show blue/keep
 # Long work says how far it is, on a terminal; interrupted, it goes on, until it is cancelled.
-ctl volume create blue/long pool=p0 size=60G
+ctl qos_policy create blue/slow cap_bandwidth=2M
+ctl volume create blue/long pool=p0 from_volume=keep qos=slow
 rc=0
 said=$(timeout --preserve-status -k 5 -s INT 1 script -qec "$lab_build/apps/dpuctl/dpuctl -i $LAB-m volume export-image blue/long file=long.raw wait=true" /dev/null </dev/null) || rc=$?
-[[ $said == *"export-image: "*" % of 60 GiB, "*"left"* ]] || lab_fail "no progress (exit $rc): $said"
+[[ $said == *"export-image: "*" % of 16 MiB, "*"left"* ]] || lab_fail "no progress (exit $rc): $said"
 has 0 "running" ctl volume image-progress blue/long
 ctl volume cancel-image blue/long >/dev/null
 wait_until 5 "the export has ended" is cancelled eval 'ctl -o json volume image-progress blue/long | json "d[\"state\"]"'
@@ -226,6 +227,7 @@ grep -q "the work goes on: dpuctl volume image-progress blue/long says how far i
 	lab_fail "what was interrupted says: $(cat "$LAB_DIR/interrupted")"
 ctl volume cancel-image blue/long >/dev/null
 ctl volume delete blue/long
+ctl qos_policy delete blue/slow
 has 1 "is there already" ctl volume export-image blue/keep file=b.raw
 has 1 "must be a file name" ctl volume import-image blue/keep file=../store.db
 lab_dpud_stop m

@@ -33,10 +33,12 @@ struct image_job {
 	uint64_t found;     /* by the helper: where the file goes on; control reads `at` meanwhile */
 	bool changed;       /* import: the volume has no longer what it had */
 	bool erased, ended; /* import: the volume was discarded; the file has no more data */
+	bool hole;          /* export: where it is there may be nothing for long */
 	int helper_rc;      /* of the helper */
 	void (*then)(struct image_job *job);
 	struct dpu_block_request request;
 	struct iovec iov;
+	struct store_command seek;
 	struct note note;
 	uint8_t *buffer;
 	TAILQ_ENTRY(image_job) link;

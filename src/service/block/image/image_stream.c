@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Data between a raw file and a volume, a chunk at a time: a helper thread has to do with the file, the worker with the
- * device. Holes stay holes on both sides. */
+ * device. Holes stay holes on both sides, and large ones are not read. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,11 +122,12 @@ static void file_write(void *arg)
 	struct image_job *job = arg;
 
 	job->helper_rc = 0;
+	job->hole = true;
 	for (uint64_t at = 0; at < job->length && job->helper_rc == 0; at += HOLE) {
 		uint64_t length = job->length - at < HOLE ? job->length - at : HOLE;
-		ssize_t put = is_zero(job->buffer + at, length)
-				      ? (ssize_t)length
-				      : pwrite(job->fd, job->buffer + at, length, (off_t)(job->at + at));
+		bool zero = is_zero(job->buffer + at, length);
+		ssize_t put = zero ? (ssize_t)length : pwrite(job->fd, job->buffer + at, length, (off_t)(job->at + at));
+		job->hole &= zero;
 		if (put < 0)
 			job->helper_rc = -errno;
 		else if ((uint64_t)put < length)
@@ -193,6 +194,52 @@ static void import_step(struct image_job *job)
 
 /* ---- export ---- */
 
+static void sought(struct note *note)
+{
+	struct image_job *job = (struct image_job *)((uint8_t *)note - offsetof(struct image_job, note));
+	const struct dpu_error *error = &job->seek.error;
+	uint64_t data = job->seek.ret_offset;
+
+	job->moving = job->hole = false;
+	if (error->code != DPU_OK)
+		image_fail(job, error->code, "%s", error->message);
+	else if (data >= job->total)
+		job->at = job->total;
+	else if (data > job->at)
+		job->at = data / IMAGE_CHUNK * IMAGE_CHUNK;
+	step(job);
+}
+
+static void seek_done(struct store_command *command)
+{
+	struct image_job *job = command->ctx;
+
+	note_send(job->block, &job->note);
+}
+
+static void seek_submit(void *arg, struct worker *worker)
+{
+	struct image_job *job = arg;
+
+	(void)worker;
+	store_submit(job->volume->pool->store, &job->seek);
+}
+
+/* The pool is open as long as the device has not been given back. */
+static void seek(struct image_job *job)
+{
+	job->moving = true;
+	job->note.fn = sought;
+	job->seek = (struct store_command){
+		.op = STORE_SEEK,
+		.volume = job->volume->id,
+		.bytes = job->at,
+		.done = seek_done,
+		.ctx = job,
+	};
+	block_call(job->volume->pool->worker, seek_submit, job, NULL);
+}
+
 static void volume_was_read(struct image_job *job)
 {
 	if (job->failed)
@@ -205,6 +252,10 @@ static void export_step(struct image_job *job)
 {
 	if (job->at >= job->total) {
 		help(job, file_sync, end);
+		return;
+	}
+	if (job->hole) {
+		seek(job);
 		return;
 	}
 	job->length = job->total - job->at < IMAGE_CHUNK ? job->total - job->at : IMAGE_CHUNK;
@@ -236,6 +287,7 @@ void image_stream(struct image_job *job)
 	job->at = 0;
 	if (!job->import)
 		job->total = job->device->bytes;
+	job->hole = !job->import;
 	job->phase = job->import ? "importing" : "exporting";
 	if (job->import)
 		help(job, marked, step);

@@ -110,6 +110,89 @@ static void raw(void **state)
 	block_rig_free(&rig);
 }
 
+/* ---- a volume that is nearly all hole ---- */
+
+enum { SPOT = 4096, SPOTS = 7 };
+static const uint64_t LARGE = (UINT64_C(1) << 40) + 5 * SPOT + 512;
+/* At both ends, and on both sides of what is read at once. */
+static const uint64_t spots[SPOTS] = { 0,
+				       7 * MIB - SPOT,
+				       7 * MIB,
+				       (UINT64_C(300) << 30) + 13 * SPOT,
+				       (UINT64_C(1) << 40) - SPOT,
+				       (UINT64_C(1) << 40) + 2 * SPOT,
+				       (UINT64_C(1) << 40) + 5 * SPOT };
+
+static uint64_t spot_bytes(unsigned i)
+{
+	return LARGE - spots[i] < SPOT ? LARGE - spots[i] : SPOT;
+}
+
+static void assert_reads(struct block_rig *rig, uint64_t least, uint64_t most)
+{
+	run_for(&rig->base, 100 * CLOCK_NS_PER_MS); /* published meanwhile */
+	assert_in_range(strtoull(block_rig_field(rig, "volume", "large", "reads"), NULL, 10), least, most);
+}
+
+/* The file has the spots, and little else. */
+static void assert_spots(struct block_rig *rig, const char *name)
+{
+	uint8_t data[SPOT], expected[SPOT];
+	char path[256];
+	struct stat status;
+
+	snprintf(path, sizeof(path), "%s/images/%s", rig->dir, name);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	assert_true(fd >= 0 && fstat(fd, &status) == 0);
+	assert_int_equal(status.st_size, LARGE);
+	assert_true(status.st_blocks * 512 <= SPOTS * MIB);
+	for (unsigned i = 0; i < SPOTS; i++) {
+		memset(expected, (int)i + 1, sizeof(expected));
+		assert_int_equal(pread(fd, data, SPOT, (off_t)spots[i]), spot_bytes(i));
+		assert_memory_equal(data, expected, spot_bytes(i));
+	}
+	/* Between them there is nothing. */
+	uint64_t at = 0;
+	for (off_t found = 0; (found = lseek(fd, (off_t)at, SEEK_DATA)) >= 0;) {
+		uint64_t length = (uint64_t)pread(fd, data, SPOT, found);
+		bool spot = false;
+		for (unsigned i = 0; i < SPOTS; i++)
+			spot |= spots[i] == (uint64_t)found;
+		memset(expected, 0, sizeof(expected));
+		assert_true(spot || memcmp(data, expected, length) == 0);
+		at = (uint64_t)found + length;
+	}
+	close(fd);
+}
+
+/* What is not mapped is not read: a TiB of it would take minutes. */
+static void holes(void **state)
+{
+	struct block_rig_user user;
+	struct block_rig rig;
+	uint8_t data[SPOT];
+
+	world(&rig);
+	block_rig_apply(&rig, "{'volumes': [{'name': 'large', 'tenant': 'blue', 'pool': 'p', 'size': %llu}]}",
+			(unsigned long long)LARGE);
+	json_decref(act(&rig, "volume", "export-image", "blue/large", "empty", NULL));
+	assert_reads(&rig, 0, 0);
+	assert_int_equal(shell(&rig, "[ $(du -k empty | cut -f 1) = 0 ]"), 0);
+	block_rig_attach(&user, &rig, "volume", "large", NULL);
+	WAIT_FOR(&rig.base, user.device);
+	for (unsigned i = 0; i < SPOTS; i++) {
+		memset(data, (int)i + 1, sizeof(data));
+		assert_int_equal(block_rig_io(&user, DPU_BLOCK_WRITE, spots[i], data, spot_bytes(i), 0), DPU_BLOCK_OK);
+	}
+	run_for(&rig.base, 100 * CLOCK_NS_PER_MS);
+	uint64_t before = strtoull(block_rig_field(&rig, "volume", "large", "reads"), NULL, 10);
+	json_decref(act(&rig, "volume", "export-image", "blue/large", "sparse", NULL));
+	assert_reads(&rig, before + SPOTS - 1, before + 2 * SPOTS);
+	assert_spots(&rig, "sparse");
+	block_rig_detach(&user);
+	block_rig_free(&rig);
+}
+
 static void qcow2(void **state)
 {
 	struct block_rig rig;
@@ -173,6 +256,10 @@ static void ended_early(void **state)
 
 	world(&rig);
 	assert_int_equal(shell(&rig, "head -c 60000000 /dev/urandom >in.raw"), 0);
+	assert_int_equal(shell(&rig, "head -c 4000000 /dev/urandom >small.raw"), 0);
+	json_decref(act(&rig, "volume", "import-image", "blue/w", "small.raw", NULL));
+	block_rig_apply(&rig, "{'qos_policies': [{'name': 'slow', 'tenant': 'blue', 'cap_bandwidth': 1000000}],"
+			      " 'volumes': [{'name': 'w', 'tenant': 'blue', 'qos': 'slow'}]}");
 	json_decref(
 		block_rig_action(&rig, "volume", "import-image", "blue/v", json_pack("{s:s}", "file", "in.raw"), NULL));
 	assert_null(act(&rig, "volume", "import-image", "blue/v", "in.raw", &err));
@@ -277,9 +364,9 @@ static void long_names(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(raw),         cmocka_unit_test(qcow2),  cmocka_unit_test(refusals),
-		cmocka_unit_test(ended_early), cmocka_unit_test(header), cmocka_unit_test(words),
-		cmocka_unit_test(long_names),
+		cmocka_unit_test(raw),      cmocka_unit_test(holes),       cmocka_unit_test(qcow2),
+		cmocka_unit_test(refusals), cmocka_unit_test(ended_early), cmocka_unit_test(header),
+		cmocka_unit_test(words),    cmocka_unit_test(long_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
