@@ -57,14 +57,14 @@ void block_detach(struct block_attachment *attachment, void (*done)(void *arg), 
 /* Why an object has no device at the moment, as a sentence for people; NULL: it has one. Valid until the next call. */
 const char *block_why_not(const struct object *object);
 /* Whether it has none because what it stands on is being opened or recovered at the moment, however long that takes. */
-/* Memory, page-aligned, that data mostly lies in on its way to a worker's media: what is used of it is registered with
- * the io_uring of those on files. Once for a worker; there until the service has stopped. */
-void block_memory(struct block *block, struct worker *worker, void *memory, size_t bytes);
-
 bool block_is_coming(const struct object *object);
 /* Whether it has no device and gets none until somebody does something: its pool could not be opened, or its map is
  * damaged. *ret_bytes: how large it is as far as the objects know. */
 bool block_has_failed(const struct object *object, uint64_t *ret_bytes);
+
+/* Memory, page-aligned, that data mostly lies in on its way to a worker's media: what is used of it is registered with
+ * the io_uring of those on files. Once for a worker; there until the service has stopped. */
+void block_memory(struct block *block, struct worker *worker, void *memory, size_t bytes);
 
 /* For validate() of each front end that is to be created: fails while nobody may attach to the object, because an
  * import overwrites it. (An import in turn is refused while any front end refers to its volume.) */
