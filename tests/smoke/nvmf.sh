@@ -203,6 +203,20 @@ wait_until 5 "a host is refused" refused
 begin=$SECONDS
 ok ctl -t blue nvmf_subsystem delete strict
 [ $((SECONDS - begin)) -lt 4 ] || lab_fail "the deletion took $((SECONDS - begin)) s"
+
+# ---- a volume goes with the namespaces that show it and its snapshots, if that is said
+ok ctl -t blue volume create shown pool=pool size=8M
+ok ctl -t blue nvmf_namespace create shown subsystem=disks volume=shown
+has 1 "it is used by nvmf_namespace/blue/shown: delete these first, or all at once with --cascade" ctl -t blue volume delete shown
+ok ctl -t blue snapshot create shown volume=shown
+ok ctl -t blue nvmf_namespace create shot subsystem=disks snapshot=shown
+for option in -n ""; do
+	# shellcheck disable=SC2086
+	gone=$(ctl -t blue volume delete shown --cascade $option) || lab_fail "the volume cannot be deleted: $gone"
+	for object in volume nvmf_namespace snapshot; do [[ $gone == *"- $object blue/shown"* ]] || lab_fail "$object blue/shown is not said to go: $gone"; done
+	[[ $gone == *"- nvmf_namespace blue/shot"*"4 deleted"* ]] || lab_fail "what goes with the volume: $gone"
+done
+same "namespaces that are left" "$(ctl -t blue -o json nvmf_namespace list | json "sorted(n['name'] for n in d)")" "['early', 'memory', 'one']"
 ok ctl nvmf_listener set six subsystems=
 has 0 "4 deleted" ctl -t blue nvmf_subsystem delete disks --cascade
 same "namespaces" "$(ctl -t blue -o json nvmf_namespace list)" "[]"
