@@ -103,7 +103,8 @@ struct remote_path_status {
 	unsigned queues, depth; /* as agreed */
 	unsigned under_way;
 	uint64_t connects, losses, commands, digest_errors, aborts;
-	char why[REMOTE_WHY_BYTES]; /* why it is not live, or was lost last */
+	char why[REMOTE_WHY_BYTES];      /* why it is not live */
+	char lost_why[REMOTE_WHY_BYTES]; /* … was lost last */
 };
 
 struct remote_status {

@@ -73,9 +73,11 @@ void remote_path_fail(struct path *path, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(path->status.why, sizeof(path->status.why), format, args);
 	va_end(args);
-	path->status.losses += live;
-	if (live)
+	if (live) {
+		path->status.losses++;
+		memcpy(path->status.lost_why, path->status.why, sizeof(path->status.why));
 		path->attempts = 0;
+	}
 	path_leave(path, false);
 	if (path->remote->events->path && !path->leaving && (live || path->attempts <= 1))
 		path->remote->events->path(path->remote->ctx, &path->address, false, path->status.why);

@@ -345,6 +345,7 @@ static void on_io_connected(struct host_command *command, uint16_t status)
 		return;
 	path->step = PATH_LIVE;
 	path->status.state = REMOTE_PATH_LIVE;
+	path->status.why[0] = 0;
 	path->status.cntlid = path->admin.cntlid;
 	path->status.queues = path->queue_count;
 	path->status.depth = path->depth;

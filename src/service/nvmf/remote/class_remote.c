@@ -147,6 +147,7 @@ static void path_add(struct string_list *list, const struct remote_path_status *
 		[REMOTE_PATH_LIVE] = "live",
 	};
 	char address[REMOTE_ADDRESS_TEXT];
+	const char *why = path->state == REMOTE_PATH_LIVE ? path->lost_why : path->why;
 	struct text text = { 0 };
 
 	text_printf(&text, "%s: %s", remote_address_format(&path->address, address), names[path->state]);
@@ -157,8 +158,8 @@ static void path_add(struct string_list *list, const struct remote_path_status *
 	if (path->losses > 0)
 		text_printf(&text, ", lost %llu time%s", (unsigned long long)path->losses,
 			    path->losses == 1 ? "" : "s");
-	if (path->why[0])
-		text_printf(&text, path->state == REMOTE_PATH_LIVE ? " (%s)" : ": %s", path->why);
+	if (why[0])
+		text_printf(&text, path->state == REMOTE_PATH_LIVE ? " (%s)" : ": %s", why);
 	char *taken = text_take(&text);
 	add_text(list, taken);
 	free(taken);

@@ -252,6 +252,29 @@ static void reappear(struct fake_target *target)
 	target->ports[0].refuses = target->ports[1].refuses = false;
 }
 
+/* What kept a path from coming is told no more when it is there, and is not why it was lost. */
+static void test_path_why(void **state)
+{
+	const char *paths;
+	struct block_rig rig;
+
+	rig_open(&rig);
+	WAIT_FOR(&rig.base, field_is(&rig, "nvmf_remote", "r", "live_paths", "2"));
+	ask(vanish);
+	block_rig_apply(&rig,
+			"{'nvmf_remotes': [{'name': 'x', 'addresses': ['127.0.0.1:%u'], 'nqn': 'nqn.2026-01.test:s'}]}",
+			ntohs(house.target.ports[0].address.sin_port));
+	WAIT_FOR(&rig.base, strstr(block_rig_field(&rig, "nvmf_remote", "x", "paths"), ": waiting: ") != NULL);
+	ask(reappear);
+	WAIT_FOR(&rig.base, field_is(&rig, "nvmf_remote", "x", "live_paths", "1"));
+	paths = block_rig_field(&rig, "nvmf_remote", "x", "paths");
+	if (strstr(paths, "(") || strstr(paths, "lost"))
+		fail_msg("%s", paths);
+	WAIT_FOR(&rig.base, field_is(&rig, "nvmf_remote", "r", "live_paths", "2"));
+	assert_non_null(strstr(block_rig_field(&rig, "nvmf_remote", "r", "paths"), ", lost 1 time ("));
+	rig_close(&rig);
+}
+
 /* A DPU that stops does not wait long for a target that has gone before; what was answered is there afterwards. */
 static void test_stop_without_target(void **state)
 {
@@ -571,6 +594,7 @@ int main(void)
 		cmocka_unit_test(test_object),
 		cmocka_unit_test(test_pool),
 		cmocka_unit_test(test_digests),
+		cmocka_unit_test(test_path_why),
 		cmocka_unit_test(test_stop_without_target),
 		cmocka_unit_test(test_predecessor),
 		cmocka_unit_test(test_long_keep_alive),
