@@ -7,7 +7,8 @@
 #include <stdlib.h>
 
 enum { SUBMIT_BURST = 4 };
-/* What scratch[1] of a request says beside its user; 0 when it is not in the queue. */
+/* What scratch[1] of a request in the queue says beside its user. Below it is where its qos_io is, between the two 0.
+ */
 enum { QUEUED = 1 << 0, HURRIED = 1 << 1, CANCELLED = 1 << 2, ABOUT = QUEUED | HURRIED | CANCELLED };
 
 const char *const qos_stage_names[QOS_STAGES] = { "wait", "map", "medium", "whole" };
@@ -117,6 +118,7 @@ void volume_send(struct qos_volume *volume, struct dpu_block_request *request, u
 	io->below = dpu_block_request_below(request, sent_done);
 	io->below.trace = &io->trace;
 	io->above = request;
+	request->scratch[1] = (uintptr_t)io;
 	io->volume = volume;
 	io->trace = (struct dpu_block_trace){ 0 };
 	io->dispatched = cycles;
@@ -198,13 +200,21 @@ void qos_hurry(struct dpu_block_device *device, const void *user, bool on)
 	hurry(volume);
 }
 
+static void cancel_below(const struct qos_volume *volume, struct qos_io *io)
+{
+	if (io && volume->below->ops->cancel)
+		volume->below->ops->cancel(volume->below, &io->below);
+}
+
 /* Looked for later, and for all of them in one go: who breaks off has many. Until then its turn may come. */
 static void filter_cancel(struct dpu_block_device *device, struct dpu_block_request *request)
 {
 	struct qos_volume *volume = (struct qos_volume *)device;
 
-	if (!(request->scratch[1] & QUEUED))
+	if (!(request->scratch[1] & QUEUED)) {
+		cancel_below(volume, (struct qos_io *)(uintptr_t)request->scratch[1]);
 		return;
+	}
 	request->scratch[1] |= CANCELLED;
 	if (!volume->cancelled)
 		LIST_INSERT_HEAD(&volume->scheduler->cancelled, volume, cancelled_link);
@@ -264,7 +274,6 @@ void qos_submit(struct dpu_block_device *device, struct dpu_block_request *reque
 	uint64_t cycles = qos_stamp_down(scheduler);
 
 	request->scratch[0] = cycles;
-	request->scratch[1] = 0;
 	volume->stats.requests++;
 	assert(!volume->closing);
 	if (volume->draining && !volume->queue.first && scheduler->free_io) {

@@ -118,7 +118,11 @@ static void test_odd(void **state)
 	assert_int_equal(world.request[0].status, DPU_BLOCK_OK); /* its time had come */
 	world.volume->ios.rate = 0;
 	qos_hurry(world.volume->device, NULL, true);
-	cancel(1); /* at the medium by now */
+	assert_int_equal(world.volume->cancels, 0);
+	cancel(1); /* at the medium by now, which is told */
+	assert_int_equal(world.volume->cancels, 1);
+	assert_ptr_equal(world.volume->cancelled, world.sim->medium.working[0]);
+	assert_int_equal(world.volume->cancelled->tag, world.request[1].tag);
 	qos_hurry(world.volume->device, NULL, false);
 	sim_run(world.sim, 50 * MS);
 	assert_int_equal(world.request[1].status, DPU_BLOCK_OK);

@@ -90,7 +90,15 @@ static void below_submit(struct dpu_block_device *device, struct dpu_block_reque
 	work(sim);
 }
 
-static const struct dpu_block_ops below_ops = { .submit = below_submit };
+static void below_cancel(struct dpu_block_device *device, struct dpu_block_request *request)
+{
+	struct sim_volume *volume = (struct sim_volume *)device;
+
+	volume->cancels++;
+	volume->cancelled = request;
+}
+
+static const struct dpu_block_ops below_ops = { .submit = below_submit, .cancel = below_cancel };
 
 /* ---- loads ---- */
 

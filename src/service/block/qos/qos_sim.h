@@ -64,6 +64,8 @@ struct sim_volume {
 	struct sim_load load;
 	uint64_t arrived;
 	uint64_t last_tag; /* the upper half is the test's */
+	unsigned cancels;  /* that came to it, the last for `cancelled` */
+	const struct dpu_block_request *cancelled;
 };
 
 struct sim_scheduler {
