@@ -8,13 +8,14 @@
  *             .open = mine_open,
  *     };
  *
- * Threads: open runs in a thread that may block. From then on submit, poll and close run in the one worker that owns
- * the device, where nothing may block: what must wait belongs into threads of the module's own, which hand what they
- * finished back to poll and call dpu_block_host.wake.
+ * Threads: open runs in a thread that may block. From then on submit, poll, cancel and close run in the one worker that
+ * owns the device, where nothing may block: what must wait belongs into threads of the module's own, which hand what
+ * they finished back to poll and call dpu_block_host.wake.
  *
- * dpud watches what it loads. A request that is completed twice, from within submit, or with a status that does not
- * exist makes the device fail, and an entry with the module's name in the log; one that is not completed for a minute
- * is reported. Nothing can be done about a module that writes where it must not: it runs with all rights of dpud. */
+ * dpud watches what it loads. A request that is completed twice, from within submit or cancel, or with a status that
+ * does not exist makes the device fail, and an entry with the module's name in the log; one that is not completed for a
+ * minute is reported. Nothing can be done about a module that writes where it must not: it runs with all rights of
+ * dpud. */
 #pragma once
 
 #include <stddef.h>
@@ -43,10 +44,10 @@ struct dpu_block_open {
 	const char *arguments; /* the user's, "" if there are none; what they mean is the module's choice */
 	/* Of a filter: what it sits on, a medium, another filter or a namespace of another machine. It belongs to this
 	 * filter alone from open until close is done, and to the same worker: requests may be submitted to it in
-	 * submit, poll, `changed` and close, not in open. It needs not be polled and must not be closed. What
-	 * dpu_block_check() has something against comes back with that status.
-	 * Its size and features may change: it calls its `changed`, which is the filter's to set in open, and which
-	 * is where the filter takes them over, calling its own device's `changed` then. NULL for a back end. */
+	 * submit, poll, `changed` and close, not in open; and cancelled in cancel and poll. It needs not be polled and
+	 * must not be closed. What dpu_block_check() has something against comes back with that status. Its size and
+	 * features may change: it calls its `changed`, which is the filter's to set in open, and which is where the
+	 * filter takes them over, calling its own device's `changed` then. NULL for a back end. */
 	struct dpu_block_device *below;
 	const struct dpu_block_host *host;
 };

@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 # A DPU's volume on another DPU's: discovery, two paths, a pool on the remote namespace, kill -9 of either side, a path that goes,
-# deletion of the namespace.
+# a host that leaves while there is none, deletion of the namespace.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 lab_begin nvmf_remote
 lab_netns a
 inside a ip link set lo up
 lab_dpud t a "${small[@]}" --zero-copy 32
-lab_dpud m a "${small[@]}" --zero-copy 64
+cp -r "$lab_top/apps/examples/block" "$LAB_DIR/own"
+make -s -C "$LAB_DIR/own" install CPPFLAGS="-I$lab_top/include" MODULE_DIR="$LAB_DIR/modules" >"$LAB_DIR/make.log" 2>&1 || lab_fail "make: $(cat "$LAB_DIR/make.log")"
+lab_dpud m a "${small[@]}" --zero-copy 64 --module-dir "$LAB_DIR/modules"
 nqn=nqn.2025-01.org.example:far
 cat >"$LAB_DIR/target.yaml" <<YAML
 version: 1
@@ -91,6 +93,31 @@ wait_until 10 "it is said that requests wait" is "no path is connected, requests
 ok ctl nvmf_remote set one addresses="127.0.0.1,[::1]:4421"
 wait_until 20 "both paths are there again" is 2 field nvmf_remote one live_paths
 same "why" "$(field nvmf_remote one why)" None
+
+# ---- a host of ours leaves while what it reads has no path: its requests leave with it, through a cap and a module, not with the loss time-out
+# shellcheck disable=SC2086
+ok ctl nvmf_remote create shown $far nsid=2
+ok ctl medium create shown kind=module module=flaky arguments=every=0 below_remote=shown
+ok ctl qos_policy create blue/fast cap_iops=100000
+ok ctl nvmf_listener create own address=127.0.0.1 port=4430
+ok ctl nvmf_subsystem create blue/own "nqn=$nqn.own" allow_any_host=true
+ok ctl nvmf_namespace create blue/own subsystem=own medium=shown qos=fast
+lab_background inside a timeout -k 5 60 "$lab_build/tests/bench/nvmf_load" read 127.0.0.1 4430 "$nqn.own" depth=32 seconds=50 >/dev/null
+host=$lab_last
+some_reads() { [ "$(field nvmf_namespace blue/own reads)" -gt 100 ]; }
+wait_until 10 "reads of a host" some_reads
+ok ctl nvmf_remote set shown addresses=127.0.0.9
+wait_until 10 "it has no path" is "no path is connected, requests wait for one" field nvmf_remote shown why
+stands() { local was; was=$(field nvmf_namespace blue/own reads) && sleep 0.3 && [ "$(field nvmf_namespace blue/own reads)" = "$was" ]; }
+wait_until 10 "its requests wait" stands
+left=$(date +%s%3N)
+kill "$host"
+wait_until 10 "its connections are gone" is 0 field nvmf_subsystem blue/own connections
+echo "nvmf_remote: a host with 32 requests that wait for a path is gone after $(($(date +%s%3N) - left)) ms"
+ctl nvmf_subsystem delete blue/own --cascade >/dev/null
+ok ctl nvmf_listener delete own
+ok ctl medium delete shown
+ok ctl nvmf_remote delete shown
 
 # ---- paths that its discovery controller tells of
 ok ctl nvmf_remote create found discovery=127.0.0.1 nqn=$nqn nsid=1

@@ -17,7 +17,7 @@ struct flaky {
 };
 
 /* What goes down is the request of who is above, with an end of its own: `next` and `scratch` belong to the device
- * below by then, so where it came from is kept beside. */
+ * below by then, so where it came from is kept beside. Those of the request above say where it has gone, for cancel. */
 struct passed {
 	struct dpu_block_request below; /* first */
 	struct dpu_block_request *above;
@@ -50,6 +50,7 @@ static void passed_done(struct dpu_block_request *below)
 
 static void fail(struct flaky *flaky, struct dpu_block_request *request)
 {
+	request->scratch[0] = 0;
 	request->next = flaky->failing;
 	flaky->failing = request;
 	flaky->under_way++;
@@ -73,6 +74,7 @@ static void flaky_submit(struct dpu_block_device *device, struct dpu_block_reque
 	passed->below.done = passed_done;
 	passed->above = request;
 	passed->flaky = flaky;
+	request->scratch[0] = (uintptr_t)passed;
 	flaky->under_way++;
 	flaky->below->ops->submit(flaky->below, &passed->below);
 }
@@ -92,6 +94,15 @@ static unsigned flaky_poll(struct dpu_block_device *device)
 	return count;
 }
 
+static void flaky_cancel(struct dpu_block_device *device, struct dpu_block_request *request)
+{
+	struct dpu_block_device *below = ((struct flaky *)device)->below;
+	struct passed *passed = (struct passed *)(uintptr_t)request->scratch[0];
+
+	if (passed && below->ops->cancel)
+		below->ops->cancel(below, &passed->below);
+}
+
 static void flaky_close(struct dpu_block_device *device, void (*done)(void *arg), void *arg)
 {
 	struct flaky *flaky = (struct flaky *)device;
@@ -102,7 +113,9 @@ static void flaky_close(struct dpu_block_device *device, void (*done)(void *arg)
 	end_check(flaky);
 }
 
-static const struct dpu_block_ops flaky_ops = { .submit = flaky_submit, .poll = flaky_poll, .close = flaky_close };
+static const struct dpu_block_ops flaky_ops = {
+	.submit = flaky_submit, .poll = flaky_poll, .close = flaky_close, .cancel = flaky_cancel
+};
 
 static void below_changed(void *ctx)
 {

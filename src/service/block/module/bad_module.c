@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { NOTHING, TWICE, WITHIN, STATUS, NEVER, SIZE, REFUSES, VERSION, OLD_HEADERS };
+enum { NOTHING, TWICE, WITHIN, WITHIN_CANCEL, STATUS, NEVER, SIZE, REFUSES, VERSION, OLD_HEADERS };
 
 struct bad {
 	struct dpu_block_device device;
@@ -29,7 +29,7 @@ static unsigned bad_poll(struct dpu_block_device *device)
 	struct bad *bad = (struct bad *)device;
 	struct dpu_block_request *request = bad->waiting;
 
-	if (!request || BAD == NEVER)
+	if (!request || BAD == NEVER || BAD == WITHIN_CANCEL)
 		return 0;
 	bad->waiting = request->next;
 	if (BAD == TWICE)
@@ -38,13 +38,21 @@ static unsigned bad_poll(struct dpu_block_device *device)
 	return 1;
 }
 
+static void bad_cancel(struct dpu_block_device *device, struct dpu_block_request *request)
+{
+	if (BAD == WITHIN_CANCEL)
+		dpu_block_complete(request, DPU_BLOCK_GONE);
+}
+
 static void bad_close(struct dpu_block_device *device, void (*done)(void *arg), void *arg)
 {
 	free(device);
 	done(arg);
 }
 
-static const struct dpu_block_ops bad_ops = { .submit = bad_submit, .poll = bad_poll, .close = bad_close };
+static const struct dpu_block_ops bad_ops = {
+	.submit = bad_submit, .poll = bad_poll, .close = bad_close, .cancel = bad_cancel
+};
 
 static int bad_open(const struct dpu_block_open *open, struct dpu_block_device **ret, char *why, size_t why_bytes)
 {

@@ -34,7 +34,7 @@ struct guard {
 	struct guard_io *io, *free_io;
 	struct block_queue waiting; /* for an io, or to be failed */
 	unsigned under_way;
-	bool submitting, failed;
+	bool calling, failed; /* calling: submit or cancel, in which nothing may end */
 	uint64_t now_ns, complained_ns, errors;
 	void (*wake)(void *ctx);
 	void (*complain)(void *ctx, const char *sentence);
@@ -75,8 +75,8 @@ static void below_done(struct dpu_block_request *below)
 		misbehaved(guard, "has completed a request twice: the device fails from now on");
 		return;
 	}
-	if (guard->submitting)
-		misbehaved(guard, "completes requests from within submit: the device fails from now on");
+	if (guard->calling)
+		misbehaved(guard, "completes requests from within submit or cancel: the device fails from now on");
 	if (below->status >= DPU_BLOCK_STATUSES) {
 		misbehaved(guard, "has completed a request with a status that does not exist: the device fails from "
 				  "now on");
@@ -87,7 +87,7 @@ static void below_done(struct dpu_block_request *below)
 	guard->under_way--;
 	io->next = guard->free_io;
 	guard->free_io = io;
-	if (guard->submitting) {
+	if (guard->calling) {
 		above->scratch[0] = 1;
 		block_queue_add(&guard->waiting, above);
 	} else {
@@ -101,12 +101,13 @@ static void send(struct guard *guard, struct dpu_block_request *request)
 
 	guard->free_io = io->next;
 	io->above = request;
+	request->scratch[1] = (uintptr_t)io;
 	io->since_ns = guard->now_ns;
 	io->below = dpu_block_request_below(request, below_done);
 	guard->under_way++;
-	guard->submitting = true;
+	guard->calling = true;
 	guard->below->ops->submit(guard->below, &io->below);
-	guard->submitting = false;
+	guard->calling = false;
 }
 
 static void guard_submit(struct dpu_block_device *device, struct dpu_block_request *request)
@@ -114,10 +115,24 @@ static void guard_submit(struct dpu_block_device *device, struct dpu_block_reque
 	struct guard *guard = (struct guard *)device;
 
 	request->scratch[0] = guard->failed;
+	request->scratch[1] = 0;
 	if (guard->failed || guard->waiting.first || !guard->free_io)
 		block_queue_add(&guard->waiting, request);
 	else
 		send(guard, request);
+}
+
+/* What waits for an io goes on waiting: those that have one are mostly cancelled with it. */
+static void guard_cancel(struct dpu_block_device *device, struct dpu_block_request *request)
+{
+	struct guard *guard = (struct guard *)device;
+	struct guard_io *io = (struct guard_io *)(uintptr_t)request->scratch[1];
+
+	if (!io || guard->failed || !guard->below->ops->cancel)
+		return;
+	guard->calling = true;
+	guard->below->ops->cancel(guard->below, &io->below);
+	guard->calling = false;
 }
 
 static unsigned guard_poll(struct dpu_block_device *device)
@@ -227,7 +242,9 @@ static void guard_close(struct dpu_block_device *device, void (*done)(void *arg)
 	guard->below->ops->close(guard->below, below_closed, guard);
 }
 
-static const struct dpu_block_ops guard_ops = { .submit = guard_submit, .poll = guard_poll, .close = guard_close };
+static const struct dpu_block_ops guard_ops = {
+	.submit = guard_submit, .poll = guard_poll, .close = guard_close, .cancel = guard_cancel
+};
 
 /* ---- opening ---- */
 

@@ -35,6 +35,17 @@ static void lower_submit(struct dpu_block_device *device, struct dpu_block_reque
 	block_queue_add(&lower->refused, request);
 }
 
+static void lower_cancel(struct dpu_block_device *device, struct dpu_block_request *request)
+{
+	struct lower *lower = of_device(device);
+
+	for (const struct dpu_block_request *refused = lower->refused.first; refused; refused = refused->next)
+		if (refused == request)
+			return;
+	if (lower->real->ops->cancel)
+		lower->real->ops->cancel(lower->real, request);
+}
+
 /* The owner closes it. */
 static void lower_close(struct dpu_block_device *device, void (*done)(void *arg), void *arg)
 {
@@ -45,7 +56,7 @@ static void lower_close(struct dpu_block_device *device, void (*done)(void *arg)
 		done(arg);
 }
 
-static const struct dpu_block_ops lower_ops = { .submit = lower_submit, .close = lower_close };
+static const struct dpu_block_ops lower_ops = { .submit = lower_submit, .close = lower_close, .cancel = lower_cancel };
 
 static void real_changed(void *ctx)
 {

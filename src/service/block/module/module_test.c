@@ -205,6 +205,78 @@ static void test_resize(void **state)
 	ram->ops->close(ram, NULL, NULL);
 }
 
+/* What a filter sits on: keeps what it gets. */
+struct keeping {
+	struct dpu_block_device device; /* first */
+	struct dpu_block_request *kept, *cancelled;
+};
+
+static void keeping_submit(struct dpu_block_device *device, struct dpu_block_request *request)
+{
+	((struct keeping *)device)->kept = request;
+}
+
+static void keeping_cancel(struct dpu_block_device *device, struct dpu_block_request *request)
+{
+	((struct keeping *)device)->cancelled = request;
+}
+
+/* Through both sides of a filter, for what is below it and for nothing else. */
+static void test_cancel(void **state)
+{
+	static const struct dpu_block_ops ops = { .submit = keeping_submit, .cancel = keeping_cancel };
+	struct keeping keeping = { .device = { .ops = &ops,
+					       .name = "keeping",
+					       .bytes = 1 << 20,
+					       .sector = 512,
+					       .max_bytes = DPU_BLOCK_MAX_BYTES,
+					       .alignment = 1 } };
+	struct dpu_block_request request = { .op = DPU_BLOCK_FLUSH, .done = done },
+				 beyond = { .op = DPU_BLOCK_READ, .offset = 2 << 20, .length = 512, .done = done };
+	struct dpu_block_device *device;
+	struct dpu_error err;
+
+	assert_int_equal(open_as("flaky", "every=3", &keeping.device, &device, &err), 0);
+	block_module_start(device);
+	device->ops->submit(device, &beyond);
+	device->ops->cancel(device, &beyond);
+	assert_null(keeping.cancelled);
+	device->ops->submit(device, &request);
+	device->ops->cancel(device, &request);
+	assert_non_null(keeping.kept);
+	assert_ptr_equal(keeping.cancelled, keeping.kept);
+	assert_int_equal(finished, 0);
+	dpu_block_complete(keeping.kept, DPU_BLOCK_GONE);
+	assert_int_equal(request.status, DPU_BLOCK_GONE);
+	keeping.cancelled = NULL;
+	device->ops->submit(device, &request); /* one that the module itself fails */
+	device->ops->cancel(device, &request);
+	assert_null(keeping.cancelled);
+	device->ops->poll(device);
+	assert_int_equal(finished, 3);
+	device->ops->close(device, NULL, NULL);
+}
+
+/* One that it has ended from within is ended with the next poll, once. */
+static void test_cancel_within(void **state)
+{
+	struct dpu_block_request request = { .op = DPU_BLOCK_FLUSH, .done = done };
+	struct dpu_block_device *device;
+	struct dpu_error err;
+
+	assert_int_equal(open_as("bad_within_cancel", "", NULL, &device, &err), 0);
+	device->ops->submit(device, &request);
+	device->ops->cancel(device, &request);
+	device->ops->cancel(device, &request);
+	assert_int_equal(finished, 0);
+	assert_int_equal(complaints, 1);
+	assert_non_null(strstr(complaint, "from within submit or cancel"));
+	device->ops->poll(device);
+	assert_int_equal(finished, 1);
+	assert_int_equal(request.status, DPU_BLOCK_IO_ERROR);
+	device->ops->close(device, NULL, NULL);
+}
+
 static void test_misbehaving(void **state)
 {
 	static const struct {
@@ -343,9 +415,10 @@ static void test_rights(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_back_end), cmocka_unit_test(test_filter), cmocka_unit_test(test_misbehaving),
-		cmocka_unit_test(test_resize),   cmocka_unit_test(test_never),  cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_rights),   cmocka_unit_test(test_crcs),
+		cmocka_unit_test(test_back_end),      cmocka_unit_test(test_filter), cmocka_unit_test(test_misbehaving),
+		cmocka_unit_test(test_resize),        cmocka_unit_test(test_never),  cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_rights),        cmocka_unit_test(test_crcs),   cmocka_unit_test(test_cancel),
+		cmocka_unit_test(test_cancel_within),
 	};
 
 	(void)argc;
