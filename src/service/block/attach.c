@@ -511,6 +511,14 @@ const char *block_why_not(const struct object *object)
 										  : backing->why_not;
 }
 
+bool block_is_soon(const struct object *object)
+{
+	const struct subject *subject =
+		object->class == &medium_class ? &medium_of(object)->subject : &volume_of(object)->subject;
+
+	return !block_why_not(object) || subject->noted || subject->ticket;
+}
+
 int block_check_attach(const struct object *object, const char *field, struct dpu_error *err)
 {
 	if (object->class != &volume_class || !object->runtime || !image_imports(volume_of(object)))

@@ -58,6 +58,9 @@ void block_detach(struct block_attachment *attachment, void (*done)(void *arg), 
 const char *block_why_not(const struct object *object);
 /* Whether it has none because what it stands on is being opened or recovered at the moment, however long that takes. */
 bool block_is_coming(const struct object *object);
+/* Whether it has one, or what a transaction asked of it is still being tried, so that it may have one in a moment: who
+ * attached waits for device(). Volumes, snapshots and media. */
+bool block_is_soon(const struct object *object);
 /* Whether it has no device and gets none until somebody does something: its pool could not be opened, or its map is
  * damaged. *ret_bytes: how large it is as far as the objects know. */
 bool block_has_failed(const struct object *object, uint64_t *ret_bytes);

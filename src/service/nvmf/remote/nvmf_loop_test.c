@@ -112,6 +112,39 @@ static void check_all(struct block_rig_user *user)
 	}
 }
 
+/* When its creation is answered a namespace can be used: whichever worker has the volume, that is made with it, or the
+ * subsystem. */
+static void test_created(void **state)
+{
+	struct block_rig rig;
+
+	rig_open(&rig);
+	block_rig_apply(
+		&rig,
+		"{'media': [{'name': 'm2', 'kind': 'ram', 'size': %d}], 'pools': [{'name': 'q', 'media': ['m2']}],"
+		" 'volumes': [{'tenant': 'blue', 'name': 'w', 'pool': 'q', 'size': %d}]}",
+		4 * BYTES, BYTES);
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		block_rig_change(&rig, CHANGE_CREATE, "nvmf_namespace", "blue/w", "{'subsystem': 's', 'volume': 'w'}",
+				 NULL);
+		FIELD_IS(&rig, "nvmf_namespace", "w", "state", "ready");
+		block_rig_delete(&rig, "nvmf_namespace", "blue/w", false, NULL);
+		block_rig_apply(
+			&rig,
+			"{'volumes': [{'tenant': 'blue', 'name': 'x', 'pool': 'q', 'size': %d}], 'nvmf_subsystems':"
+			" [{'tenant': 'blue', 'name': 't', 'nqn': 'nqn.2026-01.test:t'}], 'nvmf_namespaces':"
+			" [{'tenant': 'blue', 'name': 'x', 'subsystem': 's', 'volume': 'x'},"
+			" {'tenant': 'blue', 'name': 'y', 'subsystem': 't', 'volume': 'x'}]}",
+			BYTES);
+		FIELD_IS(&rig, "nvmf_namespace", "x", "state", "ready");
+		FIELD_IS(&rig, "nvmf_namespace", "y", "state", "ready");
+		block_rig_delete(&rig, "nvmf_namespace", "blue/x", false, NULL);
+		block_rig_delete(&rig, "nvmf_subsystem", "blue/t", true, NULL);
+		block_rig_delete(&rig, "volume", "blue/x", true, NULL);
+	}
+	block_rig_free(&rig);
+}
+
 static void test_io(void **state)
 {
 	struct block_rig rig;
@@ -304,10 +337,8 @@ static void test_device_goes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_io),
-		cmocka_unit_test(test_paths),
-		cmocka_unit_test(test_removed),
-		cmocka_unit_test(test_device_goes),
+		cmocka_unit_test(test_created), cmocka_unit_test(test_io),          cmocka_unit_test(test_paths),
+		cmocka_unit_test(test_removed), cmocka_unit_test(test_device_goes),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

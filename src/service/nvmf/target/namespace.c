@@ -96,6 +96,11 @@ static bool more_to_come(const struct subsystem *subsystem)
 	return false;
 }
 
+bool namespace_is_soon(const struct namespace *ns)
+{
+	return waits(ns) && block_is_soon(namespace_backing((const struct namespace_object *)ns->item.object));
+}
+
 bool namespace_check(struct namespace *ns)
 {
 	if (!waits(ns) || !ns->subsystem)
@@ -115,9 +120,8 @@ bool namespace_check(struct namespace *ns)
 static void device_came(struct namespace *ns, struct dpu_block_device *device, struct worker *worker)
 {
 	ns->device = device;
-	if (!subsystem_settle(ns->subsystem, worker))
-		return;
-	ns->misplaced = worker != ns->subsystem->home;
+	if (subsystem_settle(ns->subsystem, worker))
+		ns->misplaced = worker != ns->subsystem->home;
 	target_step_soon(ns->item.target);
 }
 
@@ -311,6 +315,7 @@ void namespace_step(struct namespace *ns)
 		return;
 	}
 	if (!ns->subsystem) {
+		ns->made_by = target->settlings;
 		ns->subsystem = (struct subsystem *)item_find(&target->subsystems, &object->subsystem.object->uuid);
 		ns->subsystem->namespaces++;
 	}

@@ -6,7 +6,9 @@
 #include "base/clock.h"
 #include "service/nvmf/target/target_priv.h"
 
+/* A transaction that waits for what is under way, and for the namespaces that it has made. */
 struct settler {
+	uint64_t number;
 	void (*done)(void *arg);
 	void *arg;
 	TAILQ_ENTRY(settler) link;
@@ -120,11 +122,36 @@ static void stop_check(struct target *target)
 	sources_check(target);
 }
 
+static bool settled(const struct target *target, const struct settler *settler)
+{
+	const struct item *item;
+
+	TAILQ_FOREACH(item, &target->namespaces, link)
+	{
+		const struct namespace *ns = (const struct namespace *)item;
+		if (ns->made_by == settler->number && namespace_is_soon(ns))
+			return false;
+	}
+	return true;
+}
+
+static struct settler *first_settled(const struct target *target)
+{
+	struct settler *settler;
+
+	TAILQ_FOREACH(settler, &target->settlers, link)
+	{
+		if (settled(target, settler))
+			return settler;
+	}
+	return NULL;
+}
+
 static void settlers_answer(struct target *target)
 {
 	struct settler *settler;
 
-	while (target->under_way == 0 && (settler = TAILQ_FIRST(&target->settlers)) != NULL) {
+	while (target->under_way == 0 && (settler = first_settled(target)) != NULL) {
 		TAILQ_REMOVE(&target->settlers, settler, link);
 		settler->done(settler->arg);
 		free(settler);
@@ -152,7 +179,7 @@ static void watch(struct target *target)
 
 static void on_watch(void *ctx)
 {
-	watch(ctx);
+	target_step_soon(ctx);
 }
 
 void target_step(struct target *target)
@@ -219,6 +246,7 @@ void target_settle(struct target *target, void (*done)(void *arg), void *arg)
 {
 	struct settler *settler = nvmf_alloc(sizeof(*settler));
 
+	settler->number = ++target->settlings;
 	settler->done = done;
 	settler->arg = arg;
 	TAILQ_INSERT_TAIL(&target->settlers, settler, link);

@@ -129,6 +129,7 @@ struct namespace
 	struct subsystem *subsystem;
 	struct block_attachment *attachment;
 	struct worker *attached_for; /* the worker that it was made for, NULL: any */
+	uint64_t made_by;            /* number of the transaction */
 	bool detaching, misplaced;   /* misplaced: the device is in another worker, it must be attached anew */
 	bool adding, added, removing;
 	struct nvme_namespace *nvme; /* the worker's; control looks at it while `added` */
@@ -181,6 +182,7 @@ struct target {
 	void (*stopped)(void *arg), (*stop_done)(void *arg);
 	void *stopped_arg;
 	TAILQ_HEAD(, settler) settlers;
+	uint64_t settlings; /* how many there were */
 	struct discovery_log *log;
 	uint64_t generation;
 	char reservation_dir[4096];
@@ -221,6 +223,8 @@ bool listener_serves(const struct listener *listener, const struct subsystem *su
 
 void namespace_step(struct namespace *ns);
 const struct object *namespace_backing(const struct namespace_object *object);
+/* Whether it waits for a device that comes in a moment. */
+bool namespace_is_soon(const struct namespace *ns);
 /* One that waits for a device that will not come is shown to hosts as inaccessible. False: it waits for none. */
 bool namespace_check(struct namespace *ns);
 void namespace_policy(struct namespace *ns); /* may have changed */
