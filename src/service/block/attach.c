@@ -345,12 +345,21 @@ void block_set_policy(struct block_attachment *attachment, const struct object *
 	limit->qos.block->policies_changed = true;
 }
 
+void block_leaving(const struct block_attachment *attachment)
+{
+	struct block_backing *backing = attachment->backing;
+
+	if (backing->leaving)
+		backing->leaving(backing);
+}
+
 void block_detach(struct block_attachment *attachment, void (*done)(void *arg), void *arg)
 {
 	assert(!attachment->ending);
 	attachment->ending = true;
 	attachment->done = done;
 	attachment->arg = arg;
+	block_leaving(attachment);
 	attachment_next(attachment);
 }
 

@@ -49,6 +49,8 @@ void block_released(struct block_attachment *attachment);
  * passes one is owed to it. Whoever is asked to give the device back is in a hurry without this. Off again with a new
  * device. */
 void block_hurry(struct block_attachment *attachment, bool on);
+/* The user detaches once what it has submitted has ended, which is not to wait for what is away. */
+void block_leaving(const struct block_attachment *attachment);
 /* Calls device(NULL) if a device is there that was not asked back yet. Once it is released, done(arg) runs, maybe
  * before the return, and attachment is no more. May be called in apply() or remove(), when the object is on its way
  * out, too. */
@@ -134,6 +136,9 @@ struct block_backing {
 	void (*wanted)(struct block_backing *backing, struct worker *worker);
 	/* A user has detached; may free the backing. NULL: its owner need not know. */
 	void (*left)(struct block_backing *backing);
+	/* A user is about to detach, and waits for what it has submitted: what cannot be carried out now should fail
+	 * soon. NULL: none waits long. */
+	void (*leaving)(struct block_backing *backing);
 	bool limited; /* its devices are filters of qos/, which keep requests back */
 	/* the block service's */
 	bool trying;

@@ -380,8 +380,11 @@ static void pool_settle(struct subject *subject)
 	struct pool *pool = of_subject(subject);
 
 	pool->refused = false; /* something has changed */
-	for (unsigned i = 0; i < pool->media_count; i++)
+	for (unsigned i = 0; i < pool->media_count; i++) {
 		pool->media[i]->refused = false;
+		if (subject->leaving)
+			block_leaving(pool->media[i]->attachment);
+	}
 	pool_step(pool);
 }
 

@@ -65,6 +65,7 @@ struct nvmf_remote {
 	struct watch *watch;   /* the same, and NULL without discovery */
 	enum nvmf_remote_state state;
 	bool stepping, closing, closing_asked, again, clean;
+	bool hurried;         /* requests do not wait for a path any more, as a user leaves */
 	uint64_t marker_ms;   /* what the file says to a successor */
 	bool paths_changed;   /* options have others than the worker was told */
 	pthread_mutex_t lock; /* of status, which the worker publishes */

@@ -300,6 +300,87 @@ static void test_stop_without_target(void **state)
 	rig_close(&rig);
 }
 
+static void *reappear_later(void *arg)
+{
+	usleep(2500000);
+	ask(reappear);
+	return NULL;
+}
+
+/* Who deletes a pool does not wait for a target that is away; who uses the remote afterwards does. */
+static void test_pool_deleted_without_target(void **state)
+{
+	struct block_rig rig;
+	struct block_rig_user user;
+	uint8_t data[4096] = { 1 };
+	pthread_t later;
+
+	pool_open(&rig, &user);
+	io_check(&user, 5);
+	block_rig_detach(&user);
+	ask(vanish);
+	WAIT_FOR(&rig.base, field_is(&rig, "nvmf_remote", "r", "live_paths", "0"));
+	uint64_t start = clock_ns();
+	assert_int_equal(block_rig_delete(&rig, "pool", "p", true, NULL), 0);
+	assert_in_range((clock_ns() - start) / CLOCK_NS_PER_MS, 0, 5000);
+	ask(reappear);
+	block_rig_attach(&user, &rig, "nvmf_remote", "r", NULL);
+	WAIT_FOR(&rig.base, user.device != NULL);
+	ask(vanish);
+	WAIT_FOR(&rig.base, field_is(&rig, "nvmf_remote", "r", "live_paths", "0"));
+	pthread_create(&later, NULL, reappear_later, NULL);
+	assert_int_equal(block_rig_io(&user, DPU_BLOCK_WRITE, 0, data, sizeof(data), 0), DPU_BLOCK_OK);
+	pthread_join(later, NULL);
+	block_rig_detach(&user);
+	rig_close(&rig);
+}
+
+struct late_read {
+	struct dpu_block_request request; /* first */
+	struct dpu_block_device *device;
+	struct iovec iov;
+	uint8_t data[4096];
+	atomic_bool done;
+};
+
+static void late_read_done(struct dpu_block_request *request)
+{
+	atomic_store(&((struct late_read *)request)->done, true);
+}
+
+static void late_read_submit(void *arg, struct worker *worker)
+{
+	struct late_read *late = arg;
+
+	late->device->ops->submit(late->device, &late->request);
+}
+
+/* What waits for a path of a deleted remote fails. */
+static void test_remote_deleted_without_target(void **state)
+{
+	struct block_rig rig;
+	struct block_rig_user user;
+	struct late_read late = { .request = { .op = DPU_BLOCK_READ, .segments = 1, .length = sizeof(late.data) } };
+
+	rig_open(&rig);
+	block_rig_attach(&user, &rig, "nvmf_remote", "r", NULL);
+	WAIT_FOR(&rig.base, user.device != NULL);
+	user.hold = true;
+	ask(vanish);
+	WAIT_FOR(&rig.base, field_is(&rig, "nvmf_remote", "r", "live_paths", "0"));
+	late.device = user.device;
+	late.iov = (struct iovec){ late.data, sizeof(late.data) };
+	late.request.iov = &late.iov;
+	late.request.done = late_read_done;
+	assert_int_equal(worker_call(user.worker, late_read_submit, &late, NULL), 0);
+	assert_int_equal(block_rig_delete(&rig, "nvmf_remote", "r", false, NULL), 0);
+	WAIT_FOR(&rig.base, user.asked && atomic_load(&late.done));
+	assert_int_not_equal(late.request.status, DPU_BLOCK_OK);
+	block_rig_release(&user);
+	block_rig_detach(&user);
+	rig_close(&rig);
+}
+
 /* What a killed predecessor has left: writes wait. */
 static void test_predecessor(void **state)
 {
@@ -595,6 +676,8 @@ int main(void)
 		cmocka_unit_test(test_pool),
 		cmocka_unit_test(test_digests),
 		cmocka_unit_test(test_path_why),
+		cmocka_unit_test(test_pool_deleted_without_target),
+		cmocka_unit_test(test_remote_deleted_without_target),
 		cmocka_unit_test(test_stop_without_target),
 		cmocka_unit_test(test_predecessor),
 		cmocka_unit_test(test_long_keep_alive),

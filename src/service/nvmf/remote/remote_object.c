@@ -183,7 +183,7 @@ static void remote_start(struct nvmf_remote *remote)
 {
 	struct dpu_error err = { 0 };
 
-	remote->again = remote->paths_changed = false;
+	remote->again = remote->paths_changed = remote->hurried = false;
 	remote->state = REMOTE_CONNECTING;
 	block_backing_wait(&remote->backing, "it is being connected", true);
 	remote->options.streams = nvmf_streams(nvmf_of(remote->remotes->dpu), remote->worker, &err);
@@ -280,7 +280,7 @@ static void remote_stop(struct nvmf_remote *remote, const char *why)
 	remote->again = false;
 	if (remote->state != REMOTE_GONE)
 		remote->state = REMOTE_CLOSING;
-	if (remote->remotes->stopping) /* as after kill -9: what was answered is with the target */
+	if (remote->remotes->stopping || !remote->object) /* as after kill -9: what was answered is with the target */
 		remotes_call(remote->worker, hurry_in_worker, remote);
 	block_backing_down(&remote->backing, why, unused, remote);
 }
@@ -361,6 +361,57 @@ static void on_wanted(struct block_backing *backing, struct worker *worker)
 		remote->worker = worker;
 }
 
+/* Not within the transaction, which may yet come to nothing. */
+static void step_later(void *arg)
+{
+	struct nvmf_remote *remote = arg;
+
+	remote->stepping = false;
+	nvmf_remote_step(remote);
+}
+
+static void step_post(struct nvmf_remote *remote)
+{
+	if (remote->stepping)
+		return;
+	remote->stepping = true;
+	remotes_post(remote->remotes, step_later, remote);
+}
+
+static bool has_path(struct nvmf_remote *remote)
+{
+	struct remote_status status;
+	char discovered[WATCH_TEXT];
+
+	nvmf_remote_status(remote, &status, discovered);
+	for (unsigned i = 0; i < status.path_count; i++)
+		if (status.paths[i].state == REMOTE_PATH_LIVE)
+			return true;
+	return false;
+}
+
+/* Who deletes a pool or a disk does not wait for a target that is away. */
+static void on_leaving(struct block_backing *backing)
+{
+	struct nvmf_remote *remote = (struct nvmf_remote *)backing;
+
+	if (!remote->remote || remote->closing || remote->hurried || has_path(remote))
+		return;
+	remote->hurried = true;
+	remotes_call(remote->worker, hurry_in_worker, remote);
+}
+
+/* The next user waits for a path as is usual: it is connected anew, which costs nothing that was there. */
+static void on_left(struct block_backing *backing)
+{
+	struct nvmf_remote *remote = (struct nvmf_remote *)backing;
+
+	if (!remote->hurried || !remote->remote || remote->closing_asked)
+		return;
+	remote->again = true;
+	step_post(remote);
+}
+
 /* The host's identity: the same after every start, one for each object. */
 void nvmf_remote_host(const struct nvmf_remote_object *object, struct remote_options *options)
 {
@@ -399,23 +450,6 @@ static void options_fill(const struct nvmf_remote_object *object, struct remote_
 	options->shared = object->shared;
 }
 
-/* Not within the transaction, which may yet come to nothing. */
-static void step_later(void *arg)
-{
-	struct nvmf_remote *remote = arg;
-
-	remote->stepping = false;
-	nvmf_remote_step(remote);
-}
-
-static void step_post(struct nvmf_remote *remote)
-{
-	if (remote->stepping)
-		return;
-	remote->stepping = true;
-	remotes_post(remote->remotes, step_later, remote);
-}
-
 int nvmf_remote_apply(void *ctx, struct object *old, struct object *new, struct dpu_error *err)
 {
 	struct nvmf_remote *remote = old ? old->runtime : NULL;
@@ -431,6 +465,8 @@ int nvmf_remote_apply(void *ctx, struct object *old, struct object *new, struct 
 		block_backing_init(&remote->backing, block_of(remotes->dpu), new->name, "it was not connected yet");
 		block_backing_wait(&remote->backing, "it was not connected yet", true);
 		remote->backing.wanted = on_wanted;
+		remote->backing.leaving = on_leaving;
+		remote->backing.left = on_left;
 		TAILQ_INSERT_TAIL(&remotes->all, remote, link);
 	}
 	block_backing_rename(&remote->backing, new->name);
