@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/str.h"
+#include "service/nvmf/nqn.h"
 #include "service/nvmf/remote/nvmf_remote_priv.h"
 
 const char *const nvmf_remote_states[] = {
@@ -29,13 +30,7 @@ static bool is_address(const char *text)
 	return remote_address_parse(text, &address) == 0;
 }
 
-static bool is_nqn(const char *text)
-{
-	return strncmp(text, "nqn.", 4) == 0 && strlen(text) <= NVME_NQN_LENGTH_MAX;
-}
-
 #define ADDRESS_DOC "must be an IP address with an optional port: 192.0.2.1:4420, [2001:db8::1]:4420"
-#define NQN_DOC     "must begin with \"nqn.\" and have at most 223 bytes"
 
 static const struct field fields[] = {
 	FIELD(struct nvmf_remote_object, addresses, .min = 0, .max = REMOTE_PATHS_MAX, .check = is_address,
@@ -47,13 +42,14 @@ static const struct field fields[] = {
 	      .doc = "Where a discovery controller listens, that tells of further addresses of the subsystem: paths "
 		     "are "
 		     "added and removed as its log changes."),
-	FIELD(struct nvmf_remote_object, nqn, .flags = FIELD_F_REQUIRED | FIELD_F_IMMUTABLE, .check = is_nqn,
-	      .check_doc = NQN_DOC, .doc = "The subsystem's name."),
+	FIELD(struct nvmf_remote_object, nqn, .flags = FIELD_F_REQUIRED | FIELD_F_IMMUTABLE, .check = nqn_check,
+	      .check_doc = NQN_CHECK_DOC, .doc = "The subsystem's name."),
 	FIELD(struct nvmf_remote_object, nsid, .flags = FIELD_F_IMMUTABLE,
 	      .doc = "Number of the namespace; by default the one with namespace_uuid, or else the first."),
 	FIELD(struct nvmf_remote_object, namespace_uuid, .flags = FIELD_F_IMMUTABLE,
 	      .doc = "UUID that the namespace must have."),
-	FIELD(struct nvmf_remote_object, host_nqn, .flags = FIELD_F_IMMUTABLE, .check = is_nqn, .check_doc = NQN_DOC,
+	FIELD(struct nvmf_remote_object, host_nqn, .flags = FIELD_F_IMMUTABLE, .check = nqn_check,
+	      .check_doc = NQN_CHECK_DOC,
 	      .doc = "Our name, as the target knows it; by default made of the object's UUID."),
 	FIELD(struct nvmf_remote_object, queues, .flags = FIELD_F_IMMUTABLE, .def = "1", .min = 1,
 	      .max = REMOTE_QUEUES_MAX, .doc = "I/O queues of a path, a TCP connection each."),

@@ -3,12 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include "device/nvme/nvme_data.h"
+#include "service/nvmf/nqn.h"
 #include "service/nvmf/remote/nvmf_remote_priv.h"
 
 const struct field discover_args[] = {
 	FIELD(struct discover_args, address, .flags = FIELD_F_REQUIRED,
 	      .doc = "Where the discovery controller listens; the port is 4420 where none is given."),
-	FIELD(struct discover_args, host_nqn, .doc = "Our name, as the controller is to know it."),
+	FIELD(struct discover_args, host_nqn, .check = nqn_check, .check_doc = NQN_CHECK_DOC,
+	      .doc = "Our name, as the controller is to know it."),
 	{ 0 },
 };
 

@@ -495,16 +495,18 @@ static void test_fields(void **state)
 	static const struct {
 		const char *fields, *path;
 	} cases[] = {
-		{ "{'addresses': ['host:4420'], 'nqn': 'nqn.x'}", "nvmf_remote/x.addresses[0]" },
-		{ "{'addresses': ['10.0.0.1:0'], 'nqn': 'nqn.x'}", "nvmf_remote/x.addresses[0]" },
-		{ "{'addresses': ['10.0.0.1:65536'], 'nqn': 'nqn.x'}", "nvmf_remote/x.addresses[0]" },
-		{ "{'addresses': ['10.0.0.1:44x'], 'nqn': 'nqn.x'}", "nvmf_remote/x.addresses[0]" },
-		{ "{'addresses': ['[10.0.0.1]:4420'], 'nqn': 'nqn.x'}", "nvmf_remote/x.addresses[0]" },
-		{ "{'addresses': ['[2001:db8::1'], 'nqn': 'nqn.x'}", "nvmf_remote/x.addresses[0]" },
+		{ "{'addresses': ['host:4420'], 'nqn': 'nqn.2026-01.test:x'}", "nvmf_remote/x.addresses[0]" },
+		{ "{'addresses': ['10.0.0.1:0'], 'nqn': 'nqn.2026-01.test:x'}", "nvmf_remote/x.addresses[0]" },
+		{ "{'addresses': ['10.0.0.1:65536'], 'nqn': 'nqn.2026-01.test:x'}", "nvmf_remote/x.addresses[0]" },
+		{ "{'addresses': ['10.0.0.1:44x'], 'nqn': 'nqn.2026-01.test:x'}", "nvmf_remote/x.addresses[0]" },
+		{ "{'addresses': ['[10.0.0.1]:4420'], 'nqn': 'nqn.2026-01.test:x'}", "nvmf_remote/x.addresses[0]" },
+		{ "{'addresses': ['[2001:db8::1'], 'nqn': 'nqn.2026-01.test:x'}", "nvmf_remote/x.addresses[0]" },
 		{ "{'addresses': ['10.0.0.1'], 'nqn': 'x'}", "nvmf_remote/x.nqn" },
-		{ "{'addresses': ['10.0.0.1'], 'nqn': 'nqn.x', 'depth': 1}", "nvmf_remote/x.depth" },
-		{ "{'addresses': ['10.0.0.1'], 'nqn': 'nqn.x', 'keep_alive': 999}", "nvmf_remote/x.keep_alive" },
-		{ "{'addresses': [], 'nqn': 'nqn.x'}", "nvmf_remote/x.addresses" },
+		{ "{'addresses': ['10.0.0.1'], 'nqn': 'nqn.2026-13.test:x'}", "nvmf_remote/x.nqn" },
+		{ "{'addresses': ['10.0.0.1'], 'nqn': 'nqn.2026-01.test:x', 'depth': 1}", "nvmf_remote/x.depth" },
+		{ "{'addresses': ['10.0.0.1'], 'nqn': 'nqn.2026-01.test:x', 'keep_alive': 999}",
+		  "nvmf_remote/x.keep_alive" },
+		{ "{'addresses': [], 'nqn': 'nqn.2026-01.test:x'}", "nvmf_remote/x.addresses" },
 	};
 	struct remote_address address;
 	struct block_rig rig;
@@ -519,7 +521,7 @@ static void test_fields(void **state)
 	}
 	/* One that cannot be reached is made all the same, and says why. */
 	assert_int_equal(block_rig_change(&rig, CHANGE_CREATE, "nvmf_remote", "x",
-					  "{'addresses': ['127.0.0.1:1'], 'nqn': 'nqn.x'}", NULL),
+					  "{'addresses': ['127.0.0.1:1'], 'nqn': 'nqn.2026-01.test:x'}", NULL),
 			 0);
 	WAIT_FOR(&rig.base, strstr(block_rig_field(&rig, "nvmf_remote", "x", "why"), "refused") != NULL);
 	block_rig_free(&rig);

@@ -3,24 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "service/nvmf/nqn.h"
 #include "service/nvmf/target/target_priv.h"
-
-/* NVM Express Base 4.5: nqn.YYYY-MM.REVERSED-DOMAIN:… or nqn.2014-08.org.nvmexpress:uuid:…, UTF-8. */
-static bool is_nqn(const char *text)
-{
-	size_t length = strlen(text);
-
-	if (length <= 12 || length > NVME_NQN_LENGTH_MAX || strncmp(text, "nqn.", 4) != 0 || text[8] != '-' ||
-	    text[11] != '.')
-		return false;
-	for (unsigned i = 4; i < 11; i++)
-		if (i != 8 && (text[i] < '0' || text[i] > '9'))
-			return false;
-	for (const char *at = text; *at; at++)
-		if ((unsigned char)*at <= ' ')
-			return false;
-	return true;
-}
 
 static bool is_ascii(const char *text)
 {
@@ -30,11 +14,9 @@ static bool is_ascii(const char *text)
 	return true;
 }
 
-static const char nqn_doc[] = "must be an NVMe qualified name, like nqn.2025-01.org.example:disks";
-
 static const struct field subsystem_fields[] = {
-	FIELD(struct subsystem_object, nqn, .flags = FIELD_F_REQUIRED | FIELD_F_IMMUTABLE, .check = is_nqn,
-	      .check_doc = nqn_doc, .max = NVME_NQN_LENGTH_MAX, .doc = "The name that hosts connect to."),
+	FIELD(struct subsystem_object, nqn, .flags = FIELD_F_REQUIRED | FIELD_F_IMMUTABLE, .check = nqn_check,
+	      .check_doc = NQN_CHECK_DOC, .max = NVME_NQN_LENGTH_MAX, .doc = "The name that hosts connect to."),
 	FIELD(struct subsystem_object, serial, .flags = FIELD_F_IMMUTABLE | FIELD_F_GENERATED, .max = 20,
 	      .check = is_ascii, .check_doc = "must be printable ASCII", .doc = "Serial number that hosts see."),
 	FIELD(struct subsystem_object, model, .flags = FIELD_F_IMMUTABLE, .def = "softdpu", .max = 40,
@@ -198,8 +180,9 @@ const struct object_class nvmf_subsystem_class = {
 /* ---- hosts ---- */
 
 static const struct field host_fields[] = {
-	FIELD(struct host_object, nqn, .flags = FIELD_F_REQUIRED | FIELD_F_IMMUTABLE | FIELD_F_UNIQUE, .check = is_nqn,
-	      .check_doc = nqn_doc, .max = NVME_NQN_LENGTH_MAX, .doc = "The name by which the host connects."),
+	FIELD(struct host_object, nqn, .flags = FIELD_F_REQUIRED | FIELD_F_IMMUTABLE | FIELD_F_UNIQUE,
+	      .check = nqn_check, .check_doc = NQN_CHECK_DOC, .max = NVME_NQN_LENGTH_MAX,
+	      .doc = "The name by which the host connects."),
 	FIELD(struct host_object, subsystems, .target = "nvmf_subsystem",
 	      .doc = "Subsystems that it may connect to; none named: all of the tenant."),
 	{ 0 },
