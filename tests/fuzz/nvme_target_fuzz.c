@@ -53,7 +53,7 @@ static void step_data(struct host *host, struct input *in)
 static void step_device(struct rig *rig, bool *away)
 {
 	if (*away)
-		nvme_namespace_attach(rig->ns[0], rig->ram[0]);
+		nvme_namespace_attach(rig->ns[0], rig->ram[0], NULL);
 	else
 		nvme_namespace_release(rig->ns[0], ignore, NULL);
 	rig_poll(rig);

@@ -438,7 +438,7 @@ static void test_lost(void **state)
 		}
 		lost_check(admin, 1, NVME_TARGET_ANA_LOST, (round ? 8 << 20 : 16 << 20) / 512);
 		cid = event_ask(admin);
-		nvme_namespace_attach(rig->ns[0], rig->ram[0]);
+		nvme_namespace_attach(rig->ns[0], rig->ram[0], NULL);
 		event_expect(admin, cid, nvme_event(2, 3, 0x0c));
 		lost_check(admin, 1, 1, (16 << 20) / 512);
 		assert_int_equal(host_transfer(io, NVME_READ, 0, 1, page, 512, false), NVME_OK);

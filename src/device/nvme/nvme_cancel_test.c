@@ -195,7 +195,7 @@ static void test_ways(void **state)
 		nvme_namespace_release(rig->ns[0], count_up, &released);
 		assert_int_equal(released, 1);
 		nothing_counts(rig);
-		nvme_namespace_attach(rig->ns[0], rig->ram[0]);
+		nvme_namespace_attach(rig->ns[0], rig->ram[0], NULL);
 		host_free(io);
 		host_free(admin);
 		rig_free(rig);

@@ -279,9 +279,9 @@ static void test_all_changed(void **state)
 			nvme_namespace_remove(ns, ignore, NULL);
 		}
 		nvme_namespace_lost(rig->ns[1], 0);
-		nvme_namespace_attach(rig->ns[1], rig->ram[1]);
+		nvme_namespace_attach(rig->ns[1], rig->ram[1], NULL);
 		nvme_namespace_lost(rig->ns[0], 0);
-		nvme_namespace_attach(rig->ns[0], rig->ram[0]);
+		nvme_namespace_attach(rig->ns[0], rig->ram[0], NULL);
 		assert_int_equal(log_read(admin, NVME_LOG_CHANGED_NAMESPACES | (round ? 0 : NVME_LOG_RAE), 0, 4096),
 				 NVME_OK);
 		for (uint32_t i = 0; i < ALL; i++)

@@ -437,7 +437,7 @@ static void test_abort(void **state)
 		answers_take(bench.io, &pair);
 		pair_check(&pair, half == FIRST ? NVME_ABORT_REQUESTED : FAILED,
 			   half == FIRST ? FAILED : NVME_ABORT_REQUESTED);
-		nvme_namespace_attach(bench.rig->ns[0], bench.rig->ram[0]);
+		nvme_namespace_attach(bench.rig->ns[0], bench.rig->ram[0], NULL);
 	}
 	assert_false(written(bench.rig));
 	pair_expect(bench.io, pair_of(zeroes, ones), NVME_OK, NVME_OK);

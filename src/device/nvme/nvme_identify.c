@@ -93,12 +93,13 @@ enum {
 	DLFEAT_WRITE_ZEROES = 1 << 3,
 };
 
-static void namespace_fill(const struct nvme_namespace *ns, struct nvme_identify_namespace *id)
+static void namespace_fill(struct nvme_namespace *ns, struct nvme_identify_namespace *id)
 {
 	uint32_t features = nvme_namespace_features(ns);
 
-	id->nsze = id->ncap = id->nuse = ns->blocks;
-	id->nsfeat = NSFEAT_ATOMICITY | NSFEAT_PREFERRED | (features & DPU_BLOCK_F_DISCARD ? NSFEAT_THIN : 0);
+	id->nsze = id->ncap = ns->blocks;
+	id->nuse = nvme_namespace_used(ns); /* NVM 2.1.1: what is thin must say it */
+	id->nsfeat = NSFEAT_ATOMICITY | NSFEAT_PREFERRED | (ns->thin ? NSFEAT_THIN : 0);
 	id->nmic = NMIC_SHARED;
 	id->rescap = NVME_RESCAP_PTPL | NVME_RESCAP_ALL_TYPES | NVME_RESCAP_IEKEY_13;
 	if (features & DPU_BLOCK_F_ZERO_DISCARD)
@@ -167,7 +168,7 @@ static void nvm_controller_fill(struct nvme_identify_nvm_controller *id)
 }
 
 /* Of a namespace that is not active: zeroes; of one that cannot be: an error (5.17.2). */
-static uint16_t namespace_of(const struct nvme_subsystem *subsystem, uint32_t nsid, const struct nvme_namespace **ret)
+static uint16_t namespace_of(const struct nvme_subsystem *subsystem, uint32_t nsid, struct nvme_namespace **ret)
 {
 	if (nsid == 0 || nsid > NVME_TARGET_NAMESPACES_MAX)
 		return NVME_INVALID_NAMESPACE | NVME_DNR;
@@ -178,7 +179,7 @@ static uint16_t namespace_of(const struct nvme_subsystem *subsystem, uint32_t ns
 static uint16_t of_namespace(const struct nvme_controller *controller, const struct nvme_sqe *sqe, uint8_t cns,
 			     void *data)
 {
-	const struct nvme_namespace *ns = NULL;
+	struct nvme_namespace *ns = NULL;
 	uint16_t status = namespace_of(controller->subsystem, sqe->nsid, &ns);
 
 	if (status)

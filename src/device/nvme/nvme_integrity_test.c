@@ -183,7 +183,7 @@ static void test_write_spoilt(void **state)
 		struct nvme_command *command = TAILQ_FIRST(&setting.rig->ns[0]->waiting);
 		assert_true(command && command->sqe.cid == write.cid);
 		command->buffer->data[1234] ^= 1;
-		nvme_namespace_attach(setting.rig->ns[0], &setting.device->device);
+		nvme_namespace_attach(setting.rig->ns[0], &setting.device->device, NULL);
 		rig_poll(setting.rig);
 		assert_int_equal(setting.device->first_crc, crc32c(0, out, BLOCK));
 		pdu = host_receive(setting.io);

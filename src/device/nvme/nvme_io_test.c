@@ -185,7 +185,7 @@ static void test_device_goes(void **state)
 	assert_true(released);
 	assert_non_null(host_receive(io));
 	assert_non_null(host_receive(io));
-	nvme_namespace_attach(rig->ns[0], rig->ram[0]);
+	nvme_namespace_attach(rig->ns[0], rig->ram[0], NULL);
 	assert_int_equal(host_transfer(io, NVME_READ, 0, 1, big_in, 512, false), NVME_OK);
 	/* A connection breaks while a request is in the device: it is forgotten when it comes back. */
 	host_capsule(io, &read, NULL, 0);

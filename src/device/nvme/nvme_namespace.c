@@ -109,13 +109,26 @@ void nvme_namespace_lost(struct nvme_namespace *ns, uint64_t bytes)
 	waiting_fail(ns, NVME_ANA_INACCESSIBLE);
 }
 
-void nvme_namespace_attach(struct nvme_namespace *ns, struct dpu_block_device *device)
+/* Blocks, and partly used ones are used; of a device that is away as it was. */
+uint64_t nvme_namespace_used(struct nvme_namespace *ns)
+{
+	if (ns->allocated)
+		ns->used_bytes = atomic_load_explicit(ns->allocated, memory_order_relaxed);
+	uint64_t blocks = (ns->used_bytes + (UINT64_C(1) << ns->shift) - 1) >> ns->shift;
+
+	return ns->thin && blocks < ns->blocks ? blocks : ns->blocks;
+}
+
+void nvme_namespace_attach(struct nvme_namespace *ns, struct dpu_block_device *device,
+			   const _Atomic uint64_t *allocated)
 {
 	uint64_t blocks = ns->blocks;
 	uint32_t block = ns->wanted_block_bytes > device->sector ? ns->wanted_block_bytes : device->sector;
 
 	ns->device = device;
 	ns->features = device->features;
+	ns->allocated = allocated;
+	ns->thin = allocated != NULL;
 	hold_end(ns);
 	if (ns->shift == 0) /* stays for as long as the namespace lives: hosts rely on it */
 		ns->shift = block == 4096 ? 12 : 9;
@@ -150,7 +163,9 @@ static void namespace_settle(struct nvme_namespace *ns)
 
 void nvme_namespace_release(struct nvme_namespace *ns, void (*released)(void *arg), void *arg)
 {
+	nvme_namespace_used(ns); /* for the last time */
 	ns->device = NULL;
+	ns->allocated = NULL;
 	ns->released = released;
 	ns->released_arg = arg;
 	ns->holding = true;

@@ -189,8 +189,10 @@ int nvme_namespace_add(struct nvme_subsystem *subsystem, const struct nvme_names
 		       struct nvme_namespace **ret);
 /* No more visible; removed(arg) when nothing is outstanding: it is no more then. The device must have been taken. */
 void nvme_namespace_remove(struct nvme_namespace *ns, void (*removed)(void *arg), void *arg);
-/* The device has come. */
-void nvme_namespace_attach(struct nvme_namespace *ns, struct dpu_block_device *device);
+/* The device has come. allocated: the bytes that it takes of what it is thin on, as somebody counts them until it is
+ * released; NULL: it is not thin, or nobody counts. */
+void nvme_namespace_attach(struct nvme_namespace *ns, struct dpu_block_device *device,
+			   const _Atomic uint64_t *allocated);
 /* The device is going: commands wait a while for the next one, then get a status that makes hosts try again.
  * released(arg), maybe before the return, when nothing is outstanding in it. */
 void nvme_namespace_release(struct nvme_namespace *ns, void (*released)(void *arg), void *arg);

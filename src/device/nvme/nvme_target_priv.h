@@ -275,10 +275,13 @@ struct nvme_namespace {
 	unsigned busy;  /* commands that have entered */
 	bool exclusive; /* one command has it alone */
 	struct nvme_commands waiting;
-	bool admitting;    /* those who wait are coming in: from one place at a time */
-	bool holding;      /* the device is away, but not for long: commands wait for it */
-	uint64_t away_ns;  /* since when, as of a tick; 0: not known yet */
-	uint32_t features; /* of its last device */
+	bool admitting;                    /* those who wait are coming in: from one place at a time */
+	bool holding;                      /* the device is away, but not for long: commands wait for it */
+	uint64_t away_ns;                  /* since when, as of a tick; 0: not known yet */
+	uint32_t features;                 /* of its last device */
+	const _Atomic uint64_t *allocated; /* … of its device; NULL: it does not say */
+	uint64_t used_bytes;               /* … as of the last look */
+	bool thin;                         /* its last device said so */
 	bool removing, lost;
 	void (*released)(void *arg);
 	void *released_arg;
@@ -433,6 +436,7 @@ static inline uint32_t nvme_namespace_features(const struct nvme_namespace *ns)
 {
 	return ns->device ? ns->device->features : ns->features;
 }
+uint64_t nvme_namespace_used(struct nvme_namespace *ns); /* blocks */
 /* Its ANA group: may change (ANACAP has no bit that denies it). */
 static inline uint32_t nvme_namespace_group(const struct nvme_namespace *ns)
 {

@@ -65,7 +65,7 @@ static void namespace_make(struct rig *rig, unsigned i, const struct rig_options
 		rig->ram[i] = &test_device_on(rig->ram[i])->device;
 	rig->ram[i]->features |= options->features;
 	assert(nvme_namespace_add(rig->subsystem, &namespace, &rig->ns[i]) == 0);
-	nvme_namespace_attach(rig->ns[i], rig->ram[i]);
+	nvme_namespace_attach(rig->ns[i], rig->ram[i], NULL);
 }
 
 struct rig *rig_new(const struct rig_options *options)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* What hosts learn of the use of a namespace: SMART, of it alone and of the controller. */
+/* What hosts learn of the use of a namespace: SMART, of it alone and of the controller, and NUSE. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -128,6 +128,54 @@ static void test_smart_namespaces(void **state)
 	rig_free(rig);
 }
 
+static void nothing(void *arg)
+{
+}
+
+static void assert_used(struct host *admin, uint64_t used, bool thin)
+{
+	static struct nvme_identify_namespace id;
+	struct exchange exchange = {
+		.sqe = { .opcode = NVME_ADMIN_IDENTIFY, .nsid = 1, .cdw10 = NVME_CNS_NAMESPACE },
+		.in = &id,
+		.in_bytes = sizeof(id),
+	};
+
+	assert_int_equal(host_command(admin, &exchange), NVME_OK);
+	assert_int_equal(id.nsze, (16 << 20) / 512);
+	assert_int_equal(id.ncap, id.nsze);
+	assert_int_equal(id.nuse, used);
+	assert_int_equal(id.nsfeat & 1, thin);
+}
+
+/* NVM 2.1.1: NUSE of what is thin is what is allocated, never more than NCAP; of all else it is NCAP. */
+static void test_utilization(void **state)
+{
+	_Atomic uint64_t allocated = 0;
+	struct rig *rig = rig_new(NULL);
+	struct host *admin, *io;
+	uint64_t all = rig->ram[0]->bytes / 512;
+
+	host_pair(rig, &admin, &io, 0, 0);
+	assert_used(admin, all, false);
+	nvme_namespace_release(rig->ns[0], nothing, NULL);
+	nvme_namespace_attach(rig->ns[0], rig->ram[0], &allocated);
+	assert_used(admin, 0, true);
+	allocated = 3 * 4096;
+	assert_used(admin, 24, true);
+	allocated = rig->ram[0]->bytes + 4096; /* it has been cut meanwhile */
+	assert_used(admin, all, true);
+	allocated = 4096;
+	nvme_namespace_release(rig->ns[0], nothing, NULL);
+	allocated = 8192; /* nobody may look at it any more */
+	assert_used(admin, 8, true);
+	nvme_namespace_attach(rig->ns[0], rig->ram[0], NULL);
+	assert_used(admin, all, false);
+	host_free(io);
+	host_free(admin);
+	rig_free(rig);
+}
+
 /* Base 2.1, 5.1.12.1: whoever asks for one namespace's is refused where the log is of the controller. */
 static void test_scope(void **state)
 {
@@ -155,6 +203,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_smart),
 		cmocka_unit_test(test_smart_namespaces),
+		cmocka_unit_test(test_utilization),
 		cmocka_unit_test(test_scope),
 	};
 

@@ -79,7 +79,7 @@ static void test_away(void **state)
 		rig_poll(rig);
 		assert_int_equal(answers(io, NULL), 0);
 		if (round == 0) {
-			nvme_namespace_attach(rig->ns[0], rig->ram[0]);
+			nvme_namespace_attach(rig->ns[0], rig->ram[0], NULL);
 			rig_poll(rig);
 			assert_int_equal(answers(io, &status), 4);
 			assert_int_equal(status, NVME_OK);
@@ -169,7 +169,7 @@ static void test_abort_device(void **state)
 	assert_true(abort_command(admin, 1, write));
 	aborted_check(io, write);
 	assert_false(abort_command(admin, 1, write)); /* it is no more */
-	nvme_namespace_attach(rig->ns[0], rig->ram[0]);
+	nvme_namespace_attach(rig->ns[0], rig->ram[0], NULL);
 	assert_false(abort_command(admin, 1, flush)); /* it is in the device */
 	assert_int_equal(answers(io, &status), 2);
 	assert_int_equal(status, NVME_OK);

@@ -67,6 +67,10 @@ bool block_is_soon(const struct object *object);
  * damaged. *ret_bytes: how large it is as far as the objects know. */
 bool block_has_failed(const struct object *object, uint64_t *ret_bytes);
 
+/* The bytes that it maps of its pool, counted on as it changes, some 50 ms late; NULL: it is no volume or snapshot. For
+ * any thread, while one is attached to it. */
+const _Atomic uint64_t *block_allocated(const struct object *object);
+
 /* Memory, page-aligned, that data mostly lies in on its way to a worker's media: what is used of it is registered with
  * the io_uring of those on files. Once for a worker; there until the service has stopped. */
 void block_memory(struct block *block, struct worker *worker, void *memory, size_t bytes);

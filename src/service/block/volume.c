@@ -54,6 +54,13 @@ bool block_has_failed(const struct object *object, uint64_t *ret_bytes)
 					   volume->state == BLOCK_QUARANTINED);
 }
 
+const _Atomic uint64_t *block_allocated(const struct object *object)
+{
+	bool thin = object->class == &volume_class || object->class == &snapshot_class;
+
+	return thin ? &volume_of(object)->allocated_bytes : NULL;
+}
+
 /* One whose pool is not open has the pool's reasons. */
 const char *volume_why(const struct volume *volume)
 {

@@ -26,7 +26,7 @@ static void give(void *arg, struct worker *worker)
 	(void)worker;
 	ns->device->changed_ctx = ns->nvme;
 	ns->device->changed = device_changed;
-	nvme_namespace_attach(ns->nvme, ns->device);
+	nvme_namespace_attach(ns->nvme, ns->device, ns->allocated);
 }
 
 static void given(void *arg)
@@ -120,6 +120,7 @@ bool namespace_check(struct namespace *ns)
 static void device_came(struct namespace *ns, struct dpu_block_device *device, struct worker *worker)
 {
 	ns->device = device;
+	ns->allocated = block_allocated(namespace_backing((const struct namespace_object *)ns->item.object));
 	if (subsystem_settle(ns->subsystem, worker))
 		ns->misplaced = worker != ns->subsystem->home;
 	target_step_soon(ns->item.target);

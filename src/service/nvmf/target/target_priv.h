@@ -134,10 +134,11 @@ struct namespace
 	bool adding, added, removing;
 	struct nvme_namespace *nvme; /* the worker's; control looks at it while `added` */
 	struct nvme_namespace_options options;
-	struct dpu_block_device *device; /* that we have been given */
-	bool given;                      /* … and the worker, too */
-	bool failed;                     /* why says it */
-	bool lost;                       /* its backing has failed, and the worker knows */
+	struct dpu_block_device *device;   /* that we have been given */
+	const _Atomic uint64_t *allocated; /* … what it takes; NULL: it is not thin */
+	bool given;                        /* … and the worker, too */
+	bool failed;                       /* why says it */
+	bool lost;                         /* its backing has failed, and the worker knows */
 	uint64_t lost_bytes;
 	bool restored, seen; /* it was there when we started; it has had a device */
 	uint8_t *image;
