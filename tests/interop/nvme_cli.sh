@@ -66,7 +66,8 @@ for command in 'list-ns -a' list-ctrl id-ns-granularity id-nvmset id-uuid primar
 done
 
 # ---- properties
-says '*8201e01007f*' nvme get-property $c -o 0
+says '*80008201e01007f*' nvme get-property $c -o 0
+says '*1e*' nvme get-property $c -o 0x68
 says '*20000*' nvme get-property $c -o 8
 says '*460061*' nvme get-property $c -o 0x14
 says '*value: 1*' nvme get-property $c -o 0x1c

@@ -478,17 +478,17 @@ static void test_properties(void **state)
 	static const struct {
 		uint32_t offset;
 		bool eight;
-	} rows[] = { { NVME_CAP, true }, { NVME_VS, false }, { NVME_CC, false }, { NVME_CSTS, false } };
+	} rows[] = { { NVME_CAP, true }, { NVME_VS, false }, { NVME_CC, false }, { NVME_CSTS, false }, { NVME_CRTO, false } };
 	struct rig *rig = rig_new(NULL);
 	struct host *admin, *io;
 	const uint16_t refused = NVME_INVALID_FIELD | NVME_DNR;
 
 	host_pair(rig, &admin, &io, 0, 0);
-	for (uint32_t offset = 0; offset < 0x40; offset++) {
+	for (uint32_t offset = 0; offset < 0x80; offset++) {
 		for (uint8_t attrib = 0; attrib < 8; attrib++) {
 			bool good = false;
 
-			for (unsigned i = 0; i < 4; i++)
+			for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 				good |= rows[i].offset == offset && rows[i].eight == attrib;
 			assert_int_equal(property(admin, NVME_FABRICS_PROPERTY_GET, offset, attrib),
 					 attrib < 2 && good ? NVME_OK : refused);
@@ -496,6 +496,9 @@ static void test_properties(void **state)
 				assert_int_equal(property(admin, NVME_FABRICS_PROPERTY_SET, offset, attrib), refused);
 		}
 	}
+	assert_int_equal(host_property_get(admin, NVME_CAP, true) >> NVME_CAP_CRWMS & 3, 1);
+	assert_int_equal(host_property_get(admin, NVME_CAP, true) >> NVME_CAP_TO & 0xff,
+			 host_property_get(admin, NVME_CRTO, false));
 	/* Shutdown, normal and abrupt, then a reset, then as new. */
 	for (uint32_t shn = 1; shn < 3; shn++) {
 		assert_int_equal(host_property_set(admin, NVME_CC, 0x460001 | shn << 14), NVME_OK);

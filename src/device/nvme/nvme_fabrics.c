@@ -223,10 +223,13 @@ static void connect_start(struct nvme_command *command)
 
 /* ---- properties ---- */
 
+enum { READY_TIMEOUT = 30 }; /* 500 ms; CAP.TO, and CRTO.CRWMT of 16 bits */
+
 static uint64_t capabilities(const struct nvme_subsystem *subsystem)
 {
 	return (uint64_t)(subsystem->max_entries - 1) << NVME_CAP_MQES | UINT64_C(1) << NVME_CAP_CQR |
-	       UINT64_C(30) << NVME_CAP_TO | UINT64_C(1) << NVME_CAP_CSS | UINT64_C(1) << NVME_CAP_CSS_ALL;
+	       (uint64_t)READY_TIMEOUT << NVME_CAP_TO | UINT64_C(1) << NVME_CAP_CSS | UINT64_C(1) << NVME_CAP_CSS_ALL |
+	       UINT64_C(1) << NVME_CAP_CRWMS;
 }
 
 static void property_get(struct nvme_command *command)
@@ -245,6 +248,8 @@ static void property_get(struct nvme_command *command)
 		command->result = controller->cc;
 	} else if (size == 0 && sqe.offset == NVME_CSTS) {
 		command->result = controller->csts;
+	} else if (size == 0 && sqe.offset == NVME_CRTO) {
+		command->result = READY_TIMEOUT;
 	} else {
 		nvme_command_fail(command, NVME_INVALID_FIELD | NVME_DNR);
 		return;

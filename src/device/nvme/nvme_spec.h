@@ -188,6 +188,7 @@ enum nvme_property {
 	NVME_CC = 0x14,
 	NVME_CSTS = 0x1c,
 	NVME_NSSR = 0x20,
+	NVME_CRTO = 0x68,
 };
 
 enum nvme_cap_shift {
@@ -198,6 +199,7 @@ enum nvme_cap_shift {
 	NVME_CAP_CSS_ALL = 43, /* … bit 6: I/O command sets by CNS 1Ch */
 	NVME_CAP_MPSMIN = 48,
 	NVME_CAP_MPSMAX = 52,
+	NVME_CAP_CRWMS = 59, /* ready with its media; controllers of 2.0 must be */
 };
 
 enum nvme_cc {
