@@ -50,10 +50,10 @@ controller=$controller'kas       : 1*anatt     : 30*anacap    : 23*anagrpmax : 3
 controller=$controller'maxcmd    : 128*nn        : 1024*oncs      : 0x13d*fuses     : 0x1*fna       : 0*vwc       : 0x5*sgls      : 0x300001*mnan      : 1024*'
 controller=$controller'ioccsz    : 516*iorcsz    : 1*icdoff    : 0*fcatt     : 0*msdbd     : 1*ofcs      : 1*'
 says "$controller" nvme id-ctrl $c
-says '*nsze    : 0x20000*ncap    : 0x20000*nuse    : 0x8*nsfeat  : 0x13*flbas   : 0*rescap  : 0xff*dlfeat  : 9*nawupf  : 7*nacwu   : 7*nvmcap  : 67108864*npwg    : 7*mssrl   : 65535*mcl     : 65536*msrc    : 127*anagrpid: 1*lbaf  0 : ms:0   lbads:9*' nvme id-ns $d
+says '*nsze    : 0x20000*ncap    : 0x20000*nuse    : 0x8*nsfeat  : 0x13*flbas   : 0*rescap  : 0xff*dlfeat  : 9*nawupf  : 7*nacwu   : 7*nvmcap  : 67108864*npwg    : 7*nows    : 7*mssrl   : 65535*mcl     : 65536*msrc    : 127*anagrpid: 1*lbaf  0 : ms:0   lbads:9*' nvme id-ns $d
 says "*uuid    : $(cat /sys/block/nvme0n1/uuid)*nguid*csi     : 0*" nvme ns-descs $d
 says '*0*:0x1' nvme list-ns $c
-says '*nsfeat  : 0x10*nmic    : 0x1*rescap  : 0xff*anagrpid: 1*nstat   : 0x1*' nvme cmdset-ind-id-ns $d -n 1
+says '*nsfeat  : 0*nmic    : 0x1*rescap  : 0xff*anagrpid: 1*nstat   : 0x1*' nvme cmdset-ind-id-ns $d -n 1
 says '*wzsl   : 13*dmrl   : 255*dmrsl  : 4294967295*' nvme nvm-id-ctrl $c
 says '*lbstm : 0*pic   : 0*' nvme nvm-id-ns $d
 says '*Combination*0*:1' nvme id-iocs $c

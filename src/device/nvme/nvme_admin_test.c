@@ -81,6 +81,8 @@ static void test_identify(void **state)
 	assert_int_equal(ns->nsze, (16 << 20) / 512);
 	assert_int_equal(ns->lbaf[0].log2_bytes, 9);
 	assert_int_equal(ns->nacwu, 7);
+	assert_int_equal(ns->npwg, 7);
+	assert_int_equal((ns->nows + 1) % (ns->npwg + 1), 0);
 	assert_int_equal(ns->nguid[0], 1);
 	/* Not active: zeroes. Not possible: an error. */
 	assert_int_equal(identify(admin, NVME_CNS_NAMESPACE, 9, 0), NVME_OK);
@@ -105,6 +107,7 @@ static void test_identify(void **state)
 	assert_int_equal(identify(admin, NVME_CNS_ACTIVE_NAMESPACES_CSI, 0, 0), NVME_OK);
 	assert_int_equal(list[1], 2);
 	assert_int_equal(identify(admin, NVME_CNS_NAMESPACE_INDEPENDENT, 1, 0), NVME_OK);
+	assert_int_equal(page[0], 0); /* among others not rotational */
 	assert_int_equal(page[14], 1);
 	assert_int_equal(identify(admin, NVME_CNS_COMMAND_SETS, 0, 0), NVME_OK);
 	assert_int_equal(page[0], 1);

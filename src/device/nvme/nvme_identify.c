@@ -108,7 +108,8 @@ static void namespace_fill(struct nvme_namespace *ns, struct nvme_identify_names
 	uint64_t bytes = ns->blocks << ns->shift;
 
 	memcpy(id->nvmcap, &bytes, sizeof(bytes));
-	id->npwg = id->npwa = id->npdg = id->npda = atomic_unit(ns);
+	/* NVM 5.8.2: NOWS is a multiple of NPWG. */
+	id->npwg = id->npwa = id->npdg = id->npda = id->nows = atomic_unit(ns);
 	id->mssrl = NVME_COPY_RANGE_BLOCKS_MAX;
 	id->mcl = NVME_COPY_BLOCKS_MAX;
 	id->msrc = NVME_COPY_RANGES_MAX - 1;
@@ -121,8 +122,7 @@ static void namespace_fill(struct nvme_namespace *ns, struct nvme_identify_names
 
 static void independent_fill(const struct nvme_namespace *ns, struct nvme_identify_independent *id)
 {
-	id->nsfeat = NSFEAT_PREFERRED;
-	id->nmic = NMIC_SHARED;
+	id->nmic = NMIC_SHARED; /* NSFEAT has other bits here than in CNS 00h: 4 is "rotational" */
 	id->rescap = NVME_RESCAP_PTPL | NVME_RESCAP_ALL_TYPES | NVME_RESCAP_IEKEY_13;
 	id->anagrpid = nvme_namespace_group(ns);
 	if (nvme_namespace_features(ns) & DPU_BLOCK_F_READ_ONLY)
