@@ -111,7 +111,9 @@ says '*capabilities value:0x00000004*' nvme get-feature $c -f 7 -s 3
 says "$field" nvme set-feature $c -f 2 -v 1
 says "$field" nvme set-feature $c -f 5 -v 0x10000
 says '*(0x410d)*' nvme set-feature $c -f 1 -v 1 -s
-says '*(0x410e)*' nvme set-feature $c -f 6 -v 0
+nvme set-feature $c -f 6 -v 0 >/dev/null
+says '*value:00000000*' nvme get-feature $c -f 6
+nvme set-feature $c -f 6 -v 1 >/dev/null
 says '*(0x400c)*' nvme set-feature $c -f 7 -v 3
 nvme set-feature $c -f 4 -v 299 >/dev/null
 says '*critical_warning			: 0x2*' nvme smart-log $c

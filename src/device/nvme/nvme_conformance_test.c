@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
+#include "device/nvme/nvme_test_device.h"
 #include "device/nvme/nvme_test_host.h"
 
 enum { DW = 4 };
@@ -216,7 +217,7 @@ static void test_select(void **state)
 	} rows[] = {
 		{ NVME_FEATURE_ARBITRATION, 4, 3, 0 },     { NVME_FEATURE_POWER, 4, 0, 0 },
 		{ NVME_FEATURE_TEMPERATURE, 4, 320, 343 }, /* WCTEMP */
-		{ NVME_FEATURE_ERROR_RECOVERY, 4, 7, 0 },  { NVME_FEATURE_WRITE_CACHE, 4, 1, 1 },
+		{ NVME_FEATURE_ERROR_RECOVERY, 4, 7, 0 },  { NVME_FEATURE_WRITE_CACHE, 4, 0, 1 },
 		{ NVME_FEATURE_WRITE_ATOMICITY, 4, 1, 0 }, { NVME_FEATURE_ASYNC_EVENTS, 4, NVME_EVENT_BIT_ANA, 0 },
 		{ NVME_FEATURE_KEEP_ALIVE, 4, 12300, 0 },  { NVME_FEATURE_RESERVATION_MASK, 6, 2, 2 },
 	};
@@ -245,8 +246,6 @@ static void test_select(void **state)
 			assert_int_equal(feature(admin, SET, id, 1, rows[i].value, &value),
 					 NVME_FEATURE_NOT_NAMESPACE | NVME_DNR);
 	}
-	assert_int_equal(feature(admin, SET, NVME_FEATURE_WRITE_CACHE, 0, 0, &value),
-			 NVME_FEATURE_NOT_CHANGEABLE | NVME_DNR);
 	/* Of blocks that were deallocated no namespace reports an error. */
 	assert_int_equal(feature(admin, SET, NVME_FEATURE_ERROR_RECOVERY, 0, 1 << 16, &value),
 			 NVME_INVALID_FIELD | NVME_DNR);
@@ -344,6 +343,43 @@ static void test_temperature(void **state)
 			 NVME_OK);
 	assert_int_equal(feature(admin, GET, ID, 0, 1 << 20, &value), NVME_OK);
 	assert_int_equal(value, 0); /* as it was at the beginning */
+	host_free(io);
+	host_free(admin);
+	rig_free(rig);
+}
+
+/* Without the volatile cache what is written is durable, whatever writes it; on again after a reset. */
+static void test_write_cache(void **state)
+{
+	static uint8_t data[4096];
+	static const struct nvme_copy_range range = { .blocks = 7 };
+	struct rig *rig = rig_new(&(struct rig_options){ .sector = 512, .crcs = true });
+	const struct test_device *device = (const struct test_device *)rig->ram[0];
+	struct host *admin, *io;
+	uint32_t value;
+
+	host_pair(rig, &admin, &io, 0, 0);
+	for (unsigned on = 2; on-- > 0;) {
+		const uint8_t expected = on ? 0 : DPU_BLOCK_FUA;
+
+		assert_int_equal(feature(admin, NVME_ADMIN_SET_FEATURES, NVME_FEATURE_WRITE_CACHE, 0, on, &value),
+				 NVME_OK);
+		assert_int_equal(host_transfer(io, NVME_WRITE, 0, 8, data, sizeof(data), true), NVME_OK);
+		assert_int_equal(device->flags & DPU_BLOCK_FUA, expected);
+		assert_int_equal(host_transfer(io, NVME_COMPARE, 0, 8, data, sizeof(data), true), NVME_OK);
+		assert_int_equal(device->flags & DPU_BLOCK_FUA, 0);
+		assert_int_equal(
+			put(io, (struct nvme_sqe){ .opcode = NVME_COPY, .nsid = 1, .cdw10 = 8 }, &range, sizeof(range)),
+			NVME_OK);
+		assert_int_equal(device->flags & DPU_BLOCK_FUA, expected);
+		assert_int_equal(get(io, (struct nvme_sqe){ .opcode = NVME_WRITE_ZEROES, .nsid = 1, .cdw12 = 7 }, 0),
+				 NVME_OK);
+		assert_int_equal(device->flags & DPU_BLOCK_FUA, expected);
+	}
+	assert_int_equal(host_property_set(admin, NVME_CC, 0), NVME_OK);
+	assert_int_equal(host_property_set(admin, NVME_CC, 0x460001), NVME_OK);
+	assert_int_equal(feature(admin, NVME_ADMIN_GET_FEATURES, NVME_FEATURE_WRITE_CACHE, 0, 0, &value), NVME_OK);
+	assert_int_equal(value, 1);
 	host_free(io);
 	host_free(admin);
 	rig_free(rig);
@@ -478,7 +514,9 @@ static void test_properties(void **state)
 	static const struct {
 		uint32_t offset;
 		bool eight;
-	} rows[] = { { NVME_CAP, true }, { NVME_VS, false }, { NVME_CC, false }, { NVME_CSTS, false }, { NVME_CRTO, false } };
+	} rows[] = {
+		{ NVME_CAP, true }, { NVME_VS, false }, { NVME_CC, false }, { NVME_CSTS, false }, { NVME_CRTO, false }
+	};
 	struct rig *rig = rig_new(NULL);
 	struct host *admin, *io;
 	const uint16_t refused = NVME_INVALID_FIELD | NVME_DNR;
@@ -549,7 +587,7 @@ int main(void)
 		cmocka_unit_test(test_all_changed),     cmocka_unit_test(test_notices),
 		cmocka_unit_test(test_discovery_parts), cmocka_unit_test(test_properties),
 		cmocka_unit_test(test_disconnect),      cmocka_unit_test(test_temperature),
-		cmocka_unit_test(test_discovery_hosts),
+		cmocka_unit_test(test_discovery_hosts), cmocka_unit_test(test_write_cache),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -48,6 +48,7 @@ void nvme_features_default(struct nvme_controller *controller)
 	memset(controller->host_behavior, 0, sizeof(controller->host_behavior));
 	controller->threshold_k[0] = WARNING_K;
 	controller->threshold_k[1] = 0;
+	controller->write_through = false;
 }
 
 /* ---- the temperature's thresholds (5.27.1.3): of the composite alone, there are no sensors ---- */
@@ -166,8 +167,9 @@ static uint16_t value_set(struct nvme_controller *controller, const struct nvme_
 		return NVME_OK;
 	case NVME_FEATURE_RESERVATION_MASK:
 		return mask_set(controller, sqe->nsid, value);
-	case NVME_FEATURE_WRITE_CACHE: /* always on: what a device does, its flushes and FUA are for */
-		return value & 1 ? NVME_OK : NVME_FEATURE_NOT_CHANGEABLE | NVME_DNR;
+	case NVME_FEATURE_WRITE_CACHE:
+		controller->write_through = !(value & 1);
+		return NVME_OK;
 	case NVME_FEATURE_ERROR_RECOVERY:
 		if (value & ERROR_RECOVERY_DULBE) /* no namespace has it (NSFEAT) */
 			return NVME_INVALID_FIELD | NVME_DNR;
@@ -255,7 +257,7 @@ static uint16_t value_get(const struct nvme_controller *controller, const struct
 		*ret = initial ? 0 : controller->kato_ms;
 		return NVME_OK;
 	case NVME_FEATURE_WRITE_CACHE:
-		*ret = 1;
+		*ret = initial || !controller->write_through;
 		return NVME_OK;
 	case NVME_FEATURE_RESERVATION_MASK:
 	case NVME_FEATURE_RESERVATION_PERSISTENCE:

@@ -75,8 +75,8 @@ static void pair_compare_done(struct dpu_block_request *request)
 		nvme_command_fail(first, nvme_status_of(request->status, true));
 		return;
 	}
-	nvme_command_submit(second, DPU_BLOCK_WRITE, second->sqe.cdw12 & NVME_IO_FUA ? DPU_BLOCK_FUA : 0,
-			    second->offset, second->length, pair_write_done);
+	nvme_command_submit(second, DPU_BLOCK_WRITE, nvme_io_durable(second), second->offset, second->length,
+			    pair_write_done);
 }
 
 /* A reservation, taken while they waited, holds for the write though it lets the compare through. */

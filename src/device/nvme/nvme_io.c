@@ -90,6 +90,14 @@ uint16_t nvme_io_check(struct nvme_command *command)
 	return NVME_OK;
 }
 
+/* Its controller may have gone before its last step. */
+uint8_t nvme_io_durable(const struct nvme_command *command)
+{
+	const struct nvme_controller *controller = command->queue->controller;
+
+	return (command->sqe.cdw12 & NVME_IO_FUA) || (controller && controller->write_through) ? DPU_BLOCK_FUA : 0;
+}
+
 /* Blocks of the namespace in bytes; false if they are not all there. */
 bool nvme_io_range(const struct nvme_namespace *ns, uint64_t lba, uint64_t blocks, uint64_t *ret_offset)
 {
@@ -203,10 +211,10 @@ static void write_done(struct dpu_block_request *request)
 
 static void write_run(struct nvme_command *command)
 {
-	bool fua = command->sqe.opcode == NVME_WRITE && (command->sqe.cdw12 & NVME_IO_FUA);
+	bool write = command->sqe.opcode == NVME_WRITE;
 
-	nvme_command_submit(command, command->sqe.opcode == NVME_WRITE ? DPU_BLOCK_WRITE : DPU_BLOCK_COMPARE,
-			    fua ? DPU_BLOCK_FUA : 0, command->offset, command->length, write_done);
+	nvme_command_submit(command, write ? DPU_BLOCK_WRITE : DPU_BLOCK_COMPARE, write ? nvme_io_durable(command) : 0,
+			    command->offset, command->length, write_done);
 }
 
 static void write_collected(struct nvme_command *command)

@@ -48,9 +48,8 @@ static void zeroes_write(struct nvme_command *command)
 {
 	uint64_t left = command->length - command->step_done;
 
-	nvme_command_submit(command, DPU_BLOCK_WRITE, command->sqe.cdw12 & NVME_IO_FUA ? DPU_BLOCK_FUA : 0,
-			    command->offset + command->step_done, left < ZEROES_CHUNK_BYTES ? left : ZEROES_CHUNK_BYTES,
-			    zeroes_written);
+	nvme_command_submit(command, DPU_BLOCK_WRITE, nvme_io_durable(command), command->offset + command->step_done,
+			    left < ZEROES_CHUNK_BYTES ? left : ZEROES_CHUNK_BYTES, zeroes_written);
 }
 
 static void zeroes_written(struct dpu_block_request *request)
@@ -68,8 +67,7 @@ static void zeroes_written(struct dpu_block_request *request)
 
 static void zeroes_run(struct nvme_command *command)
 {
-	uint8_t flags = (command->sqe.cdw12 & NVME_IO_FUA ? DPU_BLOCK_FUA : 0) |
-			(command->sqe.cdw12 & NVME_IO_DEAC ? 0 : DPU_BLOCK_KEEP);
+	uint8_t flags = nvme_io_durable(command) | (command->sqe.cdw12 & NVME_IO_DEAC ? 0 : DPU_BLOCK_KEEP);
 
 	nvme_command_submit(command, DPU_BLOCK_WRITE_ZEROES, flags, command->offset, command->length, zeroes_done);
 }
@@ -168,8 +166,7 @@ static void copy_read(struct dpu_block_request *request)
 
 	if (failed(command))
 		return;
-	nvme_command_submit(command, DPU_BLOCK_WRITE, command->sqe.cdw12 & NVME_IO_FUA ? DPU_BLOCK_FUA : 0,
-			    command->offset, bytes, copy_written);
+	nvme_command_submit(command, DPU_BLOCK_WRITE, nvme_io_durable(command), command->offset, bytes, copy_written);
 }
 
 static void copy_next(struct nvme_command *command)

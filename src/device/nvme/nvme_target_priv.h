@@ -254,6 +254,7 @@ struct nvme_controller {
 	uint16_t threshold_k[2]; /* of temperature: not above, not below */
 	uint32_t features[16];   /* those that are only read back, by their place in the table */
 	uint8_t host_behavior[512];
+	bool write_through; /* its volatile cache is off: what is written is durable when that is answered */
 	uint64_t started_ns;
 	/* discovery: which records its host sees, and of which log that is */
 	uint8_t *visible;
@@ -361,7 +362,8 @@ void nvme_io_start(struct nvme_command *command);
 uint16_t nvme_io_check(struct nvme_command *command);
 /* After it has waited: what was checked may have changed. */
 uint16_t nvme_io_recheck(struct nvme_command *command);
-bool nvme_io_still(struct nvme_command *command); /* … and fails it */
+bool nvme_io_still(struct nvme_command *command);            /* … and fails it */
+uint8_t nvme_io_durable(const struct nvme_command *command); /* DPU_BLOCK_FUA, where a write must be so */
 bool nvme_io_range(const struct nvme_namespace *ns, uint64_t lba, uint64_t blocks, uint64_t *ret_offset);
 uint32_t nvme_io_effects(uint8_t opcode);
 bool nvme_feature_known(uint8_t id);
