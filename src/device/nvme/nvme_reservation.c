@@ -110,12 +110,22 @@ static uint16_t registrant_add(struct nvme_reservations *state, const uint8_t *h
 	return NVME_OK;
 }
 
+/* IEKEY (Base 2.1, 7.6): that there is no key is no error. */
+static uint16_t registrant_missing(struct nvme_reservations *state, const uint8_t *host, uint32_t cdw10, uint64_t other)
+{
+	if (!(cdw10 & NVME_IEKEY))
+		return NVME_RESERVATION_CONFLICT;
+	return (cdw10 & 7) == NVME_UNREGISTER ? NVME_OK : registrant_add(state, host, other);
+}
+
 static uint16_t registrant_change(struct nvme_reservations *state, const uint8_t *host, uint32_t cdw10,
 				  uint64_t current, uint64_t other, struct reservation_effects *effects)
 {
 	struct reservation_registrant *registrant = registrant_find(state, host);
 
-	if (!registrant || (!(cdw10 & NVME_IEKEY) && registrant->key != current))
+	if (!registrant)
+		return registrant_missing(state, host, cdw10, other);
+	if (!(cdw10 & NVME_IEKEY) && registrant->key != current)
 		return NVME_RESERVATION_CONFLICT;
 	if ((cdw10 & 7) == NVME_UNREGISTER) {
 		registrant_remove(state, registrant, effects);

@@ -70,8 +70,18 @@ static void test_register(void **state)
 	assert_int_equal(reservation_register(&r, A, NVME_REGISTER_REPLACE, 9, 2, &effects), NVME_RESERVATION_CONFLICT);
 	assert_int_equal(reservation_register(&r, A, NVME_REGISTER_REPLACE, 1, 2, &effects), NVME_OK);
 	assert_int_equal(reservation_register(&r, A, NVME_REGISTER_REPLACE | NVME_IEKEY, 9, 3, &effects), NVME_OK);
-	assert_int_equal(reservation_register(&r, B, NVME_REGISTER_REPLACE | NVME_IEKEY, 9, 3, &effects),
-			 NVME_RESERVATION_CONFLICT);
+	/* Nor does it matter then that there is no key. */
+	assert_int_equal(reservation_register(&r, B, NVME_REGISTER_REPLACE, 9, 4, &effects), NVME_RESERVATION_CONFLICT);
+	assert_int_equal(reservation_register(&r, B, NVME_UNREGISTER, 9, 0, &effects), NVME_RESERVATION_CONFLICT);
+	assert_int_equal(reservation_register(&r, B, NVME_REGISTER_REPLACE | NVME_IEKEY, 9, 0, &effects),
+			 NVME_INVALID_FIELD);
+	assert_int_equal(reservation_register(&r, B, NVME_UNREGISTER | NVME_IEKEY, 9, 0, &effects), NVME_OK);
+	assert_int_equal(r.count, 1);
+	assert_int_equal(reservation_register(&r, B, NVME_REGISTER_REPLACE | NVME_IEKEY, 9, 4, &effects), NVME_OK);
+	assert_int_equal(r.count, 2);
+	assert_int_equal(r.registrant[1].key, 4);
+	assert_int_equal(reservation_register(&r, B, NVME_UNREGISTER | NVME_IEKEY, 9, 0, &effects), NVME_OK);
+	assert_int_equal(r.count, 1);
 	assert_int_equal(reservation_register(&r, A, NVME_REGISTER | 1u << 30, 0, 3, &effects), NVME_INVALID_FIELD);
 	assert_int_equal(reservation_register(&r, A, 5, 0, 3, &effects), NVME_INVALID_FIELD);
 	assert_int_equal(reservation_register(&r, A, NVME_UNREGISTER, 9, 0, &effects), NVME_RESERVATION_CONFLICT);
