@@ -92,6 +92,10 @@ static void test_opcodes(void **state)
 				  .cdw10 = NVME_LOG_EFFECTS | 1023 << 16,
 				  .cdw14 = 2u << 24 };
 	assert_int_equal(get(admin, zoned, sizeof(effects)), NVME_OK);
+	assert_memory_equal(page, &effects, sizeof(effects)); /* the host works with NVM alone: CSI does not count */
+	assert_int_equal(host_property_set(admin, NVME_CC, 0), NVME_OK);
+	assert_int_equal(host_property_set(admin, NVME_CC, 0x460061), NVME_OK);
+	assert_int_equal(get(admin, zoned, sizeof(effects)), NVME_OK);
 	assert_memory_equal(page, effects.admin, sizeof(effects.admin));
 	memset(effects.io, 0, sizeof(effects.io));
 	assert_memory_equal(page + sizeof(effects.admin), effects.io, sizeof(effects.io));

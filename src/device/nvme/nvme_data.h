@@ -196,6 +196,7 @@ enum nvme_log {
 	NVME_LOG_RESERVATION = 0x80,
 };
 enum { NVME_LOG_RAE = 1 << 15, NVME_ANA_RGO = 1 << 0 }; /* retain the event; LSP: groups only */
+enum { NVME_LOG_INDEX_OFFSET = 1 << 23 };               /* cdw14: the offset is an index; no page takes it (IOS) */
 
 /* 5.16.1.2: error information. */
 struct nvme_log_error {

@@ -32,9 +32,11 @@ static int feature_index(uint8_t id)
 	return -1;
 }
 
-bool nvme_feature_known(uint8_t id)
+bool nvme_feature_known(const struct nvme_controller *controller, uint8_t id)
 {
-	return feature_index(id) >= 0;
+	int index = feature_index(id);
+
+	return index >= 0 && (!controller->subsystem->discovery || (features[index].flags & WITH_DISCOVERY));
 }
 
 static uint32_t queues_value(const struct nvme_controller *controller)
@@ -190,11 +192,7 @@ static void behavior_collected(struct nvme_command *command)
 
 static uint16_t feature_check(const struct nvme_controller *controller, uint8_t id)
 {
-	int index = feature_index(id);
-
-	if (index < 0 || (controller->subsystem->discovery && !(features[index].flags & WITH_DISCOVERY)))
-		return NVME_INVALID_FIELD | NVME_DNR;
-	return NVME_OK;
+	return nvme_feature_known(controller, id) ? NVME_OK : NVME_INVALID_FIELD | NVME_DNR;
 }
 
 void nvme_set_features(struct nvme_command *command)

@@ -35,7 +35,7 @@ static void controller_common(const struct nvme_controller *controller, struct n
 	id->ctratt = NVME_CTRATT_HOST_ID_128 | NVME_CTRATT_TRAFFIC_KEEP_ALIVE;
 	id->acl = 3;
 	id->aerl = NVME_TARGET_AERS - 1;
-	id->lpa = LPA_OFFSET;
+	id->lpa = LPA_EFFECTS | LPA_OFFSET;
 	id->elpe = ERROR_ENTRIES - 1;
 	id->frmw = 1 << 1 | 1; /* one slot, read only */
 	id->kas = NVME_TARGET_KEEP_ALIVE_UNIT_MS / 100;
@@ -59,7 +59,7 @@ static void controller_fill(const struct nvme_controller *controller, struct nvm
 	id->cntrltype = NVME_CNTRLTYPE_IO;
 	id->cmic = CMIC_PORTS | CMIC_CONTROLLERS | CMIC_ANA;
 	id->oaes = NVME_EVENT_BIT_NAMESPACES | NVME_EVENT_BIT_ANA;
-	id->lpa |= LPA_SMART_NAMESPACE | LPA_EFFECTS;
+	id->lpa |= LPA_SMART_NAMESPACE;
 	id->crdt[0] = RETRY_DELAY_MS / 100;
 	id->wctemp = WARNING_K;
 	id->cctemp = CRITICAL_K;

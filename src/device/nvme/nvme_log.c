@@ -25,7 +25,9 @@ static void put(struct log *log, const void *data, size_t bytes)
 
 /* ---- pages of any controller ---- */
 
-static const uint8_t discovery_pages[] = { NVME_LOG_SUPPORTED, NVME_LOG_ERRORS, NVME_LOG_DISCOVERY };
+static const uint8_t discovery_pages[] = {
+	NVME_LOG_SUPPORTED, NVME_LOG_ERRORS, NVME_LOG_EFFECTS, NVME_LOG_FEATURE_EFFECTS, NVME_LOG_DISCOVERY,
+};
 static const uint8_t io_pages[] = {
 	NVME_LOG_SUPPORTED,          NVME_LOG_ERRORS,  NVME_LOG_SMART, NVME_LOG_FIRMWARE,
 	NVME_LOG_CHANGED_NAMESPACES, NVME_LOG_EFFECTS, NVME_LOG_ANA,   NVME_LOG_FEATURE_EFFECTS,
@@ -128,14 +130,23 @@ static void put_changed(const struct nvme_controller *controller, struct log *lo
 		put(log, &none, sizeof(none));
 }
 
-/* Of the NVM command set; of another one there are no I/O commands. */
-static void put_effects(uint8_t csi, struct log *log)
+/* Of the NVM command set. Of another one, which counts when the host works with all that there are, there are no I/O
+ * commands; and none of a discovery controller. */
+static bool io_commands(const struct nvme_controller *controller, uint8_t csi)
+{
+	bool all_sets = (controller->cc >> NVME_CC_CSS_SHIFT & 7) == 6;
+
+	return !controller->subsystem->discovery && (csi == NVME_CSI_NVM || !all_sets);
+}
+
+static void put_effects(const struct nvme_controller *controller, uint8_t csi, struct log *log)
 {
 	static const uint8_t admin[] = { NVME_ADMIN_GET_LOG_PAGE, NVME_ADMIN_IDENTIFY,
 					 NVME_ADMIN_ABORT,        NVME_ADMIN_SET_FEATURES,
 					 NVME_ADMIN_GET_FEATURES, NVME_ADMIN_ASYNC_EVENT_REQUEST,
 					 NVME_ADMIN_KEEP_ALIVE };
 	static const uint8_t rest[2048];
+	bool io = io_commands(controller, csi);
 
 	for (unsigned opcode = 0; opcode < 256; opcode++) {
 		uint32_t effects = memchr(admin, (int)opcode, sizeof(admin)) ? NVME_EFFECT_SUPPORTED : 0;
@@ -143,7 +154,7 @@ static void put_effects(uint8_t csi, struct log *log)
 		put(log, &effects, sizeof(effects));
 	}
 	for (unsigned opcode = 0; opcode < 256; opcode++) {
-		uint32_t effects = csi == NVME_CSI_NVM ? nvme_io_effects((uint8_t)opcode) : 0;
+		uint32_t effects = io ? nvme_io_effects((uint8_t)opcode) : 0;
 
 		put(log, &effects, sizeof(effects));
 	}
@@ -218,12 +229,12 @@ static void put_ana(const struct nvme_controller *controller, bool groups_only, 
 }
 
 /* 5.16.1.18: scope and kind of the features that exist. */
-static void put_feature_effects(struct log *log)
+static void put_feature_effects(const struct nvme_controller *controller, struct log *log)
 {
 	enum { SUPPORTED = 1 << 0, OF_NAMESPACE = 1 << 20, OF_CONTROLLER = 1 << 21 };
 
 	for (unsigned id = 0; id < 256; id++) {
-		uint32_t effects = nvme_feature_known((uint8_t)id) ? SUPPORTED : 0;
+		uint32_t effects = nvme_feature_known(controller, (uint8_t)id) ? SUPPORTED : 0;
 
 		if (effects)
 			effects |= id == NVME_FEATURE_RESERVATION_MASK || id == NVME_FEATURE_RESERVATION_PERSISTENCE
@@ -313,13 +324,13 @@ static uint16_t put_page(struct nvme_controller *controller, const struct nvme_s
 		put_changed(controller, log);
 		break;
 	case NVME_LOG_EFFECTS:
-		put_effects((uint8_t)(sqe->cdw14 >> 24), log);
+		put_effects(controller, (uint8_t)(sqe->cdw14 >> 24), log);
 		break;
 	case NVME_LOG_ANA:
 		put_ana(controller, sqe->cdw10 >> 8 & NVME_ANA_RGO, log);
 		break;
 	case NVME_LOG_FEATURE_EFFECTS:
-		put_feature_effects(log);
+		put_feature_effects(controller, log);
 		break;
 	case NVME_LOG_RESERVATION:
 		put_reservation(controller, log);
@@ -396,7 +407,8 @@ void nvme_log_page(struct nvme_command *command)
 	}
 	/* Base 2.1, 5.1.12.1: all others are of the controller or the subsystem. */
 	bool wrong_scope = (uint8_t)sqe->cdw10 != NVME_LOG_SMART && !of_all(sqe->nsid);
-	if (wrong_scope || log_offset(sqe) % 4 || bytes > NVME_BUFFER_MAX_BYTES) {
+	if (wrong_scope || (sqe->cdw14 & NVME_LOG_INDEX_OFFSET) || log_offset(sqe) % 4 ||
+	    bytes > NVME_BUFFER_MAX_BYTES) {
 		nvme_command_fail(command, NVME_INVALID_FIELD | NVME_DNR);
 		return;
 	}

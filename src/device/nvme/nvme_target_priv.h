@@ -366,7 +366,7 @@ bool nvme_io_still(struct nvme_command *command);            /* … and fails it
 uint8_t nvme_io_durable(const struct nvme_command *command); /* DPU_BLOCK_FUA, where a write must be so */
 bool nvme_io_range(const struct nvme_namespace *ns, uint64_t lba, uint64_t blocks, uint64_t *ret_offset);
 uint32_t nvme_io_effects(uint8_t opcode);
-bool nvme_feature_known(uint8_t id);
+bool nvme_feature_known(const struct nvme_controller *controller, uint8_t id);
 void nvme_features_default(struct nvme_controller *controller);
 static inline bool nvme_temperature_warns(const struct nvme_controller *controller)
 {

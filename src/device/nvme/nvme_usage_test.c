@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* What hosts learn of the use of a namespace: SMART, of it alone and of the controller, and NUSE. */
+/* What hosts learn of the use of a namespace: SMART, of it alone and of the controller, and NUSE; and whose each
+ * log is. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -193,7 +194,35 @@ static void test_scope(void **state)
 		assert_int_equal(log_of(admin, pages[i], NVME_NSID_ALL, page, sizeof(page)), NVME_OK);
 		assert_int_equal(log_of(admin, pages[i], 1, page, sizeof(page)), NVME_INVALID_FIELD | NVME_DNR);
 	}
+	struct exchange index = {
+		.sqe = { .opcode = NVME_ADMIN_GET_LOG_PAGE, .cdw10 = 15u << 16, .cdw14 = NVME_LOG_INDEX_OFFSET },
+		.in = page,
+		.in_bytes = sizeof(page),
+	};
+	assert_int_equal(host_command(admin, &index), NVME_INVALID_FIELD | NVME_DNR);
 	host_free(io);
+	host_free(admin);
+	rig_free(rig);
+}
+
+/* Base 2.1, 3.1.3.5: what a discovery controller must tell of its commands and features, too. */
+static void test_discovery_effects(void **state)
+{
+	static struct nvme_log_effects effects;
+	static uint32_t features[256], supported[256];
+	struct rig *rig = rig_new(&(struct rig_options){ .sector = 512, .discovery = true });
+	struct host *admin = host_new(rig);
+
+	assert_int_equal(host_connect(admin, &(struct host_connect){ .subnqn = NVME_DISCOVERY_NQN }), NVME_OK);
+	assert_int_equal(log_of(admin, NVME_LOG_SUPPORTED, 0, supported, sizeof(supported)), NVME_OK);
+	assert_true(supported[NVME_LOG_EFFECTS] && supported[NVME_LOG_FEATURE_EFFECTS]);
+	assert_int_equal(log_of(admin, NVME_LOG_EFFECTS, 0, &effects, sizeof(effects)), NVME_OK);
+	assert_int_equal(effects.admin[NVME_ADMIN_GET_LOG_PAGE], NVME_EFFECT_SUPPORTED);
+	for (unsigned i = 0; i < 256; i++)
+		assert_int_equal(effects.io[i], 0);
+	assert_int_equal(log_of(admin, NVME_LOG_FEATURE_EFFECTS, 0, features, sizeof(features)), NVME_OK);
+	for (unsigned i = 0; i < 256; i++)
+		assert_int_equal(features[i] & 1, i == NVME_FEATURE_ASYNC_EVENTS || i == NVME_FEATURE_KEEP_ALIVE);
 	host_free(admin);
 	rig_free(rig);
 }
@@ -205,6 +234,7 @@ int main(void)
 		cmocka_unit_test(test_smart_namespaces),
 		cmocka_unit_test(test_utilization),
 		cmocka_unit_test(test_scope),
+		cmocka_unit_test(test_discovery_effects),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
