@@ -54,7 +54,7 @@ says '*nsze    : 0x20000*ncap    : 0x20000*nuse    : 0x8*nsfeat  : 0x13*flbas   
 says "*uuid    : $(cat /sys/block/nvme0n1/uuid)*nguid*csi     : 0*" nvme ns-descs $d
 says '*0*:0x1' nvme list-ns $c
 says '*nsfeat  : 0*nmic    : 0x1*rescap  : 0xff*anagrpid: 1*nstat   : 0x1*' nvme cmdset-ind-id-ns $d -n 1
-says '*wzsl   : 13*dmrl   : 255*dmrsl  : 4294967295*' nvme nvm-id-ctrl $c
+says '*wzsl   : 13*dmrl   : 0*dmrsl  : 0*dmsl   : 0*' nvme nvm-id-ctrl $c
 says '*lbstm : 0*pic   : 0*' nvme nvm-id-ns $d
 says '*Combination*0*:1' nvme id-iocs $c
 says '*nsze    : 0*nguid   : 00000000000000000000000000000000*' nvme id-ns $c -n 7

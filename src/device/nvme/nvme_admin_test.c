@@ -103,6 +103,9 @@ static void test_identify(void **state)
 	assert_int_equal(identify(admin, NVME_CNS_NAMESPACE_CSI, 1, 2), NVME_INVALID_FIELD | NVME_DNR);
 	assert_int_equal(identify(admin, NVME_CNS_CONTROLLER_CSI, 0, 0), NVME_OK);
 	assert_int_equal(((const struct nvme_identify_nvm_controller *)page)->wzsl, 13);
+	assert_int_equal(((const struct nvme_identify_nvm_controller *)page)->dmrl, 0); /* no limits: then all three */
+	assert_int_equal(((const struct nvme_identify_nvm_controller *)page)->dmrsl, 0);
+	assert_int_equal(((const struct nvme_identify_nvm_controller *)page)->dmsl, 0);
 	assert_int_equal(identify(admin, NVME_CNS_CONTROLLER_CSI, 0, 2), NVME_INVALID_FIELD | NVME_DNR);
 	assert_int_equal(identify(admin, NVME_CNS_ACTIVE_NAMESPACES_CSI, 0, 0), NVME_OK);
 	assert_int_equal(list[1], 2);

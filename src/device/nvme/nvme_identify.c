@@ -163,8 +163,7 @@ static uint16_t list_fill(const struct nvme_subsystem *subsystem, uint32_t after
 static void nvm_controller_fill(struct nvme_identify_nvm_controller *id)
 {
 	id->wzsl = WRITE_ZEROES_LOG2;
-	id->dmrl = 255;
-	id->dmrsl = UINT32_MAX;
+	/* NVM 3.2.3.1: of Dataset Management all three limits, or none. There is none. */
 }
 
 /* Of a namespace that is not active: zeroes; of one that cannot be: an error (5.17.2). */
