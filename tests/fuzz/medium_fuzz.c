@@ -74,6 +74,10 @@ static void super_invent(struct input *in, unsigned at)
 	if (form & 8)
 		made->first_page = input_long(in);
 	geometry_fill(made);
+	if (form & 64) {
+		made->opening = input_byte(in);
+		made->confirmed = input_byte(in);
+	}
 	if (form & 16)
 		input_bytes(in, (uint8_t *)made + input_byte(in) % (sizeof(*made) - 8), 8);
 	super_put(at, 0);

@@ -429,6 +429,42 @@ static void first_superblock_damaged(void **state)
 	FIELD_IS(rig, "volume", "v", "state", "ready");
 }
 
+static void copy_file(struct block_rig *rig, const char *from, const char *to)
+{
+	char command[400];
+
+	snprintf(command, sizeof(command), "cp %s/%s %s/%s", rig->dir, from, rig->dir, to);
+	assert_int_equal(system(command), 0);
+}
+
+/* One of its media was put back to what it was a while ago. */
+static void older_copy(void **state)
+{
+	struct block_rig *rig = *state;
+	struct dpu_error err;
+
+	block_rig_pool(rig);
+	second_medium(rig);
+	block_rig_change(rig, CHANGE_UPDATE, "pool", "p", "{'media': ['m', 'n']}", NULL);
+	WAIT_FOR(&rig->base, atoll(block_rig_field(rig, "pool", "p", "bytes")) > 100 * MIB);
+	block_rig_down(rig);
+	copy_file(rig, "n", "older");
+	block_rig_up(rig);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "state"), "ready") == 0);
+	block_rig_down(rig);
+	copy_file(rig, "n", "newest");
+	copy_file(rig, "older", "n");
+	block_rig_up(rig);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "p", "state"), "failed") == 0);
+	assert_non_null(strstr(block_rig_field(rig, "pool", "p", "why"), "medium 'n', offset 0: it is an older copy"));
+	assert_null(block_rig_action(rig, "pool", "open", "p", json_pack("{s:b}", "force", 1), &err));
+	assert_non_null(strstr(err.message, "it is an older copy"));
+	copy_file(rig, "newest", "n");
+	json_decref(block_rig_action(rig, "pool", "open", "p", NULL, NULL));
+	FIELD_IS(rig, "pool", "p", "state", "ready");
+	FIELD_IS(rig, "volume", "v", "state", "ready");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -442,6 +478,7 @@ int main(void)
 						block_rig_teardown),
 		cmocka_unit_test_setup_teardown(erasing_is_not_kept_for_later, block_rig_setup, block_rig_teardown),
 		cmocka_unit_test_setup_teardown(first_superblock_damaged, block_rig_setup, block_rig_teardown),
+		cmocka_unit_test_setup_teardown(older_copy, block_rig_setup, block_rig_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

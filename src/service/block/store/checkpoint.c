@@ -173,6 +173,7 @@ static void build_root(struct store *store)
 		.log_block = checkpoint->block,
 		.next_volume = checkpoint->next_volume,
 		.pages = pages,
+		.flags = store->marked ? ROOT_MARKED : 0,
 	};
 	memcpy(root->pool, store->medium[0].super.pool, sizeof(root->pool));
 	for (unsigned i = 0; i < store->media; i++)

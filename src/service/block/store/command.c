@@ -54,14 +54,24 @@ static int wait_end(struct store *store, struct store_command *command)
 	return command_waited(store, command);
 }
 
-int command_flush(struct store *store, struct store_command *command)
+static int flush(struct store *store, struct store_command *command, bool force, command_step then)
 {
 	struct waiter *waiter = (struct waiter *)command->scratch;
 
 	waiter->done = waited;
 	command->scratch[2] = WAITING;
-	flush_wait(store, waiter, false);
-	return command_then(command, wait_end);
+	flush_wait(store, waiter, force);
+	return command_then(command, then);
+}
+
+int command_flush(struct store *store, struct store_command *command)
+{
+	return flush(store, command, false, wait_end);
+}
+
+int command_flush_media(struct store *store, struct store_command *command, command_step then)
+{
+	return flush(store, command, true, then);
 }
 
 int command_checkpoint(struct store *store, struct store_command *command, command_step then)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* A new pool and its end; superblocks; and what each way of opening has in common. */
+/* A new pool and its end; and what each way of opening has in common. */
 #include "service/block/store/store_priv.h"
 
 #include <stdlib.h>
@@ -16,7 +16,9 @@ static void raw_done(struct dpu_block_request *request)
 void raw_start(struct raw_io *io, struct medium *medium, enum dpu_block_op op, uint64_t block, void *data, size_t bytes)
 {
 	io->store = medium->store;
+	io->on = medium;
 	io->busy = true;
+	io->failed = false;
 	io->iov = (struct iovec){ data, bytes };
 	io->medium = (struct dpu_block_request){
 		.op = (uint8_t)op,
@@ -126,55 +128,6 @@ void pool_ready(struct store *store)
 	store->wake = true;
 }
 
-/* ---- superblocks ---- */
-
-int supers_new(struct store *store)
-{
-	store->supers = calloc(1, sizeof(*store->supers));
-	if (!store->supers)
-		return -ENOMEM;
-	store->supers->blocks = aligned_alloc(STORE_BLOCK, (size_t)SUPERS * STORE_BLOCK);
-	return store->supers->blocks ? 0 : -ENOMEM; /* store_free() */
-}
-
-void supers_free(struct store *store)
-{
-	if (store->supers)
-		free(store->supers->blocks);
-	free(store->supers);
-	store->supers = NULL;
-}
-
-static void supers_start(struct store *store, struct medium *medium, enum dpu_block_op op, uint64_t last)
-{
-	struct supers *supers = store->supers;
-
-	raw_start(&supers->io[0], medium, op, 0, supers->blocks, STORE_BLOCK);
-	raw_start(&supers->io[1], medium, op, last, supers->blocks + STORE_BLOCK, STORE_BLOCK);
-}
-
-void supers_read(struct store *store, struct medium *medium)
-{
-	supers_start(store, medium, DPU_BLOCK_READ, medium->device->bytes / STORE_BLOCK - 1);
-}
-
-void supers_write(struct store *store, struct medium *medium)
-{
-	for (unsigned i = 0; i < SUPERS; i++)
-		super_seal(store->supers->blocks + (size_t)i * STORE_BLOCK, &medium->super);
-	supers_start(store, medium, DPU_BLOCK_WRITE, medium->super.blocks - 1);
-}
-
-/* 0, -EAGAIN or -EIO. */
-int supers_wait(const struct store *store)
-{
-	const struct raw_io *io = store->supers->io;
-
-	if (io[0].busy || io[1].busy)
-		return -EAGAIN;
-	return io[0].failed || io[1].failed ? -EIO : 0;
-}
-
 /* A power of two that is enough, for people who were refused. */
 static uint64_t enough_bytes(const struct store_super *refused, const struct store_command *command, unsigned index)
 {
@@ -215,6 +168,7 @@ int super_make(struct store *store, struct store_command *command, unsigned inde
 		rc = geometry_fill(super);
 	}
 	uuid_new(super->uuid);
+	super->opening = super->confirmed = store->session;
 	if (rc < 0)
 		return command_error(command, DPU_E_LIMIT,
 				     "medium '%s' of %llu bytes is too small: a pool of this form needs up to %llu",
@@ -252,7 +206,7 @@ static int format_set_up(struct store *store, struct store_command *command)
 	if (rc < 0)
 		return command_error(command, DPU_E_IO, "the pool cannot be set up: %s", strerror(-rc));
 	memcpy(store->root.pool, store->medium[0].super.pool, sizeof(store->root.pool));
-	store->session = 1;
+	store->marked = true;
 	store->next_volume = 1;
 	log_start(store, 1, 0);
 	return command_then(command, format_memory);
@@ -260,20 +214,13 @@ static int format_set_up(struct store *store, struct store_command *command)
 
 static int format_supers(struct store *store, struct store_command *command)
 {
-	unsigned medium = (unsigned)command->scratch[3]++;
-	int rc = medium ? supers_wait(store) : 0;
+	int rc = supers_wait(store);
 
-	if (rc == -EAGAIN)
-		command->scratch[3]--;
-	else if (rc < 0)
+	if (rc == -EIO)
 		command_error(command, DPU_E_IO, "a superblock of '%s' cannot be written",
-			      store->medium[medium - 1].device->name);
+			      supers_failed(store)->on->device->name);
 	if (rc < 0)
 		return rc;
-	if (medium < store->media) {
-		supers_write(store, &store->medium[medium]);
-		return -EAGAIN;
-	}
 	supers_free(store);
 	return command_then(command, format_set_up);
 }
@@ -281,13 +228,18 @@ static int format_supers(struct store *store, struct store_command *command)
 int format_step(struct store *store, struct store_command *command)
 {
 	store->started = true;
+	store->session = 1;
 	for (unsigned i = 0; i < store->media; i++) {
 		int rc = super_make(store, command, i);
 		if (rc < 0)
 			return rc;
 	}
-	int rc = supers_new(store);
-	return rc < 0 ? rc : command_then(command, format_supers);
+	int rc = supers_new(store, 0, store->media);
+	if (rc < 0)
+		return rc;
+	supers_write(store);
+	supers_write(store);
+	return command_then(command, format_supers);
 }
 
 /* ---- close ---- */

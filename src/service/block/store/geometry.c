@@ -118,6 +118,8 @@ const char *super_check(const void *block, const struct store_super *super, uint
 		return "the pool has a newer format than this version knows";
 	if (super->medium >= STORE_MAX_MEDIA)
 		return "the superblock has an impossible number of the medium";
+	if (!number_is_possible(super->opening) || super->confirmed > super->opening)
+		return "the superblock has impossible sessions";
 	if (super->blocks > medium_blocks)
 		return "the medium is shorter than it was";
 	if (geometry_fill(&again) < 0 || memcmp(&again, super, sizeof(again)) != 0)

@@ -26,7 +26,7 @@ static bool is_blank(const struct store *store)
 	struct store_super super;
 
 	for (unsigned i = 0; i < SUPERS; i++) {
-		memcpy(&super, store->supers->blocks + (size_t)i * STORE_BLOCK, sizeof(super));
+		memcpy(&super, super_block(store, &store->medium[store->media], i), sizeof(super));
 		bool left = memcmp(super.pool, store->medium[0].super.pool, sizeof(super.pool)) == 0 &&
 			    super.medium >= 1 && super.medium < STORE_MAX_MEDIA &&
 			    memcmp(super.uuid, store->root.medium[super.medium], 16) != 0;
@@ -93,7 +93,8 @@ static int grow_write(struct store *store, struct store_command *command)
 		rc = space_add_medium(store, medium);
 	if (rc < 0)
 		return give_up(store, rc);
-	supers_write(store, medium);
+	supers_write(store);
+	supers_write(store);
 	return command_then(command, grow_publish);
 }
 
@@ -111,11 +112,11 @@ int grow_step(struct store *store, struct store_command *command)
 		return command_error(command, DPU_E_LIMIT, "the medium is too short");
 	if (store->growing)
 		return -EAGAIN;
-	int rc = supers_new(store);
+	int rc = supers_new(store, store->media, 1);
 	if (rc < 0)
 		return rc;
 	*newest(store) = (struct medium){ .device = command->medium, .store = store };
 	store->growing = true;
-	supers_read(store, newest(store));
+	supers_read(store);
 	return command_then(command, grow_write);
 }

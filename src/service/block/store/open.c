@@ -41,7 +41,7 @@ void recovery_free(struct store *store)
 	store->recovery = NULL;
 }
 
-static int refuse_failure(struct store *store, struct store_command *command)
+int refuse_failure(struct store *store, struct store_command *command)
 {
 	const struct failure *failure = &store->failure;
 
@@ -59,13 +59,26 @@ static bool must_stop(const struct store *store, const struct store_command *com
 
 static int open_end(struct store *store, struct store_command *command)
 {
+	supers_free(store);
+	recovery_free(store);
+	pool_ready(store);
+	return 0;
+}
+
+/* The root of the new session is durable. */
+static int open_confirm(struct store *store, struct store_command *command)
+{
 	int rc = command_waited(store, command);
 
 	if (rc < 0)
 		return rc == -EAGAIN ? rc : refuse_failure(store, command);
-	recovery_free(store);
-	pool_ready(store);
-	return 0;
+	session_confirm(store);
+	return session_mark(store, command, open_end);
+}
+
+static int open_checkpoint(struct store *store, struct store_command *command)
+{
+	return command_checkpoint(store, command, open_confirm);
 }
 
 /* The log is on a medium, its end maybe in the tail file alone. */
@@ -89,8 +102,9 @@ static int open_replay(struct store *store, struct store_command *command)
 		return refuse_failure(store, command);
 	if (rc < 0)
 		return why ? refuse_log(store, command, offset, why) : rc;
-	store->session = store->root.session + 1;
-	return command_checkpoint(store, command, open_end);
+	session_begin(store);
+	rc = supers_new(store, 0, store->media);
+	return rc < 0 ? rc : session_mark(store, command, open_checkpoint);
 }
 
 /* What a record changes depends on them. */
@@ -142,7 +156,7 @@ static const char *root_check(struct store *store, const struct store_root *root
 	if (root->media == 0 || root->media > STORE_MAX_MEDIA || root->log_sequence == 0 || root->generation == 0 ||
 	    root->next_volume == 0 ||
 	    root->log_block > store->medium[0].super.log_blocks - SECTION_BYTES / STORE_BLOCK ||
-	    !number_is_possible(root->session) ||
+	    !number_is_possible(root->session) || root->flags & ~(uint32_t)ROOT_FLAGS ||
 	    (root->log_sequence | root->generation | root->next_volume) >> NUMBER_BITS)
 		return "the root contradicts itself";
 	return NULL;
@@ -206,8 +220,14 @@ static int match_media(struct store *store, struct store_command *command, const
 
 static int use_root(struct store *store, struct store_command *command, const struct store_root *root)
 {
+	uint64_t known = session_known(store, root); /* also by those that are left out */
 	int rc = match_media(store, command, root);
 
+	if (rc == 0)
+		rc = session_check(store, command, known);
+	if (rc == 0 && root->session < known && !command->force)
+		rc = refuse_root(store, command, (root->generation + 1) % 2,
+				 "a newer root, of a session that the superblocks know, is damaged");
 	if (rc < 0)
 		return rc;
 	rc = pool_set_up(store);
@@ -221,6 +241,7 @@ static int use_root(struct store *store, struct store_command *command, const st
 			return refuse_root(store, command, root->generation % 2,
 					   "the root has a page in an impossible slot");
 	store->session = root->session;
+	store->marked = root->flags & ROOT_MARKED;
 	store->next_volume = root->next_volume;
 	log_start(store, root->log_sequence, root->log_block);
 	return command_then(command, open_residents);
@@ -307,40 +328,30 @@ static int first_medium(struct store *store, struct store_command *command)
 	return command_then(command, read_roots);
 }
 
-/* The first superblock of each medium, or the copy at its end. */
-static int read_supers(struct store *store, struct store_command *command)
+/* Of each medium; whether one without is needed is known later. */
+static int take_supers(struct store *store, struct store_command *command)
 {
 	struct recovery *recovery = store->recovery;
-	struct medium *medium = &store->medium[recovery->medium];
-	uint64_t blocks = medium->device->bytes / STORE_BLOCK;
 
-	if (recovery->io.busy)
+	if (supers_wait(store) == -EAGAIN)
 		return -EAGAIN;
-	if (recovery->at > 0) {
-		memcpy(&medium->super, recovery->buffer, sizeof(medium->super));
-		const char *why = recovery->io.failed ? "the superblock cannot be read"
-						      : super_check(recovery->buffer, &medium->super, blocks);
-		if (why && !recovery->unknown)
-			recovery->why = recovery->at == 1 ? why : recovery->why;
-		if (why && recovery->at == 2) { /* whether it is needed is known later */
-			recovery->unknown = recovery->unknown ? recovery->unknown : medium->device;
-			memset(&medium->super, 0, sizeof(medium->super));
-		}
-		if (!why || recovery->at == 2) {
-			recovery->medium++;
-			recovery->at = 0;
+	for (unsigned i = 0; i < store->media; i++) {
+		const char *why = super_take(store, &store->medium[i]);
+		if (why && !recovery->unknown) {
+			recovery->unknown = store->medium[i].device;
+			recovery->why = why;
 		}
 	}
-	if (recovery->medium == store->media)
-		return first_medium(store, command);
-	medium = &store->medium[recovery->medium];
-	blocks = medium->device->bytes / STORE_BLOCK;
-	if (blocks < 2)
-		return refuse(command, medium, 0, "the medium is too short");
-	recovery->at++;
-	raw_start(&recovery->io, medium, DPU_BLOCK_READ, recovery->at == 1 ? 0 : blocks - 1, recovery->buffer,
-		  STORE_BLOCK);
-	return -EAGAIN;
+	supers_free(store);
+	return first_medium(store, command);
+}
+
+static int read_supers(struct store *store, struct store_command *command)
+{
+	if (supers_wait(store) == -EAGAIN)
+		return -EAGAIN;
+	supers_read_moved(store);
+	return command_then(command, take_supers);
 }
 
 int open_step(struct store *store, struct store_command *command)
@@ -357,5 +368,12 @@ int open_step(struct store *store, struct store_command *command)
 	recovery->data = data_check_new(store);
 	if (!recovery->buffer || !recovery->skip || !recovery->data)
 		return -ENOMEM; /* store_free() */
+	for (unsigned i = 0; i < store->media; i++)
+		if (store->medium[i].device->bytes < 2 * STORE_BLOCK)
+			return refuse(command, &store->medium[i], 0, "the medium is too short");
+	int rc = supers_new(store, 0, store->media);
+	if (rc < 0)
+		return rc;
+	supers_read(store);
 	return command_then(command, read_supers);
 }

@@ -10,14 +10,16 @@ struct data_check;
 
 struct recovery {
 	struct raw_io io;
-	uint8_t *buffer; /* a superblock; then a window of the ring */
+	uint8_t *buffer; /* a window of the ring */
 	uint8_t *roots;
 	uint64_t at;
-	unsigned medium;
 	struct dpu_block_device *unknown; /* the first one without a superblock, and why */
 	const char *why;
 	struct walk walk;
 	bool force;
+	/* session.c */
+	unsigned turn;
+	command_step marked;
 	/* replay.c */
 	bool scanned;
 	uint64_t window, window_blocks; /* of the ring */
@@ -33,6 +35,19 @@ struct recovery {
 	uint64_t *skip; /* for each record of the section, a bit for each block that is not there */
 	struct waiter waiter;
 };
+
+/* ---- open.c ---- */
+int refuse_failure(struct store *store, struct store_command *command); /* of the store */
+
+/* ---- session.c ---- */
+/* The newest one that a root is known to have had; superblocks of media that this root does not name count, too. */
+uint64_t session_known(const struct store *store, const struct store_root *root);
+/* No medium is a copy from before that one. */
+int session_check(struct store *store, struct store_command *command, uint64_t known);
+void session_begin(struct store *store);   /* a new one, which nothing on the media has */
+void session_confirm(struct store *store); /* its root is durable */
+/* Writes what was begun or confirmed to all superblocks, to one of each durably; then goes on at `then`. */
+int session_mark(struct store *store, struct store_command *command, command_step then);
 
 /* ---- replay_data.c ---- */
 struct data_check *data_check_new(struct store *store);

@@ -161,6 +161,9 @@ static void superblocks(void **state)
 		{ SUPER_AT(blocks), 8, POOL / STORE_BLOCK + 1, "the medium is shorter than it was", false },
 		{ SUPER_AT(log_block), 8, 9, "the superblock contradicts itself", false },
 		{ SUPER_AT(root_blocks), 8, UINT64_MAX, "the superblock contradicts itself", false },
+		{ SUPER_AT(opening), 8, UINT64_MAX, "the superblock has impossible sessions", false },
+		{ SUPER_AT(opening), 8, 0, "the superblock has impossible sessions", false },
+		{ SUPER_AT(confirmed), 8, 2, "the superblock has impossible sessions", false },
 		{ SUPER_AT(first_place), 8, 4096, "the medium does not follow the one before it", false },
 	};
 
@@ -173,6 +176,31 @@ static void superblocks(void **state)
 				seal(super, STORE_BLOCK);
 		}
 		refused_with("medium 'ram'", 0, damages[i].why);
+	}
+}
+
+static void sessions(void **state)
+{
+	static const struct {
+		uint64_t opening, confirmed;
+		const char *why;
+	} cases[] = {
+		{ 0, 0,
+		  "it is an older copy, of session 0, and the pool has been in session 1: attach the medium as it was "
+		  "left, or copies of all media that were made together" },
+		{ 7, 2, "a newer root, of a session that the superblocks know, is damaged" },
+	};
+
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		uint8_t *data = fresh();
+		uint64_t other = (world.super.root_block[0] + world.super.root_block[1]) * STORE_BLOCK - world.root;
+		for (unsigned copy = 0; copy < 2; copy++) {
+			struct store_super super = world.super;
+			super.opening = cases[i].opening;
+			super.confirmed = cases[i].confirmed;
+			super_seal(data + (copy ? (world.super.blocks - 1) * STORE_BLOCK : 0), &super);
+		}
+		refused_with("medium 'ram'", i ? other : 0, cases[i].why);
 	}
 }
 
@@ -219,6 +247,7 @@ static void roots(void **state)
 		{ ROOT_AT(next_volume), 8, 0, "the root contradicts itself", false },
 		{ ROOT_AT(log_block), 8, 1 << 20, "the root contradicts itself", false },
 		{ ROOT_AT(session), 8, UINT64_MAX, "the root contradicts itself", false },
+		{ ROOT_AT(flags), 4, ROOT_FLAGS + 1, "the root contradicts itself", false },
 		{ STORE_BLOCK, 1, 0xff, "the root has a page in an impossible slot", false },
 	};
 	uint64_t other = (world.super.root_block[0] + world.super.root_block[1]) * STORE_BLOCK - world.root;
@@ -375,6 +404,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sound),
 		cmocka_unit_test(superblocks),
+		cmocka_unit_test(sessions),
 		cmocka_unit_test(superblocks_with_too_little),
 		cmocka_unit_test(roots),
 		cmocka_unit_test(records),

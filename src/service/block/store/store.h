@@ -69,7 +69,8 @@ enum store_op {
 	STORE_FORMAT, /* makes an empty pool of the media and opens it; log_bytes, max_volumes, max_bytes */
 	STORE_OPEN,   /* finds the pool on the media, recovers it. A page that recovery needs and the medium cannot read
 		       * is an error, since it may be there the next time; with force it counts as damaged, and what
-		       * the log has for its volume is lost. DPU_E_NOT_FOUND: no place of a root has a whole one */
+		       * the log has for its volume is lost. A medium that is an older copy of itself is an error with
+		       * force, too. DPU_E_NOT_FOUND: no place of a root has a whole one */
 	STORE_CLOSE,  /* no request may be under way; writes a checkpoint */
 	STORE_GROW,   /* medium: is added. DPU_E_EXISTS if it holds another pool, which force erases */
 	STORE_CREATE, /* name, bytes: a volume */

@@ -55,8 +55,11 @@ struct store_super {
 	uint32_t space_pages, summary_pages, count_pages, directory_pages; /* the fixed ones, in this order */
 	uint64_t first_place, places;                                      /* of data blocks */
 	uint8_t owner[16]; /* whom the pool was made for; zeroes: unknown */
+	/* Sessions; zeroes: of a pool that was never opened since there are these two. */
+	uint64_t opening;   /* this one has been begun: all media say so before its root is durable */
+	uint64_t confirmed; /* a root of this one was durable */
 };
-static_assert(sizeof(struct store_super) == 168 && sizeof(struct store_super) <= STORE_BLOCK, "layout");
+static_assert(sizeof(struct store_super) == 184 && sizeof(struct store_super) <= STORE_BLOCK, "layout");
 
 /* The state of the pool at one place of the log. A block with this, then two bits for each page: page_slot. */
 struct store_root {
@@ -67,10 +70,15 @@ struct store_root {
 	uint64_t log_sequence; /* of the first section that is not in it */
 	uint64_t log_block;    /* where that is, from the start of the ring */
 	uint64_t next_volume;
-	uint32_t pages, spare;
+	uint32_t pages, flags;
 	uint8_t medium[64][16];
 };
 static_assert(sizeof(struct store_root) <= STORE_BLOCK, "layout");
+
+enum root_flag {
+	ROOT_MARKED = 1, /* its session was in the superblocks of all its media before */
+	ROOT_FLAGS = 1,
+};
 
 enum page_slot { PAGE_ABSENT, PAGE_SLOT_A, PAGE_SLOT_B };
 

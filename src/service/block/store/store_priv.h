@@ -118,6 +118,7 @@ struct store_io {
 struct medium {
 	struct dpu_block_device *device;
 	struct store_super super;
+	unsigned super_at; /* which of the two counts: was written last */
 	struct dpu_block_request flush;
 	struct store *store;
 	struct frame *frames; /* of the resident pages */
@@ -229,7 +230,8 @@ struct store {
 	bool started, ready, failed, wake, growing;
 	bool held;             /* requests and commands wait for a repair */
 	bool ending;           /* nothing is begun any more */
-	struct supers *supers; /* of a medium that is being added */
+	bool marked;           /* the superblocks have the session, so roots may say it */
+	struct supers *supers; /* that are being read or written */
 	struct repair *repair;
 	struct scrub *scrubs; /* that are under way */
 	bool pages_lost;      /* a page of counts of pages */
@@ -632,6 +634,7 @@ typedef int (*command_step)(struct store *store, struct store_command *command);
 int command_then(struct store_command *command, command_step step);     /* goes on there: -EAGAIN */
 int command_failed(struct store *store, struct store_command *command); /* the pool has: the error says how */
 int command_flush(struct store *store, struct store_command *command);  /* done when all is durable */
+int command_flush_media(struct store *store, struct store_command *command, command_step then);
 int command_checkpoint(struct store *store, struct store_command *command, command_step then);
 int command_waited(struct store *store, struct store_command *command); /* -EAGAIN: not yet */
 int create_step(struct store *store, struct store_command *command);
@@ -656,20 +659,12 @@ struct raw_io { /* of whole blocks, one at a time */
 	struct dpu_block_request medium;
 	struct iovec iov;
 	struct store *store;
+	struct medium *on;
 	bool busy, failed;
 };
 void raw_start(struct raw_io *io, struct medium *medium, enum dpu_block_op op, uint64_t block, void *data,
 	       size_t bytes);
-enum { SUPERS = 2 }; /* of a medium: its first block, and a copy that is its last one */
-struct supers {      /* of one medium, being read or written */
-	struct raw_io io[SUPERS];
-	uint8_t *blocks;
-};
-int supers_new(struct store *store);
-void supers_free(struct store *store);
-void supers_read(struct store *store, struct medium *medium);
-void supers_write(struct store *store, struct medium *medium);
-int supers_wait(const struct store *store);
+
 /* The medium's superblock: the first one of a pool, or a further one. Else the command says why not. */
 int super_make(struct store *store, struct store_command *command, unsigned index);
 void store_extend(struct store *store);
@@ -678,6 +673,22 @@ int residents_get(struct store *store);
 int residents_load(struct store *store); /* … and what they count */
 int directory_load(struct store *store);
 void pool_ready(struct store *store);
+
+/* ---- super.c ---- */
+enum { SUPERS = 2 }; /* of a medium: its first block, and a copy that is its last one */
+/* Memory for those of some media; free it before it is wanted for others. -ENOMEM. */
+int supers_new(struct store *store, unsigned first, unsigned media);
+void supers_free(struct store *store);
+void supers_read(struct store *store); /* both of each medium, where a new one would have them */
+/* Those that are elsewhere, because the medium has grown since. */
+void supers_read_moved(struct store *store);
+/* One of each medium, the one that does not count; called again, the other. */
+void supers_write(struct store *store);
+int supers_wait(const struct store *store); /* 0, -EAGAIN or -EIO */
+const struct raw_io *supers_failed(const struct store *store);
+const uint8_t *super_block(const struct store *store, const struct medium *medium, unsigned which);
+/* The one that counts is the medium's. NULL, or what is wrong with the first one if both are. */
+const char *super_take(struct store *store, struct medium *medium);
 
 /* ---- open.c, replay.c ---- */
 int replay_step(struct store *store, const char **ret_why, uint64_t *ret_offset);
