@@ -165,7 +165,7 @@ bool nvme_io_still(struct nvme_command *command)
 	return status == NVME_OK;
 }
 
-/* ---- Read ---- */
+/* ---- Read, Write, Compare ---- */
 
 static void finish(struct nvme_command *command, enum dpu_block_status status, uint32_t data)
 {
@@ -184,16 +184,49 @@ static void read_done(struct dpu_block_request *request)
 	finish(command, request->status, request->status == DPU_BLOCK_OK ? command->length : 0);
 }
 
-static void read_run(struct nvme_command *command)
+static void write_done(struct dpu_block_request *request)
 {
-	nvme_command_submit(command, DPU_BLOCK_READ, 0, command->offset, command->length, read_done);
+	finish((struct nvme_command *)request, request->status, 0);
+}
+
+static void transfer(struct nvme_command *command)
+{
+	if (command->sqe.opcode == NVME_READ)
+		nvme_command_submit(command, DPU_BLOCK_READ, 0, command->offset, command->length, read_done);
+	else if (command->sqe.opcode == NVME_COMPARE)
+		nvme_command_submit(command, DPU_BLOCK_COMPARE, 0, command->offset, command->length, write_done);
+	else
+		nvme_command_submit(command, DPU_BLOCK_WRITE, nvme_io_durable(command), command->offset,
+				    command->length, write_done);
+}
+
+static void committed(struct dpu_block_request *request)
+{
+	struct nvme_command *command = (struct nvme_command *)request;
+
+	if (request->status == DPU_BLOCK_OK)
+		transfer(command);
+	else
+		finish(command, request->status, 0);
+}
+
+/* NVM 3.2.1, 3.2.4: with FUA what is read must be durable; a device has that for writes, and a flush. */
+static void transfer_run(struct nvme_command *command)
+{
+	const struct nvme_namespace *ns = command->ns;
+
+	if (command->sqe.opcode != NVME_WRITE && (command->sqe.cdw12 & NVME_IO_FUA) &&
+	    (nvme_namespace_features(ns) & DPU_BLOCK_F_FLUSH))
+		nvme_command_submit(command, DPU_BLOCK_FLUSH, 0, 0, 0, committed);
+	else
+		transfer(command);
 }
 
 static void read_buffered(struct nvme_command *command)
 {
 	if (command->state == COMMAND_WAITING && !nvme_io_still(command))
 		return;
-	nvme_namespace_enter(command, false, read_run);
+	nvme_namespace_enter(command, false, transfer_run);
 }
 
 static void read_start(struct nvme_command *command)
@@ -202,25 +235,10 @@ static void read_start(struct nvme_command *command)
 		nvme_command_buffer(command, command->length, read_buffered);
 }
 
-/* ---- Write, Compare ---- */
-
-static void write_done(struct dpu_block_request *request)
-{
-	finish((struct nvme_command *)request, request->status, 0);
-}
-
-static void write_run(struct nvme_command *command)
-{
-	bool write = command->sqe.opcode == NVME_WRITE;
-
-	nvme_command_submit(command, write ? DPU_BLOCK_WRITE : DPU_BLOCK_COMPARE, write ? nvme_io_durable(command) : 0,
-			    command->offset, command->length, write_done);
-}
-
 static void write_collected(struct nvme_command *command)
 {
 	if (nvme_io_still(command))
-		nvme_namespace_enter(command, false, write_run);
+		nvme_namespace_enter(command, false, transfer_run);
 }
 
 static void write_start(struct nvme_command *command)

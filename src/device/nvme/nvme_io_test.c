@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "device/block/ram.h"
+#include "device/nvme/nvme_test_device.h"
 #include "device/nvme/nvme_test_host.h"
 #include "engine/crc32c/crc32c.h"
 
@@ -226,12 +227,57 @@ static void test_ana(void **state)
 	rig_free(rig);
 }
 
+/* NVM 3.2.1, 3.2.4: what a Read or Compare with FUA looks at is durable; where that means something. */
+static void test_read_durable(void **state)
+{
+	enum { WITH_FUA = 0x4000 << 16 };
+
+	for (unsigned cache = 0; cache < 2; cache++) {
+		struct rig *rig = rig_new(&(struct rig_options){
+			.sector = 512, .crcs = true, .features = cache ? DPU_BLOCK_F_FLUSH : 0 });
+		struct test_device *device = (struct test_device *)rig->ram[0];
+		struct host *admin, *io;
+		struct exchange read = {
+			.sqe = { .opcode = NVME_READ, .nsid = 1, .cdw12 = 7 },
+			.in = big_in,
+			.in_bytes = 4096,
+		};
+		struct exchange compare = {
+			.sqe = { .opcode = NVME_COMPARE, .nsid = 1, .cdw12 = 7 | WITH_FUA },
+			.out = big_out,
+			.out_bytes = 4096,
+			.in_capsule = true,
+		};
+
+		fill(big_out, 4096, cache);
+		host_pair(rig, &admin, &io, 0, 0);
+		assert_int_equal(host_transfer(io, NVME_WRITE, 0, 8, big_out, 4096, true), NVME_OK);
+		device->submitted = 0;
+		assert_int_equal(host_command(io, &read), NVME_OK);
+		assert_int_equal(device->submitted, 1);
+		read.sqe.cdw12 |= WITH_FUA;
+		memset(big_in, 0, 4096);
+		assert_int_equal(host_command(io, &read), NVME_OK);
+		assert_memory_equal(big_in, big_out, 4096);
+		assert_int_equal(device->submitted, 2 + cache);
+		assert_int_equal(host_command(io, &compare), NVME_OK);
+		assert_int_equal(device->submitted, 3 + 2 * cache);
+		device->answer = DPU_BLOCK_IO_ERROR;
+		assert_int_equal(host_command(io, &read), cache ? NVME_WRITE_FAULT : NVME_UNRECOVERED_READ);
+		assert_int_equal(device->submitted, 4 + 2 * cache);
+		host_free(io);
+		host_free(admin);
+		rig_free(rig);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_transfers),   cmocka_unit_test(test_success_flag),
-		cmocka_unit_test(test_refusals),    cmocka_unit_test(test_digest_errors),
-		cmocka_unit_test(test_device_goes), cmocka_unit_test(test_ana),
+		cmocka_unit_test(test_transfers),    cmocka_unit_test(test_success_flag),
+		cmocka_unit_test(test_refusals),     cmocka_unit_test(test_digest_errors),
+		cmocka_unit_test(test_device_goes),  cmocka_unit_test(test_ana),
+		cmocka_unit_test(test_read_durable),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
