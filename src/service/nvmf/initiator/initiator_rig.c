@@ -66,6 +66,14 @@ void run_ms(unsigned ms)
 		step();
 }
 
+void clock_stands(uint64_t since_ns, unsigned ms)
+{
+	for (uint64_t end = clock_ns() + 20 * CLOCK_NS_PER_MS; clock_ns() < end;) {
+		uring_poll(uring);
+		remote_source(remote)->tick(remote_source(remote), NULL, since_ns + ms * CLOCK_NS_PER_MS);
+	}
+}
+
 /* ---- the stage ---- */
 
 void stage(unsigned shift)

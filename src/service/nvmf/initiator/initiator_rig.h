@@ -33,6 +33,8 @@ void remote_open(void);
 void unstage(void);
 void step(void);
 void run_ms(unsigned ms);
+/* For 20 ms the remote's clock stands so much after a time. */
+void clock_stands(uint64_t since_ns, unsigned ms);
 unsigned live_paths(void);
 void on_flag(void *arg); /* sets a bool */
 unsigned roll(unsigned below);
