@@ -109,7 +109,8 @@ struct txn {
 
 /* A node's part in a transaction: created (old NULL), updated, or deleted (new NULL). */
 struct member {
-	struct node *node;
+	struct node *node; /* once it is committed, another transaction may delete it and end before this one does */
+	const struct class_state *class;
 	struct object *old, *new;
 	struct edge *old_edges;
 	uint32_t old_edge_count;

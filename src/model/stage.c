@@ -248,11 +248,10 @@ void stage_release(struct stage *stage)
 	struct member *member;
 
 	while ((member = TAILQ_FIRST(&stage->members))) {
-		const struct class_state *state = member->node->class;
 		TAILQ_REMOVE(&stage->members, member, link);
 		if (!member->new)
 			node_discard(member->node);
-		object_free(state, member->old);
+		object_free(member->class, member->old);
 		free(member);
 	}
 	free(stage->order);

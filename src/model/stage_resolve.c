@@ -123,6 +123,7 @@ static struct member *member_add(struct stage *stage, struct node *node, struct 
 	if (!member)
 		return NULL;
 	member->node = node;
+	member->class = node->class;
 	member->old = old;
 	member->new = new;
 	LIST_INIT(&member->old_referrers);

@@ -620,26 +620,40 @@ static void commit_later(struct model *slow, enum change_op op, const char *key,
 	txn_free(txn);
 }
 
-static void answers_after_barrier(void **state)
+static void pass(int which)
+{
+	waiting[which].done(waiting[which].arg);
+}
+
+/* A model whose transactions end when a test lets them pass; it has a tenant. */
+static struct model *slow_model(struct test_service *other)
 {
 	const struct model_options options = { .barrier = hold };
-	struct test_service other = { 0 };
 	struct dpu_error err = { 0 };
 	struct model *slow;
-	int status[4];
-
-	assert_int_equal(model_new(&options, &slow, &err), 0);
-	other.model = slow;
-	for (size_t i = 0; test_classes[i]; i++)
-		assert_int_equal(model_add_class(slow, test_classes[i], &other, &err), 0);
-	assert_int_equal(model_load(slow, &err), 0);
 	struct txn *txn;
+	int status;
+
+	waiting_count = 0;
+	assert_int_equal(model_new(&options, &slow, &err), 0);
+	other->model = slow;
+	for (size_t i = 0; test_classes[i]; i++)
+		assert_int_equal(model_add_class(slow, test_classes[i], other, &err), 0);
+	assert_int_equal(model_load(slow, &err), 0);
 	assert_int_equal(txn_new(slow, &txn), 0);
 	test_add(txn, CHANGE_CREATE, "tenant", "blue", NULL);
-	txn_commit(txn, set_status, &status[0]);
+	txn_commit(txn, set_status, &status);
 	txn_free(txn);
-	waiting[0].done(waiting[0].arg);
+	pass(0);
 	waiting_count = 0;
+	return slow;
+}
+
+static void answers_after_barrier(void **state)
+{
+	struct test_service other = { 0 };
+	struct model *slow = slow_model(&other);
+	int status[4];
 
 	commit_later(slow, CHANGE_CREATE, "blue/g", NULL, &status[0]);
 	assert_int_equal(waiting_count, 1);
@@ -652,14 +666,38 @@ static void answers_after_barrier(void **state)
 	for (int i = 0; i < 4; i++)
 		assert_int_equal(status[i], 1);
 	assert_null(model_slot(slow, "group", 1));
-	waiting[1].done(waiting[1].arg);
-	waiting[0].done(waiting[0].arg);
+	pass(1);
+	pass(0);
 	assert_int_equal(status[0] + status[1], 0);
 	model_free(slow); /* before the others passed */
 	assert_int_equal(status[2], -ETIMEDOUT);
 	assert_int_equal(status[3], -ETIMEDOUT);
-	waiting[2].done(waiting[2].arg);
-	waiting[3].done(waiting[3].arg);
+	pass(2);
+	pass(3);
+}
+
+/* A deletion may end before what was begun earlier with the same object, and the model before both. */
+static void deletion_overtakes(void **state)
+{
+	struct test_service other = { 0 };
+	struct model *slow = slow_model(&other);
+	int status[2];
+
+	for (unsigned end = 0; end < 2; end++) {
+		commit_later(slow, CHANGE_CREATE, "blue/g", NULL, &status[0]);
+		pass(0);
+		waiting_count = 0;
+		commit_later(slow, CHANGE_UPDATE, "blue/g", "{'description': 'x'}", &status[0]);
+		commit_later(slow, CHANGE_DELETE, "blue/g", NULL, &status[1]);
+		if (end)
+			model_free(slow);
+		pass(1);
+		pass(0);
+		assert_int_equal(status[0], end ? -ETIMEDOUT : 0);
+		assert_int_equal(status[1], end ? -ETIMEDOUT : 0);
+		waiting_count = 0;
+	}
+	assert_int_equal(other.count, 0);
 }
 
 int main(void)
@@ -689,6 +727,7 @@ int main(void)
 		TEST(dry_run),
 		TEST(malformed_changes),
 		cmocka_unit_test(answers_after_barrier),
+		cmocka_unit_test(deletion_overtakes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
