@@ -99,7 +99,7 @@ static void resized(void *arg)
 	struct disk *disk = arg;
 
 	atomic_fetch_sub(&disk->posted, 1);
-	if (disk->device)
+	if (disk->step == DEVICE_THERE) /* one that is leaving is freed in the worker */
 		guest_measure(disk);
 	disk_step(disk);
 }

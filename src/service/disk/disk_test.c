@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 #include "service/disk/disk_priv.h"
 #include "service/disk/disk_rig.h"
 
@@ -207,6 +208,33 @@ static void resize(void **state)
 	assert_int_equal(guest_io(&guest, VIRTIO_BLK_T_IN, 5000 * SECTORS, (uint8_t[BLOCK]){ 0 }, BLOCK),
 			 VIRTIO_BLK_S_IOERR);
 	guest_free(&guest);
+}
+
+/* A transaction that control does not wait for; the workers have time to do their part, and control has not heard of
+ * it. */
+static void begin(struct block_rig *rig, enum change_op op, const char *class_name, const char *key, const char *fields)
+{
+	struct dpu_error err;
+	struct txn *txn;
+	json_t *json = fields ? json_loads(fields, 0, NULL) : NULL;
+
+	assert_int_equal(txn_new(rig->dpu.model, &txn), 0);
+	assert_int_equal(txn_add(txn, op, class_name, NULL, key, json, 0, false, &err), 0);
+	txn_commit(txn, NULL, NULL);
+	txn_free(txn);
+	json_decref(json);
+	usleep(50000);
+}
+
+/* Word of a new size comes when the device is no more. */
+static void resized_and_gone(void **state)
+{
+	struct block_rig *rig = *state;
+
+	disk_rig_disk(rig, "'volume': 'v'");
+	begin(rig, CHANGE_UPDATE, "volume", "blue/v", "{\"size\": 33554432}");
+	begin(rig, CHANGE_DELETE, "disk", "blue/d", NULL);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "volume", "v", "attachments"), "0") == 0);
 }
 
 /* What a queue has taken before it has the device again fails still. */
@@ -411,6 +439,7 @@ int main(void)
 		TEST(import),
 		TEST(write_through),
 		TEST(resize),
+		TEST(resized_and_gone),
 		TEST(goes_in_use),
 		TEST(quarantine),
 		TEST(reset_under_way),
