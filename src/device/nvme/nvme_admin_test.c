@@ -351,6 +351,13 @@ static void test_events(void **state)
 	abort.sqe.cdw10 = 0x7777 << 16;
 	assert_int_equal(host_command(admin, &abort), NVME_OK);
 	assert_int_equal(abort.cqe.dw0, 1);
+	/* One that nobody has asked for yet, and nobody wants any more. */
+	assert_int_equal(log_read(admin, NVME_LOG_CHANGED_NAMESPACES, 0, 4096), NVME_OK);
+	rig->ram[0]->bytes = 8 << 20;
+	nvme_namespace_resized(rig->ns[0]);
+	assert_int_equal(feature(admin, true, NVME_FEATURE_ASYNC_EVENTS, NVME_EVENT_BIT_ANA, NULL), NVME_OK);
+	event_ask(admin);
+	assert_null(host_receive(admin));
 	host_free(io);
 	host_free(admin);
 	rig_free(rig);

@@ -162,6 +162,7 @@ static uint16_t value_set(struct nvme_controller *controller, const struct nvme_
 		return NVME_OK;
 	case NVME_FEATURE_ASYNC_EVENTS:
 		controller->event_mask = value;
+		controller->pending &= value;
 		return NVME_OK;
 	case NVME_FEATURE_KEEP_ALIVE:
 		controller->kato_ms = value;
