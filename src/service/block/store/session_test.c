@@ -335,7 +335,8 @@ static unsigned one_is_as_before(struct world *world, unsigned medium)
 	return 0;
 }
 
-static void cut_at_each_tick(struct world *world)
+/* With one in `every` of the kinds of loss, in turns. */
+static void cut_at_each_tick(struct world *world, unsigned every)
 {
 	struct recorder_clock clock = { .now = 1, .seed = 7 };
 	struct recorder *recorders[MEDIA];
@@ -344,7 +345,7 @@ static void cut_at_each_tick(struct world *world)
 
 	record(world, &world->age[0], 0, &clock, recorders);
 	for (uint64_t time = 1, end = clock.now; time <= end; time++) {
-		for (unsigned kind = 0; kind < KINDS; kind++) {
+		for (unsigned kind = time % every; kind < KINDS; kind += every) {
 			unsigned medium = (unsigned)random_below(&seed, world->count);
 			power_fails(world, recorders, time, kind, &seed, &world->work);
 			unsigned refused = one_is_as_before(world, medium);
@@ -368,7 +369,7 @@ static void an_opening_may_be_cut_short(void **state)
 	struct world world;
 
 	world_new(&world, 2, true, false);
-	cut_at_each_tick(&world);
+	cut_at_each_tick(&world, 1);
 	world_free(&world);
 }
 
@@ -377,14 +378,14 @@ static void also_on_media_that_have_grown(void **state)
 	struct world world;
 
 	world_new(&world, 3, false, true);
-	cut_at_each_tick(&world);
+	cut_at_each_tick(&world, 3);
 	world_free(&world);
 }
 
 /* What the killed process wrote last is not durable yet, so it must not be relied on while the other is written. */
 static void also_after_one_that_was_killed(void **state)
 {
-	enum { LAST = 600, EVERY = 4 };
+	enum { LAST = 600, EVERY = 8 };
 	struct recorder *recorders[MEDIA];
 	struct world world;
 	uint64_t seed = 13;
@@ -459,7 +460,7 @@ static void a_pool_from_before_is_opened(void **state)
 
 	world_new(&world, 2, true, false);
 	make_old(&world);
-	cut_at_each_tick(&world);
+	cut_at_each_tick(&world, 3);
 	put(&world, &world.age[0]);
 	assert_age(&world, 0);
 	keep(&world, &world.age[1]);
