@@ -145,6 +145,50 @@ static void test_created(void **state)
 	block_rig_free(&rig);
 }
 
+/* Not waited for. */
+static void begin(struct block_rig *rig, enum change_op op, const char *key, const char *fields)
+{
+	struct dpu_error err;
+	struct txn *txn;
+	json_t *json = fields ? json_loads(fields, 0, NULL) : NULL;
+
+	assert_int_equal(txn_new(rig->dpu.model, &txn), 0);
+	assert_int_equal(txn_add(txn, op, "nvmf_subsystem", NULL, key, json, 0, false, &err), 0);
+	txn_commit(txn, NULL, NULL);
+	txn_free(txn);
+	json_decref(json);
+}
+
+static void nothing(void *arg)
+{
+}
+
+static void another_change(void *arg)
+{
+	begin(arg, CHANGE_UPDATE, "blue/s", "{\"labels\": [\"a=b\"]}");
+}
+
+/* A subsystem that goes while its worker is told who may connect: control hears of the end first, then makes another
+ * change, and then hears that the worker was told. */
+static void test_told_and_gone(void **state)
+{
+	struct block_rig rig;
+
+	rig_open(&rig);
+	block_rig_apply(&rig,
+			"{'nvmf_subsystems': [{'tenant': 'blue', 'name': 't', 'nqn': 'nqn.2026-01.test:t'}],"
+			" 'nvmf_namespaces': [{'tenant': 'blue', 'name': 'y', 'subsystem': 't', 'volume': 'v'}]}");
+	block_rig_delete(&rig, "nvmf_namespace", "blue/y", false, NULL);
+	run_for(&rig.base, 10 * CLOCK_NS_PER_MS);
+	assert_int_equal(loop_post(rig.base.loop, nothing, NULL), 0);
+	begin(&rig, CHANGE_UPDATE, "blue/t", "{\"allow_any_host\": true}");
+	begin(&rig, CHANGE_DELETE, "blue/t", NULL);
+	usleep(20000);
+	assert_int_equal(loop_post(rig.base.loop, another_change, &rig), 0);
+	run_for(&rig.base, 20 * CLOCK_NS_PER_MS);
+	block_rig_free(&rig);
+}
+
 static void test_io(void **state)
 {
 	struct block_rig rig;
@@ -337,8 +381,12 @@ static void test_device_goes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_created), cmocka_unit_test(test_io),          cmocka_unit_test(test_paths),
-		cmocka_unit_test(test_removed), cmocka_unit_test(test_device_goes),
+		cmocka_unit_test(test_told_and_gone),
+		cmocka_unit_test(test_created),
+		cmocka_unit_test(test_io),
+		cmocka_unit_test(test_paths),
+		cmocka_unit_test(test_removed),
+		cmocka_unit_test(test_device_goes),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

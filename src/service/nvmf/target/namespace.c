@@ -29,10 +29,26 @@ static void give(void *arg, struct worker *worker)
 	nvme_namespace_attach(ns->nvme, ns->device, ns->allocated);
 }
 
+/* It stays until control has heard of the last: that may come after word of its removal. */
+static void tell(struct namespace *ns, void (*fn)(void *arg, struct worker *worker), void (*done)(void *arg))
+{
+	ns->told++;
+	step_begin(ns->item.target);
+	nvmf_call(ns->subsystem->home, fn, ns, done);
+}
+
+static void told(void *arg)
+{
+	struct namespace *ns = arg;
+
+	ns->told--;
+	step_end(ns->item.target);
+}
+
 static void given(void *arg)
 {
 	((struct namespace *)arg)->seen = true;
-	step_end(((struct namespace *)arg)->item.target);
+	told(arg);
 }
 
 static void released_control(void *arg)
@@ -67,11 +83,6 @@ static void lose(void *arg, struct worker *worker)
 
 	(void)worker;
 	nvme_namespace_lost(ns->nvme, ns->lost_bytes);
-}
-
-static void lose_told(void *arg)
-{
-	step_end(((struct namespace *)arg)->item.target);
 }
 
 static bool waits(const struct namespace *ns)
@@ -112,8 +123,7 @@ bool namespace_check(struct namespace *ns)
 	if (!ns->added || ns->removing)
 		return true;
 	ns->lost = true;
-	step_begin(ns->item.target);
-	nvmf_call(ns->subsystem->home, lose, ns, lose_told);
+	tell(ns, lose, told);
 	return false;
 }
 
@@ -282,7 +292,7 @@ static void take_down(struct namespace *ns)
 	ns->item.gone = true;
 	if (ns->attachment && !ns->detaching)
 		detach(ns);
-	if (ns->attachment || ns->detaching || ns->adding)
+	if (ns->attachment || ns->detaching || ns->adding || ns->told > 0)
 		return;
 	if (ns->added && !ns->removing) {
 		ns->removing = true;
@@ -331,7 +341,6 @@ void namespace_step(struct namespace *ns)
 	if (ns->added && ns->device && !ns->given && !ns->misplaced && !ns->detaching) {
 		ns->given = true;
 		ns->lost = false;
-		step_begin(target);
-		nvmf_call(ns->subsystem->home, give, ns, given);
+		tell(ns, give, given);
 	}
 }

@@ -275,6 +275,7 @@ bool subsystem_settle(struct subsystem *subsystem, struct worker *wanted)
 
 /* What the worker is told, as one piece of memory that is compared with the last. */
 struct config {
+	struct target *target; /* the subsystem may be no more when control hears that it was taken */
 	struct subsystem *subsystem;
 	uint32_t any, hosts, ports;
 	struct config_port {
@@ -376,7 +377,7 @@ static void config_taken(void *arg)
 {
 	struct config *config = arg;
 
-	step_end(config->subsystem->item.target);
+	step_end(config->target);
 	free(config);
 }
 
@@ -387,6 +388,7 @@ static void config_push(struct subsystem *subsystem)
 	size_t bytes = sizeof(struct config) + hosts * (size_t)NVME_NQN_BYTES;
 	struct config *config = nvmf_alloc(bytes);
 
+	config->target = subsystem->item.target;
 	config->subsystem = subsystem;
 	config->any = subsystem_any_host(subsystem);
 	config->hosts = hosts;

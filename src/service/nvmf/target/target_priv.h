@@ -130,6 +130,7 @@ struct namespace
 	struct block_attachment *attachment;
 	struct worker *attached_for; /* the worker that it was made for, NULL: any */
 	uint64_t made_by;            /* number of the transaction */
+	unsigned told;               /* what the worker was told, and control does not know to have arrived */
 	bool detaching, misplaced;   /* misplaced: the device is in another worker, it must be attached anew */
 	bool adding, added, removing;
 	struct nvme_namespace *nvme; /* the worker's; control looks at it while `added` */
