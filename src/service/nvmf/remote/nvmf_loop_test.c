@@ -325,6 +325,58 @@ static void test_paths(void **state)
 	block_rig_free(&rig);
 }
 
+static void answered(void *arg, int status, const struct dpu_error *err, json_t *diff)
+{
+	assert_int_equal(status, 0);
+	*(bool *)arg = true;
+}
+
+/* Over one listener each: a namespace whose pool is on a remote without a path is deleted while requests wait there.
+ * Who changes something else is answered at once. */
+static void test_drains_alone(void **state)
+{
+	struct block_rig_user user;
+	struct block_rig rig;
+	struct dpu_error err;
+	struct txn *txn;
+	bool gone = false;
+
+	rig_open(&rig);
+	block_rig_apply(
+		&rig,
+		"{'nvmf_remotes': [{'name': 'below', 'addresses': ['127.0.0.1:%u'], 'nqn': 'nqn.2026-01.test:s'},"
+		" {'name': 'above', 'addresses': ['127.0.0.1:%u'], 'nqn': 'nqn.2026-01.test:t'}],"
+		" 'pools': [{'name': 'q', 'remotes': ['below']}],"
+		" 'volumes': [{'tenant': 'blue', 'name': 'w', 'pool': 'q', 'size': %d}],"
+		" 'nvmf_subsystems': [{'tenant': 'blue', 'name': 't', 'nqn': 'nqn.2026-01.test:t', 'allow_any_host': "
+		"true}],"
+		" 'nvmf_namespaces': [{'tenant': 'blue', 'name': 'w', 'subsystem': 't', 'volume': 'w'}]}",
+		ports[0], ports[1], BYTES / 4);
+	attach(&rig, &user, "above", "1");
+	listener_delete(&rig, "l0");
+	WAIT_FOR(&rig.base, field_is(&rig, "nvmf_remote", "below", "live_paths", "0"));
+	flights_start(&user);
+	run_for(&rig.base, 100 * CLOCK_NS_PER_MS);
+	assert_false(flights_done());
+	assert_int_equal(txn_new(rig.dpu.model, &txn), 0);
+	assert_int_equal(txn_add(txn, CHANGE_DELETE, "nvmf_namespace", NULL, "blue/w", NULL, 0, false, &err), 0);
+	txn_commit(txn, answered, &gone);
+	txn_free(txn);
+	for (unsigned i = 0; i < 10; i++) {
+		assert_int_equal(block_rig_change(&rig, CHANGE_UPDATE, "nvmf_subsystem", "blue/s",
+						  i % 2 ? "{'allow_any_host': true}" : "{'allow_any_host': false}",
+						  NULL),
+				 0);
+		run_for(&rig.base, 10 * CLOCK_NS_PER_MS);
+		assert_false(gone);
+	}
+	listener(&rig, 0);
+	WAIT_FOR(&rig.base, gone);
+	block_rig_detach(&user);
+	WAIT_FOR(&rig.base, flights_done());
+	block_rig_free(&rig);
+}
+
 static void test_removed(void **state)
 {
 	struct block_rig rig;
@@ -385,6 +437,7 @@ int main(void)
 		cmocka_unit_test(test_created),
 		cmocka_unit_test(test_io),
 		cmocka_unit_test(test_paths),
+		cmocka_unit_test(test_drains_alone),
 		cmocka_unit_test(test_removed),
 		cmocka_unit_test(test_device_goes),
 	};

@@ -58,7 +58,7 @@ static void released_control(void *arg)
 	ns->device = NULL;
 	ns->given = false;
 	block_released(ns->attachment);
-	step_end(ns->item.target);
+	item_drain_end(&ns->item);
 }
 
 static void released_worker(void *arg)
@@ -144,7 +144,7 @@ static void on_device(void *ctx, struct dpu_block_device *device, struct worker 
 	if (device) {
 		device_came(ns, device, worker);
 	} else if (ns->given) {
-		step_begin(ns->item.target);
+		item_drain_begin(&ns->item);
 		nvmf_call(ns->subsystem->home, release, ns, NULL);
 	} else {
 		ns->device = NULL;
@@ -187,13 +187,13 @@ static void detached(void *arg)
 	ns->attachment = NULL;
 	ns->detaching = ns->misplaced = false;
 	ns->device = NULL;
-	step_end(ns->item.target);
+	item_drain_end(&ns->item);
 }
 
 static void detach(struct namespace *ns)
 {
 	ns->detaching = true;
-	step_begin(ns->item.target);
+	item_drain_begin(&ns->item);
 	block_detach(ns->attachment, detached, ns);
 }
 
@@ -267,7 +267,7 @@ static void removed_control(void *arg)
 
 	ns->added = ns->removing = false;
 	ns->nvme = NULL;
-	step_end(ns->item.target);
+	item_drain_end(&ns->item);
 }
 
 static void removed_worker(void *arg)
@@ -296,7 +296,7 @@ static void take_down(struct namespace *ns)
 		return;
 	if (ns->added && !ns->removing) {
 		ns->removing = true;
-		step_begin(target);
+		item_drain_begin(&ns->item);
 		nvmf_call(ns->subsystem->home, remove_begin, ns, NULL);
 	}
 	if (ns->added)
@@ -326,7 +326,6 @@ void namespace_step(struct namespace *ns)
 		return;
 	}
 	if (!ns->subsystem) {
-		ns->made_by = target->settlings;
 		ns->subsystem = (struct subsystem *)item_find(&target->subsystems, &object->subsystem.object->uuid);
 		ns->subsystem->namespaces++;
 	}

@@ -426,7 +426,7 @@ static void subsystem_freed(void *arg)
 	part_put(subsystem->part);
 	subsystem->nvme = NULL;
 	subsystem->home = NULL;
-	step_end(subsystem->item.target);
+	item_drain_end(&subsystem->item);
 }
 
 static void subsystem_leave_check(struct subsystem *subsystem)
@@ -460,7 +460,7 @@ static void take_down(struct subsystem *subsystem)
 	subsystem->item.gone = true;
 	if (subsystem->nvme && !subsystem->removing) {
 		subsystem->removing = true;
-		step_begin(target);
+		item_drain_begin(&subsystem->item);
 		nvmf_call(subsystem->home, hosts_end, subsystem, NULL);
 	}
 	if (subsystem->nvme) {

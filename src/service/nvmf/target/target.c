@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "service/nvmf/target/target_priv.h"
 
-/* A transaction that waits for what is under way, and for the namespaces that it has made. */
+/* A transaction that waits for what is under way, and for what it has changed itself. */
 struct settler {
 	uint64_t number;
 	void (*done)(void *arg);
@@ -40,6 +40,12 @@ bool item_waits(const struct items *items, const struct item *item)
 	return false;
 }
 
+/* By the transaction that is applied now, which settles next. */
+static void item_changed(struct item *item)
+{
+	item->changed_by = item->target->started ? item->target->settlings + 1 : 0;
+}
+
 /* One whose deletion is undone before a step was taken is the same item; later it is another, which waits. */
 struct item *item_apply(struct target *target, struct items *items, size_t bytes, struct object *new)
 {
@@ -54,6 +60,7 @@ struct item *item_apply(struct target *target, struct items *items, size_t bytes
 		TAILQ_INSERT_TAIL(items, item, link);
 	}
 	item->object = new;
+	item_changed(item);
 	new->runtime = item;
 	return item;
 }
@@ -62,8 +69,10 @@ void item_remove(struct items *items, struct object *object)
 {
 	struct item *item = item_find(items, &object->uuid);
 
-	if (item)
-		item->object = NULL;
+	if (!item)
+		return;
+	item->object = NULL;
+	item_changed(item);
 }
 
 void item_free(struct items *items, struct item *item)
@@ -128,8 +137,13 @@ static bool settled(const struct target *target, const struct settler *settler)
 
 	TAILQ_FOREACH(item, &target->namespaces, link)
 	{
-		const struct namespace *ns = (const struct namespace *)item;
-		if (ns->made_by == settler->number && namespace_is_soon(ns))
+		if (item->changed_by == settler->number &&
+		    (item->draining > 0 || namespace_is_soon((const struct namespace *)item)))
+			return false;
+	}
+	TAILQ_FOREACH(item, &target->subsystems, link)
+	{
+		if (item->changed_by == settler->number && item->draining > 0)
 			return false;
 	}
 	return true;
@@ -240,6 +254,17 @@ void step_end(struct target *target)
 {
 	target->under_way--;
 	target_step_soon(target);
+}
+
+void item_drain_begin(struct item *item)
+{
+	item->draining++;
+}
+
+void item_drain_end(struct item *item)
+{
+	item->draining--;
+	target_step_soon(item->target);
 }
 
 void target_settle(struct target *target, void (*done)(void *arg), void *arg)

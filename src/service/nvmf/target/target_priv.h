@@ -32,7 +32,9 @@ struct item {
 	struct target *target;
 	struct object *object; /* the version in force; NULL: it is going */
 	struct uuid uuid;
-	bool gone; /* it is on its way out and does not turn back: another of the same object waits for it */
+	bool gone;           /* it is on its way out and does not turn back: another of the same object waits for it */
+	uint64_t changed_by; /* number of the last transaction that did; 0: it was there when we started */
+	unsigned draining;   /* steps under way that last as long as requests may */
 	TAILQ_ENTRY(item) link;
 };
 TAILQ_HEAD(items, item);
@@ -129,7 +131,6 @@ struct namespace
 	struct subsystem *subsystem;
 	struct block_attachment *attachment;
 	struct worker *attached_for; /* the worker that it was made for, NULL: any */
-	uint64_t made_by;            /* number of the transaction */
 	unsigned told;               /* what the worker was told, and control does not know to have arrived */
 	bool detaching, misplaced;   /* misplaced: the device is in another worker, it must be attached anew */
 	bool adding, added, removing;
@@ -180,7 +181,7 @@ struct target {
 	atomic_uint connections;
 	bool started, stopping, step_posted;
 	struct loop_timer *watch;
-	unsigned under_way; /* of asynchronous steps of control */
+	unsigned under_way; /* of asynchronous steps of control that are short: all wait for them */
 	void (*stopped)(void *arg), (*stop_done)(void *arg);
 	void *stopped_arg;
 	TAILQ_HEAD(, settler) settlers;
@@ -204,6 +205,9 @@ void target_step(struct target *target);
 void target_step_soon(struct target *target);
 void step_begin(struct target *target);
 void step_end(struct target *target); /* and goes on with what waited for it */
+/* The same, of what takes as long as requests that are under way: only who has changed this very item waits for it. */
+void item_drain_begin(struct item *item);
+void item_drain_end(struct item *item);
 
 /* ---- subsystem.c ---- */
 
