@@ -46,6 +46,8 @@ on vm "/usr/bin/ip link set eth0 up
 /usr/bin/ip link add gn5 type geneve id 5 remote 192.0.2.1
 /usr/bin/ip link add gn6 type geneve id 6 remote 2001:db8::1 udp6zerocsumrx
 /usr/bin/ip link add gr7 type gretap remote 192.0.2.1 local 192.0.2.2 key 7
+# Only the device with the address answers a request that comes out of all three.
+echo 1 >/proc/sys/net/ipv4/conf/all/arp_ignore
 for device in gn5:5 gn6:6 gr7:7; do
 	/usr/bin/ip address add 10.\${device#*:}.0.9/24 dev \${device%:*}
 	/usr/bin/ip link set \${device%:*} mtu 1400 up

@@ -21,6 +21,9 @@ linux() { # VNI, remote, local
 	inside net ip address add "10.$1.0.9/24" dev "vx$1"
 	inside net ip link set "vx$1" up mtu 1400
 }
+# A request that OVS floods comes out of both tunnels: only the device with the address answers, else web sends to the other's MAC, which OVS
+# never learns.
+inside net sysctl -qw net.ipv4.conf.all.arp_ignore=1
 linux 4 192.0.2.1 192.0.2.2
 linux 6 2001:db8::1 2001:db8::2
 tunnel_ovs

@@ -106,5 +106,5 @@ ovs_alone() { # DPUD LIMIT WHAT COMMAND...
 		after=$(ovs_upcalls "$dpud")
 		[ $((after - before)) -gt "$limit" ] || return 0
 	done
-	lab_fail "$what: $((after - before)) frames have gone up"
+	lab_fail "$what: $((after - before)) frames have gone up: $(appctl ovs dpctl/dump-flows -m)"
 }
