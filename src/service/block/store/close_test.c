@@ -32,10 +32,8 @@ static void world_new(struct world *world)
 	world->volume = rig_create(store, "a", LEAVES * MIB);
 	for (unsigned i = 0; i < LEAVES; i++)
 		write_blocks(store, world->volume, i * LEAF_BLOCKS, 1, i + 1);
-	assert_int_equal(pool_run(store, STORE_CLOSE, 0, 0), DPU_OK);
-	store_free(store);
 	world->faulty = faulty_new(world->ram);
-	world->store = pool_opened(faulty_device(world->faulty));
+	world->store = pool_reopened(store, faulty_device(world->faulty));
 }
 
 /* Something is at the medium. The store waits for it, and for nothing else. */

@@ -191,12 +191,7 @@ static struct store *with_damaged_leaf(struct dpu_block_device *device, uint64_t
 	*ret_volume = rig_create(store, "a", 8 * MIB);
 	write_blocks(store, *ret_volume, 0, 1500, 1000);
 	assert_int_equal(leaf_find(store, store->volume[0], 0, &leaf), 0);
-	uint32_t page = leaf->header.id;
-	pool_run(store, STORE_CLOSE, 0, 0);
-	uint64_t offset = page_offset(&store->medium[0], page, map_get(store->map, page));
-	store_free(store);
-	((uint8_t *)block_ram_data(device))[offset + 2000] ^= 1;
-	return pool_opened(device);
+	return pool_reopened_damaged(store, device, leaf->header.id);
 }
 
 /* A shrink that meets it ends, and so does everything behind it. */
@@ -249,7 +244,7 @@ static void request_done(struct dpu_block_request *request)
 static void a_deletion_over_a_damaged_page_keeps_no_other_waiting(void **state)
 {
 	enum { LEAVES = 200 };
-	struct dpu_block_device *device = ram_new(64 * MIB), *media[1];
+	struct dpu_block_device *device = ram_new(64 * MIB);
 	uint64_t volume[2];
 	struct store *store = with_damaged_leaf(device, &volume[0]);
 	struct faulty *faulty = faulty_new(device);
@@ -258,11 +253,8 @@ static void a_deletion_over_a_damaged_page_keeps_no_other_waiting(void **state)
 	uint8_t block[2][STORE_BLOCK];
 	struct iovec iov[2];
 	struct store_volume_info info;
-	struct dpu_error error;
 
-	store_free(store);
-	media[0] = faulty_device(faulty);
-	store = rig_open(&(struct store_options){ .name = "p" }, media, 1, STORE_OPEN, &error);
+	store = pool_reopened(store, faulty_device(faulty));
 	volume[1] = rig_create(store, "b", (uint64_t)LEAVES * MIB);
 	for (unsigned i = 0; i < LEAVES; i++)
 		write_blocks(store, volume[1], (uint64_t)i * LEAF_BLOCKS, 1, 1);
@@ -418,9 +410,7 @@ static void a_damaged_root_of_a_new_session_is_not_passed_over(void **state)
 	uint64_t volume = rig_create(store, "a", 8 * MIB);
 
 	write_blocks(store, volume, 0, 10, 1000);
-	pool_run(store, STORE_CLOSE, 0, 0);
-	store_free(store);
-	store = pool_opened(device);
+	store = pool_reopened(store, device);
 	uint64_t root = store->medium[0].super.root_block[store->root.generation % 2] * STORE_BLOCK;
 	section_of(store, volume, 1, 2000);
 	store_free(store);

@@ -162,14 +162,12 @@ static void a_medium_fails(void **state)
 {
 	struct dpu_block_device *device = ram_new(64 * MIB);
 	struct faulty *faulty = faulty_new(device);
-	struct store *store = pool_made(faulty_device(faulty));
+	struct store *store = pool_made(device);
 	uint64_t volume = rig_create(store, "a", 32 * MIB);
 	struct store_command command = { .op = STORE_MEASURE };
 
 	write_blocks(store, volume, 0, 2000, 1);
-	pool_run(store, STORE_CLOSE, 0, 0);
-	store_free(store);
-	store = pool_opened(faulty_device(faulty));
+	store = pool_reopened(store, faulty_device(faulty));
 	faulty_plan(faulty, &(struct faulty_plan){
 				    .ops = 1 << DPU_BLOCK_READ, .fails = UINT64_MAX, .status = DPU_BLOCK_IO_ERROR });
 	assert_int_equal(rig_command(store, &command), DPU_E_IO);
@@ -188,12 +186,7 @@ static void a_damaged_map(void **state)
 
 	write_blocks(store, volume, 0, 1000, 1);
 	write_blocks(store, other, 0, 700, 1);
-	pool_run(store, STORE_CLOSE, 0, 0);
-	uint32_t root = store->volume[0]->entry->root;
-	uint64_t offset = page_offset(medium_of_page(store, root), root, map_get(store->map, root));
-	store_free(store);
-	((uint8_t *)block_ram_data(device))[offset + 200] ^= 1;
-	store = pool_opened(device);
+	store = pool_reopened_damaged(store, device, store->volume[0]->entry->root);
 	measure(store);
 	assert_true(info_of(store, volume).quarantined);
 	assert_int_equal(info_of(store, volume).measured_s, 0);

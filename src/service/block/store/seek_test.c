@@ -154,9 +154,7 @@ static void a_family(void **state)
 		store_stats(store, &stats);
 		assert_true(stats.page_evictions > 500);
 		assert_sound(store);
-		assert_int_equal(pool_run(store, STORE_CLOSE, 0, 0), DPU_OK);
-		store_free(store);
-		store = pool_opened(device);
+		store = pool_reopened(store, device);
 		few_frames(store);
 	}
 	pool_finish(store, device);
@@ -263,13 +261,13 @@ static void beside_writes(void **state)
 	free(race);
 }
 
-static uint64_t leaf_offset(struct store *store, uint64_t block)
+static uint32_t leaf_page(struct store *store, uint64_t block)
 {
 	struct frame *frame;
 	bool exclusive;
 
 	assert_int_equal(tree_find(store, store->volume[0]->entry, block, &frame, &exclusive), 0);
-	return page_offset(medium_of_page(store, frame->page), frame->page, map_get(store->map, frame->page));
+	return frame->page;
 }
 
 /* While a page comes, a block is written where it has looked already, and then one where it has not: the second was
@@ -278,18 +276,19 @@ static void true_as_a_whole(void **state)
 {
 	struct dpu_block_device *device = ram_new(64 * MIB);
 	struct faulty *faulty = faulty_new(device);
-	struct store *store = pool_made(faulty_device(faulty));
+	struct store *store = pool_made(device);
 	uint64_t volume = rig_create(store, "a", 900 * MIB);
 	struct store_command command = { .op = STORE_SEEK, .volume = volume, .bytes = STORE_BLOCK };
 	struct faulty_plan plan = { .ops = 1 << DPU_BLOCK_READ, .fails = UINT64_MAX, .holds = true };
+	uint32_t leaf;
 
 	write_blocks(store, volume, 0, 1, 1);
 	write_blocks(store, volume, 9 * LEAF_BLOCKS, 1, 1);
-	pool_run(store, STORE_CLOSE, 0, 0);
-	plan.first = leaf_offset(store, 9 * LEAF_BLOCKS);
+	pool_run(store, STORE_CHECKPOINT, 0, 0);
+	leaf = leaf_page(store, 9 * LEAF_BLOCKS);
+	plan.first = page_offset(medium_of_page(store, leaf), leaf, map_get(store->map, leaf));
 	plan.end = plan.first + STORE_BLOCK;
-	store_free(store);
-	store = pool_opened(faulty_device(faulty));
+	store = pool_reopened(store, faulty_device(faulty));
 	faulty_plan(faulty, &plan);
 	rig_start(store, &command);
 	rig_settle(store);
@@ -362,15 +361,13 @@ static void it_goes_meanwhile(void **state)
 {
 	struct dpu_block_device *device = ram_new(64 * MIB);
 	struct faulty *faulty = faulty_new(device);
-	struct store *store = pool_made(faulty_device(faulty));
+	struct store *store = pool_made(device);
 	uint64_t volume = rig_create(store, "a", 900 * MIB);
 	struct store_command command = { .op = STORE_SEEK, .volume = volume };
 	struct store_command delete = { .op = STORE_DELETE, .volume = volume };
 
 	write_blocks(store, volume, 100000, 1, 1);
-	pool_run(store, STORE_CLOSE, 0, 0);
-	store_free(store);
-	store = pool_opened(faulty_device(faulty));
+	store = pool_reopened(store, faulty_device(faulty));
 	faulty_plan(faulty, &(struct faulty_plan){ .ops = 1 << DPU_BLOCK_READ, .fails = UINT64_MAX, .holds = true });
 	rig_start(store, &command);
 	rig_settle(store);
@@ -395,11 +392,7 @@ static void a_damaged_map(void **state)
 
 	write_blocks(store, volume, 5, 1, 1);
 	write_blocks(store, other, 7, 1, 1);
-	pool_run(store, STORE_CLOSE, 0, 0);
-	uint64_t offset = leaf_offset(store, 5);
-	store_free(store);
-	((uint8_t *)block_ram_data(device))[offset + 200] ^= 1;
-	store = pool_opened(device);
+	store = pool_reopened_damaged(store, device, leaf_page(store, 5));
 	assert_fails(store, volume, DPU_E_IO, "a page of the volume's map is damaged");
 	store_info(store_device(store, volume), &info);
 	assert_true(info.quarantined);

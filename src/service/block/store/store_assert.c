@@ -37,6 +37,21 @@ struct store *pool_opened(struct dpu_block_device *device)
 	return store;
 }
 
+struct store *pool_reopened(struct store *store, struct dpu_block_device *device)
+{
+	assert_int_equal(pool_run(store, STORE_CLOSE, 0, 0), DPU_OK);
+	store_free(store);
+	return pool_opened(device);
+}
+
+struct store *pool_reopened_damaged(struct store *store, struct dpu_block_device *device, uint32_t page)
+{
+	assert_int_equal(pool_run(store, STORE_CHECKPOINT, 0, 0), DPU_OK);
+	uint64_t offset = page_offset(medium_of_page(store, page), page, map_get(store->map, page));
+	((uint8_t *)block_ram_data(device))[offset + 2000] ^= 1;
+	return pool_reopened(store, device);
+}
+
 void assert_sound(struct store *store)
 {
 	struct dpu_error error = { 0 };

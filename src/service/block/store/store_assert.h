@@ -15,6 +15,10 @@ enum { MIB = 1 << 20 };
 struct dpu_block_device *ram_new(uint64_t bytes);
 struct store *pool_made(struct dpu_block_device *device);
 struct store *pool_opened(struct dpu_block_device *device);
+/* Closed, and opened on what may be another device of the same medium. */
+struct store *pool_reopened(struct store *store, struct dpu_block_device *device);
+/* The same, and meanwhile a byte of that page of its maps has changed in the RAM of the device. */
+struct store *pool_reopened_damaged(struct store *store, struct dpu_block_device *device, uint32_t page);
 /* What the medium has must not come back to a store that is no more. */
 void pool_finish(struct store *store, struct dpu_block_device *device);
 enum dpu_error_code pool_run(struct store *store, enum store_op op, uint64_t volume, uint64_t bytes);

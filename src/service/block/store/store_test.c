@@ -20,9 +20,7 @@ static void what_is_written_is_read_also_after_a_restart(void **state)
 	assert_blocks(store, volume, 100, 700, 1000);
 	assert_blocks(store, volume, 0, 100, 0);
 	assert_sound(store);
-	assert_int_equal(pool_run(store, STORE_CLOSE, 0, 0), DPU_OK);
-	store_free(store);
-	store = pool_opened(device);
+	store = pool_reopened(store, device);
 	assert_blocks(store, volume, 100, 700, 1000);
 	assert_blocks(store, volume, 4095, 1, 5);
 	assert_blocks(store, volume, 800, 100, 0);
