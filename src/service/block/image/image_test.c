@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include "service/block/block_rig.h"
 #include "service/block/image/qcow2.h"
 #include "service/block/image/words.h"
+#include "service/block/store/store.h"
 
 enum { MIB = 1 << 20 };
 
@@ -276,6 +278,48 @@ static void ended_early(void **state)
 	block_rig_free(&rig); /* with an import under way */
 }
 
+/* ---- a search that takes long (the linker puts this in store_submit's place) ---- */
+
+static struct {
+	atomic_bool slow;
+	sem_t begun, end;
+} search;
+
+void __real_store_submit(struct store *store, struct store_command *command);
+void __wrap_store_submit(struct store *store, struct store_command *command);
+
+void __wrap_store_submit(struct store *store, struct store_command *command)
+{
+	if (command->op == STORE_SEEK && atomic_exchange(&search.slow, false)) {
+		sem_post(&search.begun);
+		sem_wait(&search.end);
+	}
+	__real_store_submit(store, command);
+}
+
+/* The answer is there at once, the end when the worker has done with it. */
+static void cancelled_in_a_search(void **state)
+{
+	struct block_rig rig;
+
+	world(&rig);
+	sem_init(&search.begun, 0, 0);
+	sem_init(&search.end, 0, 0);
+	atomic_store(&search.slow, true);
+	json_decref(
+		block_rig_action(&rig, "volume", "export-image", "blue/v", json_pack("{s:s}", "file", "out"), NULL));
+	WAIT_FOR(&rig.base, sem_trywait(&search.begun) == 0);
+	json_decref(block_rig_action(&rig, "volume", "cancel-image", "blue/v", NULL, NULL));
+	run_for(&rig.base, 20 * CLOCK_NS_PER_MS);
+	assert_string_equal(block_rig_field(&rig, "volume", "v", "image"), "exporting out, 0 %");
+	sem_post(&search.end);
+	WAIT_FOR(&rig.base, !strstr(block_rig_field(&rig, "volume", "v", "image"), "exporting"));
+	assert_string_equal(block_rig_field(&rig, "volume", "v", "image"), "export of out cancelled");
+	assert_int_equal(shell(&rig, "[ -z \"$(ls -A)\" ]"), 0);
+	json_decref(act(&rig, "volume", "export-image", "blue/v", "out", NULL));
+	block_rig_free(&rig);
+}
+
 /* ---- headers ---- */
 
 static void header(void **state)
@@ -366,7 +410,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(raw),      cmocka_unit_test(holes),       cmocka_unit_test(qcow2),
 		cmocka_unit_test(refusals), cmocka_unit_test(ended_early), cmocka_unit_test(header),
-		cmocka_unit_test(words),    cmocka_unit_test(long_names),
+		cmocka_unit_test(words),    cmocka_unit_test(long_names),  cmocka_unit_test(cancelled_in_a_search),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
