@@ -62,13 +62,20 @@ static void wait_for_all(void *ctx, void (*done)(void *arg), void *arg)
 	loader_settle(daemon->loader, services_settled, barrier);
 }
 
+static void outdated(void *ctx, const struct dpu_error *what)
+{
+	log_warn("dpud", "a stored value is kept that is not valid any more", "path=\"%s\" why=\"%s\"", what->path,
+		 what->message);
+}
+
 static int start_model(struct daemon *daemon, struct dpu_error *err)
 {
 	struct dpu *dpu = &daemon->dpu;
 	const struct model_options options = { .store_path = daemon->instance.store_path,
 					       .loop = dpu->loop,
 					       .barrier = wait_for_all,
-					       .barrier_ctx = daemon };
+					       .barrier_ctx = daemon,
+					       .outdated = outdated };
 	int rc = model_new(&options, &dpu->model, err);
 	if (!rc)
 		rc = loader_init(daemon->loader, dpu, err);

@@ -89,6 +89,8 @@ struct field {
 	const char *target;              /* FIELD_REF(S): name of the class referred to */
 	bool (*check)(const char *text); /* FIELD_STRING, each of FIELD_STRINGS: optional format check … */
 	const char *check_doc;           /* … and what it accepts: "must be …" in the error sentence */
+	/* FIELD_STRING whose check was laxer once: what an object may have that has it already, or NULL. */
+	bool (*check_stored)(const char *text);
 };
 
 /* The row's type follows from the C member's type; an unsupported type does not compile. Enumerations

@@ -37,6 +37,7 @@ uint64_t field_number(const struct field *field, const void *base);
 struct field_scope {
 	const struct model *model;
 	const struct object *tenant;
+	bool stored; /* the value is one that the object has already */
 };
 
 /* field_json.c. Replaces the member; on failure it keeps its value and err.path is the field's name (with the
@@ -46,7 +47,7 @@ int field_from_json(const struct field *field, const json_t *value, void *base, 
 /* References come as names as seen from tenant. NULL when memory is short. */
 json_t *field_to_json(const struct field *field, const void *base, const struct object *tenant);
 /* The rules for one string value: length, control characters, UTF-8, the row's check. */
-int field_check_string(const struct field *field, const char *text, size_t length, struct dpu_error *err);
+int field_check_string(const struct field *field, const char *text, size_t length, bool stored, struct dpu_error *err);
 /* text in quotes, cut to a readable length between characters; buf has FIELD_QUOTE bytes. */
 enum { FIELD_QUOTE = 80 };
 const char *field_quote(const char *text, char *buf);

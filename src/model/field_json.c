@@ -167,8 +167,9 @@ static unsigned control_character(const char *at)
 	return first < 0x20 || first == 0x7f ? first : 0;
 }
 
-int field_check_string(const struct field *field, const char *text, size_t length, struct dpu_error *err)
+int field_check_string(const struct field *field, const char *text, size_t length, bool stored, struct dpu_error *err)
 {
+	bool (*check)(const char *) = stored && field->check_stored ? field->check_stored : field->check;
 	uint64_t min = field->type == FIELD_STRING ? field->min : 0;
 	char quoted[FIELD_QUOTE];
 
@@ -186,13 +187,14 @@ int field_check_string(const struct field *field, const char *text, size_t lengt
 					 "the text contains the control character 0x%02x; leave it out",
 					 control_character(c));
 	}
-	if (field->check && !field->check(text))
+	if (check && !check(text))
 		return error_set(err, DPU_E_INVALID, NULL, "%s is not valid: it %s",
 				 field->flags & FIELD_F_SECRET ? "this" : field_quote(text, quoted), field->check_doc);
 	return 0;
 }
 
-static int string_from_json(const struct field *field, const json_t *value, union item *ret, struct dpu_error *err)
+static int string_from_json(const struct field *field, const json_t *value, bool stored, union item *ret,
+			    struct dpu_error *err)
 {
 	const char *text = json_string_value(value);
 
@@ -205,7 +207,7 @@ static int string_from_json(const struct field *field, const json_t *value, unio
 		ret->string = NULL;
 		return 0;
 	}
-	int status = field_check_string(field, text, json_string_length(value), err);
+	int status = field_check_string(field, text, json_string_length(value), stored, err);
 	if (status < 0)
 		return status;
 	ret->string = strdup(text);
@@ -278,7 +280,7 @@ static int item_from_json(const struct field *field, enum field_type type, const
 	case FIELD_ENUM:
 		return enum_from_json(field, value, ret, err);
 	case FIELD_STRING:
-		return string_from_json(field, value, ret, err);
+		return string_from_json(field, value, scope->stored, ret, err);
 	case FIELD_MAC:
 		return text ? mac_from_json(text, ret, err) : wrong_kind("a MAC address as a string", value, err);
 	case FIELD_IP:

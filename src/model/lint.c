@@ -82,6 +82,8 @@ static const char *type_fault(const struct field *field)
 		return "only a reference has a target";
 	if (field->check && (!text || !field->check_doc))
 		return "a check belongs to strings and needs check_doc";
+	if (field->check_stored && (!field->check || field->type != FIELD_STRING))
+		return "a check of what is stored belongs to a single string that has a check";
 	if (reference && field->def)
 		return "a reference has no default";
 	if ((field->flags & FIELD_F_SECRET) && field->type != FIELD_STRING)

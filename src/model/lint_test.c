@@ -116,6 +116,7 @@ static void faulty_rows(void **state)
 		{ ROW(number, DOC, .check = anything, .check_doc = "x"), "belongs to strings" },
 		{ ROW(number, DOC, .unit = "Bytes"), "unit" },
 		{ ROW(text, DOC, .check = anything), "check_doc" },
+		{ ROW(text, DOC, .check_stored = anything), "has a check" },
 		{ ROW(text, DOC, .flags = FIELD_F_COUNTER), "are numbers" },
 		{ ROW(flag, DOC, .flags = FIELD_F_COUNTER), "are numbers" },
 		{ ROW(flag, DOC, .flags = FIELD_F_UNIQUE), "cannot be unique" },

@@ -60,6 +60,39 @@ static int replay_row(void *arg, const struct store_row *row)
 	return 0;
 }
 
+static void tell_outdated(const struct model_options *options, const struct member *member, const struct field *row)
+{
+	const char *text = *(char *const *)field_at(row, member->new);
+	struct dpu_error what = { 0 };
+
+	if (!text || row->check(text))
+		return;
+	error_set(&what, DPU_E_INVALID, row->name, "it %s; it is in force until %s", row->check_doc,
+		  row->flags & FIELD_F_IMMUTABLE ? "the object is deleted and created anew" : "it is changed");
+	member_error(member, 0, &what);
+	options->outdated(options->outdated_ctx, &what);
+}
+
+static void look_for_outdated(const struct stage *stage)
+{
+	const struct member *member;
+
+	TAILQ_FOREACH(member, &stage->members, link)
+	CLASS_EACH_ROW(member->node->class, member->node->class->base_count, row)
+	if (row->check_stored)
+		tell_outdated(&stage->model->options, member, row);
+}
+
+static int unusable(struct dpu_error *err)
+{
+	const struct dpu_error was = *err;
+
+	return error_set(
+		err, was.code, was.path,
+		"%s; this is in the store: change it with the dpud that wrote it, or put a copy of the store back",
+		was.message);
+}
+
 static int replay_store(struct model *model, struct dpu_error *err)
 {
 	struct replay replay = { .err = err };
@@ -71,11 +104,15 @@ static int replay_store(struct model *model, struct dpu_error *err)
 	status = store_each(model->store, replay_row, &replay, err);
 	if (status == 0)
 		status = stage_begin(model, replay.txn, STAGE_REPLAY, &stage, err);
+	if (status < 0 && err->code == DPU_E_INVALID)
+		status = unusable(err);
 	if (status == 0) {
 		status = stage_apply(stage, err);
 		if (status < 0) {
 			stage_cancel(stage);
 		} else {
+			if (model->options.outdated)
+				look_for_outdated(stage);
 			stage_finish(stage);
 			stage_release(stage);
 		}

@@ -125,6 +125,10 @@ struct model_options {
 	/* Asked after a transaction was applied and stored: call done(arg) once every worker uses it. NULL: at once. */
 	void (*barrier)(void *ctx, void (*done)(void *arg), void *arg);
 	void *barrier_ctx;
+	/* Told at start of each value that is in force because the store has it, and that nobody may give an object any
+	 * more (check_stored). NULL: nobody is told. */
+	void (*outdated)(void *ctx, const struct dpu_error *what);
+	void *outdated_ctx;
 };
 
 int model_new(const struct model_options *options, struct model **ret, struct dpu_error *err);

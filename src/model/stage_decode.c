@@ -41,8 +41,18 @@ static int decode_base(const struct member *member, const struct field *row, con
 	return status;
 }
 
+static bool has_already(const struct member *member, const struct field *row, const json_t *value)
+{
+	const char *given = json_string_value(value);
+
+	if (!given || !member->old || row->type != FIELD_STRING)
+		return false;
+	const char *has = *(char *const *)field_at(row, member->old);
+	return has && strcmp(has, given) == 0;
+}
+
 static int decode_field(const struct class_state *state, struct member *member, const char *name, const json_t *value,
-			const struct field_scope *scope, struct dpu_error *err)
+			struct field_scope scope, struct dpu_error *err)
 {
 	const struct field *row = field_find(state->rows, name);
 
@@ -50,26 +60,27 @@ static int decode_field(const struct class_state *state, struct member *member, 
 		return unknown_field(state, name, err);
 	unsigned index = (unsigned)(row - state->rows);
 	if (index < state->base_count && row->type != FIELD_STRINGS)
-		return decode_base(member, row, value, scope, err);
+		return decode_base(member, row, value, &scope, err);
 	if (!field_is_config(row))
 		return error_set(err, DPU_E_INVALID, row->name, "this is read-only: leave it out");
 	if (json_is_null(value) && (row->flags & FIELD_F_REQUIRED))
 		return error_set(err, DPU_E_INVALID, row->name, "this is required: it cannot be null");
 	if (!json_is_null(value))
 		member->given[index / 64] |= UINT64_C(1) << index % 64;
-	return field_from_json(row, value, member->new, state->defaults, scope, err);
+	scope.stored |= has_already(member, row, value);
+	return field_from_json(row, value, member->new, state->defaults, &scope, err);
 }
 
 static int decode_change(struct stage *stage, const struct change *change, struct dpu_error *err)
 {
 	struct member *member = change->member;
-	const struct field_scope scope = { stage->model, member->new->tenant };
+	const struct field_scope scope = { stage->model, member->new->tenant, stage->kind == STAGE_REPLAY };
 	const char *name;
 	json_t *value;
 
 	json_object_foreach((json_t *)change->fields, name, value)
 	{
-		int status = decode_field(change->class, member, name, value, &scope, err);
+		int status = decode_field(change->class, member, name, value, scope, err);
 		if (status < 0)
 			return member_error(member, status, err);
 	}

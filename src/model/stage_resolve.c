@@ -102,7 +102,7 @@ static int check_name(const struct class_state *state, const char *name, struct 
 	if (uuid_parse(name, &uuid) == 0)
 		return error_set(err, DPU_E_INVALID, "name", "%s has the form of a UUID; give another name",
 				 field_quote(name, quoted));
-	int status = field_check_string(&state->rows[0], name, strlen(name), err);
+	int status = field_check_string(&state->rows[0], name, strlen(name), false, err);
 	if (status < 0)
 		error_prefix(err, "name");
 	return status;

@@ -336,6 +336,36 @@ static void damaged_rows(void **state)
 	}
 }
 
+/* ---- what was allowed once ---- */
+
+static void a_value_of_a_laxer_check(void **state)
+{
+	struct model *model = test_model(&service, path);
+	struct dpu_error err = { 0 };
+
+	test_seed(model);
+	test_do(model, CHANGE_UPDATE, "vnic", "blue/web", "{'hostname': 'web-1'}");
+	model_free(model);
+	sql("UPDATE object SET fields = replace(fields, 'web-1', 'web 1')");
+	refused(DPU_E_INVALID, "must be letters, digits and hyphens; this is in the store: change it with the dpud");
+	sql("UPDATE object SET fields = replace(fields, 'web 1', 'web_1')");
+	model = test_model(&service, path);
+	assert_int_equal(service.outdated, 1);
+	assert_string_equal(service.outdated_last.path, "vnic/blue/web.hostname");
+	assert_non_null(
+		strstr(service.outdated_last.message, "must be letters, digits and hyphens; it is in force until"));
+	/* It may stay through changes, nobody else may have it, and it has gone when it was changed. */
+	test_do(model, CHANGE_UPDATE, "vnic", "blue/web", "{'hostname': 'web_1', 'mtu': 1400}");
+	assert_true(test_change(model, CHANGE_UPDATE, "vnic", "blue/web", "{'hostname': 'web_2'}", &err) < 0);
+	assert_string_equal(err.path, "vnic/blue/web.hostname");
+	same_after_restart(&model);
+	assert_int_equal(service.outdated, 1);
+	test_do(model, CHANGE_UPDATE, "vnic", "blue/web", "{'hostname': 'web-2'}");
+	same_after_restart(&model);
+	assert_int_equal(service.outdated, 0);
+	model_free(model);
+}
+
 /* Any bytes of the file may be wrong: it is refused or read, never a crash. */
 static void damaged_bytes(void **state)
 {
@@ -573,6 +603,7 @@ int main(void)
 		TEST(foreign_files),
 		TEST(bad_places),
 		TEST(damaged_rows),
+		TEST(a_value_of_a_laxer_check),
 		TEST(damaged_bytes),
 		TEST(second_owner_is_refused),
 		TEST(full_disk),

@@ -24,6 +24,11 @@ static bool is_hostname(const char *text)
 	return true;
 }
 
+static bool was_hostname(const char *text)
+{
+	return !strchr(text, ' ');
+}
+
 /* ---- the book ---- */
 
 static struct in_force *book_find(struct test_service *service, const struct object *object)
@@ -319,7 +324,8 @@ static const struct field vnic_fields[] = {
 	FIELD(struct test_vnic, mtu, .min = 68, .max = 9216, .def = "1500", .unit = "bytes", .doc = "Largest packet."),
 	FIELD(struct test_vnic, groups, .target = "group", .max = 4, .doc = "Groups that it is a member of."),
 	FIELD(struct test_vnic, hostname, .max = 63, .check = is_hostname,
-	      .check_doc = "must be letters, digits and hyphens", .doc = "Name that DHCP gives out."),
+	      .check_doc = "must be letters, digits and hyphens", .check_stored = was_hostname,
+	      .doc = "Name that DHCP gives out."),
 	FIELD(struct test_vnic, password, .flags = FIELD_F_SECRET, .doc = "Opens the console."),
 	FIELD(struct test_vnic, enabled, .def = "true", .doc = "Whether packets pass."),
 	FIELD_ENUM_ROW(struct test_vnic, mode, modes, .flags = FIELD_F_IMMUTABLE, .doc = "Who listens on the socket."),
@@ -396,9 +402,17 @@ const struct object_class *const test_classes[] = { &vnic_class,   &subnet_class
 
 /* ---- helpers ---- */
 
+static void outdated(void *ctx, const struct dpu_error *what)
+{
+	struct test_service *service = ctx;
+
+	service->outdated++;
+	service->outdated_last = *what;
+}
+
 int test_model_try(struct test_service *service, const char *store, struct model **ret, struct dpu_error *err)
 {
-	const struct model_options options = { .store_path = store };
+	const struct model_options options = { .store_path = store, .outdated = outdated, .outdated_ctx = service };
 	struct model *model = NULL;
 	int status = model_new(&options, &model, err);
 

@@ -85,6 +85,8 @@ struct test_service {
 	json_t *last_args;
 	struct action_reply *pending;
 	bool refuse_validate;
+	unsigned outdated;              /* values told at the last start … */
+	struct dpu_error outdated_last; /* … and the last of them */
 };
 
 extern const struct object_class *const test_classes[]; /* NULL-terminated */

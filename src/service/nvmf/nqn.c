@@ -24,14 +24,21 @@ static bool is_date(const char *text)
 	return month >= 1 && month <= 12;
 }
 
+static const char prefix[] = "nqn.";
+
+bool nqn_check_stored(const char *text)
+{
+	return strncmp(text, prefix, sizeof(prefix) - 1) == 0 && strlen(text) <= NVME_NQN_LENGTH_MAX;
+}
+
 bool nqn_check(const char *text)
 {
-	static const char prefix[] = "nqn.", by_uuid[] = "nqn.2014-08.org.nvmexpress:uuid:";
+	static const char by_uuid[] = "nqn.2014-08.org.nvmexpress:uuid:";
 	enum { DOMAIN_AT = sizeof("nqn.YYYY-MM.") - 1 };
 	size_t length = strlen(text);
 	struct uuid uuid;
 
-	if (length > NVME_NQN_LENGTH_MAX || strncmp(text, prefix, sizeof(prefix) - 1) != 0)
+	if (!nqn_check_stored(text))
 		return false;
 	for (const char *at = text; *at; at++)
 		if ((unsigned char)*at <= ' ')

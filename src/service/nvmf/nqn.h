@@ -8,6 +8,9 @@
  * of UTF-8, none of them a space. */
 bool nqn_check(const char *text);
 
+/* What older versions took, of remotes more than of others. */
+bool nqn_check_stored(const char *text);
+
 #define NQN_CHECK_DOC                                                                                                  \
 	"must be an NVMe qualified name of at most 223 bytes, with year, month (01 to 12) and domain, like "           \
 	"nqn.2025-01.org.example:disks, or nqn.2014-08.org.nvmexpress:uuid: and a UUID"

@@ -49,6 +49,8 @@ static void test_names(void **state)
 	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		if (nqn_check(rows[i].text) != rows[i].good)
 			fail_msg("'%s' is %s", rows[i].text, rows[i].good ? "refused" : "taken");
+	assert_true(nqn_check_stored("nqn.2025-13.org.example:disks") && nqn_check_stored("nqn.disks"));
+	assert_false(nqn_check_stored("iqn.2025-01.org.example:disks") || nqn_check_stored(""));
 }
 
 static void test_length(void **state)
@@ -58,7 +60,7 @@ static void test_length(void **state)
 	memset(text + strlen(text), 'x', NVME_NQN_LENGTH_MAX - strlen(text));
 	assert_true(nqn_check(text));
 	text[NVME_NQN_LENGTH_MAX] = 'x';
-	assert_false(nqn_check(text));
+	assert_false(nqn_check(text) || nqn_check_stored(text));
 }
 
 int main(void)

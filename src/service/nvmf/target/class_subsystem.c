@@ -16,7 +16,8 @@ static bool is_ascii(const char *text)
 
 static const struct field subsystem_fields[] = {
 	FIELD(struct subsystem_object, nqn, .flags = FIELD_F_REQUIRED | FIELD_F_IMMUTABLE, .check = nqn_check,
-	      .check_doc = NQN_CHECK_DOC, .max = NVME_NQN_LENGTH_MAX, .doc = "The name that hosts connect to."),
+	      .check_doc = NQN_CHECK_DOC, .check_stored = nqn_check_stored, .max = NVME_NQN_LENGTH_MAX,
+	      .doc = "The name that hosts connect to."),
 	FIELD(struct subsystem_object, serial, .flags = FIELD_F_IMMUTABLE | FIELD_F_GENERATED, .max = 20,
 	      .check = is_ascii, .check_doc = "must be printable ASCII", .doc = "Serial number that hosts see."),
 	FIELD(struct subsystem_object, model, .flags = FIELD_F_IMMUTABLE, .def = "softdpu", .max = 40,
@@ -181,8 +182,8 @@ const struct object_class nvmf_subsystem_class = {
 
 static const struct field host_fields[] = {
 	FIELD(struct host_object, nqn, .flags = FIELD_F_REQUIRED | FIELD_F_IMMUTABLE | FIELD_F_UNIQUE,
-	      .check = nqn_check, .check_doc = NQN_CHECK_DOC, .max = NVME_NQN_LENGTH_MAX,
-	      .doc = "The name by which the host connects."),
+	      .check = nqn_check, .check_doc = NQN_CHECK_DOC, .check_stored = nqn_check_stored,
+	      .max = NVME_NQN_LENGTH_MAX, .doc = "The name by which the host connects."),
 	FIELD(struct host_object, subsystems, .target = "nvmf_subsystem",
 	      .doc = "Subsystems that it may connect to; none named: all of the tenant."),
 	{ 0 },
