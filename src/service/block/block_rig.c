@@ -3,9 +3,11 @@
 #include "service/block/block_rig.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include "model/document.h"
 #include "service/block/block_priv.h"
@@ -288,6 +290,19 @@ int block_rig_delete(struct block_rig *rig, const char *class_name, const char *
 	else if (rc != 0)
 		fail_msg("%s: %s", error.path, error.message);
 	return rc;
+}
+
+void block_rig_fail_commits(bool on)
+{
+	static struct rlimit before;
+	struct rlimit none;
+
+	signal(SIGXFSZ, on ? SIG_IGN : SIG_DFL);
+	if (on) {
+		assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+		none = (struct rlimit){ 4096, before.rlim_max };
+	}
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, on ? &none : &before), 0);
 }
 
 struct object *block_rig_find(struct block_rig *rig, const char *class_name, const char *name)

@@ -32,6 +32,8 @@ int block_rig_change(struct block_rig *rig, enum change_op op, const char *class
 		     const char *fields, struct dpu_error *err);
 int block_rig_delete(struct block_rig *rig, const char *class_name, const char *key, bool cascade,
 		     struct dpu_error *err);
+/* While it is on, the store says no when a transaction has been applied. */
+void block_rig_fail_commits(bool on);
 struct object *block_rig_find(struct block_rig *rig, const char *class_name, const char *name);
 /* One field as text ("" if it is not set), state included; valid until the next call. */
 const char *block_rig_field(struct block_rig *rig, const char *class_name, const char *name, const char *field);

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 #include "service/disk/disk_priv.h"
 #include "service/disk/disk_rig.h"
@@ -80,19 +79,6 @@ static void attach_and_delete(void **state)
 	guest_free(&guest);
 }
 
-static void fail_commits(bool on)
-{
-	static struct rlimit before;
-	struct rlimit none;
-
-	signal(SIGXFSZ, on ? SIG_IGN : SIG_DFL);
-	if (on) {
-		assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
-		none = (struct rlimit){ 4096, before.rlim_max };
-	}
-	assert_int_equal(setrlimit(RLIMIT_FSIZE, on ? &none : &before), 0);
-}
-
 /* The model's store says no when all else has been done: the disk goes on as if nothing had been. */
 static void undone(void **state)
 {
@@ -105,11 +91,11 @@ static void undone(void **state)
 	guest_connect(&guest);
 	assert_int_equal(guest_set_write_back(&guest, false), 0);
 	write_version(&guest, 1, 5);
-	fail_commits(true);
+	block_rig_fail_commits(true);
 	assert_int_not_equal(block_rig_delete(rig, "disk", "blue/d", false, &err), 0);
 	assert_int_not_equal(block_rig_delete(rig, "volume", "blue/v", true, &err), 0);
 	assert_int_not_equal(block_rig_change(rig, CHANGE_CREATE, "disk", "blue/e", "{'volume': 'v'}", &err), 0);
-	fail_commits(false);
+	block_rig_fail_commits(false);
 	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "volume", "v", "attachments"), "1") == 0);
 	WAIT_FOR(&rig->base, strcmp(state_of_disk(rig), "ready") == 0);
 	expect_version(&guest, 1, 5);

@@ -395,6 +395,49 @@ static void test_removed(void **state)
 	block_rig_free(&rig);
 }
 
+/* The store says no when all else has been done: hosts notice nothing. */
+static void test_undone(void **state)
+{
+	struct block_rig rig;
+	struct block_rig_user user;
+	struct dpu_error err = { 0 };
+
+	rig_open(&rig);
+	remote(&rig, "r", "s", false);
+	attach(&rig, &user, "r", "2");
+	flights_start(&user);
+	block_rig_fail_commits(true);
+	assert_int_not_equal(block_rig_delete(&rig, "nvmf_namespace", "blue/n", false, &err), 0);
+	assert_int_not_equal(block_rig_delete(&rig, "volume", "blue/v", true, &err), 0);
+	block_rig_fail_commits(false);
+	flights_land(&rig);
+	WAIT_FOR(&rig.base, field_is(&rig, "nvmf_namespace", "n", "state", "ready"));
+	flights_start(&user);
+	flights_land(&rig);
+	assert_true(field_is(&rig, "nvmf_remote", "r", "path_losses", "0"));
+	block_rig_detach(&user);
+	block_rig_delete(&rig, "volume", "blue/v", true, NULL);
+	assert_null(block_rig_find(&rig, "nvmf_namespace", "n"));
+	block_rig_free(&rig);
+}
+
+/* With a pool that has never been opened goes all that stands on it. */
+static void test_goes_with_pool(void **state)
+{
+	struct block_rig rig;
+
+	rig_open(&rig);
+	block_rig_apply(
+		&rig,
+		"{'media': [{'name': 'away', 'path': '/nowhere/file'}], 'pools': [{'name': 'q', 'media': ['away']}],"
+		" 'volumes': [{'tenant': 'blue', 'name': 'w', 'pool': 'q', 'size': %d}],"
+		" 'nvmf_namespaces': [{'tenant': 'blue', 'name': 'w', 'subsystem': 's', 'volume': 'w'}]}",
+		BYTES);
+	block_rig_delete(&rig, "pool", "q", true, NULL);
+	assert_null(block_rig_find(&rig, "nvmf_namespace", "w"));
+	block_rig_free(&rig);
+}
+
 /* A volume on a remote namespace is served to another initiator: its device goes and comes back while that writes. */
 static void test_device_goes(void **state)
 {
@@ -439,6 +482,8 @@ int main(void)
 		cmocka_unit_test(test_paths),
 		cmocka_unit_test(test_drains_alone),
 		cmocka_unit_test(test_removed),
+		cmocka_unit_test(test_undone),
+		cmocka_unit_test(test_goes_with_pool),
 		cmocka_unit_test(test_device_goes),
 	};
 

@@ -145,9 +145,11 @@ static int namespace_apply(void *ctx, struct object *old, struct object *new, st
 	return 0;
 }
 
+/* The backing may be on its way out in the same transaction: it is let go at once. */
 static void namespace_remove(void *ctx, struct object *object)
 {
 	item_remove(&((struct nvmf *)ctx)->target->namespaces, object);
+	namespace_let_go(object->runtime);
 }
 
 static uint64_t count(const _Atomic uint64_t *counter)

@@ -197,6 +197,12 @@ static void detach(struct namespace *ns)
 	block_detach(ns->attachment, detached, ns);
 }
 
+void namespace_let_go(struct namespace *ns)
+{
+	if (ns->attachment && !ns->detaching)
+		detach(ns);
+}
+
 /* ---- in the subsystem ---- */
 
 static void add(void *arg, struct worker *worker)
@@ -290,8 +296,7 @@ static void take_down(struct namespace *ns)
 	struct target *target = ns->item.target;
 
 	ns->item.gone = true;
-	if (ns->attachment && !ns->detaching)
-		detach(ns);
+	namespace_let_go(ns);
 	if (ns->attachment || ns->detaching || ns->adding || ns->told > 0)
 		return;
 	if (ns->added && !ns->removing) {
@@ -329,8 +334,8 @@ void namespace_step(struct namespace *ns)
 		ns->subsystem = (struct subsystem *)item_find(&target->subsystems, &object->subsystem.object->uuid);
 		ns->subsystem->namespaces++;
 	}
-	if (ns->misplaced && ns->attachment && !ns->detaching)
-		detach(ns);
+	if (ns->misplaced)
+		namespace_let_go(ns);
 	else if (!ns->attachment && !ns->detaching)
 		attach(ns);
 	if (!ns->subsystem->nvme || ns->failed)

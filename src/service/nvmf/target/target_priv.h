@@ -228,6 +228,7 @@ bool listener_serves(const struct listener *listener, const struct subsystem *su
 /* ---- namespace.c ---- */
 
 void namespace_step(struct namespace *ns);
+void namespace_let_go(struct namespace *ns); /* of its device, and what that is on; it may be given it again */
 const struct object *namespace_backing(const struct namespace_object *object);
 /* Whether it waits for a device that comes in a moment. */
 bool namespace_is_soon(const struct namespace *ns);
