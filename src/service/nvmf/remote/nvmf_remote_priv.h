@@ -65,7 +65,8 @@ struct nvmf_remote {
 	struct watch *watch;   /* the same, and NULL without discovery */
 	enum nvmf_remote_state state;
 	bool stepping, closing, closing_asked, again, clean;
-	bool hurried;         /* requests do not wait for a path any more, as a user leaves */
+	bool left_soon;       /* a user is about to leave */
+	bool hurried;         /* … and requests do not wait for a path any more */
 	uint64_t marker_ms;   /* what the file says to a successor */
 	bool paths_changed;   /* options have others than the worker was told */
 	pthread_mutex_t lock; /* of status, which the worker publishes */

@@ -335,6 +335,48 @@ static void test_pool_deleted_without_target(void **state)
 	rig_close(&rig);
 }
 
+static bool unanswered(struct fake_target *fake, struct fake_connection *connection, const struct nvme_sqe *sqe)
+{
+	return fake_queue(connection) != 0;
+}
+
+static void fall_silent(struct fake_target *target)
+{
+	target->command = unanswered;
+}
+
+static void deleted(void *arg, int status, const struct dpu_error *err, json_t *diff)
+{
+	assert_int_equal(status, 0);
+	*(bool *)arg = true;
+}
+
+/* The target is still there when a pool is deleted, and goes while the pool is being closed. */
+static void test_pool_deleted_as_target_goes(void **state)
+{
+	struct block_rig rig;
+	struct block_rig_user user;
+	struct dpu_error err;
+	struct txn *txn;
+	bool gone = false;
+
+	pool_open(&rig, &user);
+	io_check(&user, 5);
+	block_rig_detach(&user);
+	ask(fall_silent);
+	assert_int_equal(txn_new(rig.dpu.model, &txn), 0);
+	assert_int_equal(txn_add(txn, CHANGE_DELETE, "pool", NULL, "p", NULL, 0, true, &err), 0);
+	txn_commit(txn, deleted, &gone);
+	txn_free(txn);
+	run_for(&rig.base, 300 * CLOCK_NS_PER_MS);
+	assert_false(gone);
+	ask(vanish);
+	uint64_t start = clock_ns();
+	WAIT_FOR(&rig.base, gone);
+	assert_in_range((clock_ns() - start) / CLOCK_NS_PER_MS, 0, 5000);
+	rig_close(&rig);
+}
+
 struct late_read {
 	struct dpu_block_request request; /* first */
 	struct dpu_block_device *device;
@@ -679,6 +721,7 @@ int main(void)
 		cmocka_unit_test(test_digests),
 		cmocka_unit_test(test_path_why),
 		cmocka_unit_test(test_pool_deleted_without_target),
+		cmocka_unit_test(test_pool_deleted_as_target_goes),
 		cmocka_unit_test(test_remote_deleted_without_target),
 		cmocka_unit_test(test_stop_without_target),
 		cmocka_unit_test(test_predecessor),

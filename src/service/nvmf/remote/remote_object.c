@@ -145,6 +145,40 @@ static void gone(void *arg)
 	nvmf_remote_step(remote);
 }
 
+void nvmf_remote_status(struct nvmf_remote *remote, struct remote_status *ret, char discovered[WATCH_TEXT])
+{
+	pthread_mutex_lock(&remote->lock);
+	*ret = remote->status;
+	memcpy(discovered, remote->discovered, WATCH_TEXT);
+	pthread_mutex_unlock(&remote->lock);
+}
+
+static void hurry_in_worker(void *arg, struct worker *worker)
+{
+	remote_hurry(((struct nvmf_remote *)arg)->remote);
+}
+
+static bool has_path(struct nvmf_remote *remote)
+{
+	struct remote_status status;
+	char discovered[WATCH_TEXT];
+
+	nvmf_remote_status(remote, &status, discovered);
+	for (unsigned i = 0; i < status.path_count; i++)
+		if (status.paths[i].state == REMOTE_PATH_LIVE)
+			return true;
+	return false;
+}
+
+/* Who deletes a pool or a disk does not wait for a target that is away, or goes meanwhile. */
+static void hurry_check(struct nvmf_remote *remote)
+{
+	if (!remote->left_soon || !remote->remote || remote->closing || remote->hurried || has_path(remote))
+		return;
+	remote->hurried = true;
+	remotes_call(remote->worker, hurry_in_worker, remote);
+}
+
 static void path_told(void *arg)
 {
 	struct path_news *news = arg;
@@ -159,15 +193,9 @@ static void path_told(void *arg)
 		notice(remote, "path-lost", why);
 	if (!remote->backing.device && !news->live && remote->state == REMOTE_CONNECTING)
 		block_backing_wait(&remote->backing, why, false); /* nobody need wait for it */
+	if (!news->live)
+		hurry_check(remote);
 	free(news);
-}
-
-void nvmf_remote_status(struct nvmf_remote *remote, struct remote_status *ret, char discovered[WATCH_TEXT])
-{
-	pthread_mutex_lock(&remote->lock);
-	*ret = remote->status;
-	memcpy(discovered, remote->discovered, WATCH_TEXT);
-	pthread_mutex_unlock(&remote->lock);
 }
 
 /* ---- opening and closing ---- */
@@ -265,11 +293,6 @@ static void unused(void *arg)
 
 	remote->closing = true;
 	remotes_call(remote->worker, close_in_worker, remote);
-}
-
-static void hurry_in_worker(void *arg, struct worker *worker)
-{
-	remote_hurry(((struct nvmf_remote *)arg)->remote);
 }
 
 static void remote_stop(struct nvmf_remote *remote, const char *why)
@@ -378,27 +401,12 @@ static void step_post(struct nvmf_remote *remote)
 	remotes_post(remote->remotes, step_later, remote);
 }
 
-static bool has_path(struct nvmf_remote *remote)
-{
-	struct remote_status status;
-	char discovered[WATCH_TEXT];
-
-	nvmf_remote_status(remote, &status, discovered);
-	for (unsigned i = 0; i < status.path_count; i++)
-		if (status.paths[i].state == REMOTE_PATH_LIVE)
-			return true;
-	return false;
-}
-
-/* Who deletes a pool or a disk does not wait for a target that is away. */
 static void on_leaving(struct block_backing *backing)
 {
 	struct nvmf_remote *remote = (struct nvmf_remote *)backing;
 
-	if (!remote->remote || remote->closing || remote->hurried || has_path(remote))
-		return;
-	remote->hurried = true;
-	remotes_call(remote->worker, hurry_in_worker, remote);
+	remote->left_soon = true;
+	hurry_check(remote);
 }
 
 /* The next user waits for a path as is usual: it is connected anew, which costs nothing that was there. */
@@ -406,6 +414,7 @@ static void on_left(struct block_backing *backing)
 {
 	struct nvmf_remote *remote = (struct nvmf_remote *)backing;
 
+	remote->left_soon = false;
 	if (!remote->hurried || !remote->remote || remote->closing_asked)
 		return;
 	remote->again = true;
