@@ -77,10 +77,11 @@ struct remote_events {
 /* Any thread before the io_uring's first poll, else the worker. Errors name the option. */
 int remote_new(const struct remote_options *options, const struct remote_events *events, void *ctx, struct remote **ret,
 	       struct dpu_error *err);
-/* The paths are these from now on, at most REMOTE_PATHS_MAX: one that stays is not touched, one that is not among them
- * gets no more requests and goes when it has answered those that it has. */
+/* The paths are these from now on, the first REMOTE_PATHS_MAX that differ: one that stays is not touched, one that is
+ * not among them gets no more requests and goes when it has answered those that it has. */
 void remote_set_paths(struct remote *remote, const struct remote_address *paths, unsigned count);
 bool remote_address_is(const struct remote_address *a, const struct remote_address *b); /* the same */
+bool remote_address_among(const struct remote_address *address, const struct remote_address *paths, unsigned count);
 /* Its users are leaving: requests wait for a path for a second at most. */
 void remote_hurry(struct remote *remote);
 /* Gives the association back in order where it can, fails what waits with DPU_BLOCK_GONE, then calls done. The device's

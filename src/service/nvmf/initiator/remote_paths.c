@@ -11,7 +11,7 @@ bool remote_address_is(const struct remote_address *a, const struct remote_addre
 	return a->bytes == b->bytes && memcmp(&a->address, &b->address, a->bytes) == 0;
 }
 
-static bool among(const struct remote_address *address, const struct remote_address *paths, unsigned count)
+bool remote_address_among(const struct remote_address *address, const struct remote_address *paths, unsigned count)
 {
 	for (unsigned i = 0; i < count; i++)
 		if (remote_address_is(address, &paths[i]))
@@ -79,7 +79,8 @@ void remote_paths_settle(struct remote *remote)
 	for (unsigned i = 0; i < remote->path_count; i++) {
 		struct path *path = &remote->paths[i];
 
-		if (!path->used || (!path->leaving && among(&path->address, remote->wanted, remote->wanted_count)))
+		if (!path->used ||
+		    (!path->leaving && remote_address_among(&path->address, remote->wanted, remote->wanted_count)))
 			continue;
 		left |= !path->leaving;
 		path_leaves(path);
@@ -94,8 +95,8 @@ void remote_paths_settle(struct remote *remote)
 void remote_set_paths(struct remote *remote, const struct remote_address *paths, unsigned count)
 {
 	remote->wanted_count = 0;
-	for (unsigned i = 0; i < count && i < REMOTE_PATHS_MAX; i++)
-		if (!among(&paths[i], remote->wanted, remote->wanted_count))
+	for (unsigned i = 0; i < count && remote->wanted_count < REMOTE_PATHS_MAX; i++)
+		if (!remote_address_among(&paths[i], remote->wanted, remote->wanted_count))
 			remote->wanted[remote->wanted_count++] = paths[i];
 	remote_paths_settle(remote);
 }

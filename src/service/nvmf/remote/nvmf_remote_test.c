@@ -713,6 +713,36 @@ static void test_watch(void **state)
 	rig_close(&rig);
 }
 
+/* More than there may be: those of the object come first, one that is in the log, too, counts once, and what was left
+ * out comes when there is room. */
+static void test_watch_many(void **state)
+{
+	unsigned port;
+	struct block_rig rig;
+	char fields[128];
+
+	house_open();
+	ask(one_known);
+	port = ntohs(house.target.ports[0].address.sin_port);
+	block_rig_new(&rig, 1, services);
+	block_rig_apply(&rig,
+			"{'nvmf_remotes': [{'name': 'r', 'discovery': '127.0.0.1:%u', 'nqn': 'nqn.2026-01.test:s',"
+			" 'addresses': ['127.0.0.1:%u', '127.0.0.1:1', '127.0.0.1:2', '127.0.0.1:3', '127.0.0.1:4',"
+			" '127.0.0.1:5', '127.0.0.1:6', '127.0.0.1:7']}]}",
+			port, port);
+	WAIT_FOR(&rig.base, strncmp(block_rig_field(&rig, "nvmf_remote", "r", "discovered"), "connected", 9) == 0);
+	FIELD_IS(&rig, "nvmf_remote", "r", "discovered", "connected, knows 1 path, of which 1 is too many");
+	ask(both_known);
+	WAIT_FOR(&rig.base, strstr(block_rig_field(&rig, "nvmf_remote", "r", "discovered"), "2 paths"));
+	FIELD_IS(&rig, "nvmf_remote", "r", "discovered", "connected, knows 2 paths, of which 1 is too many");
+	WAIT_FOR(&rig.base, field_is(&rig, "nvmf_remote", "r", "live_paths", "1"));
+	snprintf(fields, sizeof(fields), "{'addresses': ['127.0.0.1:%u']}", port);
+	block_rig_change(&rig, CHANGE_UPDATE, "nvmf_remote", "r", fields, NULL);
+	WAIT_FOR(&rig.base, field_is(&rig, "nvmf_remote", "r", "live_paths", "2"));
+	FIELD_IS(&rig, "nvmf_remote", "r", "discovered", "connected, knows 2 paths");
+	rig_close(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -731,6 +761,7 @@ int main(void)
 		cmocka_unit_test(test_deleted_predecessor),
 		cmocka_unit_test(test_watch),
 		cmocka_unit_test(test_watch_none),
+		cmocka_unit_test(test_watch_many),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

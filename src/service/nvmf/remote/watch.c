@@ -11,15 +11,37 @@ struct watch {
 	struct remote_discovery *discovery;
 	struct remote *remote;
 	char subnqn[NVME_NQN_BYTES];
-	struct remote_address given[REMOTE_PATHS_MAX], found[REMOTE_PATHS_MAX];
+	struct remote_address given[REMOTE_PATHS_MAX], found[REMOTE_PATHS_MAX]; /* found: each once, given or not */
 	unsigned given_count, found_count, left_out;
+	bool connected;
 	char text[WATCH_TEXT];
 };
+
+/* Too many are those behind the first that remote_set_paths() takes. */
+static void known_tell(struct watch *watch)
+{
+	unsigned known = watch->found_count + watch->left_out, all = watch->given_count + watch->left_out;
+
+	for (unsigned i = 0; i < watch->found_count; i++)
+		all += !remote_address_among(&watch->found[i], watch->given, watch->given_count);
+	unsigned over = all > REMOTE_PATHS_MAX ? all - REMOTE_PATHS_MAX : 0;
+
+	if (known == 0)
+		snprintf(watch->text, sizeof(watch->text),
+			 "connected, knows no path of the subsystem, or none that this host may know");
+	else if (over == 0)
+		snprintf(watch->text, sizeof(watch->text), "connected, knows %u path%s", known, known == 1 ? "" : "s");
+	else
+		snprintf(watch->text, sizeof(watch->text), "connected, knows %u path%s, of which %u %s too many", known,
+			 known == 1 ? "" : "s", over, over == 1 ? "is" : "are");
+}
 
 static void paths_merge(struct watch *watch)
 {
 	struct remote_address all[2 * REMOTE_PATHS_MAX];
 
+	if (watch->connected)
+		known_tell(watch);
 	memcpy(all, watch->given, watch->given_count * sizeof(*all));
 	memcpy(all + watch->given_count, watch->found, watch->found_count * sizeof(*all));
 	remote_set_paths(watch->remote, all, watch->given_count + watch->found_count);
@@ -53,6 +75,7 @@ static void on_read(void *ctx, const struct nvme_discovery_entry *entries, unsig
 {
 	struct watch *watch = ctx;
 
+	watch->connected = !error;
 	if (error) {
 		snprintf(watch->text, sizeof(watch->text), "not connected, %u paths are known: %s", watch->found_count,
 			 error);
@@ -63,22 +86,14 @@ static void on_read(void *ctx, const struct nvme_discovery_entry *entries, unsig
 		struct remote_address address;
 
 		if (entries[i].subtype != NVME_SUBTYPE_NVM || !memchr(entries[i].subnqn, 0, NVME_NQN_BYTES) ||
-		    strcmp(entries[i].subnqn, watch->subnqn) != 0 || !entry_address(&entries[i], &address))
+		    strcmp(entries[i].subnqn, watch->subnqn) != 0 || !entry_address(&entries[i], &address) ||
+		    remote_address_among(&address, watch->found, watch->found_count))
 			continue;
-		if (watch->given_count + watch->found_count < REMOTE_PATHS_MAX)
+		if (watch->found_count < REMOTE_PATHS_MAX)
 			watch->found[watch->found_count++] = address;
 		else
 			watch->left_out++;
 	}
-	int length =
-		snprintf(watch->text, sizeof(watch->text), "connected, knows %u path%s",
-			 watch->found_count + watch->left_out, watch->found_count + watch->left_out == 1 ? "" : "s");
-	if (watch->found_count == 0)
-		snprintf(watch->text, sizeof(watch->text),
-			 "connected, knows no path of the subsystem, or none that this host may know");
-	if (watch->left_out > 0)
-		snprintf(watch->text + length, sizeof(watch->text) - (size_t)length, ", of which %u are too many",
-			 watch->left_out);
 	paths_merge(watch);
 }
 
