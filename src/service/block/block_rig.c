@@ -148,6 +148,16 @@ void block_rig_down(struct block_rig *rig)
 	rig_down(&rig->base);
 }
 
+static FILE *remover_start(const char *dir)
+{
+	char command[128];
+
+	snprintf(command, sizeof(command), "trap '' INT TERM; read -r end; rm -r %s", dir);
+	FILE *remover = popen(command, "we");
+	assert_non_null(remover);
+	return remover;
+}
+
 void block_rig_new(struct block_rig *rig, unsigned workers, const struct service *const *services)
 {
 	memset(rig, 0, sizeof(*rig));
@@ -155,6 +165,7 @@ void block_rig_new(struct block_rig *rig, unsigned workers, const struct service
 	rig->dpu.max_sessions = workers;
 	snprintf(rig->dir, sizeof(rig->dir), "/dev/shm/block-rig-XXXXXX");
 	assert_non_null(mkdtemp(rig->dir));
+	rig->remover = remover_start(rig->dir);
 	snprintf(rig->store, sizeof(rig->store), "%s/store.db", rig->dir);
 	snprintf(rig->state_dir, sizeof(rig->state_dir), "%s/state", rig->dir);
 	assert_int_equal(mkdir(rig->state_dir, 0700), 0);
@@ -163,11 +174,8 @@ void block_rig_new(struct block_rig *rig, unsigned workers, const struct service
 
 void block_rig_free(struct block_rig *rig)
 {
-	char command[128];
-
 	block_rig_down(rig);
-	snprintf(command, sizeof(command), "rm -r %s", rig->dir);
-	assert_int_equal(system(command), 0);
+	assert_int_equal(pclose(rig->remover), 0);
 }
 
 int block_rig_setup(void **state)

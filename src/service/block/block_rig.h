@@ -3,6 +3,7 @@
  * tmpfs. Further services can be added. */
 #pragma once
 
+#include <stdio.h>
 #include "operating/test_rig.h"
 #include "service/block/block.h"
 
@@ -12,7 +13,8 @@ struct block_rig {
 	const struct object_class *extra;      /* one more class, or NULL */
 	const struct service *const *services; /* NULL-terminated: block and others, in order of start */
 	char dir[64];                          /* of its own, on a tmpfs */
-	char store[96], state_dir[96];         /* in it */
+	FILE *remover;                 /* a process that removes it when this is closed, whatever this test dies of */
+	char store[96], state_dir[96]; /* in it */
 };
 
 /* As cmocka wants them: *state is the rig, with two workers. */
