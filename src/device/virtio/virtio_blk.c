@@ -86,6 +86,7 @@ static void slot_answer(struct virtio_blk_slot *slot, uint8_t status)
 
 	if (slot->status)
 		*slot->status = status;
+	virtio_blk_pieces_end(slot);
 	slot->next = NULL;
 	*blk->answered_tail = slot;
 	blk->answered_tail = &slot->next;
@@ -98,16 +99,31 @@ static uint8_t status_of(uint8_t status)
 	return status == DPU_BLOCK_UNSUPPORTED ? VIRTIO_BLK_S_UNSUPP : VIRTIO_BLK_S_IOERR;
 }
 
+/* What is left of it, after a part that went well. */
+static bool slot_goes_on(struct virtio_blk_slot *slot)
+{
+	struct dpu_block_device *device = slot->blk->device;
+	struct dpu_block_request *request = &slot->request;
+
+	if (!virtio_blk_next_range(slot) && !virtio_blk_next_piece(slot))
+		return false;
+	request->status = dpu_block_check(device, request); /* the device may have changed meanwhile */
+	if (request->status != DPU_BLOCK_OK) {
+		count(&slot->blk->stats->statuses[request->status], 1);
+		return false;
+	}
+	device->ops->submit(device, request);
+	return true;
+}
+
 static void on_done(struct dpu_block_request *request)
 {
 	struct virtio_blk_slot *slot = (struct virtio_blk_slot *)request;
 	struct virtio_blk *blk = slot->blk;
 
 	count(&blk->stats->statuses[request->status], 1);
-	if (request->status == DPU_BLOCK_OK && virtio_blk_next_range(slot)) {
-		blk->device->ops->submit(blk->device, request);
+	if (request->status == DPU_BLOCK_OK && slot_goes_on(slot))
 		return;
-	}
 	slot_answer(slot, status_of(request->status));
 	/* Nobody polls a queue that is left alone; one that is polled answers a burst together. */
 	if (blk->armed || blk->drained) {
@@ -137,7 +153,7 @@ static void slot_start(struct virtio_blk *blk, struct virtio_blk_slot *slot, enu
 		return;
 	}
 	count(&blk->stats->requests[request->op], 1);
-	count(&blk->stats->bytes[request->op], request->length);
+	count(&blk->stats->bytes[request->op], request->length + slot->left);
 	request->done = on_done;
 	blk->device->ops->submit(blk->device, request);
 }

@@ -26,7 +26,6 @@ struct virtio_blk_disk {
 	uint32_t sector;         /* logical block: 512 or 4096 */
 	uint32_t physical_bytes; /* what is written without reading first */
 	uint32_t optimal_bytes;  /* of a large transfer; 0 = no hint */
-	uint32_t max_bytes;      /* of a request */
 	uint16_t queues;
 	bool read_only, discard;
 };

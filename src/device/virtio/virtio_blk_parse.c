@@ -63,7 +63,7 @@ static bool must_be_durable(const struct virtio_blk *blk)
 	       !atomic_load_explicit(blk->write_back, memory_order_relaxed);
 }
 
-static enum virtio_blk_verdict transfer_parse(struct virtio_blk_slot *slot, uint64_t sector, const struct iovec *data,
+static enum virtio_blk_verdict transfer_parse(struct virtio_blk_slot *slot, uint64_t sector, struct iovec *data,
 					      unsigned segments, uint64_t length)
 {
 	struct dpu_block_request *request = &slot->request;
@@ -71,10 +71,11 @@ static enum virtio_blk_verdict transfer_parse(struct virtio_blk_slot *slot, uint
 	request->iov = data;
 	request->segments = (uint16_t)segments;
 	request->length = length;
-	if (length == 0 || __builtin_mul_overflow(sector, DPU_BLOCK_SECTOR, &request->offset) ||
-	    dpu_block_check(slot->blk->device, request) != DPU_BLOCK_OK)
+	if (length == 0 || __builtin_mul_overflow(sector, DPU_BLOCK_SECTOR, &request->offset))
 		return VIRTIO_BLK_BAD;
-	return VIRTIO_BLK_SUBMIT;
+	if (length > slot->blk->device->max_bytes && !virtio_blk_pieces_begin(slot, data))
+		return VIRTIO_BLK_BAD;
+	return dpu_block_check(slot->blk->device, request) == DPU_BLOCK_OK ? VIRTIO_BLK_SUBMIT : VIRTIO_BLK_BAD;
 }
 
 static enum virtio_blk_verdict range_parse(struct virtio_blk_slot *slot,
@@ -153,6 +154,8 @@ enum virtio_blk_verdict virtio_blk_parse(struct virtio_blk_slot *slot)
 
 	slot->status = NULL;
 	slot->shortened = NULL;
+	slot->segment = NULL;
+	slot->left = 0;
 	if (element->writable_bytes == 0)
 		return VIRTIO_BLK_BAD;
 	in_count = status_place(slot, in);

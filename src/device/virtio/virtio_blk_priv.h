@@ -30,7 +30,10 @@ struct virtio_blk_slot {
 	struct iovec *large;
 	struct virtio_blk_range *ranges; /* of a discard or write zeroes */
 	uint16_t range, range_count;
-	uint32_t charged; /* to the account, bytes */
+	struct iovec *segment; /* of a transfer in pieces: where this one begins; NULL: it is one request */
+	size_t before, behind; /* bytes of its first and last segment that belong to other pieces */
+	uint64_t left;         /* bytes behind it */
+	uint32_t charged;      /* to the account, bytes */
 	struct iovec segments[VIRTIO_BLK_INLINE_SEGMENTS];
 };
 
@@ -69,3 +72,13 @@ void virtio_blk_wait_end(struct virtio_blk *blk);
 enum virtio_blk_verdict virtio_blk_parse(struct virtio_blk_slot *slot);
 /* Sets up the request for the next range; false if there is none. */
 bool virtio_blk_next_range(struct virtio_blk_slot *slot);
+
+/* ---- virtio_blk_piece.c ---- */
+
+/* slot->request is a transfer of these segments, all of it, and becomes its first piece; false: it is not within the
+ * device. */
+bool virtio_blk_pieces_begin(struct virtio_blk_slot *slot, struct iovec *data);
+/* Sets up the request for the next piece; false if there is none. */
+bool virtio_blk_next_piece(struct virtio_blk_slot *slot);
+/* The segments are whole again. */
+void virtio_blk_pieces_end(struct virtio_blk_slot *slot);

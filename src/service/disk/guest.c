@@ -47,7 +47,6 @@ void guest_measure(struct disk *disk)
 
 	config->bytes = bytes;
 	config->sector = disk->device->sector;
-	config->max_bytes = disk->device->max_bytes;
 	if (news && disk->endpoint)
 		vhost_endpoint_config_changed(
 			disk->endpoint); /* without a channel the guest reads it when it restarts */
