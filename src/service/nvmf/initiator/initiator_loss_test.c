@@ -86,6 +86,50 @@ static void test_stale_writes(void **state)
 	}
 }
 
+/* A repeated write that waits, though no fence stops it, does not pass what another has become in doubt of meanwhile.
+ */
+static void test_repeated_waits(void **state)
+{
+	struct slot early = { 0 }, late = { 0 };
+
+	stage(12);
+	options.path_count = 1;
+	remote_open();
+	wait_for(live_paths() == 1);
+	target.holds_writes = true;
+	fill(&early, 4096, 1);
+	submit(&early, DPU_BLOCK_WRITE, 0, 4096, 0);
+	wait_for(target.held_count == 1);
+	fake_release(&target, false);
+	target.ports[0].refuses = true;
+	fake_drop(&target, 0);
+	wait_for(live_paths() == 0);
+	ahead_ns = 1101 * CLOCK_NS_PER_MS; /* the old association is dead, and there is no new one yet */
+	run_ms(5);
+	ahead_ns = 0;
+	fill(&late, 4096, 2);
+	submit(&late, DPU_BLOCK_WRITE, 0, 4096, 0);
+	target.fail_status = NVME_INTERNAL_ERROR; /* of the early one, which waits for a while then */
+	target.fail_count = 1;
+	target.ports[0].refuses = false;
+	wait_for(target.held_count == 1);
+	target.holds_writes = false;
+	fake_drop(&target, 0);
+	uint64_t start = clock_ns();
+	wait_for(!late.busy);
+	clock_stands(start, 1099);
+	assert_true(early.busy);
+	fake_release(&target, false);
+	assert_int_equal(target.memory[0], 2);
+	ahead_ns = 1101 * CLOCK_NS_PER_MS;
+	wait_for(!early.busy);
+	assert_int_equal(early.request.status, DPU_BLOCK_OK);
+	assert_int_equal(target.memory[0], 1);
+	free(early.memory);
+	free(late.memory);
+	unstage();
+}
+
 /* With other hosts, and after a predecessor, nothing is written before what was before is dead. */
 static void test_shared_and_fenced(void **state)
 {
@@ -238,7 +282,7 @@ int main(void)
 		cmocka_unit_test(test_lost_paths),        cmocka_unit_test(test_stale_writes),
 		cmocka_unit_test(test_shared_and_fenced), cmocka_unit_test(test_no_path),
 		cmocka_unit_test(test_time_outs),         cmocka_unit_test(test_no_greeting),
-		cmocka_unit_test(test_young_clock),
+		cmocka_unit_test(test_young_clock),       cmocka_unit_test(test_repeated_waits),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

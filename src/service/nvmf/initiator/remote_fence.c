@@ -125,6 +125,19 @@ static void passes_mark(struct remote *remote, struct dpu_block_request *orphans
 	meets_others(remote, orphans);
 }
 
+/* A repeated write that still waits for a path or a pause stops for the fences that are about to come. */
+static void passes_end(struct dpu_block_request *waiting, const struct dpu_block_request *orphans, bool all)
+{
+	for (struct dpu_block_request *request = waiting; request; request = request->next) {
+		const struct dpu_block_request *orphan = request->scratch[1] & REQUEST_PASSES ? orphans : NULL;
+
+		while (orphan && !all && !overlap(orphan, request))
+			orphan = orphan->next;
+		if (orphan)
+			request->scratch[1] &= ~(uint64_t)REQUEST_PASSES;
+	}
+}
+
 /* The path's connections are closed: from now on it is sent nothing. */
 void remote_orphans_adopt(struct remote *remote, struct path *path)
 {
@@ -138,6 +151,8 @@ void remote_orphans_adopt(struct remote *remote, struct path *path)
 	bool all_wait = remote->options.shared || count > ORPHANS_MAX;
 	if (!all_wait)
 		passes_mark(remote, orphans);
+	passes_end(remote->waiting.first, orphans, all_wait);
+	passes_end(remote->later.first, orphans, all_wait);
 	for (struct dpu_block_request *orphan = orphans; orphan; orphan = next) {
 		next = orphan->next;
 		orphan->scratch[1] |= REQUEST_DOUBTED;
