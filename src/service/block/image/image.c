@@ -101,6 +101,13 @@ static void publish(void *arg)
 		job->helper_rc = sync_path(folder);
 }
 
+/* What was said meanwhile came too late. */
+static void unfail(struct image_job *job)
+{
+	job->failed = job->cancelled = false;
+	job->error = (struct dpu_error){ 0 };
+}
+
 static void published(void *arg)
 {
 	struct image_job *job = arg;
@@ -109,6 +116,8 @@ static void published(void *arg)
 	if (job->helper_rc < 0)
 		image_fail(job, job->helper_rc == -EEXIST ? DPU_E_EXISTS : DPU_E_IO, "%s cannot be given its name: %s",
 			   job->name, strerror(-job->helper_rc));
+	else
+		unfail(job);
 	job_end(job);
 }
 

@@ -32,12 +32,35 @@ static void world(struct block_rig *rig)
 			rig->dir);
 }
 
+/* ---- what takes long where a test says so ---- */
+
+struct hold {
+	atomic_bool on;
+	sem_t begun, end;
+};
+
+static void hold_next(struct hold *hold)
+{
+	sem_init(&hold->begun, 0, 0);
+	sem_init(&hold->end, 0, 0);
+	atomic_store(&hold->on, true);
+}
+
+static void hold_here(struct hold *hold)
+{
+	if (!atomic_exchange(&hold->on, false))
+		return;
+	sem_post(&hold->begun);
+	sem_wait(&hold->end);
+}
+
 /* ---- what is made durable, and when (the linker puts this in fsync's place) ---- */
 
 static struct {
 	pthread_mutex_t lock;
 	unsigned files, folders; /* synced: of exports before they had a name; with one in it */
 	char name[128];          /* of the export */
+	struct hold named;       /* where it has its name */
 } synced = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 int __real_fsync(int fd);
@@ -53,8 +76,11 @@ int __wrap_fsync(int fd)
 	pthread_mutex_lock(&synced.lock);
 	snprintf(named, sizeof(named), "%s/%s", path, synced.name);
 	synced.files += strlen(path) > 5 && strcmp(path + strlen(path) - 5, ".made") == 0;
-	synced.folders += access(named, F_OK) == 0;
+	bool has_name = access(named, F_OK) == 0;
+	synced.folders += has_name;
 	pthread_mutex_unlock(&synced.lock);
+	if (has_name)
+		hold_here(&synced.named);
 	return __real_fsync(fd);
 }
 
@@ -280,20 +306,15 @@ static void ended_early(void **state)
 
 /* ---- a search that takes long (the linker puts this in store_submit's place) ---- */
 
-static struct {
-	atomic_bool slow;
-	sem_t begun, end;
-} search;
+static struct hold search;
 
 void __real_store_submit(struct store *store, struct store_command *command);
 void __wrap_store_submit(struct store *store, struct store_command *command);
 
 void __wrap_store_submit(struct store *store, struct store_command *command)
 {
-	if (command->op == STORE_SEEK && atomic_exchange(&search.slow, false)) {
-		sem_post(&search.begun);
-		sem_wait(&search.end);
-	}
+	if (command->op == STORE_SEEK)
+		hold_here(&search);
 	__real_store_submit(store, command);
 }
 
@@ -303,9 +324,7 @@ static void cancelled_in_a_search(void **state)
 	struct block_rig rig;
 
 	world(&rig);
-	sem_init(&search.begun, 0, 0);
-	sem_init(&search.end, 0, 0);
-	atomic_store(&search.slow, true);
+	hold_next(&search);
 	json_decref(
 		block_rig_action(&rig, "volume", "export-image", "blue/v", json_pack("{s:s}", "file", "out"), NULL));
 	WAIT_FOR(&rig.base, sem_trywait(&search.begun) == 0);
@@ -317,6 +336,25 @@ static void cancelled_in_a_search(void **state)
 	assert_string_equal(block_rig_field(&rig, "volume", "v", "image"), "export of out cancelled");
 	assert_int_equal(shell(&rig, "[ -z \"$(ls -A)\" ]"), 0);
 	json_decref(act(&rig, "volume", "export-image", "blue/v", "out", NULL));
+	block_rig_free(&rig);
+}
+
+/* An export that has its name is done, whatever is said then. */
+static void cancelled_too_late(void **state)
+{
+	struct block_rig rig;
+
+	world(&rig);
+	sync_expect("out");
+	hold_next(&synced.named);
+	json_decref(
+		block_rig_action(&rig, "volume", "export-image", "blue/v", json_pack("{s:s}", "file", "out"), NULL));
+	WAIT_FOR(&rig.base, sem_trywait(&synced.named.begun) == 0);
+	json_decref(block_rig_action(&rig, "volume", "cancel-image", "blue/v", NULL, NULL));
+	sem_post(&synced.named.end);
+	WAIT_FOR(&rig.base, !strstr(block_rig_field(&rig, "volume", "v", "image"), "exporting"));
+	assert_string_equal(block_rig_field(&rig, "volume", "v", "image"), "export of out done");
+	assert_int_equal(shell(&rig, "[ $(stat -c %s out) = 67108864 ]"), 0);
 	block_rig_free(&rig);
 }
 
@@ -408,9 +446,16 @@ static void long_names(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(raw),      cmocka_unit_test(holes),       cmocka_unit_test(qcow2),
-		cmocka_unit_test(refusals), cmocka_unit_test(ended_early), cmocka_unit_test(header),
-		cmocka_unit_test(words),    cmocka_unit_test(long_names),  cmocka_unit_test(cancelled_in_a_search),
+		cmocka_unit_test(raw),
+		cmocka_unit_test(holes),
+		cmocka_unit_test(qcow2),
+		cmocka_unit_test(refusals),
+		cmocka_unit_test(ended_early),
+		cmocka_unit_test(header),
+		cmocka_unit_test(words),
+		cmocka_unit_test(long_names),
+		cmocka_unit_test(cancelled_in_a_search),
+		cmocka_unit_test(cancelled_too_late),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
