@@ -24,6 +24,8 @@ struct discover {
 	struct dpu_error err;
 	int status;
 	json_t *result;
+	bool over; /* the worker's: it has an answer, or has none to wait for */
+	TAILQ_ENTRY(discover) link;
 };
 
 /* ---- answers, in control ---- */
@@ -44,6 +46,7 @@ static void closed(void *arg)
 {
 	struct discover *discover = arg;
 
+	TAILQ_REMOVE(&discover->remotes->asking, discover, link);
 	worker_remove_source(discover->worker, &discover->source, answer, discover);
 }
 
@@ -86,6 +89,7 @@ static void on_done(void *ctx, const struct nvme_discovery_entry *entries, unsig
 {
 	struct discover *discover = ctx;
 
+	discover->over = true;
 	if (error) {
 		discover->status = error_set(&discover->err, DPU_E_IO, "address", "Discovery failed: %s.", error);
 	} else {
@@ -112,8 +116,25 @@ static void start(void *arg, struct worker *worker)
 
 	if (r == 0)
 		return;
+	discover->over = true;
 	discover->status = r;
 	remotes_post(discover->remotes, closed, discover);
+}
+
+static void give_up(void *arg, struct worker *worker)
+{
+	struct discover *discover = arg;
+
+	if (!discover->over)
+		on_done(discover, NULL, 0, "the DPU stops");
+}
+
+void discoveries_end(struct remotes *remotes)
+{
+	struct discover *discover;
+
+	TAILQ_FOREACH(discover, &remotes->asking, link)
+	remotes_call(discover->worker, give_up, discover);
 }
 
 int discover_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
@@ -144,6 +165,7 @@ int discover_start(void *ctx, struct object *object, const void *args, struct ac
 	memcpy(discover->options.hostid, options.hostid, sizeof(options.hostid));
 	discover->source = (struct worker_source){ .tick = on_tick, .fd = -1, .name = "discovery" };
 	remotes->discoveries++;
+	TAILQ_INSERT_TAIL(&remotes->asking, discover, link);
 	if (worker_add_source(worker, &discover->source) != 0)
 		abort(); /* out of memory */
 	remotes_call(worker, start, discover);

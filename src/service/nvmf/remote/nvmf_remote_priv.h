@@ -44,7 +44,8 @@ struct remotes {
 	unsigned workers;
 	TAILQ_HEAD(, nvmf_remote) all;
 	TAILQ_HEAD(, doubt) doubts;
-	unsigned discoveries;
+	TAILQ_HEAD(, discover) asking;
+	unsigned discoveries; /* those, and others that are about to end */
 	bool started, stopping, ended;
 	void (*stopped)(void *arg);
 	void *stopped_arg;
@@ -127,6 +128,7 @@ void nvmf_remote_host(const struct nvmf_remote_object *object, struct remote_opt
 /* discover_action.c */
 int discover_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,
 		   struct dpu_error *err);
+void discoveries_end(struct remotes *remotes); /* soon */
 extern const struct field discover_args[];
 struct discover_args {
 	char *address, *host_nqn;

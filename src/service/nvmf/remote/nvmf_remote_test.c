@@ -625,6 +625,41 @@ static void test_discover(void **state)
 	rig_close(&rig);
 }
 
+static void refused(void *arg, int status, json_t *result, const struct dpu_error *err)
+{
+	assert_string_equal(err->message, "Discovery failed: the DPU stops.");
+	*(bool *)arg = true;
+}
+
+/* Who accepts a connection and says nothing does not hold up a DPU that stops. */
+static void test_stop_while_discovering(void **state)
+{
+	struct sockaddr_in listener = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t bytes = sizeof(listener);
+	struct block_rig rig;
+	bool told = false;
+	char address[32];
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&listener, sizeof(listener)), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&listener, &bytes), 0);
+	snprintf(address, sizeof(address), "127.0.0.1:%u", ntohs(listener.sin_port));
+	block_rig_new(&rig, 1, services);
+	json_t *args = json_pack("{s:s}", "address", address);
+	model_action(rig.dpu.model, "nvmf_remote", "discover", NULL, NULL, args, refused, &told);
+	json_decref(args);
+	run_for(&rig.base, 100 * CLOCK_NS_PER_MS);
+	assert_false(told);
+	uint64_t start = clock_ns();
+	block_rig_down(&rig);
+	assert_true(told);
+	assert_in_range((clock_ns() - start) / CLOCK_NS_PER_MS, 0, 3000);
+	block_rig_up(&rig);
+	block_rig_free(&rig);
+	close(fd);
+}
+
 static void entry_set(struct fake_target *target, unsigned index, unsigned port, const char *nqn)
 {
 	struct nvme_discovery_entry *entry = &target->entries[index];
@@ -766,6 +801,7 @@ int main(void)
 		cmocka_unit_test(test_long_keep_alive),
 		cmocka_unit_test(test_fields),
 		cmocka_unit_test(test_discover),
+		cmocka_unit_test(test_stop_while_discovering),
 		cmocka_unit_test(test_deleted_predecessor),
 		cmocka_unit_test(test_watch),
 		cmocka_unit_test(test_watch_none),

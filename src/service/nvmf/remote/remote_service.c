@@ -34,6 +34,7 @@ static int service_init(struct dpu *dpu, void **ret_state, struct dpu_error *err
 	remotes->workers = workers_count(dpu->workers);
 	TAILQ_INIT(&remotes->all);
 	TAILQ_INIT(&remotes->doubts);
+	TAILQ_INIT(&remotes->asking);
 	*ret_state = remotes;
 	return 0;
 }
@@ -72,6 +73,7 @@ static void service_stop(void *state, void (*done)(void *arg), void *arg)
 	remotes->stopping = true;
 	remotes->stopped = done;
 	remotes->stopped_arg = arg;
+	discoveries_end(remotes);
 	for (remote = TAILQ_FIRST(&remotes->all); remote; remote = next) {
 		next = TAILQ_NEXT(remote, link);
 		if (remote->remote)
