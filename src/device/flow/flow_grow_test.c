@@ -3,16 +3,13 @@
  */
 #include "device/flow/flow_test_util.h"
 #include <sys/resource.h>
+#include "base/sanitized.h"
 #include "device/flow/flow_priv.h"
 
 enum { RULES = 60000, STEP = 500, FRAMES = 60000 };
 
 /* AddressSanitizer has a byte of its own for each eight, which it meets when we do. */
-#ifdef __SANITIZE_ADDRESS__
-enum { SHADOW_FAULTS = 2 * RULES * 192 / 8 / 4096 };
-#else
-enum { SHADOW_FAULTS = 0 };
-#endif
+enum { SHADOW_FAULTS = SANITIZED ? 2 * RULES * 192 / 8 / 4096 : 0 };
 
 static struct rte_mbuf *packets[PATH_BURST];
 

@@ -10,16 +10,13 @@
 #include <unistd.h>
 #include <stdatomic.h>
 #include <cmocka.h>
+#include "base/sanitized.h"
 #include "device/packet/session_test_util.h"
 
 enum { MANY = 120000 };
 
 /* Sanitizers have page faults of their own. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { RUNS_AS_BUILT = false };
-#else
-enum { RUNS_AS_BUILT = true };
-#endif
+enum { RUNS_AS_BUILT = !SANITIZED };
 
 struct helper {
 	struct session_table *table;

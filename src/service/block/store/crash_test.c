@@ -14,12 +14,13 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <cmocka.h>
+#include "base/sanitized.h"
 #include "service/block/store/crash_world.h"
 #include "service/block/store/store_rig.h"
 
 enum {
 	OPS = 3000,
-	POINTS = 2400,
+	POINTS = SANITIZED ? 600 : 2400,
 	FEW_FRAMES_POINTS = POINTS / 8,
 	GROWTH_POINTS = 40,
 };

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 #include <malloc.h>
+#include "base/sanitized.h"
 #include "device/block/ram.h"
 #include "engine/crc32c/crc32c.h"
 #include "service/block/store/faulty.h"
@@ -335,7 +336,7 @@ static unsigned one_is_as_before(struct world *world, unsigned medium)
 	return 0;
 }
 
-/* With one in `every` of the kinds of loss, in turns. */
+/* With one in `every` of the kinds of loss, in turns; under sanitizers with one at each tick. */
 static void cut_at_each_tick(struct world *world, unsigned every)
 {
 	struct recorder_clock clock = { .now = 1, .seed = 7 };
@@ -343,6 +344,7 @@ static void cut_at_each_tick(struct world *world, unsigned every)
 	uint64_t seed = 11;
 	unsigned noticed = 0, accepted = 0;
 
+	every = SANITIZED ? KINDS : every;
 	record(world, &world->age[0], 0, &clock, recorders);
 	for (uint64_t time = 1, end = clock.now; time <= end; time++) {
 		for (unsigned kind = time % every; kind < KINDS; kind += every) {
