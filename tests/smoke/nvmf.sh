@@ -217,6 +217,19 @@ for option in -n ""; do
 	for object in volume nvmf_namespace snapshot; do [[ $gone == *"- $object blue/shown"* ]] || lab_fail "$object blue/shown is not said to go: $gone"; done
 	[[ $gone == *"- nvmf_namespace blue/shot"*"4 deleted"* ]] || lab_fail "what goes with the volume: $gone"
 done
+
+# ---- one takes the place of another in one transaction, and its number
+ok ctl -t blue volume create shown pool=pool size=8M
+ok ctl -t blue nvmf_namespace create former subsystem=disks volume=shown
+nsid=$(field nvmf_namespace blue/former nsid)
+host 127.0.0.1 4420 $nqn
+for pair in former:latter latter:former; do
+	has 0 "1 created, 0 changed, 1 deleted" eval "ctl export | sed 's/${pair%:*}/${pair#*:}/' | ctl apply --prune -f -"
+	same "number and state of the ${pair#*:} one" "$(field nvmf_namespace blue/${pair#*:} nsid) $(field nvmf_namespace blue/${pair#*:} state)" "$nsid ready"
+	[[ "$(host 127.0.0.1 4420 $nqn $other namespaces)" == *" $nsid:0 "* ]] || lab_fail "hosts do not see the ${pair#*:} one"
+done
+ok ctl -t blue nvmf_namespace delete former
+ok ctl -t blue volume delete shown
 same "namespaces that are left" "$(ctl -t blue -o json nvmf_namespace list | json "sorted(n['name'] for n in d)")" "['early', 'memory', 'one']"
 ok ctl nvmf_listener set six subsystems=
 has 0 "4 deleted" ctl -t blue nvmf_subsystem delete disks --cascade

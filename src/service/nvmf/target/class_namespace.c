@@ -188,6 +188,8 @@ static void namespace_observe(void *ctx, const struct object *object, struct obj
 	out->nguid = object->uuid;
 	out->state = (uint8_t)state_of(ns);
 	const char *why = ns->failed ? ns->why : ns->given ? NULL : block_why_not(backing);
+	if (!why && ns->subsystem && !ns->added && namespace_waits_for_nsid(ns))
+		why = "requests are under way in the namespace that had its nsid";
 	if (why)
 		out->why = nvmf_text(why);
 	if (ns->given)

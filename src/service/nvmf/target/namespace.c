@@ -228,6 +228,23 @@ static void added(void *arg)
 	step_end(ns->item.target);
 }
 
+/* Another one that is on its way out has its number until the last request in it has ended. */
+bool namespace_waits_for_nsid(const struct namespace *ns)
+{
+	const struct namespace_object *object = (const struct namespace_object *)ns->item.object;
+	const struct item *item;
+
+	TAILQ_FOREACH(item, &ns->item.target->namespaces, link)
+	{
+		const struct namespace *other = (const struct namespace *)item;
+
+		if (other != ns && other->subsystem == ns->subsystem && (other->adding || other->added) &&
+		    other->options.nsid == object->nsid)
+			return true;
+	}
+	return false;
+}
+
 /* Hosts would meet a namespace that has forgotten who may write to it. */
 static void reservations_fail(struct namespace *ns)
 {
@@ -340,7 +357,7 @@ void namespace_step(struct namespace *ns)
 		attach(ns);
 	if (!ns->subsystem->nvme || ns->failed)
 		return;
-	if (!ns->added && !ns->adding)
+	if (!ns->added && !ns->adding && !namespace_waits_for_nsid(ns))
 		add_begin(ns);
 	if (ns->added && ns->device && !ns->given && !ns->misplaced && !ns->detaching) {
 		ns->given = true;

@@ -230,6 +230,8 @@ bool listener_serves(const struct listener *listener, const struct subsystem *su
 void namespace_step(struct namespace *ns);
 void namespace_let_go(struct namespace *ns); /* of its device, and what that is on; it may be given it again */
 const struct object *namespace_backing(const struct namespace_object *object);
+/* Whether hosts do not see it yet because the namespace that had its number has not ended. */
+bool namespace_waits_for_nsid(const struct namespace *ns);
 /* Whether it waits for a device that comes in a moment. */
 bool namespace_is_soon(const struct namespace *ns);
 /* One that waits for a device that will not come is shown to hosts as inaccessible. False: it waits for none. */
