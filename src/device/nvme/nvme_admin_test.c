@@ -24,30 +24,12 @@ static uint16_t identify(struct host *admin, uint8_t cns, uint32_t nsid, uint8_t
 
 static uint16_t log_read(struct host *admin, uint32_t cdw10, uint64_t offset, uint32_t bytes)
 {
-	struct exchange exchange = {
-		.sqe = { .opcode = NVME_ADMIN_GET_LOG_PAGE,
-			 .nsid = NVME_NSID_ALL,
-			 .cdw10 = cdw10 | (bytes / 4 - 1) << 16,
-			 .cdw11 = (bytes / 4 - 1) >> 16,
-			 .cdw12 = (uint32_t)offset,
-			 .cdw13 = (uint32_t)(offset >> 32) },
-		.in = page,
-		.in_bytes = bytes,
-	};
-
-	return host_command(admin, &exchange);
+	return host_log(admin, cdw10, NVME_NSID_ALL, offset, page, bytes);
 }
 
 static uint16_t feature(struct host *admin, bool set, uint8_t id, uint32_t value, uint32_t *ret)
 {
-	struct exchange exchange = { .sqe = { .opcode = set ? NVME_ADMIN_SET_FEATURES : NVME_ADMIN_GET_FEATURES,
-					      .cdw10 = id,
-					      .cdw11 = value } };
-	uint16_t status = host_command(admin, &exchange);
-
-	if (ret)
-		*ret = exchange.cqe.dw0;
-	return status;
+	return host_feature(admin, set ? NVME_ADMIN_SET_FEATURES : NVME_ADMIN_GET_FEATURES, id, 0, value, ret);
 }
 
 static bool all_zero(const uint8_t *bytes, size_t count)

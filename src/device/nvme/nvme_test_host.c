@@ -499,6 +499,33 @@ uint16_t host_transfer(struct host *io, uint8_t opcode, uint64_t lba, uint32_t b
 	return host_command(io, &exchange);
 }
 
+uint16_t host_log(struct host *admin, uint32_t cdw10, uint32_t nsid, uint64_t offset, void *to, uint32_t bytes)
+{
+	struct exchange exchange = {
+		.sqe = { .opcode = NVME_ADMIN_GET_LOG_PAGE,
+			 .nsid = nsid,
+			 .cdw10 = cdw10 | (bytes / 4 - 1) << 16,
+			 .cdw11 = (bytes / 4 - 1) >> 16,
+			 .cdw12 = (uint32_t)offset,
+			 .cdw13 = (uint32_t)(offset >> 32) },
+		.in = to,
+		.in_bytes = bytes,
+	};
+
+	memset(to, 0xee, bytes);
+	return host_command(admin, &exchange);
+}
+
+uint16_t host_feature(struct host *admin, uint8_t opcode, uint32_t cdw10, uint32_t nsid, uint32_t value, uint32_t *ret)
+{
+	struct exchange exchange = { .sqe = { .opcode = opcode, .nsid = nsid, .cdw10 = cdw10, .cdw11 = value } };
+	uint16_t status = host_command(admin, &exchange);
+
+	if (ret)
+		*ret = exchange.cqe.dw0;
+	return status;
+}
+
 /* ---- connecting ---- */
 
 uint16_t host_property_set(struct host *host, uint32_t offset, uint32_t value)

@@ -97,6 +97,11 @@ uint16_t host_command(struct host *host, struct exchange *exchange);
 uint16_t host_transfer(struct host *io, uint8_t opcode, uint64_t lba, uint32_t blocks, void *data, uint32_t bytes,
 		       bool in_capsule);
 
+/* Get Log Page; cdw10 without the length. */
+uint16_t host_log(struct host *admin, uint32_t cdw10, uint32_t nsid, uint64_t offset, void *to, uint32_t bytes);
+/* Get Features and Set Features, the opcode says which. What is answered, unless ret is NULL. */
+uint16_t host_feature(struct host *admin, uint8_t opcode, uint32_t cdw10, uint32_t nsid, uint32_t value, uint32_t *ret);
+
 /* Handshake, Connect, and for the admin queue also enabling. Returns the status of Connect. */
 struct host_connect {
 	uint16_t qid, sqsize, cntlid;

@@ -13,14 +13,7 @@ static struct nvme_log_smart smart;
 
 static uint16_t log_of(struct host *admin, uint8_t page, uint32_t nsid, void *to, uint32_t bytes)
 {
-	struct exchange exchange = {
-		.sqe = { .opcode = NVME_ADMIN_GET_LOG_PAGE, .nsid = nsid, .cdw10 = page | (bytes / 4 - 1) << 16 },
-		.in = to,
-		.in_bytes = bytes,
-	};
-
-	memset(to, 0xee, bytes);
-	return host_command(admin, &exchange);
+	return host_log(admin, page, nsid, 0, to, bytes);
 }
 
 static uint16_t smart_of(struct host *admin, uint32_t nsid)
