@@ -26,7 +26,7 @@
 #include "base/histogram.h"
 #include "tests/lib/blk_client.h"
 
-enum { LOST_AFTER_S = 20, ROUND_LOOKS = 4096 };
+enum { LOST_AFTER_S = 20, ROUND_LOOKS = 4096, MOST_BYTES = 32 << 20 };
 
 static struct {
 	struct blk_client_options client;
@@ -193,7 +193,7 @@ static void survive_offer(struct blk_request *request)
 
 static void survive_check(struct blk_request *request)
 {
-	static uint64_t expected[(1 << 20) / 8];
+	static uint64_t expected[MOST_BYTES / 8];
 	uint64_t block = request->user[0];
 	uint8_t status = blk_client_status(&client, request);
 
@@ -481,8 +481,8 @@ int main(int argc, char **argv)
 	for (int i = 2; i < argc; i++)
 		if (!argument(argv[i]))
 			fail("argument %" PRIu64 " is not known; see the head of the source", (uint64_t)i, 0);
-	if (argc < 2 || want.client.bytes % 512 || want.client.bytes == 0 || want.client.bytes > 1 << 20)
-		fail("SOCKET first; bytes is a multiple of 512, at most %" PRIu64, 1 << 20, 0);
+	if (argc < 2 || want.client.bytes % 512 || want.client.bytes == 0 || want.client.bytes > MOST_BYTES)
+		fail("SOCKET first; bytes is a multiple of 512, at most %" PRIu64, MOST_BYTES, 0);
 	want.client.path = argv[1];
 	want.client.inflight = want.survive;
 	signal(SIGPIPE, SIG_IGN);

@@ -99,6 +99,12 @@ for ring in split packed; do
 	same "kills" "$(json "d['kills']" <"$LAB_DIR/survive.json")" "$kills"
 	echo "disk: $ring rings, kill -9: $(cat "$LAB_DIR/survive.json")"
 done
+# With requests larger than a device takes at once: what was carried out of them half is carried out again, whole
+wait_until 10 "dpud is back" rpc m dpu.version
+load "$LAB_DIR/data.sock" listen survive queues=1 depth=2 bytes=25165824 seconds=2 "kill=$LAB_DIR/m.pid" kills=2 >"$LAB_DIR/large.json" ||
+	lab_fail "large requests: $(cat "$LAB_DIR/large.json")"
+same "errors of large requests" "$(json "d['errors']" <"$LAB_DIR/large.json")" 0
+echo "disk: requests of 24 MiB, kill -9: $(cat "$LAB_DIR/large.json")"
 
 # A backing that is away: requests wait, then fail, then work again
 wait_until 10 "dpud is back" rpc m dpu.version
