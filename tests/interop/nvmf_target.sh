@@ -101,7 +101,7 @@ dpu one -t blue volume set two size=32M
 wait_until 10 "its new size" on vm "test \$(blockdev --getsize64 /dev/nvme0n2) = 33554432"
 dpu one -t blue nvmf_namespace delete two
 second "! -b"
-dpu one -t blue nvmf_namespace create two subsystem=disks volume=two
+dpu one -t blue nvmf_namespace create two subsystem=disks volume=two nsid=2
 second -b
 reserve 2
 

@@ -218,9 +218,15 @@ for option in -n ""; do
 	[[ $gone == *"- nvmf_namespace blue/shot"*"4 deleted"* ]] || lab_fail "what goes with the volume: $gone"
 done
 
-# ---- one takes the place of another in one transaction, and its number
+# ---- numbers of namespaces that have gone come back late; one takes the place of another in one transaction, and its number
 ok ctl -t blue volume create shown pool=pool size=8M
-ok ctl -t blue nvmf_namespace create former subsystem=disks volume=shown
+for name in earlier former; do
+	ok ctl -t blue nvmf_namespace create $name subsystem=disks volume=shown
+	numbers+=" $(field nvmf_namespace blue/$name nsid)"
+	ok ctl -t blue nvmf_namespace delete $name
+done
+same "numbers" "$numbers" " 6 7"
+ok ctl -t blue nvmf_namespace create former subsystem=disks volume=shown nsid=4
 nsid=$(field nvmf_namespace blue/former nsid)
 host 127.0.0.1 4420 $nqn
 for pair in former:latter latter:former; do

@@ -21,7 +21,8 @@ static const struct field namespace_fields[] = {
 	      .flags = FIELD_F_REQUIRED | FIELD_F_IMMUTABLE | FIELD_F_PARENT, .doc = "The subsystem that it is in."),
 	FIELD(struct namespace_object, nsid, .flags = FIELD_F_IMMUTABLE | FIELD_F_GENERATED,
 	      .max = NVME_TARGET_NAMESPACES_MAX,
-	      .doc = "Its number in the subsystem; by default the lowest that is free."),
+	      .doc = "Its number in the subsystem; by default the next after the one last given, so that hosts "
+		     "do not take it for one that was there before."),
 	FIELD(struct namespace_object, volume, .target = "volume", .flags = FIELD_F_IMMUTABLE | FIELD_F_PARENT,
 	      .doc = "The volume that it shows: exactly one of volume, snapshot and medium is given."),
 	FIELD(struct namespace_object, snapshot, .target = "snapshot", .flags = FIELD_F_IMMUTABLE | FIELD_F_PARENT,
@@ -84,6 +85,27 @@ static void nsids_find(struct nvmf *nvmf, const struct namespace_object *object,
 	model_each(nvmf->dpu->model, "nvmf_namespace", NULL, nsid_note, ret);
 }
 
+static struct subsystem *subsystem_of(struct target *target, const struct namespace_object *object)
+{
+	return (struct subsystem *)item_find(&target->subsystems, &object->subsystem.object->uuid);
+}
+
+static uint32_t nsid_last(struct target *target, const struct namespace_object *object)
+{
+	const struct subsystem *subsystem = subsystem_of(target, object);
+
+	return subsystem ? subsystem->last_nsid : 0;
+}
+
+/* Linux takes another namespace of the same number for one that has changed, says so, and may lose a path to it. */
+static void nsid_given(struct target *target, const struct namespace_object *object)
+{
+	struct subsystem *subsystem = subsystem_of(target, object);
+
+	if (subsystem && (target->started || object->nsid > subsystem->last_nsid))
+		subsystem->last_nsid = object->nsid;
+}
+
 static int namespace_complete(void *ctx, const struct object *old, struct object *new, struct dpu_error *err)
 {
 	struct namespace_object *object = (struct namespace_object *)new;
@@ -92,7 +114,10 @@ static int namespace_complete(void *ctx, const struct object *old, struct object
 	if (old || object->nsid != 0 || !object->subsystem.object)
 		return 0;
 	nsids_find(ctx, object, &search);
-	for (uint32_t nsid = 1; nsid <= NVME_TARGET_NAMESPACES_MAX; nsid++) {
+	uint32_t nsid = nsid_last(((struct nvmf *)ctx)->target, object);
+
+	for (unsigned i = 0; i < NVME_TARGET_NAMESPACES_MAX; i++) {
+		nsid = nsid % NVME_TARGET_NAMESPACES_MAX + 1;
 		if (search.taken[nsid])
 			continue;
 		object->nsid = nsid;
@@ -139,8 +164,10 @@ static int namespace_apply(void *ctx, struct object *old, struct object *new, st
 
 	(void)err;
 	ns->failed = false; /* it is tried again */
-	if (!old)
+	if (!old) {
 		ns->restored = !target->started;
+		nsid_given(target, (const struct namespace_object *)new);
+	}
 	namespace_policy(ns);
 	return 0;
 }

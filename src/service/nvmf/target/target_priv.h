@@ -115,6 +115,7 @@ struct subsystem {
 	bool leaving;                        /* … free it when they are */
 	bool removing, taken;                /* control: the worker was told to end connections, to let go */
 	unsigned namespaces;                 /* items of its own that are there */
+	uint32_t last_nsid;                  /* that a namespace was given; 0: none */
 	TAILQ_HEAD(, seen_controller) controllers;
 	unsigned queues;
 	_Atomic uint64_t refused; /* Connects; counted by control and the worker */
