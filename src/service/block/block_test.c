@@ -329,6 +329,23 @@ static void overtaken(void **state)
 	block_rig_detach(&filler);
 }
 
+/* A file that is gone when its medium moves to the worker of a pool: who makes that is answered. */
+static void lost_in_a_move(void **state)
+{
+	struct block_rig *rig = *state;
+	char fields[160];
+
+	snprintf(fields, sizeof(fields), "{'path': '%s/m', 'size': 67108864}", rig->dir);
+	block_rig_change(rig, CHANGE_CREATE, "medium", "m", fields, NULL);
+	FIELD_IS(rig, "medium", "m", "state", "ready");
+	snprintf(fields, sizeof(fields), "%s/m", rig->dir);
+	assert_int_equal(unlink(fields), 0);
+	block_rig_change(rig, CHANGE_CREATE, "pool", "p", "{'media': ['m'], 'worker': 0}", NULL);
+	FIELD_IS(rig, "medium", "m", "state", "failed");
+	FIELD_IS(rig, "pool", "p", "state", "waiting");
+	assert_non_null(strstr(block_rig_field(rig, "pool", "p", "why"), "there is no such file"));
+}
+
 /* A file that is missing at the start: everything waits for it, and comes when it is there. */
 static void late_medium(void **state)
 {
@@ -547,6 +564,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(too_large_for_the_pool, block_rig_setup, block_rig_teardown),
 		cmocka_unit_test_setup_teardown(overtaken, block_rig_setup, block_rig_teardown),
 		cmocka_unit_test_setup_teardown(late_medium, block_rig_setup, block_rig_teardown),
+		cmocka_unit_test_setup_teardown(lost_in_a_move, block_rig_setup, block_rig_teardown),
 		cmocka_unit_test_setup_teardown(locked_medium, block_rig_setup, block_rig_teardown),
 		cmocka_unit_test_setup_teardown(undone, block_rig_setup, block_rig_teardown),
 		cmocka_unit_test_setup_teardown(scrub, block_rig_setup, block_rig_teardown),

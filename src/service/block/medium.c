@@ -155,6 +155,8 @@ static void medium_close(struct medium *medium, const char *why)
 {
 	medium->busy = true;
 	medium->state = BLOCK_CLOSING;
+	/* One that only moves is opened again at once, and who waits for it hears what comes of that. */
+	medium->backing.trying = !medium->subject.committed && !medium->subject.block->stopping;
 	block_backing_down(&medium->backing, why, unused, medium);
 }
 
