@@ -73,7 +73,8 @@ struct nvmf_remote {
 	pthread_mutex_t lock; /* of status, which the worker publishes */
 	struct remote_status status;
 	char discovered[WATCH_TEXT]; /* … so is this */
-	uint64_t published_ns;       /* the worker's */
+	uint64_t published_ns;       /* the worker's, as the next */
+	bool tried;                  /* control knows that it has a device, or why it has none */
 };
 
 extern const struct object_class nvmf_remote_class;
@@ -116,6 +117,7 @@ void watch_free(struct watch *watch); /* closed, and not ticked any more */
 uint64_t watch_tick(struct watch *watch, struct worker *worker, uint64_t now_ns);
 /* Those of the object, beside what is found. */
 void watch_set_paths(struct watch *watch, const struct remote_address *paths, unsigned count);
+bool watch_knows_none(const struct watch *watch);  /* no path: none was given, and none was found when it looked */
 const char *watch_text(const struct watch *watch); /* what has become of it, for people */
 
 /* remote_object.c */

@@ -721,7 +721,30 @@ static void test_watch_none(void **state)
 	block_rig_apply(&rig,
 			"{'nvmf_remotes': [{'name': 'r', 'discovery': '127.0.0.1:%u', 'nqn': 'nqn.2026-01.test:s'}]}",
 			ntohs(house.target.ports[0].address.sin_port));
+	block_rig_change(&rig, CHANGE_CREATE, "pool", "p", "{'remotes': ['r']}", NULL);
+	assert_non_null(strstr(block_rig_field(&rig, "pool", "p", "why"), "knows no path of the subsystem"));
 	WAIT_FOR(&rig.base, strstr(block_rig_field(&rig, "nvmf_remote", "r", "why"), "knows no path of the subsystem"));
+	rig_close(&rig);
+}
+
+static void be_inaccessible(struct fake_target *target)
+{
+	target->ports[0].ana = target->ports[1].ana = NVME_ANA_STATE_INACCESSIBLE;
+}
+
+/* Who makes a pool on a namespace that no path leads to is answered. */
+static void test_inaccessible(void **state)
+{
+	struct block_rig rig;
+
+	house_open();
+	ask(be_inaccessible);
+	block_rig_new(&rig, 1, services);
+	block_rig_apply(&rig,
+			"{'nvmf_remotes': [{'name': 'r', 'addresses': ['127.0.0.1:%u'], 'nqn': 'nqn.2026-01.test:s'}],"
+			" 'pools': [{'name': 'p', 'remotes': ['r']}]}",
+			ntohs(house.target.ports[0].address.sin_port));
+	assert_non_null(strstr(block_rig_field(&rig, "pool", "p", "why"), "inaccessible"));
 	rig_close(&rig);
 }
 
@@ -803,6 +826,7 @@ int main(void)
 		cmocka_unit_test(test_discover),
 		cmocka_unit_test(test_stop_while_discovering),
 		cmocka_unit_test(test_deleted_predecessor),
+		cmocka_unit_test(test_inaccessible),
 		cmocka_unit_test(test_watch),
 		cmocka_unit_test(test_watch_none),
 		cmocka_unit_test(test_watch_many),

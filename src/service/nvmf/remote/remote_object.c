@@ -30,6 +30,27 @@ static void publish(struct nvmf_remote *remote)
 	pthread_mutex_unlock(&remote->lock);
 }
 
+static void tried(void *arg);
+
+/* What the library does not tell: that there is no path to try, or that the namespace is inaccessible by those. */
+static void outcome_tell(struct nvmf_remote *remote)
+{
+	bool over = remote->watch && watch_knows_none(remote->watch);
+	struct remote_status status;
+
+	if (remote->tried)
+		return;
+	remote_status(remote->remote, &status);
+	for (unsigned i = 0; i < status.path_count; i++)
+		over |= status.paths[i].state == REMOTE_PATH_LIVE;
+	if (!over)
+		return;
+	remote->tried = true;
+	publish(remote);
+	if (!status.up)
+		remotes_post(remote->remotes, tried, remote);
+}
+
 static uint64_t on_tick(struct worker_source *source, struct worker *worker, uint64_t now_ns)
 {
 	struct nvmf_remote *remote = (struct nvmf_remote *)((uint8_t *)source - offsetof(struct nvmf_remote, source));
@@ -41,6 +62,7 @@ static uint64_t on_tick(struct worker_source *source, struct worker *worker, uin
 
 		next_ns = watch_ns < next_ns ? watch_ns : next_ns;
 	}
+	outcome_tell(remote);
 	if (now_ns - remote->published_ns >= PUBLISH_NS) {
 		remote->published_ns = now_ns;
 		publish(remote);
@@ -179,6 +201,21 @@ static void hurry_check(struct nvmf_remote *remote)
 	remotes_call(remote->worker, hurry_in_worker, remote);
 }
 
+/* There is no device, and nobody need wait for it. */
+static void tried(void *arg)
+{
+	struct nvmf_remote *remote = arg;
+	struct remote_status status;
+	char discovered[WATCH_TEXT];
+
+	nvmf_remote_status(remote, &status, discovered);
+	if (!remote->backing.device && remote->state == REMOTE_CONNECTING)
+		block_backing_wait(&remote->backing,
+				   status.path_count > 0 ? "the namespace is inaccessible by the paths that there are"
+							 : discovered,
+				   false);
+}
+
 static void path_told(void *arg)
 {
 	struct path_news *news = arg;
@@ -211,7 +248,7 @@ static void remote_start(struct nvmf_remote *remote)
 {
 	struct dpu_error err = { 0 };
 
-	remote->again = remote->paths_changed = remote->hurried = false;
+	remote->again = remote->paths_changed = remote->hurried = remote->tried = false;
 	remote->state = REMOTE_CONNECTING;
 	block_backing_wait(&remote->backing, "it is being connected", true);
 	remote->options.streams = nvmf_streams(nvmf_of(remote->remotes->dpu), remote->worker, &err);

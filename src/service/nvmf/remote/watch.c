@@ -13,7 +13,7 @@ struct watch {
 	char subnqn[NVME_NQN_BYTES];
 	struct remote_address given[REMOTE_PATHS_MAX], found[REMOTE_PATHS_MAX]; /* found: each once, given or not */
 	unsigned given_count, found_count, left_out;
-	bool connected;
+	bool connected, heard; /* heard: it has been read once, or that failed */
 	char text[WATCH_TEXT];
 };
 
@@ -75,6 +75,7 @@ static void on_read(void *ctx, const struct nvme_discovery_entry *entries, unsig
 {
 	struct watch *watch = ctx;
 
+	watch->heard = true;
 	watch->connected = !error;
 	if (error) {
 		snprintf(watch->text, sizeof(watch->text), "not connected, %u paths are known: %s", watch->found_count,
@@ -135,6 +136,11 @@ uint64_t watch_tick(struct watch *watch, struct worker *worker, uint64_t now_ns)
 	struct worker_source *source = remote_discovery_source(watch->discovery);
 
 	return source->tick(source, worker, now_ns);
+}
+
+bool watch_knows_none(const struct watch *watch)
+{
+	return watch->heard && watch->given_count + watch->found_count == 0;
 }
 
 const char *watch_text(const struct watch *watch)
