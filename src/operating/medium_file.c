@@ -62,12 +62,12 @@ static void op_finish(struct file_op *op, int error)
 	struct medium_file *file = op->file;
 	struct dpu_block_request *request = op->request;
 
-	if (error) {
+	if (!error && op->copy && request->op == DPU_BLOCK_READ)
+		copy_out(op);
+	if (error && error != EFAULT) { /* EFAULT: a guest has taken its memory away, and the medium is sound */
 		file->stats.errors++;
 		file->stats.last_errno = error;
 		file->stats.last_offset = request->offset;
-	} else if (op->copy && request->op == DPU_BLOCK_READ) {
-		copy_out(op);
 	}
 	free(op->copy);
 	free(op->rest);

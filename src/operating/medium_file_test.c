@@ -432,6 +432,35 @@ static void test_cut_off(void **state)
 	medium_close(device);
 }
 
+/* A guest that takes its memory away under a request has done that: nothing is told of the medium. */
+static void taken_away(const char *path, bool cached)
+{
+	struct dpu_block_device *device = medium_open(path, cached);
+	struct medium_file_stats stats;
+	static uint8_t buffer[4096] __attribute__((aligned(4096)));
+	int fd = memfd_create("guest", MFD_CLOEXEC);
+
+	assert_int_equal(ftruncate(fd, 8192), 0);
+	uint8_t *gone = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_ptr_not_equal(gone, MAP_FAILED);
+	assert_int_equal(ftruncate(fd, 0), 0);
+	assert_int_equal(carry_out(device, DPU_BLOCK_READ, 0, 0, gone, 8192), DPU_BLOCK_IO_ERROR);
+	assert_int_equal(carry_out(device, DPU_BLOCK_WRITE, 0, 0, gone, 8192), DPU_BLOCK_IO_ERROR);
+	assert_int_equal(carry_out(device, DPU_BLOCK_READ, 0, 0, buffer, 4096), DPU_BLOCK_OK);
+	medium_file_stats(device, &stats);
+	assert_int_equal(stats.errors, 0);
+	munmap(gone, 8192);
+	close(fd);
+	medium_close(device);
+}
+
+static void test_taken_away(void **state)
+{
+	taken_away(memory_path, true);
+	taken_away(disk_path, true);
+	taken_away(disk_path, false);
+}
+
 /* ---- a predecessor that is killed ---- */
 
 /* Says on ready_fd when it has the file. */
@@ -584,6 +613,7 @@ int main(void)
 		cmocka_unit_test(test_memory_limit), cmocka_unit_test(test_again_and_again),
 		cmocka_unit_test(test_refused),      cmocka_unit_test(test_cut_off),
 		cmocka_unit_test(test_worker),       cmocka_unit_test(test_killed_predecessor),
+		cmocka_unit_test(test_taken_away),
 	};
 
 	struct dpu_error err = { 0 };
