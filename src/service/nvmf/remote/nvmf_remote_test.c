@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -809,6 +810,31 @@ static void test_watch_many(void **state)
 	rig_close(&rig);
 }
 
+/* Names that older versions took. */
+static void test_stored_names(void **state)
+{
+	static const char rename[] = "UPDATE object SET fields = replace(fields, '2026-12', '2026-13')";
+	struct block_rig rig;
+	sqlite3 *store;
+
+	block_rig_new(&rig, 1, services);
+	block_rig_apply(&rig,
+			"{'tenants': [{'name': 'blue'}], 'nvmf_remotes': [{'name': 'r', 'addresses': ['127.0.0.1:1'],"
+			" 'nqn': 'nqn.2026-12.test:s', 'host_nqn': 'nqn.2026-12.test:us'}],"
+			" 'nvmf_subsystems': [{'tenant': 'blue', 'name': 's', 'nqn': 'nqn.2026-12.test:s'}],"
+			" 'nvmf_hosts': [{'tenant': 'blue', 'name': 'h', 'nqn': 'nqn.2026-12.test:h'}]}");
+	block_rig_down(&rig);
+	assert_int_equal(sqlite3_open(rig.store, &store), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(store, rename, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(store);
+	block_rig_up(&rig);
+	FIELD_IS(&rig, "nvmf_remote", "r", "nqn", "nqn.2026-13.test:s");
+	FIELD_IS(&rig, "nvmf_remote", "r", "connects_as", "nqn.2026-13.test:us");
+	FIELD_IS(&rig, "nvmf_subsystem", "s", "nqn", "nqn.2026-13.test:s");
+	FIELD_IS(&rig, "nvmf_host", "h", "nqn", "nqn.2026-13.test:h");
+	block_rig_free(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -830,6 +856,7 @@ int main(void)
 		cmocka_unit_test(test_watch),
 		cmocka_unit_test(test_watch_none),
 		cmocka_unit_test(test_watch_many),
+		cmocka_unit_test(test_stored_names),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
