@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* TCP streams that fail or end: connections that are not to be had, no descriptors, peers that are slow or killed,
- * sends that change under way, a close at any time. */
+ * sends that change under way, memory that goes under a take, a close at any time. */
 #include "operating/stream_rig.h"
 #include "operating/stream_priv.h"
 
@@ -8,8 +8,11 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <unistd.h>
+#include "device/virtio/memory_fault.h"
 
 /* ---- what fails ---- */
 
@@ -362,6 +365,60 @@ static void test_close_any_time(void **state)
 	}
 }
 
+/* ---- a guest that takes its memory away under a take ---- */
+
+static void gone_done(struct stream_take *take, int error)
+{
+	struct end *end = (struct end *)((char *)take - offsetof(struct end, take));
+
+	end->takes++;
+	end->takes_failed += error != 0;
+	end->got += take->bytes;
+	stream_resume(end->stream);
+}
+
+/* It gets what is no memory of the guest any more, and who else is on the connection goes on. */
+static void test_memory_taken_away(void **state)
+{
+	struct end client, server;
+	_Atomic bool faulted = false;
+	struct stream_stats stats;
+	struct door door;
+	int fd = memfd_create("guest", MFD_CLOEXEC);
+
+	group_open(0, UINT_MAX, 0, 0);
+	door_open(&door, AF_INET, 0);
+	pair_connect(&door, &client, &server, NULL);
+	assert_int_equal(ftruncate(fd, PIECE_MAX), 0);
+	uint8_t *memory = mmap(NULL, PIECE_MAX, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_ptr_not_equal(memory, MAP_FAILED);
+	int watch = memory_fault_watch(memory, PIECE_MAX, &faulted);
+	assert_true(watch >= 0);
+	assert_int_equal(ftruncate(fd, 0), 0);
+	server.take_iov[0] = (struct iovec){ memory, PIECE_MAX };
+	server.take = (struct stream_take){ server.take_iov, 1, PIECE_MAX, gone_done, 0 };
+	stream_pause(server.stream);
+	stream_take(server.stream, &server.take);
+	for (unsigned i = 0; i < 100; i++)
+		uring_poll(uring);
+	piece_send(&client, PIECE_MAX);
+	piece_send(&client, PIECE_MAX);
+	wait_for(server.got == 2 * PIECE_MAX || server.ended);
+	assert_int_equal(server.ended, 0);
+	assert_int_equal(server.takes, 1);
+	assert_int_equal(server.takes_failed, 0);
+	assert_true(faulted);
+	stream_group_stats(group, &stats);
+	assert_int_equal(stats.received_bytes, 2 * PIECE_MAX);
+	end_close(&client);
+	end_close(&server);
+	memory_fault_unwatch(watch);
+	munmap(memory, PIECE_MAX);
+	close(fd);
+	door_close(&door);
+	group_close();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -370,6 +427,7 @@ int main(void)
 		cmocka_unit_test(test_slow_peer),         cmocka_unit_test(test_changed_send),
 		cmocka_unit_test(test_nothing_after_end), cmocka_unit_test(test_killed_peer),
 		cmocka_unit_test(test_silent_peer),       cmocka_unit_test(test_close_any_time),
+		cmocka_unit_test(test_memory_taken_away),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

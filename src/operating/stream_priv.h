@@ -57,10 +57,11 @@ struct stream {
 	bool multishot;  /* … and goes on by itself */
 	bool cancelling; /* … and is being cancelled */
 	bool paused;
-	bool taking;     /* the take's bytes come straight into it */
-	bool over, told; /* the connection has ended; `ended` was called */
-	bool sending;    /* a flush is under way */
-	bool broken;     /* no more can be sent */
+	bool taking;      /* the take's bytes come straight into it */
+	bool take_copies; /* … do not, as the kernel cannot */
+	bool over, told;  /* the connection has ended; `ended` was called */
+	bool sending;     /* a flush is under way */
+	bool broken;      /* no more can be sent */
 	bool shutdown_wanted, shutdown_done;
 	bool zero_copy;
 	bool closing, close_begun;

@@ -124,6 +124,7 @@ void stream_take(struct stream *stream, struct stream_take *take)
 {
 	take->moved = 0;
 	stream->take = take;
+	stream->take_copies = false;
 	stream_wake(stream);
 }
 
@@ -131,7 +132,8 @@ void stream_take(struct stream *stream, struct stream_take *take)
 
 static bool in_place(const struct stream *stream)
 {
-	return stream->take && !stream->kept && stream->take->bytes - stream->take->moved >= STREAM_TAKE_BYTES;
+	return stream->take && !stream->kept && !stream->take_copies &&
+	       stream->take->bytes - stream->take->moved >= STREAM_TAKE_BYTES;
 }
 
 /* A reset whose error a send has got looks like an end to the receive that comes after it. */
@@ -207,6 +209,12 @@ static void on_taken(struct uring_op *op, int32_t result)
 	stream->under_way--;
 	stream->file_users--;
 	stream_wake(stream);
+	if (result == -EFAULT) {
+		/* Memory that a guest has taken away, which is no reason to end a connection that others use: a copy
+		 * makes it ours (device/virtio/memory_fault.h). */
+		stream->take_copies = true;
+		return;
+	}
 	if (result <= 0) {
 		receive_ended(stream, result);
 		return;
