@@ -114,3 +114,13 @@ void str_format(char *buf, size_t size, const char *fmt, ...)
 	str_vformat(buf, size, fmt, args);
 	va_end(args);
 }
+
+const char *str_article(const char *word)
+{
+	static const char vowels[] = "aeiou";
+	bool spelled = strcspn(word, vowels) >= strcspn(word, "_");
+	/* Letters whose names begin with a vowel: ef, aitch, em … */
+	const char *open = spelled ? "aeiofhlmnrsx" : vowels;
+
+	return word[0] && strchr(open, word[0]) ? "an" : "a";
+}

@@ -28,6 +28,10 @@ void text_free(struct text *text);
 void str_format(char *buf, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void str_vformat(char *buf, size_t size, const char *fmt, va_list args);
 
+/* "a" or "an", as spoken before a lower-case word; one without a vowel before its first '_' is spelled: an nvmf_host,
+ * a vpc. */
+const char *str_article(const char *word);
+
 /* Freed at the end of the scope: `CLEANUP(free_pointer) char *copy = strdup(x);` */
 #define CLEANUP(fn_) __attribute__((cleanup(fn_)))
 

@@ -61,6 +61,29 @@ static void cuts_between_characters(void **state)
 	}
 }
 
+static void articles_as_spoken(void **state)
+{
+	static const struct {
+		const char *word, *article;
+	} cases[] = {
+		{ "volume", "a" },
+		{ "eswitch", "an" },
+		{ "underlay", "an" },
+		{ "nvmf_namespace", "an" },
+		{ "nvmf_remote", "an" },
+		{ "vpc", "a" },
+		{ "vnic", "a" },
+		{ "qos_policy", "a" },
+		{ "security_group_rule", "a" },
+		{ "mapping", "a" },
+		{ "nqn", "an" },
+		{ "", "a" },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		assert_string_equal(str_article(cases[i].word), cases[i].article);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -68,6 +91,7 @@ int main(void)
 		cmocka_unit_test(empty_is_a_string),
 		cmocka_unit_test(failure_sticks),
 		cmocka_unit_test(cuts_between_characters),
+		cmocka_unit_test(articles_as_spoken),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
  * Pages go by slot: whatever exists while all pages are fetched is listed once, whatever else happens meanwhile. */
 #include <stdlib.h>
 #include <string.h>
+#include "base/str.h"
 #include "daemon/rpc_priv.h"
 
 enum { LIMIT_DEFAULT = 1000, LIMIT_MAX = 10000 };
@@ -137,7 +138,8 @@ static int check_filter(struct listing *listing, struct dpu_error *err)
 	{
 		const json_t *field = schema_field(class, name);
 		if (!field) {
-			error_set(err, DPU_E_NOT_FOUND, name, "a %s has no such field", listing->call->class->name);
+			error_set(err, DPU_E_NOT_FOUND, name, "%s %s has no such field",
+				  str_article(listing->call->class->name), listing->call->class->name);
 			error_prefix(err, "filter");
 			return error_errno(err->code);
 		}
@@ -184,7 +186,8 @@ static int read_params(struct rpc_call *call, struct listing *ret, struct dpu_er
 		ret->after = (uint32_t)after;
 	}
 	if (tenant && (call->class->flags & CLASS_F_GLOBAL))
-		return error_set(err, DPU_E_INVALID, "tenant", "a %s belongs to no tenant", call->class->name);
+		return error_set(err, DPU_E_INVALID, "tenant", "%s %s belongs to no tenant",
+				 str_article(call->class->name), call->class->name);
 	if (tenant && model_resolve(call->rpc->options.model, "tenant", NULL, tenant, &ret->tenant, err))
 		return error_errno(err->code);
 	int rc = check_labels(ret->labels, err);

@@ -26,8 +26,9 @@ static int resolve_uuid(const struct model *model, const struct class_state *sta
 		return error_set(err, DPU_E_NOT_FOUND, NULL, "there is no %s with the UUID %s", state->class->name,
 				 uuid_format(uuid, text));
 	if (node->class != state)
-		return error_set(err, DPU_E_INVALID, NULL, "%s is a %s: give a %s", uuid_format(uuid, text),
-				 node->class->class->name, state->class->name);
+		return error_set(err, DPU_E_INVALID, NULL, "%s is %s %s: give %s %s", uuid_format(uuid, text),
+				 str_article(node->class->class->name), node->class->class->name,
+				 str_article(state->class->name), state->class->name);
 	*ret = node->object;
 	return 0;
 }
@@ -38,8 +39,8 @@ static int resolve_elsewhere(const struct model *model, const struct class_state
 	char quoted[FIELD_QUOTE];
 
 	if (class_is_global(state))
-		return error_set(err, DPU_E_INVALID, NULL, "a %s belongs to no tenant: give its name alone, not %s",
-				 state->class->name, field_quote(text, quoted));
+		return error_set(err, DPU_E_INVALID, NULL, "%s %s belongs to no tenant: give its name alone, not %s",
+				 str_article(state->class->name), state->class->name, field_quote(text, quoted));
 	CLEANUP(free_pointer) char *tenant_name = strndup(text, (size_t)(slash - text));
 	if (!tenant_name)
 		return error_set(err, DPU_E_LIMIT, NULL, "out of memory");

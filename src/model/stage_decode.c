@@ -13,8 +13,8 @@ static int unknown_field(const struct class_state *state, const char *name, stru
 
 	CLASS_EACH_ROW(state, 0, row)
 	text_printf(&names, "%s%s", row == state->rows ? "" : ", ", row->name);
-	return error_set(err, DPU_E_INVALID, name, "there is no such field; a %s has %s", state->class->name,
-			 names.data ? names.data : "others");
+	return error_set(err, DPU_E_INVALID, name, "there is no such field; %s %s has %s",
+			 str_article(state->class->name), state->class->name, names.data ? names.data : "others");
 }
 
 /* Rows that the first step has read; here they are only compared with what they had to be. */

@@ -47,8 +47,8 @@ static int key_tenant(const struct model *model, const struct change *change, st
 
 	if (class_is_global(change->class)) {
 		if (change->tenant || key->tenant_part)
-			return error_set(err, DPU_E_INVALID, "tenant", "a %s belongs to no tenant; leave it out",
-					 change->class->class->name);
+			return error_set(err, DPU_E_INVALID, "tenant", "%s %s belongs to no tenant; leave it out",
+					 str_article(change->class->class->name), change->class->class->name);
 		return 0;
 	}
 	key->tenant_text = key->tenant_part ? key->tenant_part : change->tenant ? change->tenant : given;
@@ -272,7 +272,8 @@ static int resolve_create(struct stage *stage, struct change *change, const stru
 				 state->class->name);
 	if (same)
 		return error_set(err, DPU_E_EXISTS, "name",
-				 "a %s of this name exists: choose another name or update it", state->class->name);
+				 "%s %s of this name exists: choose another name or update it",
+				 str_article(state->class->name), state->class->name);
 	if (change->generation != 0)
 		return error_set(err, DPU_E_CONFLICT, "generation",
 				 "the object does not exist, so it has no generation");

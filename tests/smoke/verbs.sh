@@ -70,6 +70,7 @@ wrong vnic/blue/web1.rx_packets "this is read-only: leave it out" vnic set blue/
 wrong vnic/blue/nope "there is no such vnic" vnic delete blue/nope
 wrong subnet/blue/front "it is used by vnic/blue/web1, vnic/blue/web2: delete these first, or all at once with --cascade" subnet delete blue/front
 wrong tenant "a port belongs to no tenant" port list tenant=blue
+wrong tenant "an underlay belongs to no tenant" underlay list tenant=blue
 wrong level "must be error, warn, info or debug" log-level loud
 wrong 'classes[0]' "there is no class \"nothing\"; dpu.schema tells what there is" watch nothing
 generation=$(ctl vnic show blue/web1 -o json | json "d['generation']")
