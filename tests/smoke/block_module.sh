@@ -67,6 +67,7 @@ chmod 666 "$modules/open.so"
 ctl medium create open kind=module module=open arguments="$LAB_DIR/disk" >/dev/null 2>&1 || true
 why open "can be written by others than its owner"
 has 1 "must be given for a module" ctl medium create x kind=module
+has 1 "medium/x.module: \"../x\" is not valid: it must be a word of a-z, 0-9, '-' and '_', the name of a file without its .so" ctl medium create x kind=module module=../x
 has 1 "goes with kind module only" ctl medium create x kind=ram size=1048576 module=threadfile
 # Put right, it is taken up without being told.
 chmod 644 "$modules/open.so"

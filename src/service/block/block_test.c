@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -70,6 +71,7 @@ static void refusals(void **state)
 		{ CHANGE_CREATE, "medium", "n", "{'kind': 'ram'}", "medium/n.size" },
 		{ CHANGE_CREATE, "medium", "n", "{'kind': 'ram', 'size': 1000}", "medium/n.size" },
 		{ CHANGE_CREATE, "medium", "n", "{'kind': 'ram', 'size': 4096, 'path': '/x'}", "medium/n.path" },
+		{ CHANGE_CREATE, "medium", "n", "{'kind': 'module', 'module': '../x'}", "medium/n.module" },
 	};
 	struct block_rig *rig = *state;
 	struct dpu_error err;
@@ -90,6 +92,25 @@ static void refusals(void **state)
 	assert_int_not_equal(block_rig_delete(rig, "pool", "p", false, &err), 0);
 	assert_int_not_equal(block_rig_delete(rig, "medium", "m", true, &err), 0);
 	assert_int_not_equal(block_rig_delete(rig, "volume", "blue/v", false, &err), 0);
+}
+
+/* A name of a module that older versions took. */
+static void stored_module(void **state)
+{
+	static const char rename[] = "UPDATE object SET fields = replace(fields, 'nothing-there', '../there')";
+	struct block_rig *rig = *state;
+	sqlite3 *store;
+
+	block_rig_change(rig, CHANGE_CREATE, "medium", "n", "{'kind': 'module', 'module': 'nothing-there'}", NULL);
+	block_rig_down(rig);
+	assert_int_equal(sqlite3_open(rig->store, &store), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(store, rename, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(store);
+	block_rig_up(rig);
+	FIELD_IS(rig, "medium", "n", "module", "../there");
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "medium", "n", "state"), "failed") == 0);
+	assert_non_null(strstr(block_rig_field(rig, "medium", "n", "why"), "must be a word"));
+	block_rig_delete(rig, "medium", "n", false, NULL);
 }
 
 /* ---- data ---- */
@@ -559,6 +580,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(copies, block_rig_setup, block_rig_teardown),
 		cmocka_unit_test_setup_teardown(discard_gives_back, block_rig_setup, block_rig_teardown),
 		cmocka_unit_test_setup_teardown(asked_back, block_rig_setup, block_rig_teardown),
+		cmocka_unit_test_setup_teardown(stored_module, block_rig_setup, block_rig_teardown),
 		cmocka_unit_test_setup_teardown(medium_resized, block_rig_setup, block_rig_teardown),
 		cmocka_unit_test_setup_teardown(restart, block_rig_setup, block_rig_teardown),
 		cmocka_unit_test_setup_teardown(too_large_for_the_pool, block_rig_setup, block_rig_teardown),

@@ -2,6 +2,7 @@
 /* The class "medium": a file, a block device or memory that pools and disks are put on. */
 #include <stdlib.h>
 #include "service/block/block_priv.h"
+#include "service/block/module/module.h"
 
 static const char *const kinds[] = {
 	[MEDIUM_FILE] = "file", [MEDIUM_RAM] = "ram", [MEDIUM_NULL] = "null", [MEDIUM_MODULE] = "module", NULL,
@@ -10,6 +11,13 @@ static const char *const kinds[] = {
 static bool is_absolute(const char *text)
 {
 	return text[0] == '/';
+}
+
+/* Media that older versions took, and that never opened, stay as they are. */
+static bool is_any(const char *text)
+{
+	(void)text;
+	return true;
 }
 
 static const struct field medium_fields[] = {
@@ -24,7 +32,8 @@ static const struct field medium_fields[] = {
 	FIELD(struct medium_object, size, .unit = "bytes", .flags = FIELD_F_IMMUTABLE, .max = FIELD_U64_MAX,
 	      .doc = "Of kind ram or null: how much, a multiple of 4096; of kind file: a file that is not there is "
 		     "made with so many."),
-	FIELD(struct medium_object, module, .flags = FIELD_F_IMMUTABLE, .max = 64,
+	FIELD(struct medium_object, module, .flags = FIELD_F_IMMUTABLE, .max = 64, .check = block_module_name_check,
+	      .check_doc = BLOCK_MODULE_NAME_DOC, .check_stored = is_any,
 	      .doc = "Of kind module: its name, a file NAME.so in the folder that dpud's option --module-dir names."),
 	FIELD(struct medium_object, arguments, .flags = FIELD_F_IMMUTABLE, .max = 4000,
 	      .doc = "Of kind module: what the module is told; what it means is the module's choice."),

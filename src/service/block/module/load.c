@@ -13,14 +13,11 @@
 
 static const char PATH[] = "module";
 
-static int check_word(const char *word, struct dpu_error *err)
+bool block_module_name_check(const char *name)
 {
-	size_t bytes = strlen(word);
+	size_t bytes = strlen(name);
 
-	if (bytes == 0 || bytes > 64 || strspn(word, "abcdefghijklmnopqrstuvwxyz0123456789-_") != bytes)
-		return error_set(err, DPU_E_INVALID, PATH,
-				 "must be a word of a-z, 0-9, '-' and '_', the name of a file without its .so");
-	return 0;
+	return bytes > 0 && bytes <= 64 && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-_") == bytes;
 }
 
 /* The file and its folder, or, above, a folder: there, others may write if what is not theirs is safe from them. */
@@ -79,10 +76,10 @@ static int check_table(const struct dpu_block_module *table, const char *path, s
 int module_load(const char *folder, const char *word, struct block_module *ret, struct dpu_error *err)
 {
 	char path[PATH_MAX], *real;
-	int rc = check_word(word, err);
+	int rc;
 
-	if (rc < 0)
-		return rc;
+	if (!block_module_name_check(word))
+		return error_set(err, DPU_E_INVALID, PATH, BLOCK_MODULE_NAME_DOC);
 	if ((size_t)snprintf(path, sizeof(path), "%s/%s.so", folder, word) >= sizeof(path))
 		return error_set(err, DPU_E_INVALID, PATH, "the path of the folder %s is too long", folder);
 	real = realpath(path, NULL);

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <dpu/block_module.h>
+#include <stdbool.h>
 #include "base/error.h"
 
 struct block_module_options {
@@ -25,6 +26,10 @@ struct block_module_options {
 	void (*complain)(void *ctx, const char *sentence);
 	void *ctx;
 };
+
+/* Whether a module can have this name, and what such names are. */
+bool block_module_name_check(const char *name);
+#define BLOCK_MODULE_NAME_DOC "must be a word of a-z, 0-9, '-' and '_', the name of a file without its .so"
 
 /* May block: not in a worker. Errors have path "module", or "arguments" when the module refuses to open: the file is
  * not there, is not to be trusted, is no module, was made for another version, opens a device that cannot be. */
