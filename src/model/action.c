@@ -92,7 +92,8 @@ static int check_args(const struct call *call, const json_t *args, struct dpu_er
 {
 	for (const struct field *field = call->action->args; field && field->name; field++) {
 		const json_t *value = json_object_get(args, field->name);
-		if ((field->flags & FIELD_F_REQUIRED) && (!value || json_is_null(value)))
+		bool given = value && !json_is_null(value) && !field_is_empty(field, call->args);
+		if ((field->flags & FIELD_F_REQUIRED) && !given)
 			return error_set(err, DPU_E_INVALID, field->name, "this is required: %s", field->doc);
 	}
 	return 0;

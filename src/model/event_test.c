@@ -235,6 +235,8 @@ static void actions_run(void **state)
 	fails("probe.note", "required");
 	run("vnic", "probe", "blue", "web", NULL);
 	fails("probe.note", "required");
+	run("vnic", "probe", "blue", "web", "{'note': ''}");
+	fails("probe.note", "required");
 	run("vnic", "probe", "blue", "web", "[]");
 	fails("probe", "must be an object");
 	run("vnic", "probe", "blue", "web", "{'note': 'x', 'more': 1}");

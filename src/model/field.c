@@ -197,6 +197,13 @@ bool field_is_zero(const struct field *field, const void *base)
 	return memcmp(field_at(field, base), zeroes, types[field->type].size) == 0;
 }
 
+bool field_is_empty(const struct field *field, const void *base)
+{
+	bool has_zero = field_type_is_number(field->type) || field->type == FIELD_BOOL || field->type == FIELD_ENUM;
+
+	return !has_zero && field_is_zero(field, base);
+}
+
 static uint64_t item_hash(enum field_type type, const void *item, uint64_t seed)
 {
 	const char *string;

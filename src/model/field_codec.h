@@ -29,6 +29,7 @@ int field_copy(const struct field *field, const void *from, void *to);
 void field_clear(const struct field *field, void *base); /* frees, zeroes */
 bool field_equal(const struct field *field, const void *a, const void *b);
 bool field_is_zero(const struct field *field, const void *base);
+bool field_is_empty(const struct field *field, const void *base); /* a string, list, … that is as good as none */
 uint64_t field_hash(const struct field *field, const void *base, uint64_t seed);
 /* The number of a FIELD_U8 … FIELD_U64, FIELD_BOOL or FIELD_ENUM. */
 uint64_t field_number(const struct field *field, const void *base);

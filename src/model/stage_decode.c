@@ -95,10 +95,7 @@ static int check_required(const struct member *member, struct dpu_error *err)
 	{
 		unsigned index = (unsigned)(row - state->rows);
 		bool given = member->given[index / 64] >> index % 64 & 1;
-		/* An empty string or list is as good as none. */
-		bool empty = field_is_zero(row, member->new) && !field_type_is_number(row->type) &&
-			     row->type != FIELD_BOOL && row->type != FIELD_ENUM;
-		if ((row->flags & FIELD_F_REQUIRED) && ((!member->old && !given) || empty))
+		if ((row->flags & FIELD_F_REQUIRED) && ((!member->old && !given) || field_is_empty(row, member->new)))
 			return error_set(err, DPU_E_INVALID, row->name, "this is required: %s", row->doc);
 		if (member->old && (row->flags & FIELD_F_IMMUTABLE) && !field_equal(row, member->old, member->new))
 			return error_set(

@@ -623,6 +623,8 @@ static void test_discover(void **state)
 	assert_non_null(strstr(err.message, "refused"));
 	assert_null(block_rig_action(&rig, "nvmf_remote", "discover", NULL, json_pack("{s:s}", "address", "x"), &err));
 	assert_string_equal(err.path, "address");
+	assert_null(block_rig_action(&rig, "nvmf_remote", "discover", NULL, json_pack("{s:s}", "address", ""), &err));
+	assert_string_equal(err.path, "discover.address");
 	rig_close(&rig);
 }
 
