@@ -90,11 +90,14 @@ static int decode_arg(struct call *call, const char *name, const json_t *value, 
 
 static int check_args(const struct call *call, const json_t *args, struct dpu_error *err)
 {
+	const char *example = call->action->example;
+
 	for (const struct field *field = call->action->args; field && field->name; field++) {
 		const json_t *value = json_object_get(args, field->name);
 		bool given = value && !json_is_null(value) && !field_is_empty(field, call->args);
 		if ((field->flags & FIELD_F_REQUIRED) && !given)
-			return error_set(err, DPU_E_INVALID, field->name, "this is required: %s", field->doc);
+			return error_set(err, DPU_E_INVALID, field->name, "this is required: %s%s%s", field->doc,
+					 example ? " Example: " : "", example ? example : "");
 	}
 	return 0;
 }

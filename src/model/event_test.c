@@ -232,11 +232,11 @@ static void actions_run(void **state)
 	run("vnic", "probe", "blue", "web", "{'note': 'x', 'count': 11}");
 	fails("probe.count", "give 1 to 10");
 	run("vnic", "probe", "blue", "web", "{}");
-	fails("probe.note", "required");
+	fails("probe.note", "this is required: What the probe is for. Example: dpuctl vnic probe blue/web note=x");
 	run("vnic", "probe", "blue", "web", NULL);
-	fails("probe.note", "required");
+	fails("probe.note", "this is required");
 	run("vnic", "probe", "blue", "web", "{'note': ''}");
-	fails("probe.note", "required");
+	fails("probe.note", "this is required");
 	run("vnic", "probe", "blue", "web", "[]");
 	fails("probe", "must be an object");
 	run("vnic", "probe", "blue", "web", "{'note': 'x', 'more': 1}");

@@ -245,6 +245,7 @@ static int later_start(void *ctx, struct object *object, const void *args, struc
 static const struct action vnic_actions[] = {
 	{ .name = "probe",
 	  .doc = "Sends probes to the guest.",
+	  .example = "dpuctl vnic probe blue/web note=x",
 	  .args = probe_fields,
 	  .args_size = sizeof(struct probe_args),
 	  .per_object = true,

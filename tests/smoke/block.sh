@@ -93,6 +93,7 @@ ctl pool delete old
 ok ctl pool create old media=m1
 ctl pool set old media=m1,old
 has 0 "medium old cannot be added: medium old holds a file system (ext2) at offset 1080; \`pool grow\` erases it" ctl pool show old
+has 1 "grow.medium: this is required: One of its media that it did not take. Example: dpuctl pool grow p0 medium=m1" ctl pool grow old
 ctl pool grow old medium=old >/dev/null
 more "bytes of both" "$(field pool old bytes)" 110000000
 ctl pool delete old

@@ -71,7 +71,8 @@ bool pool_grow(struct pool *pool)
 /* ---- the action ---- */
 
 const struct field pool_grow_fields[] = {
-	FIELD(struct pool_grow_args, medium, .max = OBJECT_NAME_MAX, .doc = "One of its media that it did not take."),
+	FIELD(struct pool_grow_args, medium, .flags = FIELD_F_REQUIRED, .max = OBJECT_NAME_MAX,
+	      .doc = "One of its media that it did not take."),
 	{ 0 },
 };
 
@@ -80,7 +81,7 @@ int pool_grow_start(void *ctx, struct object *object, const void *args, struct a
 {
 	const struct pool_grow_args *grow = args;
 	struct pool *pool = pool_of(object);
-	struct pool_medium *medium = grow->medium ? pool_media_find(pool, grow->medium) : NULL;
+	struct pool_medium *medium = pool_media_find(pool, grow->medium);
 
 	(void)ctx;
 	if (!medium)
