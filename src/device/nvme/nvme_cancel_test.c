@@ -232,13 +232,42 @@ static void test_abort(void **state)
 	rig_free(rig);
 }
 
+/* Commands that are not in their namespace do not keep it: neither one whose data has not come nor one whose answer is
+ * under way. They are looked at nevertheless, by Abort and when their connection is ended. */
+static void test_namespace_gone(void **state)
+{
+	struct host *admin, *io;
+	struct rig *rig = rig_new(NULL);
+	struct nvme_sqe write = { .opcode = NVME_WRITE,
+				  .nsid = 1,
+				  .sgl = { .length = 512, .type = NVME_SGL_TRANSPORT_DATA } };
+	struct exchange abort = { .sqe = { .opcode = NVME_ADMIN_ABORT } };
+	unsigned removed = 0;
+
+	host_pair(rig, &admin, &io, 0, 0);
+	io->hold_sends = true;
+	uint16_t cids[] = { host_capsule(io, &write, NULL, 0), send(io, NVME_READ, 0, 4096, 0) };
+	rig_poll(rig);
+	nvme_namespace_remove(rig->ns[0], count_up, &removed);
+	assert_int_equal(removed, 1);
+	rig->ns[0] = NULL;
+	for (unsigned i = 0; i < 2; i++) {
+		abort.sqe.cdw10 = (uint32_t)cids[i] << 16 | 1;
+		assert_int_equal(host_command(admin, &abort), NVME_OK);
+		assert_int_equal(abort.cqe.dw0, 1);
+	}
+	assert_int_equal(host_property_set(admin, NVME_CC, 0), NVME_OK); /* a reset */
+	assert_true(io->closed);
+	host_free(io);
+	host_free(admin);
+	rig_free(rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_broken),
-		cmocka_unit_test(test_next_step),
-		cmocka_unit_test(test_ways),
-		cmocka_unit_test(test_abort),
+		cmocka_unit_test(test_broken), cmocka_unit_test(test_next_step),      cmocka_unit_test(test_ways),
+		cmocka_unit_test(test_abort),  cmocka_unit_test(test_namespace_gone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

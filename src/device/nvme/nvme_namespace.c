@@ -370,10 +370,11 @@ _Static_assert((int)DPU_BLOCK_STATUSES <= (int)STATUS_PENDING, "no status of the
 
 bool nvme_command_cancel(struct nvme_command *command)
 {
-	struct dpu_block_device *device = command->ns ? command->ns->device : NULL;
-
-	/* A device that is going does not keep it back. */
-	if (command->state != COMMAND_EXECUTING || command->request.status != STATUS_PENDING || !device)
+	/* Only then it is in its namespace: that of others may be gone. */
+	if (command->state != COMMAND_EXECUTING || command->request.status != STATUS_PENDING)
+		return false;
+	struct dpu_block_device *device = command->ns->device;
+	if (!device) /* one that is going does not keep it back */
 		return false;
 	if (device->ops->cancel)
 		device->ops->cancel(device, &command->request);
