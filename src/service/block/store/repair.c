@@ -86,15 +86,21 @@ static int set_group(struct store *store, const struct walk *walk, uint32_t grou
 static int set_groups(struct store *store, struct repair *repair, uint64_t *changed)
 {
 	uint64_t end = repair->walk.first_place + repair->walk.places;
-	unsigned blocks;
 
-	for (unsigned i = 0; i < GROUPS_PER_STEP; i++, repair->group++) {
-		if (repair->group == store->space.groups || group_first(store, repair->group, &blocks) >= end)
+	for (unsigned i = 0; i < GROUPS_PER_STEP && repair->group < store->space.groups; i++) {
+		unsigned blocks;
+		uint64_t first = group_first(store, repair->group, &blocks);
+		if (first >= end)
 			return 0;
 		int rc = set_group(store, &repair->walk, repair->group, changed);
 		if (rc < 0)
 			return rc;
+		if (first + blocks > end) /* its rest comes with the next walk */
+			return 0;
+		repair->group++;
 	}
+	if (repair->group == store->space.groups)
+		return 0;
 	store->again = true;
 	return -EAGAIN;
 }

@@ -181,6 +181,29 @@ static void wrong_counts_are_made_right(void **state)
 	world_free(world);
 }
 
+/* Blocks are counted in several walks, and where one ends and the next begins is within a group. */
+static void counts_between_two_walks_are_made_right(void **state)
+{
+	struct dpu_block_device *device = ram_new(UINT64_C(72) << 30);
+	struct store *store = pool_made(device);
+	struct store_command command = { .op = STORE_REPAIR };
+	uint32_t group = group_of(store, WALK_PLACES);
+	unsigned blocks;
+	uint64_t first = group_first(store, group, &blocks);
+
+	assert_true(first < WALK_PLACES && WALK_PLACES < first + blocks && first + blocks < store->places);
+	store->space.allocator.rotor = group;
+	write_blocks(store, rig_create(store, "a", 600 * STORE_BLOCK), 0, 600, 1000);
+	assert_int_equal(space_get(store, first), 1);
+	for (unsigned i = 0; i < blocks; i++)
+		space_set(store, first + i, i < 600 ? 0 : 1);
+	space_sum(store, group);
+	assert_int_equal(rig_command(store, &command), DPU_OK);
+	assert_int_equal(command.damaged, blocks);
+	assert_counted(store);
+	pool_finish(store, device);
+}
+
 /* Its space comes back when it is deleted and the counts are made again. */
 static void a_quarantined_volume_can_be_done_away_with(void **state)
 {
@@ -337,6 +360,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lost_counts_are_made_again),
 		cmocka_unit_test(wrong_counts_are_made_right),
+		cmocka_unit_test(counts_between_two_walks_are_made_right),
 		cmocka_unit_test(a_quarantined_volume_can_be_done_away_with),
 		cmocka_unit_test(a_lost_page_of_the_directory_is_given_up_with_force),
 		cmocka_unit_test(requests_wait_for_it),
