@@ -68,16 +68,22 @@ static int out_of_memory(struct dpu_error *err)
 	return error_set(err, DPU_E_LIMIT, NULL, "out of memory");
 }
 
+static bool is_in_bytes(const struct field *field)
+{
+	return field->unit && strncmp(field->unit, "bytes", 5) == 0;
+}
+
 static int no_number(const struct field *field, const json_t *value, uint64_t limit, struct dpu_error *err)
 {
 	const char *unit = field->unit ? field->unit : "", *gap = field->unit ? " " : "";
-	const char *hint = strncmp(unit, "bytes", 5) == 0 && limit > UINT32_MAX ? ", such as 4096, 64K or 10GiB" : "";
+	bool large = is_in_bytes(field) && limit >= 1 << 20;
+	const char *units = large ? ", alone or with K, M, G, T or P (powers of 1024: 64K, 10GiB)" : "";
 	char quoted[FIELD_QUOTE];
 
 	if (json_is_string(value))
 		return error_set(err, DPU_E_INVALID, NULL,
-				 "%s is not a whole number: give %" PRIu64 " to %" PRIu64 "%s%s%s",
-				 field_quote(json_string_value(value), quoted), field->min, limit, gap, unit, hint);
+				 "%s is not a whole number%s: give %" PRIu64 " to %" PRIu64 "%s%s",
+				 field_quote(json_string_value(value), quoted), units, field->min, limit, gap, unit);
 	return error_set(err, DPU_E_INVALID, NULL,
 			 "expected a whole number from %" PRIu64 " to %" PRIu64 "%s%s, got %s", field->min, limit, gap,
 			 unit, kind_of(value));
@@ -91,7 +97,7 @@ static bool number_of_bytes(const struct field *field, const json_t *value, json
 	json_int_t number;
 	char *end;
 
-	if (!field->unit || strncmp(field->unit, "bytes", 5) != 0 || text[0] < '0' || text[0] > '9')
+	if (!is_in_bytes(field) || text[0] < '0' || text[0] > '9')
 		return false;
 	errno = 0;
 	number = strtoll(text, &end, 10);

@@ -211,6 +211,37 @@ static void sizes(void **state)
 	}
 }
 
+/* What is taken is said where there is room for it: not of a packet's size. */
+static void sizes_are_explained(void **state)
+{
+	static const struct {
+		uint64_t max;
+		const char *unit, *message;
+	} cases[] = {
+		{ 0, "bytes",
+		  "\"64MB\" is not a whole number, alone or with K, M, G, T or P (powers of 1024: 64K, 10GiB): "
+		  "give 0 to 9223372036854775807 bytes" },
+		{ 256 << 20, "bytes_per_second",
+		  "\"64MB\" is not a whole number, alone or with K, M, G, T or P (powers of 1024: 64K, 10GiB): "
+		  "give 0 to 268435456 bytes_per_second" },
+		{ 9216, "bytes", "\"64MB\" is not a whole number: give 0 to 9216 bytes" },
+		{ 0, "packets", "\"64MB\" is not a whole number: give 0 to 9223372036854775807 packets" },
+	};
+	json_t *json = json_string("64MB");
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const struct field size = {
+			.name = "size", .type = FIELD_U64, .unit = cases[i].unit, .max = cases[i].max
+		};
+		uint64_t value = 0, zero = 0;
+		struct dpu_error err = { 0 };
+
+		assert_true(field_from_json(&size, json, &value, &zero, &nowhere, &err) < 0);
+		assert_string_equal(err.message, cases[i].message);
+	}
+	json_decref(json);
+}
+
 static void failure_keeps_value(void **state)
 {
 	struct all all = { 0 };
@@ -322,6 +353,7 @@ int main(void)
 		cmocka_unit_test(defaults),
 		cmocka_unit_test(accepted_and_refused),
 		cmocka_unit_test(sizes),
+		cmocka_unit_test(sizes_are_explained),
 		cmocka_unit_test(failure_keeps_value),
 		cmocka_unit_test(quotes_whole_characters),
 		cmocka_unit_test(copies_and_compares),

@@ -82,7 +82,7 @@ ok ctl medium create nothing kind=null size=1P
 same "what keeps nothing takes no memory" "$(field medium nothing state)" ready
 has 1 "nothing is of kind null or on one, which keeps nothing" ctl pool create none media=nothing
 ok ctl medium delete nothing
-has 1 '"1GB" is not a whole number: give 0 to 9223372036854775807 bytes, such as 4096, 64K or 10GiB' ctl volume create blue/gb pool=p0 size=1GB
+has 1 '"1GB" is not a whole number, alone or with K, M, G, T or P (powers of 1024: 64K, 10GiB): give 0 to 9223372036854775807 bytes' ctl volume create blue/gb pool=p0 size=1GB
 has 1 "pool/none.media: a pool needs a medium or a remote: name one" ctl pool create none
 # What is on a disk already is not formatted over, nor taken into a pool that grows.
 truncate -s 64M "$media/old"
