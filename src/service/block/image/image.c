@@ -69,7 +69,7 @@ static void job_end(struct image_job *job)
 		unlink(job->raw);
 	if (job->made[0])
 		unlink(job->made);
-	if (job->import && !(job->failed && job->changed))
+	if (job->marked && !(job->failed && job->changed))
 		unlink(job->mark);
 	if (job->asked) {
 		job->asked = false;
@@ -168,7 +168,7 @@ static void converted(void *ctx, const char *why)
 
 	job->tool = NULL;
 	if (why)
-		image_fail(job, DPU_E_IO, "qemu-img: %s", why);
+		image_fail(job, DPU_E_IO, "%s", why);
 	if (!job->import) {
 		export_end(job);
 		return;

@@ -13,6 +13,7 @@
 int image_mark_set(struct image_job *job)
 {
 	job->changed = access(job->mark, F_OK) == 0; /* by one before */
+	job->marked = true;
 	CLEANUP(close_fd) int fd = open(job->mark, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	char folder[PATH_MAX];
 

@@ -31,6 +31,7 @@ struct image_job {
 	uint64_t at, total; /* bytes of the volume, or of the image */
 	uint64_t length;    /* of the chunk that is under way */
 	uint64_t found;     /* by the helper: where the file goes on; control reads `at` meanwhile */
+	bool marked;        /* import: the mark says so, and is this one's to remove */
 	bool changed;       /* import: the volume has no longer what it had */
 	bool erased, ended; /* import: the volume was discarded; the file has no more data */
 	bool hole;          /* export: where it is there may be nothing for long */

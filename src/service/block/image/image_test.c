@@ -240,6 +240,30 @@ static void qcow2(void **state)
 	block_rig_free(&rig);
 }
 
+/* What an import that was cut short has left is said until another has filled the volume. */
+static void mark_stays(void **state)
+{
+	struct block_rig rig;
+	struct dpu_error err;
+	char mark[128];
+
+	if (system("qemu-img --version >/dev/null 2>&1") != 0)
+		skip();
+	world(&rig);
+	assert_int_equal(shell(&rig, image_make), 0);
+	assert_int_equal(shell(&rig, "qemu-img convert -f raw -O qcow2 in.raw bad.qcow2 && head -c 4096 /dev/zero | "
+				     "tr '\\0' '\\377' | dd of=bad.qcow2 bs=4096 seek=48 conv=notrunc status=none"),
+			 0);
+	snprintf(mark, sizeof(mark), "touch .%s.import", block_rig_field(&rig, "volume", "v", "uuid"));
+	assert_int_equal(shell(&rig, mark), 0);
+	assert_null(act(&rig, "volume", "import-image", "blue/v", "bad.qcow2", &err));
+	assert_string_equal(err.message, "qemu-img: error while reading block status at offset 0: Input/output error");
+	assert_int_equal(shell(&rig, "[ -e .*.import ]"), 0);
+	json_decref(act(&rig, "volume", "import-image", "blue/v", "in.raw", NULL));
+	assert_int_equal(shell(&rig, "[ ! -e .*.import ]"), 0);
+	block_rig_free(&rig);
+}
+
 static void refusals(void **state)
 {
 	static const struct {
@@ -449,6 +473,7 @@ int main(void)
 		cmocka_unit_test(raw),
 		cmocka_unit_test(holes),
 		cmocka_unit_test(qcow2),
+		cmocka_unit_test(mark_stays),
 		cmocka_unit_test(refusals),
 		cmocka_unit_test(ended_early),
 		cmocka_unit_test(header),
