@@ -162,6 +162,25 @@ static void device_given(void *ctx, struct dpu_block_device *device, struct work
 
 /* ---- qemu-img ---- */
 
+/* qemu-img has opened it by its name: whether that was still what had been looked at is known only now. */
+static void import_converted(struct image_job *job)
+{
+	struct stat now;
+
+	if (lstat(job->path, &now) < 0 || !image_unchanged(job, &now)) {
+		image_fail(job, DPU_E_CONFLICT, "it was changed while it was read");
+		job_end(job);
+		return;
+	}
+	job->fd = open(job->raw, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (job->fd < 0) {
+		image_fail(job, DPU_E_IO, "what qemu-img has made cannot be opened: %s", strerror(errno));
+		job_end(job);
+		return;
+	}
+	image_stream(job);
+}
+
 static void converted(void *ctx, const char *why)
 {
 	struct image_job *job = ctx;
@@ -177,13 +196,7 @@ static void converted(void *ctx, const char *why)
 		job_end(job);
 		return;
 	}
-	job->fd = open(job->raw, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (job->fd < 0) {
-		image_fail(job, DPU_E_IO, "what qemu-img has made cannot be opened: %s", strerror(errno));
-		job_end(job);
-		return;
-	}
-	image_stream(job);
+	import_converted(job);
 }
 
 /* Formats are said, never guessed, and an image's word on other files counts for nothing: the backing file is "none".
@@ -195,18 +208,13 @@ static void convert(struct image_job *job)
 				     : json_pack("{s:s, s:{s:s, s:s}}", "driver", "raw", "file", "driver", "file",
 						 "filename", job->raw);
 	char *text = source ? json_dumps(source, JSON_COMPACT) : NULL;
+	const char *target = job->import ? job->raw : job->made;
 	char *argument = NULL;
 
 	if (!text || asprintf(&argument, "json:%s", text) < 0)
 		abort(); /* out of memory */
-	const char *const argv[] = { "qemu-img",
-				     "convert",
-				     "-p",
-				     "-O",
-				     job->import ? "raw" : "qcow2",
-				     argument,
-				     job->import ? job->raw : job->made,
-				     NULL };
+	const char *const argv[] = { "qemu-img", "convert", "-p", "-O", job->import ? "raw" : "qcow2",
+				     argument,   target,    NULL };
 	job->phase = "converting";
 	if (tool_start(job->block->dpu->loop, argv, converted, job, &job->tool, &job->error) != 0) {
 		job->failed = true;
@@ -316,19 +324,18 @@ static int raw_check(const struct image_job *job, const uint8_t *header, size_t 
 static int import_open(struct image_job *job, struct dpu_error *err)
 {
 	uint8_t header[QCOW2_HEADER_BYTES];
-	struct stat status;
 
 	job->fd = open(job->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (job->fd < 0)
 		return error_set(err, errno == ENOENT ? DPU_E_NOT_FOUND : DPU_E_IO, "file", "%s cannot be opened: %s",
 				 job->path, strerror(errno));
-	if (fstat(job->fd, &status) < 0 || !S_ISREG(status.st_mode))
+	if (fstat(job->fd, &job->source) < 0 || !S_ISREG(job->source.st_mode))
 		return error_set(err, DPU_E_INVALID, "file", "%s is no regular file", job->path);
-	job->total = (uint64_t)status.st_size;
+	job->total = (uint64_t)job->source.st_size;
 	ssize_t got = pread(job->fd, header, sizeof(header), 0);
 	uint32_t bytes = got > 0 ? (uint32_t)got : 0;
 	if (job->qcow2)
-		return qcow2_check(job->name, header, bytes, (uint64_t)status.st_size, &job->total, err);
+		return qcow2_check(job->name, header, bytes, (uint64_t)job->source.st_size, &job->total, err);
 	return job->guessed ? raw_check(job, header, bytes, err) : 0;
 }
 

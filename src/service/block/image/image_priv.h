@@ -2,6 +2,7 @@
 /* An import or export under way: image.c begins and ends it, image_stream.c moves the data. */
 #pragma once
 
+#include <sys/stat.h>
 #include "service/block/image/image.h"
 #include "service/block/image/tool.h"
 
@@ -16,6 +17,7 @@ struct image_job {
 	char path[PATH_MAX], raw[PATH_MAX], made[PATH_MAX]; /* the image; a raw file in between; the export before it
 							     * has its name */
 	char mark[PATH_MAX];                                /* of an import */
+	struct stat source;                                 /* the image as it was opened for an import */
 	struct action_reply *reply;
 	struct block_attachment *attachment;
 	struct dpu_block_device *device; /* NULL: it has not come, or was given back */
@@ -34,6 +36,7 @@ struct image_job {
 	bool marked;        /* import: the mark says so, and is this one's to remove */
 	bool changed;       /* import: the volume has no longer what it had */
 	bool erased, ended; /* import: the volume was discarded; the file has no more data */
+	bool altered;       /* by the helper, import: the image is not what was opened */
 	bool hole;          /* export: where it is there may be nothing for long */
 	int helper_rc;      /* of the helper */
 	void (*then)(struct image_job *job);
@@ -53,6 +56,8 @@ void image_streamed(struct image_job *job);
 
 /* image_stream.c: from job->fd into the device, or the other way; then image_streamed(). */
 void image_stream(struct image_job *job);
+/* Whether what is imported now is still what was opened. */
+bool image_unchanged(const struct image_job *job, const struct stat *now);
 
 /* image_mark.c */
 int image_mark_set(struct image_job *job); /* 0 or -errno */

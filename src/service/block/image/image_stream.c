@@ -85,10 +85,21 @@ static void help(struct image_job *job, void (*fn)(void *arg), void (*then)(stru
 
 static void step(struct image_job *job);
 
-/* In a helper: the next data at or behind job->at. What is no whole sector at the end is filled up with zeroes. */
-static void file_read(void *arg)
+/* Who renames a raw image or changes its rights does no harm. A qcow2 image is opened twice, and must be the one that
+ * was looked at: nobody can set its st_ctim. */
+bool image_unchanged(const struct image_job *job, const struct stat *now)
 {
-	struct image_job *job = arg;
+	const struct stat *then = &job->source;
+	const struct timespec *a = job->qcow2 ? &then->st_ctim : &then->st_mtim;
+	const struct timespec *b = job->qcow2 ? &now->st_ctim : &now->st_mtim;
+
+	return now->st_dev == then->st_dev && now->st_ino == then->st_ino && now->st_size == then->st_size &&
+	       a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+/* The next data at or behind job->at. What is no whole sector at the end is filled up with zeroes. */
+static void next_read(struct image_job *job)
+{
 	off_t data = lseek(job->fd, (off_t)job->at, SEEK_DATA);
 	uint64_t got = 0;
 
@@ -110,6 +121,16 @@ static void file_read(void *arg)
 	job->length = (got + DPU_BLOCK_SECTOR - 1) / DPU_BLOCK_SECTOR * DPU_BLOCK_SECTOR;
 	memset(job->buffer + got, 0, job->length - got);
 	job->ended = got == 0;
+}
+
+/* In a helper. What qemu-img has made is ours alone. */
+static void file_read(void *arg)
+{
+	struct image_job *job = arg;
+	struct stat now;
+
+	next_read(job);
+	job->altered = !job->qcow2 && (fstat(job->fd, &now) < 0 || !image_unchanged(job, &now));
 }
 
 static bool is_zero(const uint8_t *data, uint64_t length)
@@ -165,6 +186,8 @@ static void written(struct image_job *job)
 
 static void file_was_read(struct image_job *job)
 {
+	if (job->altered)
+		image_fail(job, DPU_E_CONFLICT, "it was changed while it was read");
 	if (job->failed) {
 		end(job);
 	} else if (job->ended) {

@@ -264,6 +264,52 @@ static void mark_stays(void **state)
 	block_rig_free(&rig);
 }
 
+/* The volume would have some of one image and some of another. */
+static void changed_meanwhile(void **state)
+{
+	static const char *const changes[] = { "truncate -s 2M in.raw", "truncate -s 80M in.raw",
+					       "echo x | dd of=in.raw conv=notrunc status=none" };
+	struct block_rig rig;
+
+	world(&rig);
+	block_rig_apply(&rig, "{'qos_policies': [{'name': 'slow', 'tenant': 'blue', 'cap_bandwidth': 1000000}],"
+			      " 'volumes': [{'name': 'v', 'tenant': 'blue', 'qos': 'slow'}]}");
+	for (unsigned i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+		assert_int_equal(shell(&rig, "head -c 12000000 /dev/urandom >in.raw"), 0);
+		json_decref(block_rig_action(&rig, "volume", "import-image", "blue/v",
+					     json_pack("{s:s}", "file", "in.raw"), NULL));
+		run_for(&rig.base, 20 * CLOCK_NS_PER_MS);
+		assert_int_equal(shell(&rig, changes[i]), 0);
+		WAIT_FOR(&rig.base, !strstr(block_rig_field(&rig, "volume", "v", "image"), "importing"));
+		FIELD_IS(&rig, "volume", "v", "image", "import of in.raw failed: it was changed while it was read");
+		assert_int_equal(shell(&rig, "[ -e .*.import ]"), 0);
+	}
+	block_rig_free(&rig);
+}
+
+/* qemu-img opens it anew: it may be another one by then, which names files that nobody looked at. */
+static void changed_for_the_tool(void **state)
+{
+	char path[256], before[4096];
+	struct block_rig rig;
+	struct dpu_error err;
+
+	if (system("qemu-img --version >/dev/null 2>&1") != 0)
+		skip();
+	world(&rig);
+	assert_int_equal(shell(&rig, "qemu-img create -q -f qcow2 in.qcow2 1M && cp in.qcow2 other && mkdir ../bin && "
+				     "printf '#!/bin/sh\\nmv %s/other %s/in.qcow2' $PWD $PWD >../bin/qemu-img && "
+				     "chmod 755 ../bin/qemu-img"),
+			 0);
+	snprintf(before, sizeof(before), "%s", getenv("PATH"));
+	snprintf(path, sizeof(path), "%s/bin:/usr/bin:/bin", rig.dir);
+	setenv("PATH", path, 1);
+	assert_null(act(&rig, "volume", "import-image", "blue/v", "in.qcow2", &err));
+	setenv("PATH", before, 1);
+	assert_non_null(strstr(err.message, "it was changed while it was read"));
+	block_rig_free(&rig);
+}
+
 static void refusals(void **state)
 {
 	static const struct {
@@ -474,6 +520,8 @@ int main(void)
 		cmocka_unit_test(holes),
 		cmocka_unit_test(qcow2),
 		cmocka_unit_test(mark_stays),
+		cmocka_unit_test(changed_meanwhile),
+		cmocka_unit_test(changed_for_the_tool),
 		cmocka_unit_test(refusals),
 		cmocka_unit_test(ended_early),
 		cmocka_unit_test(header),
