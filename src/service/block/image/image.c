@@ -199,6 +199,15 @@ static void converted(void *ctx, const char *why)
 	import_converted(job);
 }
 
+/* Nobody else may read it, whatever qemu-img would make. */
+static int target_make(const char *path, struct dpu_error *err)
+{
+	unlink(path); /* of one that was killed too late */
+	CLEANUP(close_fd) int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	return fd < 0 ? error_set(err, DPU_E_IO, "file", "%s cannot be made: %s", path, strerror(errno)) : 0;
+}
+
 /* Formats are said, never guessed, and an image's word on other files counts for nothing: the backing file is "none".
  */
 static void convert(struct image_job *job)
@@ -212,11 +221,12 @@ static void convert(struct image_job *job)
 	char *argument = NULL;
 
 	if (!text || asprintf(&argument, "json:%s", text) < 0)
-		abort(); /* out of memory */
+		abort(); /* out of memory: job_paths() has seen to it that the path is UTF-8 */
 	const char *const argv[] = { "qemu-img", "convert", "-p", "-O", job->import ? "raw" : "qcow2",
 				     argument,   target,    NULL };
 	job->phase = "converting";
-	if (tool_start(job->block->dpu->loop, argv, converted, job, &job->tool, &job->error) != 0) {
+	if (target_make(target, &job->error) != 0 ||
+	    tool_start(job->block->dpu->loop, argv, converted, job, &job->tool, &job->error) != 0) {
 		job->failed = true;
 		job_end(job);
 	}
@@ -307,7 +317,8 @@ static int raw_check(const struct image_job *job, const uint8_t *header, size_t 
 {
 	static const struct {
 		const char *begins, *format;
-	} others[] = { { "QFI\xfb", "qcow2" }, { "KDMV", "vmdk" }, { "vhdxfile", "vhdx" } };
+	} others[] = { { "QFI\xfb", "qcow2" }, { "KDMV", "vmdk" },     { "vhdxfile", "vhdx" },
+		       { "<<< ", "vdi" },      { "\x1f\x8b", "gzip" }, { "\3757zXZ", "xz" } };
 
 	for (unsigned i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
 		size_t length = strlen(others[i].begins);
@@ -342,8 +353,12 @@ static int import_open(struct image_job *job, struct dpu_error *err)
 static int export_open(struct image_job *job, struct dpu_error *err)
 {
 	const char *stream = job->qcow2 ? job->raw : job->made;
+	struct stat there;
+	bool taken = lstat(job->path, &there) == 0;
 
-	if (!job->overwrite && access(job->path, F_OK) == 0)
+	if (taken && S_ISDIR(there.st_mode))
+		return error_set(err, DPU_E_EXISTS, "file", "%s is a folder", job->path);
+	if (taken && !job->overwrite)
 		return error_set(err, DPU_E_EXISTS, "file", "%s is there already: say overwrite=true if that is meant",
 				 job->path);
 	job->fd = open(stream, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -355,6 +370,16 @@ static int export_open(struct image_job *job, struct dpu_error *err)
 			   (unsigned long long)job->volume->bytes, strerror(errno));
 	unlink(stream);
 	return rc;
+}
+
+/* qemu-img is told of paths in JSON. */
+static bool is_utf8(const char *text)
+{
+	json_t *string = json_string(text);
+	bool good = string;
+
+	json_decref(string);
+	return good;
 }
 
 static int job_paths(struct image_job *job, const struct image_args *args, struct dpu_error *err)
@@ -371,6 +396,9 @@ static int job_paths(struct image_job *job, const struct image_args *args, struc
 	job->overwrite = args->overwrite;
 	snprintf(job->name, sizeof(job->name), "%s", args->file);
 	snprintf(job->path, sizeof(job->path), "%s/%s", dir, args->file);
+	if (job->qcow2 && !is_utf8(dir))
+		return error_set(err, DPU_E_UNSUPPORTED, "format",
+				 "qcow2 needs an image directory whose name is UTF-8");
 	if (job->qcow2)
 		between(job->raw, sizeof(job->raw), dir, job->volume, "raw");
 	if (job->import)

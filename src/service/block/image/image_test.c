@@ -134,6 +134,12 @@ static void raw(void **state)
 	assert_int_equal(shell(&rig, "cmp in.raw kept"), 0);
 	assert_null(act(&rig, "volume", "export-image", "blue/v", "kept", &err));
 	assert_int_equal(err.code, DPU_E_EXISTS);
+	/* Neither is found out only when all has been read. */
+	assert_int_equal(shell(&rig, "ln -s nowhere link && mkdir folder"), 0);
+	assert_null(act(&rig, "volume", "export-image", "blue/v", "link", &err));
+	assert_non_null(strstr(err.message, "link is there already"));
+	assert_null(act(&rig, "volume", "export-image", "blue/v", "folder", &err));
+	assert_non_null(strstr(err.message, "folder is a folder"));
 	assert_int_equal(shell(&rig, "[ -z \"$(ls -A | grep '^\\.')\" ]"), 0); /* nothing is left over */
 	block_rig_free(&rig);
 }
@@ -236,6 +242,7 @@ static void qcow2(void **state)
 	json_decref(act(&rig, "volume", "export-image", "blue/v", "out.qcow2", NULL));
 	assert_true(synced.files == 1 && synced.folders == 1);
 	assert_int_equal(shell(&rig, "qemu-img compare -q -f raw -F qcow2 in.raw out.qcow2"), 0);
+	assert_int_equal(shell(&rig, "[ $(stat -c %a out.qcow2) = 600 ]"), 0);
 	assert_int_equal(shell(&rig, "[ -z \"$(ls -A | grep '^\\.')\" ]"), 0);
 	block_rig_free(&rig);
 }
@@ -310,6 +317,23 @@ static void changed_for_the_tool(void **state)
 	block_rig_free(&rig);
 }
 
+/* A folder's name need not be UTF-8, and qemu-img is told of it in JSON. */
+static void folder_name(void **state)
+{
+	struct block_rig rig;
+	struct dpu_error err;
+	char folder[96];
+
+	world(&rig);
+	snprintf(folder, sizeof(folder), "%s/\xe4", rig.dir);
+	rig.dpu.image_dir = folder;
+	json_decref(act(&rig, "volume", "export-image", "blue/v", "out.raw", NULL));
+	assert_null(act(&rig, "volume", "export-image", "blue/v", "out.qcow2", &err));
+	assert_int_equal(err.code, DPU_E_UNSUPPORTED);
+	rig.dpu.image_dir = NULL;
+	block_rig_free(&rig);
+}
+
 static void refusals(void **state)
 {
 	static const struct {
@@ -324,6 +348,9 @@ static void refusals(void **state)
 		{ "printf 'QFI\\373abcd' >disk.img", "disk.img",
 		  "disk.img, offset 0: begins as qcow2 does, and its name does not end in .qcow2: say format=qcow2" },
 		{ "printf KDMV1234 >disk.vmdk", "disk.vmdk", "disk.vmdk, offset 0: begins as vmdk does" },
+		{ "echo '<<< Disk Image >>>' >disk.vdi", "disk.vdi", "disk.vdi, offset 0: begins as vdi does" },
+		{ "echo disk | gzip >disk.gz", "disk.gz", "disk.gz, offset 0: begins as gzip does" },
+		{ "printf '\\3757zXZ' >disk.xz", "disk.xz", "disk.xz, offset 0: begins as xz does" },
 		{ "true", "../m", "must be a file name" },
 		{ "true", ".hidden", "must be a file name" },
 	};
@@ -522,6 +549,7 @@ int main(void)
 		cmocka_unit_test(mark_stays),
 		cmocka_unit_test(changed_meanwhile),
 		cmocka_unit_test(changed_for_the_tool),
+		cmocka_unit_test(folder_name),
 		cmocka_unit_test(refusals),
 		cmocka_unit_test(ended_early),
 		cmocka_unit_test(header),
