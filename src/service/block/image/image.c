@@ -221,7 +221,7 @@ static void convert(struct image_job *job)
 	char *argument = NULL;
 
 	if (!text || asprintf(&argument, "json:%s", text) < 0)
-		abort(); /* out of memory: job_paths() has seen to it that the path is UTF-8 */
+		abort(); /* out of memory: tool_check() has seen to it that the path is UTF-8 */
 	const char *const argv[] = { "qemu-img", "convert", "-p", "-O", job->import ? "raw" : "qcow2",
 				     argument,   target,    NULL };
 	job->phase = "converting";
@@ -345,9 +345,10 @@ static int import_open(struct image_job *job, struct dpu_error *err)
 	job->total = (uint64_t)job->source.st_size;
 	ssize_t got = pread(job->fd, header, sizeof(header), 0);
 	uint32_t bytes = got > 0 ? (uint32_t)got : 0;
-	if (job->qcow2)
-		return qcow2_check(job->name, header, bytes, (uint64_t)job->source.st_size, &job->total, err);
-	return job->guessed ? raw_check(job, header, bytes, err) : 0;
+	if (!job->qcow2)
+		return job->guessed ? raw_check(job, header, bytes, err) : 0;
+	int rc = qcow2_check(job->name, header, bytes, (uint64_t)job->source.st_size, &job->total, err);
+	return rc == 0 ? tool_check("qemu-img", job->path, err) : rc;
 }
 
 static int export_open(struct image_job *job, struct dpu_error *err)
@@ -355,7 +356,10 @@ static int export_open(struct image_job *job, struct dpu_error *err)
 	const char *stream = job->qcow2 ? job->raw : job->made;
 	struct stat there;
 	bool taken = lstat(job->path, &there) == 0;
+	int rc = job->qcow2 ? tool_check("qemu-img", job->path, err) : 0;
 
+	if (rc != 0)
+		return rc;
 	if (taken && S_ISDIR(there.st_mode))
 		return error_set(err, DPU_E_EXISTS, "file", "%s is a folder", job->path);
 	if (taken && !job->overwrite)
@@ -366,20 +370,10 @@ static int export_open(struct image_job *job, struct dpu_error *err)
 		return error_set(err, DPU_E_IO, "file", "%s cannot be made: %s", stream, strerror(errno));
 	if (ftruncate(job->fd, (off_t)job->volume->bytes) == 0)
 		return 0;
-	int rc = error_set(err, DPU_E_IO, "file", "%s cannot have the volume's %llu bytes: %s", stream,
-			   (unsigned long long)job->volume->bytes, strerror(errno));
+	rc = error_set(err, DPU_E_IO, "file", "%s cannot have the volume's %llu bytes: %s", stream,
+		       (unsigned long long)job->volume->bytes, strerror(errno));
 	unlink(stream);
 	return rc;
-}
-
-/* qemu-img is told of paths in JSON. */
-static bool is_utf8(const char *text)
-{
-	json_t *string = json_string(text);
-	bool good = string;
-
-	json_decref(string);
-	return good;
 }
 
 static int job_paths(struct image_job *job, const struct image_args *args, struct dpu_error *err)
@@ -396,9 +390,6 @@ static int job_paths(struct image_job *job, const struct image_args *args, struc
 	job->overwrite = args->overwrite;
 	snprintf(job->name, sizeof(job->name), "%s", args->file);
 	snprintf(job->path, sizeof(job->path), "%s/%s", dir, args->file);
-	if (job->qcow2 && !is_utf8(dir))
-		return error_set(err, DPU_E_UNSUPPORTED, "format",
-				 "qcow2 needs an image directory whose name is UTF-8");
 	if (job->qcow2)
 		between(job->raw, sizeof(job->raw), dir, job->volume, "raw");
 	if (job->import)

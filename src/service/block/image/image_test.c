@@ -334,6 +334,25 @@ static void folder_name(void **state)
 	block_rig_free(&rig);
 }
 
+/* Without qemu-img there is no qcow2, which is found out before the volume is read. */
+static void no_tool(void **state)
+{
+	struct block_rig rig;
+	struct dpu_error err;
+	char before[4096];
+
+	world(&rig);
+	snprintf(before, sizeof(before), "%s", getenv("PATH"));
+	setenv("PATH", rig.dir, 1);
+	json_t *answer = block_rig_action(&rig, "volume", "export-image", "blue/v",
+					  json_pack("{s:s}", "file", "out.qcow2"), &err);
+	setenv("PATH", before, 1);
+	assert_null(answer);
+	assert_int_equal(err.code, DPU_E_UNSUPPORTED);
+	assert_non_null(strstr(err.message, "qemu-img cannot be run: it is not installed"));
+	block_rig_free(&rig);
+}
+
 static void refusals(void **state)
 {
 	static const struct {
@@ -550,6 +569,7 @@ int main(void)
 		cmocka_unit_test(changed_meanwhile),
 		cmocka_unit_test(changed_for_the_tool),
 		cmocka_unit_test(folder_name),
+		cmocka_unit_test(no_tool),
 		cmocka_unit_test(refusals),
 		cmocka_unit_test(ended_early),
 		cmocka_unit_test(header),

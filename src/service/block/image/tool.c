@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <jansson.h>
 #include "service/block/image/words.h"
 
 extern char **environ;
@@ -71,6 +73,38 @@ static void process_ended(void *ctx, uint32_t events)
 	done(done_ctx, good ? NULL : why);
 }
 
+static int not_there(const char *name, struct dpu_error *err)
+{
+	return error_set(err, DPU_E_UNSUPPORTED, NULL, "%s cannot be run: it is not installed (package qemu-utils)",
+			 name);
+}
+
+/* As posix_spawnp() looks for it. */
+static bool is_there(const char *name)
+{
+	const char *path = getenv("PATH");
+	char file[PATH_MAX];
+
+	for (path = path ? path : "/bin:/usr/bin"; path; path = strchr(path, ':'), path += path != NULL) {
+		snprintf(file, sizeof(file), "%.*s/%s", (int)strcspn(path, ":"), path, name);
+		if (access(file, X_OK) == 0)
+			return true;
+	}
+	return false;
+}
+
+int tool_check(const char *name, const char *path, struct dpu_error *err)
+{
+	json_t *text = json_string(path);
+	bool utf8 = text;
+
+	json_decref(text);
+	if (!utf8)
+		return error_set(err, DPU_E_UNSUPPORTED, "format",
+				 "qcow2 needs an image directory whose name is UTF-8");
+	return is_there(name) ? 0 : not_there(name, err);
+}
+
 static int spawn(const char *const *argv, int output, pid_t *ret)
 {
 	posix_spawn_file_actions_t files;
@@ -108,8 +142,9 @@ int tool_start(struct loop *loop, const char *const *argv, void (*done)(void *ct
 	if (rc < 0) {
 		close(pipes[0]);
 		free(tool);
-		return error_set(err, rc == -ENOENT ? DPU_E_UNSUPPORTED : DPU_E_LIMIT, NULL, "%s cannot be run: %s",
-				 argv[0], rc == -ENOENT ? "it is not installed (package qemu-utils)" : strerror(-rc));
+		return rc == -ENOENT
+			       ? not_there(argv[0], err)
+			       : error_set(err, DPU_E_LIMIT, NULL, "%s cannot be run: %s", argv[0], strerror(-rc));
 	}
 	tool->output = pipes[0];
 	fcntl(tool->output, F_SETFL, O_NONBLOCK); /* our end alone */

@@ -7,6 +7,9 @@
 
 struct tool;
 
+/* Before anything is done for it: whether it is there, and can be told of the path in JSON. */
+int tool_check(const char *name, const char *path, struct dpu_error *err);
+
 /* Starts argv (found by PATH, NULL-terminated) with no terminal, no signals blocked and nothing open but /dev/null and
  * a pipe. done(ctx, why) runs once it has ended: why is NULL when it has succeeded, else its last words. Not before
  * the return. */
