@@ -477,7 +477,7 @@ struct volume {
 	char why[BLOCK_WHY_BYTES]; /* of a command that failed */
 	char key[UUID_TEXT];       /* its name in the store */
 	struct image_job *image;   /* import or export under way */
-	char image_last[288];      /* how the last one ended */
+	char image_last[352];      /* how the last one ended */
 	enum work_state image_state;
 	struct dpu_block_device *device;
 	struct block_qos qos;  /* on the device; no filter: nobody uses it */

@@ -42,14 +42,15 @@ static void job_free(void *arg)
 	struct action_reply *reply = job->reply;
 	int status = job->failed ? error_errno(job->error.code) : 0;
 	char kind[32];
-	char name[100], why[sizeof(volume->image_last) - sizeof(name) - 20];
+	char name[100], why[sizeof(volume->image_last) - sizeof(name) - sizeof(IMAGE_NEITHER) - 24];
 
 	volume->image_state = job->cancelled ? WORK_CANCELLED : job->failed ? WORK_FAILED : WORK_DONE;
 	bool failed = volume->image_state == WORK_FAILED;
 	str_format(name, sizeof(name), "%s", job->name);
 	str_format(why, sizeof(why), "%s", failed ? job->error.message : "");
-	snprintf(volume->image_last, sizeof(volume->image_last), "%s of %s %s%s%s", job->import ? "import" : "export",
-		 name, work_state_names[volume->image_state], failed ? ": " : "", why);
+	snprintf(volume->image_last, sizeof(volume->image_last), "%s of %s %s%s%s%s", job->import ? "import" : "export",
+		 name, work_state_names[volume->image_state], failed ? ": " : "", why,
+		 job->failed && job->changed ? ", and " IMAGE_NEITHER : "");
 	snprintf(kind, sizeof(kind), "image-%s", work_state_names[volume->image_state]);
 	subject_notice_info(&volume->subject, kind, volume->image_last);
 	volume->image = NULL;

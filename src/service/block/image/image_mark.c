@@ -36,6 +36,5 @@ void image_mark_read(struct volume *volume, const char *path)
 		*c = (unsigned char)*c < ' ' ? '?' : *c;
 	volume->image_state = WORK_FAILED;
 	str_format(volume->image_last, sizeof(volume->image_last),
-		   "import of %s failed: it was cut short, and the volume has neither the image nor what it had before",
-		   name);
+		   "import of %s failed: it was cut short, and " IMAGE_NEITHER, name);
 }

@@ -6,6 +6,7 @@
 #include "service/block/image/image.h"
 #include "service/block/image/tool.h"
 
+#define IMAGE_NEITHER "the volume has neither the image nor what it had before"
 enum { IMAGE_CHUNK = 1 << 20 };
 
 struct image_job {

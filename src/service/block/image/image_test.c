@@ -288,7 +288,9 @@ static void changed_meanwhile(void **state)
 		run_for(&rig.base, 20 * CLOCK_NS_PER_MS);
 		assert_int_equal(shell(&rig, changes[i]), 0);
 		WAIT_FOR(&rig.base, !strstr(block_rig_field(&rig, "volume", "v", "image"), "importing"));
-		FIELD_IS(&rig, "volume", "v", "image", "import of in.raw failed: it was changed while it was read");
+		FIELD_IS(&rig, "volume", "v", "image",
+			 "import of in.raw failed: it was changed while it was read, "
+			 "and the volume has neither the image nor what it had before");
 		assert_int_equal(shell(&rig, "[ -e .*.import ]"), 0);
 	}
 	block_rig_free(&rig);
