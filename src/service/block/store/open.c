@@ -107,6 +107,17 @@ static int open_replay(struct store *store, struct store_command *command)
 	return rc < 0 ? rc : session_mark(store, command, open_checkpoint);
 }
 
+/* A root that a killed process wrote may not be durable. Until it is, recovery must not write to what the one before
+ * needs. */
+static int open_durable(struct store *store, struct store_command *command)
+{
+	int rc = command_waited(store, command);
+
+	if (rc < 0)
+		return rc == -EAGAIN ? rc : refuse_failure(store, command);
+	return command_then(command, open_replay);
+}
+
 /* What a record changes depends on them. */
 static int open_page_counts(struct store *store, struct store_command *command)
 {
@@ -114,7 +125,7 @@ static int open_page_counts(struct store *store, struct store_command *command)
 
 	if (must_stop(store, command))
 		return refuse_failure(store, command);
-	return rc < 0 ? rc : command_then(command, open_replay);
+	return rc < 0 ? rc : command_flush_media(store, command, open_durable);
 }
 
 static int open_recount(struct store *store, struct store_command *command)

@@ -304,6 +304,104 @@ static void a_section_of_an_earlier_life_does_not_count(void **state)
 	pool_finish(store, device);
 }
 
+enum { LEAVES = 300, LATER = 70, ROOT_BYTES = 2 * STORE_BLOCK };
+
+struct waited {
+	struct dpu_block_request request;
+	struct iovec iov;
+	bool done;
+	uint8_t block[STORE_BLOCK];
+};
+
+static void waited_done(struct dpu_block_request *request)
+{
+	((struct waited *)request)->done = true;
+}
+
+/* One block of each of some leaves, all at once, and durably. */
+static void write_leaves(struct store *store, uint64_t volume, unsigned first, unsigned count, uint64_t version)
+{
+	struct dpu_block_device *device = store_device(store, volume);
+	struct waited *waited = calloc(count, sizeof(*waited));
+
+	for (unsigned i = 0; i < count; i++) {
+		struct waited *one = &waited[i];
+		rig_fill(one->block, version + first + i, STORE_BLOCK);
+		one->iov = (struct iovec){ one->block, STORE_BLOCK };
+		one->request = (struct dpu_block_request){ .op = DPU_BLOCK_WRITE,
+							   .segments = 1,
+							   .offset = (uint64_t)(first + i) * LEAF_BLOCKS * STORE_BLOCK,
+							   .length = STORE_BLOCK,
+							   .iov = &one->iov,
+							   .done = waited_done };
+		device->ops->submit(device, &one->request);
+	}
+	for (unsigned i = 0; i < count; i++)
+		while (!waited[i].done)
+			store_poll(store);
+	free(waited);
+	assert_int_equal(rig_io(store, volume, DPU_BLOCK_FLUSH, 0, NULL, 0, 0), DPU_BLOCK_OK);
+}
+
+/* Killed when a root was written and not yet flushed; behind it are sections that were. */
+static uint64_t killed_before_a_flush(struct dpu_block_device *device, uint8_t *former)
+{
+	struct store *store = pool_made(device);
+	struct store_command checkpoint = { .op = STORE_CHECKPOINT };
+	uint64_t volume = rig_create(store, "a", LEAVES * MIB);
+
+	write_leaves(store, volume, 0, LEAVES, 1000);
+	assert_int_equal(pool_run(store, STORE_CHECKPOINT, 0, 0), DPU_OK);
+	write_leaves(store, volume, 0, LEAVES, 2000);
+	uint64_t root = store->medium[0].super.root_block[(store->root.generation + 1) % 2] * STORE_BLOCK;
+	memcpy(former, (uint8_t *)block_ram_data(device) + root, ROOT_BYTES);
+	rig_start(store, &checkpoint);
+	store_poll(store);
+	write_leaves(store, volume, 0, LATER, 3000);
+	write_leaves(store, volume, LATER, LATER, 3000);
+	assert_int_equal(store->checkpoint.state, CHECKPOINT_PAGES);
+	while (store->checkpoint.state != CHECKPOINT_LAST)
+		store_poll(store);
+	while (!store_drained(store))
+		store_poll(store);
+	store_free(store);
+	return volume;
+}
+
+/* Until something was flushed again that root may be lost, and the one before needs what it needs. */
+static void a_root_that_was_not_flushed_may_be_lost(void **state)
+{
+	enum { FRAMES = 400 };
+	struct dpu_block_device *device = ram_new(96 * MIB);
+	static uint8_t former[ROOT_BYTES];
+	struct store_command open = { .op = STORE_OPEN };
+	struct dpu_error error;
+	struct store *store;
+	bool lost = false;
+
+	device->features |= DPU_BLOCK_F_FLUSH;
+	uint64_t volume = killed_before_a_flush(device, former);
+	assert_int_equal(store_new(&(struct store_options){ .name = "p" }, &device, 1, &store, &error), 0);
+	rig_start(store, &open);
+	while (!open.ctx && !lost) {
+		store_poll(store);
+		store->frame_limit = store->frame_limit ? FRAMES : 0; /* so it writes roots on its way */
+		lost = store->checkpoint.state == CHECKPOINT_FLUSH && store->stats.flushes == 0;
+	}
+	assert_true(lost || store->stats.checkpoints > 1);
+	uint64_t root = store->medium[0].super.root_block[store->root.generation % 2] * STORE_BLOCK;
+	while (!store_drained(store))
+		store_poll(store);
+	store_free(store);
+	if (lost)
+		memcpy((uint8_t *)block_ram_data(device) + root, former, ROOT_BYTES);
+	store = pool_opened(device);
+	for (unsigned i = 0; i < LEAVES; i++)
+		assert_blocks(store, volume, i * LEAF_BLOCKS, 1, (i < 2 * LATER ? 3000 : 2000) + i);
+	assert_sound(store);
+	pool_finish(store, device);
+}
+
 /* More pages than the cache has, with a model of what was written. */
 static void a_small_cache_evicts_and_loads(void **state)
 {
@@ -444,6 +542,7 @@ int main(void)
 		cmocka_unit_test(what_is_cut_off_does_not_come_back),
 		cmocka_unit_test(a_full_pool_fails_writes_only),
 		cmocka_unit_test(a_section_of_an_earlier_life_does_not_count),
+		cmocka_unit_test(a_root_that_was_not_flushed_may_be_lost),
 		cmocka_unit_test(a_small_cache_evicts_and_loads),
 		cmocka_unit_test(test_locate),
 	};
