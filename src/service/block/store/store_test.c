@@ -310,7 +310,7 @@ struct waited {
 	struct dpu_block_request request;
 	struct iovec iov;
 	bool done;
-	uint8_t block[STORE_BLOCK];
+	_Alignas(uint64_t) uint8_t block[STORE_BLOCK];
 };
 
 static void waited_done(struct dpu_block_request *request)
