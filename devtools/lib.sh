@@ -3,8 +3,6 @@
 # What the commands of ./run share. Sourced with the repository's root as working directory ($top).
 
 top=${top:-$(pwd)}
-# Tests wait more than they work: one more than there are cores runs at once (tests/DESIGN.md, Time).
-export MESON_TESTTHREADS=${MESON_TESTTHREADS:-$(($(nproc) + 1))}
 
 say() { printf '%s\n' "$*" >&2; }
 die() {
