@@ -4,19 +4,15 @@
 #include "service/block/image/image.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "base/log.h"
 #include "base/str.h"
 #include "service/block/image/image_priv.h"
-#include "service/block/image/qcow2.h"
 
 enum { JOBS_MAX = 4 };
-#define MARK "import"
 
 static void device_come(struct image_job *job);
 
@@ -63,13 +59,7 @@ static void job_free(void *arg)
 
 static void job_end(struct image_job *job)
 {
-	if (job->fd >= 0)
-		close(job->fd);
-	job->fd = -1;
-	if (job->raw[0])
-		unlink(job->raw);
-	if (job->made[0])
-		unlink(job->made);
+	image_files_close(job);
 	if (job->marked && !(job->failed && job->changed))
 		unlink(job->mark);
 	if (job->asked) {
@@ -81,25 +71,12 @@ static void job_end(struct image_job *job)
 	block_detach(job->attachment, job_free, job);
 }
 
-static int sync_path(const char *path)
-{
-	CLEANUP(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
-}
-
-/* In a helper: the export gets its name when it is safe, and is done when its name is safe, too. */
+/* In a helper. */
 static void publish(void *arg)
 {
 	struct image_job *job = arg;
-	char folder[PATH_MAX];
 
-	snprintf(folder, sizeof(folder), "%.*s", (int)(strrchr(job->path, '/') - job->path), job->path);
-	job->helper_rc = sync_path(job->made);
-	if (job->helper_rc == 0 && (job->overwrite ? rename(job->made, job->path) : link(job->made, job->path)) < 0)
-		job->helper_rc = -errno;
-	if (job->helper_rc == 0)
-		job->helper_rc = sync_path(folder);
+	job->helper_rc = image_file_publish(job);
 }
 
 /* What was said meanwhile came too late. */
@@ -163,19 +140,13 @@ static void device_given(void *ctx, struct dpu_block_device *device, struct work
 
 /* ---- qemu-img ---- */
 
-/* qemu-img has opened it by its name: whether that was still what had been looked at is known only now. */
+/* Who has the image open may have written to it since it was looked at. */
 static void import_converted(struct image_job *job)
 {
 	struct stat now;
 
-	if (lstat(job->path, &now) < 0 || !image_unchanged(job, &now)) {
+	if (fstat(job->qcow2_fd, &now) < 0 || !image_unchanged(job, &now)) {
 		image_fail(job, DPU_E_CONFLICT, "it was changed while it was read");
-		job_end(job);
-		return;
-	}
-	job->fd = open(job->raw, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (job->fd < 0) {
-		image_fail(job, DPU_E_IO, "what qemu-img has made cannot be opened: %s", strerror(errno));
 		job_end(job);
 		return;
 	}
@@ -200,40 +171,37 @@ static void converted(void *ctx, const char *why)
 	import_converted(job);
 }
 
-/* Nobody else may read it, whatever qemu-img would make. */
-static int target_make(const char *path, struct dpu_error *err)
-{
-	unlink(path); /* of one that was killed too late */
-	CLEANUP(close_fd) int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+#define FILE_OF(fd_) "/proc/self/fd/" #fd_
+_Static_assert(TOOL_SOURCE == 3 && TOOL_TARGET == 4, "as FILE_OF says");
 
-	return fd < 0 ? error_set(err, DPU_E_IO, "file", "%s cannot be made: %s", path, strerror(errno)) : 0;
-}
+/* Files are those that are open here, whatever has their names by now. Formats are said, never guessed, and an image's
+ * word on other files counts for nothing: the backing file is "none". */
+static const char *const from_qcow2[] = {
+	"qemu-img",
+	"convert",
+	"-p",
+	"-O",
+	"raw",
+	"json:{\"driver\":\"qcow2\",\"backing\":null,\"file\":{\"driver\":\"file\",\"filename\":\"" FILE_OF(3) "\"}}",
+	FILE_OF(4),
+	NULL,
+};
+static const char *const to_qcow2[] = {
+	"qemu-img", "convert",
+	"-p",       "-O",
+	"qcow2",    "json:{\"driver\":\"raw\",\"file\":{\"driver\":\"file\",\"filename\":\"" FILE_OF(3) "\"}}",
+	FILE_OF(4), NULL,
+};
 
-/* Formats are said, never guessed, and an image's word on other files counts for nothing: the backing file is "none".
- */
 static void convert(struct image_job *job)
 {
-	json_t *source = job->import ? json_pack("{s:s, s:n, s:{s:s, s:s}}", "driver", "qcow2", "backing", "file",
-						 "driver", "file", "filename", job->path)
-				     : json_pack("{s:s, s:{s:s, s:s}}", "driver", "raw", "file", "driver", "file",
-						 "filename", job->raw);
-	char *text = source ? json_dumps(source, JSON_COMPACT) : NULL;
-	const char *target = job->import ? job->raw : job->made;
-	char *argument = NULL;
-
-	if (!text || asprintf(&argument, "json:%s", text) < 0)
-		abort(); /* out of memory: tool_check() has seen to it that the path is UTF-8 */
-	const char *const argv[] = { "qemu-img", "convert", "-p", "-O", job->import ? "raw" : "qcow2",
-				     argument,   target,    NULL };
 	job->phase = "converting";
-	if (target_make(target, &job->error) != 0 ||
-	    tool_start(job->block->dpu->loop, argv, converted, job, &job->tool, &job->error) != 0) {
+	if (tool_start(job->block->dpu->loop, job->import ? from_qcow2 : to_qcow2,
+		       job->import ? job->qcow2_fd : job->fd, job->import ? job->fd : job->qcow2_fd, converted, job,
+		       &job->tool, &job->error) != 0) {
 		job->failed = true;
 		job_end(job);
 	}
-	free(argument);
-	free(text);
-	json_decref(source);
 }
 
 void image_streamed(struct image_job *job)
@@ -261,144 +229,6 @@ static void device_come(struct image_job *job)
 }
 
 /* ---- the beginning ---- */
-
-static void directory_name(const struct block *block, char *ret, size_t bytes)
-{
-	if (block->dpu->image_dir)
-		snprintf(ret, bytes, "%s", block->dpu->image_dir);
-	else
-		snprintf(ret, bytes, "%s/images", block->dpu->store_dir);
-}
-
-static int directory(const struct block *block, char *ret, size_t bytes, struct dpu_error *err)
-{
-	directory_name(block, ret, bytes);
-	if (mkdir(ret, 0700) < 0 && errno != EEXIST)
-		return error_set(err, DPU_E_IO, ret, "the image directory cannot be made: %s", strerror(errno));
-	return 0;
-}
-
-/* A file that is no image yet, or none any more. */
-static void between(char *ret, size_t bytes, const char *dir, const struct volume *volume, const char *suffix)
-{
-	snprintf(ret, bytes, "%s/.%s.%s", dir, volume->key, suffix);
-}
-
-void images_start(struct block *block)
-{
-	char dir[PATH_MAX - 256], path[PATH_MAX];
-	struct volume *volume;
-	struct pool *pool;
-
-	directory_name(block, dir, sizeof(dir));
-	TAILQ_FOREACH(pool, &block->pools, link)
-	TAILQ_FOREACH(volume, &pool->volumes, link)
-	for (unsigned i = 0; i < 3; i++) {
-		between(path, sizeof(path), dir, volume, i == 0 ? "raw" : i == 1 ? "made" : MARK);
-		if (i == 2)
-			image_mark_read(volume, path);
-		else if (unlink(path) == 0)
-			log_info("block", "an import or export that was cut short is gone", "object=%s path=\"%s\"",
-				 volume->subject.name, path);
-	}
-}
-
-void image_forget(struct volume *volume)
-{
-	char dir[PATH_MAX - 256], path[PATH_MAX];
-
-	directory_name(volume->subject.block, dir, sizeof(dir));
-	between(path, sizeof(path), dir, volume, MARK);
-	unlink(path);
-}
-
-/* An image of another format would become the volume byte by byte. Its word is not taken: whoever wrote a raw disk
- * could have written that, too. */
-static int raw_check(const struct image_job *job, const uint8_t *header, size_t bytes, struct dpu_error *err)
-{
-	static const struct {
-		const char *begins, *format;
-	} others[] = { { "QFI\xfb", "qcow2" }, { "KDMV", "vmdk" },     { "vhdxfile", "vhdx" },
-		       { "<<< ", "vdi" },      { "\x1f\x8b", "gzip" }, { "\3757zXZ", "xz" } };
-
-	for (unsigned i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
-		size_t length = strlen(others[i].begins);
-
-		if (bytes >= length && memcmp(header, others[i].begins, length) == 0)
-			return error_set(err, DPU_E_INVALID, "file",
-					 "%s, offset 0: begins as %s does, and its name does not end in .qcow2: say "
-					 "%sformat=raw if its bytes are the disk",
-					 job->name, others[i].format, i == 0 ? "format=qcow2, or " : "");
-	}
-	return 0;
-}
-
-static int import_open(struct image_job *job, struct dpu_error *err)
-{
-	uint8_t header[QCOW2_HEADER_BYTES];
-
-	job->fd = open(job->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	if (job->fd < 0)
-		return error_set(err, errno == ENOENT ? DPU_E_NOT_FOUND : DPU_E_IO, "file", "%s cannot be opened: %s",
-				 job->path, strerror(errno));
-	if (fstat(job->fd, &job->source) < 0 || !S_ISREG(job->source.st_mode))
-		return error_set(err, DPU_E_INVALID, "file", "%s is no regular file", job->path);
-	job->total = (uint64_t)job->source.st_size;
-	ssize_t got = pread(job->fd, header, sizeof(header), 0);
-	uint32_t bytes = got > 0 ? (uint32_t)got : 0;
-	if (!job->qcow2)
-		return job->guessed ? raw_check(job, header, bytes, err) : 0;
-	int rc = qcow2_check(job->name, header, bytes, (uint64_t)job->source.st_size, &job->total, err);
-	return rc == 0 ? tool_check("qemu-img", job->path, err) : rc;
-}
-
-static int export_open(struct image_job *job, struct dpu_error *err)
-{
-	const char *stream = job->qcow2 ? job->raw : job->made;
-	struct stat there;
-	bool taken = lstat(job->path, &there) == 0;
-	int rc = job->qcow2 ? tool_check("qemu-img", job->path, err) : 0;
-
-	if (rc != 0)
-		return rc;
-	if (taken && S_ISDIR(there.st_mode))
-		return error_set(err, DPU_E_EXISTS, "file", "%s is a folder", job->path);
-	if (taken && !job->overwrite)
-		return error_set(err, DPU_E_EXISTS, "file", "%s is there already: say overwrite=true if that is meant",
-				 job->path);
-	job->fd = open(stream, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (job->fd < 0)
-		return error_set(err, DPU_E_IO, "file", "%s cannot be made: %s", stream, strerror(errno));
-	if (ftruncate(job->fd, (off_t)job->volume->bytes) == 0)
-		return 0;
-	rc = error_set(err, DPU_E_IO, "file", "%s cannot have the volume's %llu bytes: %s", stream,
-		       (unsigned long long)job->volume->bytes, strerror(errno));
-	unlink(stream);
-	return rc;
-}
-
-static int job_paths(struct image_job *job, const struct image_args *args, struct dpu_error *err)
-{
-	size_t length = strlen(args->file);
-	char dir[PATH_MAX - 256];
-	int rc = directory(job->block, dir, sizeof(dir), err);
-
-	if (rc != 0)
-		return rc;
-	job->qcow2 = args->format == IMAGE_QCOW2 ||
-		     (args->format == IMAGE_AUTO && length > 6 && strcmp(args->file + length - 6, ".qcow2") == 0);
-	job->guessed = args->format == IMAGE_AUTO;
-	job->overwrite = args->overwrite;
-	snprintf(job->name, sizeof(job->name), "%s", args->file);
-	snprintf(job->path, sizeof(job->path), "%s/%s", dir, args->file);
-	if (job->qcow2)
-		between(job->raw, sizeof(job->raw), dir, job->volume, "raw");
-	if (job->import)
-		between(job->mark, sizeof(job->mark), dir, job->volume, MARK);
-	else
-		between(job->made, sizeof(job->made), dir, job->volume, "made");
-	return 0;
-}
 
 /* Front ends attach when they like: it is enough that one refers to it. */
 static int is_front_end(void *arg, struct object *object)
@@ -444,22 +274,17 @@ static int begin(struct block *block, struct volume *volume, const struct image_
 	if (rc != 0)
 		return rc;
 	job = block_alloc(sizeof(*job));
-	*job = (struct image_job){ .block = block, .volume = volume, .import = import, .fd = -1, .phase = "beginning" };
-	rc = job_paths(job, args, err);
-	if (rc == 0)
-		rc = import ? import_open(job, err) : export_open(job, err);
+	*job = (struct image_job){
+		.block = block, .volume = volume, .import = import, .fd = -1, .qcow2_fd = -1, .phase = "beginning"
+	};
+	rc = image_files_open(job, args, err);
 	if (rc == 0 && import && job->total > volume->bytes)
 		rc = error_set(err, DPU_E_INVALID, "file", "has %llu bytes and the volume %llu: make it larger first",
 			       (unsigned long long)job->total, (unsigned long long)volume->bytes);
 	if (rc != 0) {
-		if (job->fd >= 0)
-			close(job->fd);
+		image_files_close(job);
 		free(job);
 		return rc;
-	}
-	if (import && job->qcow2) { /* qemu-img opens it itself */
-		close(job->fd);
-		job->fd = -1;
 	}
 	job->reply = args->wait ? reply : NULL;
 	TAILQ_INSERT_TAIL(&block->jobs, job, link);

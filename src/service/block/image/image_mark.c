@@ -8,13 +8,15 @@
 #include <unistd.h>
 #include "base/str.h"
 #include "service/block/image/image_priv.h"
+#include "service/block/image/words.h"
 
 /* In a helper, before anything is changed. */
 int image_mark_set(struct image_job *job)
 {
 	job->changed = access(job->mark, F_OK) == 0; /* by one before */
 	job->marked = true;
-	CLEANUP(close_fd) int fd = open(job->mark, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	CLEANUP(close_fd)
+	int fd = open(job->mark, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
 	char folder[PATH_MAX];
 
 	if (fd < 0 || write(fd, job->name, strlen(job->name)) != (ssize_t)strlen(job->name) || fsync(fd) < 0)
@@ -27,13 +29,12 @@ int image_mark_set(struct image_job *job)
 void image_mark_read(struct volume *volume, const char *path)
 {
 	CLEANUP(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	char name[100] = "";
+	char name[132] = "";
 	ssize_t got = fd < 0 ? -1 : read(fd, name, sizeof(name) - 1);
 
 	if (got < 0)
 		return;
-	for (char *c = name; *c; c++)
-		*c = (unsigned char)*c < ' ' ? '?' : *c;
+	tool_words_clean(name);
 	volume->image_state = WORK_FAILED;
 	str_format(volume->image_last, sizeof(volume->image_last),
 		   "import of %s failed: it was cut short, and " IMAGE_NEITHER, name);

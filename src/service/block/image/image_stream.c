@@ -85,8 +85,8 @@ static void help(struct image_job *job, void (*fn)(void *arg), void (*then)(stru
 
 static void step(struct image_job *job);
 
-/* Who renames a raw image or changes its rights does no harm. A qcow2 image is opened twice, and must be the one that
- * was looked at: nobody can set its st_ctim. */
+/* Who renames a raw image or changes its rights does no harm. A qcow2 image is read twice, and must be what was looked
+ * at: nobody can set its st_ctim. */
 bool image_unchanged(const struct image_job *job, const struct stat *now)
 {
 	const struct stat *then = &job->source;
@@ -299,7 +299,16 @@ static void marked(void *arg)
 {
 	struct image_job *job = arg;
 
-	job->helper_rc = image_mark_set(job);
+	job->helper_rc = 0;
+	job->mark_rc = image_mark_set(job);
+}
+
+static void mark_was_set(struct image_job *job)
+{
+	if (job->mark_rc < 0)
+		image_fail(job, DPU_E_IO, "%s cannot be written, which says that the import has begun: %s", job->mark,
+			   strerror(-job->mark_rc));
+	step(job);
 }
 
 void image_stream(struct image_job *job)
@@ -313,7 +322,7 @@ void image_stream(struct image_job *job)
 	job->hole = !job->import;
 	job->phase = job->import ? "importing" : "exporting";
 	if (job->import)
-		help(job, marked, step);
+		help(job, marked, mark_was_set);
 	else
 		step(job);
 }

@@ -8,10 +8,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
+#include "base/loop.h"
 #include "service/block/block_rig.h"
 #include "service/block/image/qcow2.h"
+#include "service/block/image/tool.h"
 #include "service/block/image/words.h"
 #include "service/block/store/store.h"
 
@@ -92,7 +97,7 @@ static void sync_expect(const char *name)
 
 static int shell(struct block_rig *rig, const char *text)
 {
-	char command[512];
+	char command[600];
 
 	snprintf(command, sizeof(command), "cd %s/images && %s", rig->dir, text);
 	return system(command);
@@ -319,19 +324,101 @@ static void changed_for_the_tool(void **state)
 	block_rig_free(&rig);
 }
 
-/* A folder's name need not be UTF-8, and qemu-img is told of it in JSON. */
-static void folder_name(void **state)
+/* In place of qemu-img is what a script says, before or instead of the real one, in the folder of the images. */
+static void tool_instead(struct block_rig *rig, const char *script, char before[static 4096])
+{
+	char path[256], command[512];
+
+	snprintf(
+		command, sizeof(command),
+		"mkdir ../bin && printf '#!/bin/sh\\ncd %s/images && %s' >../bin/qemu-img && chmod 755 ../bin/qemu-img",
+		rig->dir, script);
+	assert_int_equal(shell(rig, command), 0);
+	snprintf(before, 4096, "%s", getenv("PATH"));
+	snprintf(path, sizeof(path), "%s/bin:/usr/bin:/bin", rig->dir);
+	setenv("PATH", path, 1);
+}
+
+/* Who may write into the folder of the images puts a link to a file of the host where qemu-img is to write. */
+static void link_for_the_tool(void **state)
+{
+	struct block_rig rig;
+	char before[4096];
+
+	if (access("/usr/bin/qemu-img", X_OK) < 0)
+		skip();
+	world(&rig);
+	assert_int_equal(shell(&rig, "echo precious >../victim"), 0);
+	tool_instead(&rig, "for f in .*.made; do ln -sf ../victim $f; done; exec /usr/bin/qemu-img \"$@\"", before);
+	json_decref(act(&rig, "volume", "export-image", "blue/v", "out.qcow2", NULL));
+	setenv("PATH", before, 1);
+	assert_int_equal(shell(&rig, "[ \"$(cat ../victim)\" = precious ]"), 0);
+	block_rig_free(&rig);
+}
+
+/* The kernel, short of memory, or an operator. */
+static void killed_tool(void **state)
 {
 	struct block_rig rig;
 	struct dpu_error err;
+	char before[4096];
+
+	world(&rig);
+	tool_instead(&rig, "kill -9 $$", before);
+	assert_null(act(&rig, "volume", "export-image", "blue/v", "out.qcow2", &err));
+	setenv("PATH", before, 1);
+	assert_string_equal(err.message, "qemu-img was ended by signal 9 (Killed): begin again");
+	assert_int_equal(shell(&rig, "[ -z \"$(ls -A)\" ]"), 0);
+	block_rig_free(&rig);
+}
+
+static void tool_done(void *ctx, const char *why)
+{
+}
+
+/* What a dpud has begun does not go on without it. */
+static void orphaned_tool(void **state)
+{
+	static const char *const argv[] = { "sh", "-c", "echo begun >&4; exec sleep 100", NULL };
+	int pipes[2], status;
+	struct tool *tool;
+	char begun;
+
+	assert_int_equal(pipe(pipes), 0);
+	int source = fcntl(pipes[0], F_DUPFD, 100), target = fcntl(pipes[1], F_DUPFD, 100);
+	assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+	pid_t parent = fork();
+	if (parent == 0) {
+		struct loop *loop;
+		if (loop_new(&loop) == 0 && tool_start(loop, argv, source, target, tool_done, NULL, &tool, NULL) == 0 &&
+		    read(source, &begun, 1) == 1)
+			kill(getpid(), SIGKILL);
+		_exit(1);
+	}
+	assert_int_equal(waitpid(parent, &status, 0), parent);
+	assert_true(WIFSIGNALED(status));
+	pid_t orphan = wait(&status);
+	assert_true(orphan > 0 && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 0), 0);
+	close(source);
+	close(target);
+	close(pipes[0]);
+	close(pipes[1]);
+}
+
+/* A folder's name need not be UTF-8. */
+static void folder_name(void **state)
+{
+	struct block_rig rig;
 	char folder[96];
 
+	if (system("qemu-img --version >/dev/null 2>&1") != 0)
+		skip();
 	world(&rig);
 	snprintf(folder, sizeof(folder), "%s/\xe4", rig.dir);
 	rig.dpu.image_dir = folder;
-	json_decref(act(&rig, "volume", "export-image", "blue/v", "out.raw", NULL));
-	assert_null(act(&rig, "volume", "export-image", "blue/v", "out.qcow2", &err));
-	assert_int_equal(err.code, DPU_E_UNSUPPORTED);
+	json_decref(act(&rig, "volume", "export-image", "blue/v", "out.qcow2", NULL));
+	json_decref(act(&rig, "volume", "import-image", "blue/v", "out.qcow2", NULL));
 	rig.dpu.image_dir = NULL;
 	block_rig_free(&rig);
 }
@@ -367,11 +454,21 @@ static void refusals(void **state)
 		{ "mkfifo pipe", "pipe", "no regular file" },
 		{ "echo hello >text.qcow2", "text.qcow2", "text.qcow2, offset 0: this is no qcow2 image" },
 		{ "printf 'QFI\\373abcd' >disk.img", "disk.img",
-		  "disk.img, offset 0: begins as qcow2 does, and its name does not end in .qcow2: say format=qcow2" },
-		{ "printf KDMV1234 >disk.vmdk", "disk.vmdk", "disk.vmdk, offset 0: begins as vmdk does" },
-		{ "echo '<<< Disk Image >>>' >disk.vdi", "disk.vdi", "disk.vdi, offset 0: begins as vdi does" },
-		{ "echo disk | gzip >disk.gz", "disk.gz", "disk.gz, offset 0: begins as gzip does" },
-		{ "printf '\\3757zXZ' >disk.xz", "disk.xz", "disk.xz, offset 0: begins as xz does" },
+		  "disk.img, offset 0: looks like qcow2: say format=qcow2, or say format=raw if its bytes are the "
+		  "disk" },
+		{ "printf KDMV1234 >disk.vmdk", "disk.vmdk",
+		  "disk.vmdk, offset 0: looks like vmdk: turn it into qcow2 or raw first (qemu-img convert)" },
+		{ "printf '# Disk DescriptorFile' >disk.vmdk", "disk.vmdk", "disk.vmdk, offset 0: looks like vmdk" },
+		{ "echo '<<< Disk Image >>>' >disk.vdi", "disk.vdi", "disk.vdi, offset 0: looks like vdi" },
+		{ "printf conectix >disk.vhd", "disk.vhd", "disk.vhd, offset 0: looks like vhd" },
+		{ "truncate -s 1M fixed.vhd && printf %-512s conectix >>fixed.vhd", "fixed.vhd",
+		  "fixed.vhd, offset 1048576: looks like vhd" },
+		{ "printf vhdxfile >disk.vhdx", "disk.vhdx", "disk.vhdx, offset 0: looks like vhdx" },
+		{ "echo disk | gzip >disk.gz", "disk.gz",
+		  "disk.gz, offset 0: looks like gzip: unpack it first, or say format=raw if its bytes are the disk" },
+		{ "printf '\\3757zXZ' >disk.xz", "disk.xz", "disk.xz, offset 0: looks like xz" },
+		{ "tar cf disk.ova disk.vhd", "disk.ova", "disk.ova, offset 257: looks like tar (or ova)" },
+		{ "touch empty.raw", "empty.raw", "empty.raw is empty" },
 		{ "true", "../m", "must be a file name" },
 		{ "true", ".hidden", "must be a file name" },
 	};
@@ -476,6 +573,29 @@ static void cancelled_too_late(void **state)
 	block_rig_free(&rig);
 }
 
+/* The mark is a file where others may write, too. */
+static void strange_marks(void **state)
+{
+	struct block_rig rig;
+	struct dpu_error err;
+	char command[256];
+
+	world(&rig);
+	snprintf(command, sizeof(command), "truncate -s 1M good && mkfifo .%s.import",
+		 block_rig_field(&rig, "volume", "v", "uuid"));
+	assert_int_equal(shell(&rig, command), 0);
+	assert_null(act(&rig, "volume", "import-image", "blue/v", "good", &err));
+	assert_non_null(strstr(err.message, ".import cannot be written, which says that the import has begun"));
+	snprintf(command, sizeof(command), "printf 'a\\377\\033' >.%s.import",
+		 block_rig_field(&rig, "volume", "w", "uuid"));
+	assert_int_equal(shell(&rig, command), 0);
+	block_rig_down(&rig);
+	block_rig_up(&rig);
+	FIELD_IS(&rig, "volume", "w", "image",
+		 "import of a?? failed: it was cut short, and the volume has neither the image nor what it had before");
+	block_rig_free(&rig);
+}
+
 /* ---- headers ---- */
 
 static void header(void **state)
@@ -570,10 +690,14 @@ int main(void)
 		cmocka_unit_test(mark_stays),
 		cmocka_unit_test(changed_meanwhile),
 		cmocka_unit_test(changed_for_the_tool),
+		cmocka_unit_test(link_for_the_tool),
+		cmocka_unit_test(killed_tool),
+		cmocka_unit_test(orphaned_tool),
 		cmocka_unit_test(folder_name),
 		cmocka_unit_test(no_tool),
 		cmocka_unit_test(refusals),
 		cmocka_unit_test(ended_early),
+		cmocka_unit_test(strange_marks),
 		cmocka_unit_test(header),
 		cmocka_unit_test(words),
 		cmocka_unit_test(long_names),

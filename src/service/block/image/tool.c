@@ -2,6 +2,7 @@
 /* A helper process: begun, listened to, waited for by a pidfd. */
 #include "service/block/image/tool.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -14,8 +15,10 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <jansson.h>
+#include "base/str.h"
 #include "service/block/image/words.h"
+
+#define STARTER "setpriv"
 
 extern char **environ;
 
@@ -50,6 +53,18 @@ static void output_readable(void *ctx, uint32_t events)
 	tool->output_watch = NULL;
 }
 
+/* One that was killed from outside has no last word on that. */
+static void ending_say(struct tool *tool, const siginfo_t *info, char *ret, size_t bytes)
+{
+	const char *last = tool_words_last(&tool->words);
+
+	if (info->si_code != CLD_EXITED)
+		str_format(ret, bytes, "qemu-img was ended by signal %d (%s): begin again", info->si_status,
+			   strsignal(info->si_status));
+	else
+		str_format(ret, bytes, "%s", last[0] ? last : "qemu-img ended without a word");
+}
+
 static void process_ended(void *ctx, uint32_t events)
 {
 	struct tool *tool = ctx;
@@ -61,8 +76,7 @@ static void process_ended(void *ctx, uint32_t events)
 		;
 	waitid(P_PID, (id_t)tool->pid, &info, WEXITED);
 	bool good = info.si_code == CLD_EXITED && info.si_status == 0;
-	const char *last = tool_words_last(&tool->words);
-	snprintf(why, sizeof(why), "%s", last[0] ? last : "qemu-img ended without a word");
+	ending_say(tool, &info, why, sizeof(why));
 	loop_fd_remove(tool->ended_watch);
 	loop_fd_remove(tool->output_watch);
 	close(tool->pidfd);
@@ -73,10 +87,10 @@ static void process_ended(void *ctx, uint32_t events)
 	done(done_ctx, good ? NULL : why);
 }
 
-static int not_there(const char *name, struct dpu_error *err)
+static int not_there(const char *name, const char *package, struct dpu_error *err)
 {
-	return error_set(err, DPU_E_UNSUPPORTED, NULL, "%s cannot be run: it is not installed (package qemu-utils)",
-			 name);
+	return error_set(err, DPU_E_UNSUPPORTED, NULL, "%s cannot be run: it is not installed (package %s)", name,
+			 package);
 }
 
 /* As posix_spawnp() looks for it. */
@@ -93,58 +107,73 @@ static bool is_there(const char *name)
 	return false;
 }
 
-int tool_check(const char *name, const char *path, struct dpu_error *err)
+int tool_check(const char *name, struct dpu_error *err)
 {
-	json_t *text = json_string(path);
-	bool utf8 = text;
-
-	json_decref(text);
-	if (!utf8)
-		return error_set(err, DPU_E_UNSUPPORTED, "format",
-				 "qcow2 needs an image directory whose name is UTF-8");
-	return is_there(name) ? 0 : not_there(name, err);
+	if (!is_there(name))
+		return not_there(name, "qemu-utils", err);
+	return is_there(STARTER) ? 0 : not_there(STARTER, "util-linux", err);
 }
 
-static int spawn(const char *const *argv, int output, pid_t *ret)
+/* posix_spawn() itself cannot say that the child is to end with us. */
+static char **with_starter(const char *const *argv)
 {
+	static const char *const starter[] = { STARTER, "--pdeathsig", "KILL", "--no-new-privs", "--" };
+	unsigned own = sizeof(starter) / sizeof(starter[0]), count = 0;
+
+	while (argv[count])
+		count++;
+	char **all = calloc(own + count + 1, sizeof(*all));
+	if (!all)
+		return NULL;
+	memcpy(all, starter, sizeof(starter));
+	memcpy(all + own, argv, count * sizeof(*argv));
+	return all;
+}
+
+static int spawn(const char *const *argv, int source, int target, int output, pid_t *ret)
+{
+	CLEANUP(free_pointer) char **all = with_starter(argv);
 	posix_spawn_file_actions_t files;
 	posix_spawnattr_t attributes;
 	sigset_t none;
 	int rc;
 
+	if (!all)
+		return -ENOMEM;
 	sigemptyset(&none);
 	posix_spawn_file_actions_init(&files);
 	posix_spawnattr_init(&attributes);
 	posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
 	posix_spawn_file_actions_adddup2(&files, output, STDOUT_FILENO);
 	posix_spawn_file_actions_adddup2(&files, output, STDERR_FILENO);
-	posix_spawn_file_actions_addclosefrom_np(&files, STDERR_FILENO + 1);
+	posix_spawn_file_actions_adddup2(&files, source, TOOL_SOURCE);
+	posix_spawn_file_actions_adddup2(&files, target, TOOL_TARGET);
+	posix_spawn_file_actions_addclosefrom_np(&files, TOOL_TARGET + 1);
 	posix_spawnattr_setsigmask(&attributes, &none);
 	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
-	rc = posix_spawnp(ret, argv[0], &files, &attributes, (char *const *)argv, environ);
+	rc = posix_spawnp(ret, STARTER, &files, &attributes, all, environ);
 	posix_spawnattr_destroy(&attributes);
 	posix_spawn_file_actions_destroy(&files);
 	return -rc;
 }
 
-int tool_start(struct loop *loop, const char *const *argv, void (*done)(void *ctx, const char *why), void *ctx,
-	       struct tool **ret, struct dpu_error *err)
+int tool_start(struct loop *loop, const char *const *argv, int source, int target,
+	       void (*done)(void *ctx, const char *why), void *ctx, struct tool **ret, struct dpu_error *err)
 {
 	struct tool *tool = calloc(1, sizeof(*tool));
 	int pipes[2];
 
+	assert(source > TOOL_TARGET && target > TOOL_TARGET);
 	if (!tool || pipe2(pipes, O_CLOEXEC) < 0) {
 		free(tool);
 		return error_set(err, DPU_E_LIMIT, NULL, "no memory or descriptor for a process");
 	}
-	int rc = spawn(argv, pipes[1], &tool->pid);
+	int rc = spawn(argv, source, target, pipes[1], &tool->pid);
 	close(pipes[1]);
 	if (rc < 0) {
 		close(pipes[0]);
 		free(tool);
-		return rc == -ENOENT
-			       ? not_there(argv[0], err)
-			       : error_set(err, DPU_E_LIMIT, NULL, "%s cannot be run: %s", argv[0], strerror(-rc));
+		return error_set(err, DPU_E_LIMIT, NULL, "%s cannot be run: %s", argv[0], strerror(-rc));
 	}
 	tool->output = pipes[0];
 	fcntl(tool->output, F_SETFL, O_NONBLOCK); /* our end alone */

@@ -7,13 +7,16 @@
 
 struct tool;
 
-/* Before anything is done for it: whether it is there, and can be told of the path in JSON. */
-int tool_check(const char *name, const char *path, struct dpu_error *err);
+/* Its descriptors of what it reads and writes. */
+enum { TOOL_SOURCE = 3, TOOL_TARGET = 4 };
 
-/* Starts argv (found by PATH, NULL-terminated) with no terminal, no signals blocked and nothing open but /dev/null and
- * a pipe. done(ctx, why) runs once it has ended: why is NULL when it has succeeded, else its last words. Not before
- * the return. */
-int tool_start(struct loop *loop, const char *const *argv, void (*done)(void *ctx, const char *why), void *ctx,
-	       struct tool **ret, struct dpu_error *err);
+/* Before anything is done for it: whether it, and what starts it, are there. */
+int tool_check(const char *name, struct dpu_error *err);
+
+/* Starts argv (found by PATH, NULL-terminated) with no terminal, no signals blocked and nothing open but /dev/null, a
+ * pipe, and source and target, which are above TOOL_TARGET; it ends with the thread that has started it. done(ctx, why)
+ * runs once it has ended: why is NULL when it has succeeded, else its last words. Not before the return. */
+int tool_start(struct loop *loop, const char *const *argv, int source, int target,
+	       void (*done)(void *ctx, const char *why), void *ctx, struct tool **ret, struct dpu_error *err);
 unsigned tool_percent(const struct tool *tool); /* by what it says with -p */
 void tool_kill(struct tool *tool);              /* done follows */

@@ -7,8 +7,7 @@
 #include <jansson.h>
 #include "base/str.h"
 
-/* What terminals obey has no place in a sentence, and what is not UTF-8 cannot travel. */
-static void clean(char *line)
+void tool_words_clean(char *line)
 {
 	json_t *utf8 = json_string(line);
 
@@ -32,7 +31,7 @@ static void line_end(struct tool_words *words)
 	if (sscanf(line, " (%lf/100%%)%n", &percent, &end) == 1 && end > 0 && percent >= 0 && percent <= 100) {
 		words->percent = (unsigned)percent;
 	} else if (line[strspn(line, " ")]) {
-		clean(line);
+		tool_words_clean(line);
 		str_format(words->last, sizeof(words->last), "%s", line);
 	}
 }

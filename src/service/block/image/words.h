@@ -15,3 +15,5 @@ struct tool_words {
 void tool_words_take(struct tool_words *words, const char *bytes, size_t length);
 /* Its last line, which may have no end. "": it has said nothing. */
 const char *tool_words_last(struct tool_words *words);
+/* What terminals obey has no place in a sentence, and what is not UTF-8 cannot travel: '?' is put there. */
+void tool_words_clean(char *text);
