@@ -37,7 +37,7 @@ struct pool_object {
 	struct object base;
 	struct ref_list media, remotes;
 	uint16_t worker;
-	uint32_t cache_mb;
+	uint32_t cache_mb, max_volumes;
 	/* observed */
 	uint8_t state; /* enum block_state */
 	char *why;

@@ -98,6 +98,7 @@ static void open_with(struct pool *pool, enum store_op op)
 	pool->command.op = op;
 	pool->command.force = pool->force;
 	pool->command.owner = pool->subject.uuid.bytes;
+	pool->command.max_volumes = ((const struct pool_object *)pool->subject.object)->max_volumes;
 	pool_command(pool, NULL, opened);
 }
 
