@@ -11,6 +11,8 @@ typedef void action_done_fn(void *arg, int status, json_t *result, const struct 
 struct action_reply {
 	action_done_fn *done;
 	void *arg;
+	const struct action *action;
+	char about[OBJECT_PATH_TEXT]; /* the object, which may be gone when it answers */
 };
 
 /* What an action is called with. */
@@ -23,13 +25,23 @@ struct call {
 	void *args;
 };
 
+/* An action names its arguments in its errors, and not itself or what it is about. */
+static void error_place(const struct action *action, const char *about, struct dpu_error *err)
+{
+	if (field_find(action->args, err->path))
+		error_prefix(err, action->name);
+	else if (!err->path[0] && about[0])
+		error_prefix(err, about);
+}
+
 void action_answer(struct action_reply *reply, int status, json_t *result, const struct dpu_error *err)
 {
-	struct dpu_error unknown = { .code = DPU_E_INTERNAL, .message = "failed without a reason" };
+	struct dpu_error told = { .code = DPU_E_INTERNAL, .message = "failed without a reason" };
 
-	if (status < 0 && (!err || err->code == DPU_OK))
-		err = &unknown;
-	reply->done(reply->arg, status, status < 0 ? NULL : result, status < 0 ? err : NULL);
+	if (err && err->code != DPU_OK)
+		told = *err;
+	error_place(reply->action, reply->about, &told);
+	reply->done(reply->arg, status, status < 0 ? NULL : result, status < 0 ? &told : NULL);
 	json_decref(result);
 	free(reply);
 }
@@ -134,13 +146,21 @@ static int decode_args(struct call *call, const json_t *args, struct dpu_error *
 	return status;
 }
 
+static void about(const struct call *call, char ret[static OBJECT_PATH_TEXT])
+{
+	ret[0] = '\0';
+	if (call->object)
+		object_path(call->object, ret, OBJECT_PATH_TEXT);
+}
+
 static int call_start(const struct call *call, action_done_fn *done, void *arg, struct dpu_error *err)
 {
 	struct action_reply *reply = malloc(sizeof(*reply));
 
 	if (!reply)
 		return error_set(err, DPU_E_LIMIT, NULL, "out of memory");
-	*reply = (struct action_reply){ done, arg };
+	*reply = (struct action_reply){ done, arg, call->action, "" };
+	about(call, reply->about);
 	int status = call->action->start(call->class->ctx, call->object, call->args, reply, err);
 	if (status < 0)
 		free(reply);
@@ -161,6 +181,17 @@ static int call_run(const struct call *call, action_done_fn *done, void *arg, st
 	return 0;
 }
 
+static int call_action(const struct call *call, action_done_fn *done, void *arg, struct dpu_error *err)
+{
+	char path[OBJECT_PATH_TEXT];
+
+	about(call, path); /* it may be deleted by what is done */
+	int status = call->action->start ? call_start(call, done, arg, err) : call_run(call, done, arg, err);
+	if (status < 0)
+		error_place(call->action, path, err);
+	return status;
+}
+
 void model_action(struct model *model, const char *class_name, const char *action, const char *tenant, const char *key,
 		  const json_t *args, action_done_fn *done, void *arg)
 {
@@ -175,8 +206,7 @@ void model_action(struct model *model, const char *class_name, const char *actio
 		if (status < 0)
 			error_prefix(&err, call.action->name);
 		else
-			status = call.action->start ? call_start(&call, done, arg, &err)
-						    : call_run(&call, done, arg, &err);
+			status = call_action(&call, done, arg, &err);
 	}
 	if (call.args)
 		field_table_clear(call.action->args, call.args);

@@ -244,7 +244,9 @@ static void actions_run(void **state)
 	run("vnic", "probe", "blue", "web", "{'note': 'x', 'via': 'g9'}");
 	fails("probe.via", "no group \"g9\" in tenant \"blue\"");
 	run("vnic", "probe", "blue", "web", "{'note': 'fail'}");
-	fails("note", "nobody answered");
+	fails("probe.note", "nobody answered");
+	run("vnic", "probe", "blue", "web", "{'note': 'unplugged'}");
+	fails("vnic/blue/web", "it has no guest");
 	run("vnic", "probe", "blue", NULL, "{'note': 'x'}");
 	fails("vnic", "give its name");
 	run("vnic", "probe", "blue", "none", "{'note': 'x'}");
@@ -273,6 +275,14 @@ static void actions_answer_later(void **state)
 	error_set(&err, DPU_E_TIMEOUT, "x", "too slow");
 	action_answer(service.pending, -ETIMEDOUT, NULL, &err);
 	fails("x", "too slow");
+	run("vnic", "probe-later", NULL, "blue/web", "{'note': 'x'}");
+	error_set(&err, DPU_E_TIMEOUT, NULL, "too slow");
+	action_answer(service.pending, -ETIMEDOUT, NULL, &err);
+	fails("vnic/blue/web", "too slow");
+	run("vnic", "probe-later", NULL, "blue/web", "{'note': 'x'}");
+	error_set(&err, DPU_E_TIMEOUT, "note", "too slow");
+	action_answer(service.pending, -ETIMEDOUT, NULL, &err);
+	fails("probe-later.note", "too slow");
 	run("vnic", "count-later", NULL, NULL, NULL);
 	action_answer(service.pending, -EIO, json_true(), NULL);
 	assert_int_equal(answer_err.code, DPU_E_INTERNAL);

@@ -230,6 +230,8 @@ static int probe_run(void *ctx, struct object *object, const void *args, json_t 
 
 	if (strcmp(probe->note, "fail") == 0)
 		return error_set(err, DPU_E_TIMEOUT, "note", "nobody answered");
+	if (strcmp(probe->note, "unplugged") == 0)
+		return error_set(err, DPU_E_CONFLICT, NULL, "it has no guest");
 	*ret_result = json_pack("{s:s, s:i, s:s, s:s*}", "object", object->name, "count", probe->count, "note",
 				probe->note, "via", probe->via.object ? probe->via.object->name : NULL);
 	return 0;
@@ -251,6 +253,12 @@ static const struct action vnic_actions[] = {
 	  .per_object = true,
 	  .read_only = true,
 	  .run = probe_run },
+	{ .name = "probe-later",
+	  .doc = "Sends probes, and answers later.",
+	  .args = probe_fields,
+	  .args_size = sizeof(struct probe_args),
+	  .per_object = true,
+	  .start = later_start },
 	{ .name = "count-later", .doc = "Counts and answers later.", .start = later_start },
 	{ 0 },
 };

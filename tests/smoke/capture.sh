@@ -221,7 +221,7 @@ has 1 "file: $folder/link cannot be made: " ctl capture start file=link
 has 1 "file: $folder/folder cannot be made: Is a directory" ctl capture start file=folder
 has 1 "must be a file name without '/'" ctl capture start file=../outside.pcapng
 one=$(capture twice.pcapng)
-check 1 "dpuctl: file: is being written by capture $one" ctl capture start file=twice.pcapng
+check 1 "dpuctl: capture-start.file: is being written by capture $one" ctl capture start file=twice.pcapng
 stop "$one"
 one=$(capture twice.pcapng)
 stop "$one"

@@ -241,7 +241,8 @@ static int volume_validate(void *ctx, const struct object *old, const struct obj
 	if (volume->size == 0 && volume->from_unclaimed)
 		return unclaimed_validate(block, volume, err);
 	if (volume->size == 0)
-		return error_set(err, DPU_E_INVALID, "size", "must be given unless the volume is a copy");
+		return error_set(err, DPU_E_INVALID, "size",
+				 "must be given, and not be 0, unless the volume is a copy");
 	if (volume->size % DPU_BLOCK_SECTOR || volume->size > BLOCK_VOLUME_MAX_BYTES)
 		return error_set(err, DPU_E_INVALID, "size", "must be a multiple of %d, at most %llu (128 TiB)",
 				 DPU_BLOCK_SECTOR, (unsigned long long)BLOCK_VOLUME_MAX_BYTES);

@@ -146,7 +146,7 @@ static void import_converted(struct image_job *job)
 	struct stat now;
 
 	if (fstat(job->qcow2_fd, &now) < 0 || !image_unchanged(job, &now)) {
-		image_fail(job, DPU_E_CONFLICT, "it was changed while it was read");
+		image_fail(job, DPU_E_CONFLICT, "%s was changed while it was read", job->name);
 		job_end(job);
 		return;
 	}
@@ -219,7 +219,8 @@ static void device_come(struct image_job *job)
 	if (job->failed)
 		job_end(job);
 	else if (job->import && job->total > job->device->bytes) {
-		image_fail(job, DPU_E_INVALID, "the image has %llu bytes and the volume %llu: make it larger first",
+		image_fail(job, DPU_E_INVALID,
+			   "the image has %llu bytes and the volume %llu: make the volume larger first",
 			   (unsigned long long)job->total, (unsigned long long)job->device->bytes);
 		job_end(job);
 	} else if (job->import && job->qcow2)
@@ -279,7 +280,8 @@ static int begin(struct block *block, struct volume *volume, const struct image_
 	};
 	rc = image_files_open(job, args, err);
 	if (rc == 0 && import && job->total > volume->bytes)
-		rc = error_set(err, DPU_E_INVALID, "file", "has %llu bytes and the volume %llu: make it larger first",
+		rc = error_set(err, DPU_E_INVALID, "file",
+			       "the image has %llu bytes and the volume %llu: make the volume larger first",
 			       (unsigned long long)job->total, (unsigned long long)volume->bytes);
 	if (rc != 0) {
 		image_files_close(job);
@@ -396,7 +398,8 @@ static bool file_valid(const char *text)
 	      .check_doc = "must be a file name without '/'", .doc = doc_)
 #define FORMAT_ROW                                                                                                     \
 	FIELD_ENUM_ROW(struct image_args, format, formats, .def = "auto",                                              \
-		       .doc = "Auto: qcow2 if the name ends in .qcow2, else raw.")
+		       .doc = "Auto: qcow2 if the name ends in .qcow2, else raw; then what looks like another format " \
+			      "is not imported.")
 #define WAIT_ROW FIELD(struct image_args, wait, .def = "false", .doc = "Whether to answer only when it has ended.")
 
 const struct field image_import_fields[] = {

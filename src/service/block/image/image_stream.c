@@ -187,7 +187,7 @@ static void written(struct image_job *job)
 static void file_was_read(struct image_job *job)
 {
 	if (job->altered)
-		image_fail(job, DPU_E_CONFLICT, "it was changed while it was read");
+		image_fail(job, DPU_E_CONFLICT, "%s was changed while it was read", job->name);
 	if (job->failed) {
 		end(job);
 	} else if (job->ended) {

@@ -294,7 +294,7 @@ static void changed_meanwhile(void **state)
 		assert_int_equal(shell(&rig, changes[i]), 0);
 		WAIT_FOR(&rig.base, !strstr(block_rig_field(&rig, "volume", "v", "image"), "importing"));
 		FIELD_IS(&rig, "volume", "v", "image",
-			 "import of in.raw failed: it was changed while it was read, "
+			 "import of in.raw failed: in.raw was changed while it was read, "
 			 "and the volume has neither the image nor what it had before");
 		assert_int_equal(shell(&rig, "[ -e .*.import ]"), 0);
 	}
@@ -320,7 +320,7 @@ static void changed_for_the_tool(void **state)
 	setenv("PATH", path, 1);
 	assert_null(act(&rig, "volume", "import-image", "blue/v", "in.qcow2", &err));
 	setenv("PATH", before, 1);
-	assert_non_null(strstr(err.message, "it was changed while it was read"));
+	assert_non_null(strstr(err.message, "in.qcow2 was changed while it was read"));
 	block_rig_free(&rig);
 }
 
@@ -448,7 +448,7 @@ static void refusals(void **state)
 		const char *make, *file, *words;
 	} cases[] = {
 		{ "true", "none", "cannot be opened" },
-		{ "truncate -s 65M large", "large", "make it larger first" },
+		{ "truncate -s 65M large", "large", "make the volume larger first" },
 		{ "mkdir folder", "folder", "no regular file" },
 		{ "ln -s /etc/hostname link", "link", "cannot be opened" },
 		{ "mkfifo pipe", "pipe", "no regular file" },
