@@ -31,6 +31,13 @@ void virtqueue_free(struct virtqueue *queue)
 	free(queue);
 }
 
+/* Of what is written for the driver to see: a predecessor may have died between a write there and its mark. */
+static uint64_t ring_bytes(const struct virtqueue *queue)
+{
+	return queue->packed ? queue->size * sizeof(struct vring_packed_desc)
+			     : offsetof(struct vring_used, ring[queue->size]);
+}
+
 int virtqueue_setup(struct virtqueue *queue, const struct virtqueue_config *config, const char **ret_why)
 {
 	virtq_inflight_fini(&queue->inflight);
@@ -47,7 +54,10 @@ int virtqueue_setup(struct virtqueue *queue, const struct virtqueue_config *conf
 	queue->log = config->log;
 	queue->logging = config->log;
 	queue->notify_always = true;
-	return queue->packed ? virtq_packed_setup(queue, config, ret_why) : virtq_split_setup(queue, config, ret_why);
+	int r = queue->packed ? virtq_packed_setup(queue, config, ret_why) : virtq_split_setup(queue, config, ret_why);
+	if (r == 0 && queue->logging)
+		dirty_log_mark(queue->log, queue->ring_log_gpa, ring_bytes(queue));
+	return r;
 }
 
 uint32_t virtqueue_base(const struct virtqueue *queue)
