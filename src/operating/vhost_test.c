@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 #include <linux/virtio_net.h>
 #include "operating/net_rig.h"
@@ -12,9 +13,10 @@
 #define BIT(n)   (UINT64_C(1) << (n))
 #define MODERN   (BIT(32) | BIT(30) | BIT(29) | BIT(VIRTIO_NET_F_MRG_RXBUF))
 #define PACKED   (MODERN | BIT(34))
-#define PROTOCOL (BIT(0) | BIT(2) | BIT(3) | BIT(4)) /* MQ, RARP, REPLY_ACK, MTU */
+#define PROTOCOL (BIT(0) | BIT(1) | BIT(2) | BIT(3) | BIT(4)) /* MQ, LOG_SHMFD, RARP, REPLY_ACK, MTU */
 
-enum { SIZE = 128, BUFFER = 2048, VRING_CALL = 13, MTU = 20, RARP = 19 };
+enum { SIZE = 128, BUFFER = 2048, SET_FEATURES = 2, SET_LOG_BASE = 6, VRING_CALL = 13, MTU = 20, RARP = 19 };
+enum { MEMORY = 4 << 20, PAGE = 4096, MOVED_FRAMES = 20000 };
 
 /* A guest with receive buffers always posted. */
 struct guest {
@@ -51,13 +53,13 @@ static void guest_open(struct guest *guest, struct rig *rig, struct wire *wire, 
 					      .reconnect_ms = 10 };
 	wire_callbacks(wire, rig, side, &callbacks);
 	if (side == 1) {
-		frontend_init(&guest->frontend, 4 << 20, pump, rig);
+		frontend_init(&guest->frontend, MEMORY, pump, rig);
 		frontend_listen(&guest->frontend, guest->path);
 	}
 	if (port_vhost_open(&options, side ? "b" : "a", rig->loop, test_pool(), &callbacks, &guest->port, &err) < 0)
 		fail_msg("%s: %s", err.path, err.message);
 	if (side == 0)
-		frontend_init(&guest->frontend, 4 << 20, pump, rig);
+		frontend_init(&guest->frontend, MEMORY, pump, rig);
 }
 
 static void post(struct guest *guest, unsigned pair, unsigned slot)
@@ -305,6 +307,109 @@ static void test_queue_bounce(void **state)
 	free(both);
 }
 
+/* ---- a guest that is migrated while frames come ---- */
+
+#define LOG_BYTES ((FRONTEND_GPA + MEMORY) / PAGE / 8)
+
+struct migration {
+	struct guest *guest;
+	int log_fd;
+	_Atomic uint64_t *log; /* of the guest's memory; what is below its first page is not looked at */
+	uint8_t *mapped, *copy;
+};
+
+static void migration_begin(struct migration *migration, struct guest *guest, uint64_t features)
+{
+	uint64_t place[2] = { LOG_BYTES, 0 }, logged = features | BIT(26), none;
+
+	migration->guest = guest;
+	migration->log_fd = memfd_create("log", MFD_CLOEXEC);
+	assert_int_equal(ftruncate(migration->log_fd, LOG_BYTES), 0);
+	migration->mapped = mmap(NULL, LOG_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, migration->log_fd, 0);
+	assert_ptr_not_equal(migration->mapped, MAP_FAILED);
+	migration->log = (_Atomic uint64_t *)(migration->mapped + FRONTEND_GPA / PAGE / 8);
+	frontend_send(&guest->frontend, SET_LOG_BASE, 1, place, sizeof(place), &migration->log_fd, 1);
+	frontend_reply(&guest->frontend, SET_LOG_BASE, &none, sizeof(none), NULL);
+	assert_int_equal(frontend_acked(&guest->frontend, SET_FEATURES, &logged, sizeof(logged), NULL, 0), 0);
+	migration->copy = malloc(MEMORY);
+	memcpy(migration->copy, guest->frontend.memory, MEMORY);
+}
+
+/* Copies what is marked since the last time, while workers write. */
+static void migration_sync(struct migration *migration)
+{
+	for (unsigned word = 0; word < MEMORY / PAGE / 64; word++) {
+		uint64_t bits = atomic_exchange(&migration->log[word], 0);
+
+		for (; bits; bits &= bits - 1) {
+			uint64_t at = (word * UINT64_C(64) + (unsigned)__builtin_ctzll(bits)) * PAGE;
+			memcpy(migration->copy + at, migration->guest->frontend.memory + at, PAGE);
+		}
+	}
+}
+
+static void assert_moved(const struct migration *migration, uint64_t place, uint64_t bytes)
+{
+	assert_memory_equal(migration->copy + place, migration->guest->frontend.memory + place, bytes);
+}
+
+/* What only the device writes is there. */
+static void migration_check(const struct migration *migration)
+{
+	const struct guest *guest = migration->guest;
+
+	assert_moved(migration, guest->rx_place[0], SIZE * BUFFER);
+	if (guest->rx[0]->packed)
+		return;
+	assert_moved(migration, guest->rx[0]->device, 6 + SIZE * 8);
+	assert_moved(migration, guest->tx[0]->device, 6 + SIZE * 8);
+}
+
+static void migration_end(struct migration *migration)
+{
+	munmap(migration->mapped, LOG_BYTES);
+	close(migration->log_fd);
+	free(migration->copy);
+}
+
+static void send_some(struct guest *guest, unsigned round)
+{
+	for (unsigned i = 0; i < 1 + round % 30; i++)
+		guest_send(guest, 0, 60 + round * 97 % 1400, (uint8_t)(round + i));
+}
+
+static void test_migration(void **state)
+{
+	for (unsigned packed = 0; packed < 2; packed++) {
+		struct pair_of_guests *both = malloc(sizeof(*both));
+		struct migration migration;
+
+		both_up(both, packed ? PACKED : MODERN, 1, WORKER_BALANCED);
+		migration_begin(&migration, &both->b, packed ? PACKED : MODERN);
+		for (unsigned round = 0; both->b.received < MOVED_FRAMES; round++) {
+			send_some(&both->a, round);
+			send_some(&both->b, round);
+			loop_once(both->rig.loop, 0);
+			guest_receive(&both->a, 0);
+			guest_receive(&both->b, 0);
+			if (round % 8 == 0)
+				migration_sync(&migration);
+		}
+		/* Its rings stop under traffic. Then nothing is written any more. */
+		send_some(&both->a, 29);
+		frontend_queue_stop(both->b.rx[0]);
+		frontend_queue_stop(both->b.tx[0]);
+		migration_sync(&migration);
+		migration_check(&migration);
+		send_some(&both->a, 29);
+		run_for(&both->rig, 20 * CLOCK_NS_PER_MS);
+		migration_check(&migration);
+		migration_end(&migration);
+		both_down(both);
+		free(both);
+	}
+}
+
 static unsigned times(const char *notices, const char *name)
 {
 	unsigned count = 0;
@@ -400,6 +505,7 @@ int main(void)
 		cmocka_unit_test(test_multi_queue),
 		cmocka_unit_test(test_reconnect_under_traffic),
 		cmocka_unit_test(test_queue_bounce),
+		cmocka_unit_test(test_migration),
 		cmocka_unit_test(test_bad_guest),
 		cmocka_unit_test(test_talkative_front_end),
 		cmocka_unit_test(test_options),
