@@ -280,6 +280,8 @@ uint64_t nvme_subsystem_tick(struct nvme_subsystem *subsystem, uint64_t now_ns)
 		uint64_t timeout = keep_alive_ns(controller);
 
 		next = TAILQ_NEXT(controller, link);
+		if (controller->started_ns == 0)
+			controller->started_ns = now_ns;
 		if (controller->active || !controller->watched || timeout == 0) {
 			controller->alive_ns = now_ns;
 			controller->active = false;

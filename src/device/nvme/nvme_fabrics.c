@@ -95,7 +95,7 @@ static void connect_admin(struct nvme_queue *queue, struct nvme_subsystem *subsy
 		return;
 	}
 	controller->kato_ms = sqe->kato;
-	controller->alive_ns = controller->started_ns = subsystem->now_ns;
+	controller->alive_ns = subsystem->now_ns;
 	nvme_controller_add_queue(controller, queue, sqe);
 	connect_accept(queue, sqe);
 }

@@ -89,7 +89,8 @@ static uint16_t put_smart(const struct nvme_controller *controller, uint32_t nsi
 	if (!ns && !of_all(nsid))
 		return NVME_INVALID_NAMESPACE | NVME_DNR;
 	const struct nvme_smart_counts *counts = ns ? &ns->smart : &controller->smart;
-	uint64_t hours = (controller->subsystem->now_ns - controller->started_ns) / UINT64_C(3600000000000);
+	uint64_t since_ns = controller->started_ns ? controller->started_ns : controller->subsystem->now_ns;
+	uint64_t hours = (controller->subsystem->now_ns - since_ns) / UINT64_C(3600000000000);
 	struct nvme_log_smart smart = {
 		.critical_warning = nvme_temperature_warns(controller) ? NVME_SMART_TEMPERATURE : 0,
 		.temperature = { TEMPERATURE_K & 0xff, TEMPERATURE_K >> 8 },

@@ -254,8 +254,8 @@ struct nvme_controller {
 	uint16_t threshold_k[2]; /* of temperature: not above, not below */
 	uint32_t features[16];   /* those that are only read back, by their place in the table */
 	uint8_t host_behavior[512];
-	bool write_through; /* its volatile cache is off: what is written is durable when that is answered */
-	uint64_t started_ns;
+	bool write_through;  /* its volatile cache is off: what is written is durable when that is answered */
+	uint64_t started_ns; /* as of the first tick: between controllers there is none. 0: not known yet */
 	/* discovery: which records its host sees, and of which log that is */
 	uint8_t *visible;
 	unsigned visible_count;

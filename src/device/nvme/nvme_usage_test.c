@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 #include <string.h>
+#include "base/clock.h"
 #include "device/nvme/nvme_test_device.h"
 #include "device/nvme/nvme_test_host.h"
 
@@ -220,10 +221,31 @@ static void test_discovery_effects(void **state)
 	rig_free(rig);
 }
 
+/* Of the controller: nobody looks at the time while a subsystem has none. */
+static void test_power_hours(void **state)
+{
+	static const uint64_t HOUR_NS = 3600 * CLOCK_NS_PER_S;
+	struct rig *rig = rig_new(NULL);
+	struct host *admin, *io;
+
+	host_pair(rig, &admin, &io, 0, 0);
+	assert_int_equal(smart_of(admin, 0), NVME_OK);
+	assert_int_equal(smart.power_hours[0], 0);
+	for (unsigned hours = 0; hours < 3; hours++) {
+		nvme_subsystem_tick(rig->subsystem, (50 + hours) * HOUR_NS);
+		assert_int_equal(smart_of(admin, 0), NVME_OK);
+		assert_int_equal(smart.power_hours[0], hours);
+	}
+	host_free(io);
+	host_free(admin);
+	rig_free(rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_smart),
+		cmocka_unit_test(test_power_hours),
 		cmocka_unit_test(test_smart_namespaces),
 		cmocka_unit_test(test_utilization),
 		cmocka_unit_test(test_scope),
