@@ -186,17 +186,97 @@ static void test_identify_kinds(void **state)
 
 /* Each feature: what can be done with it, what is current, default and saved (none is: the default), and that none can
  * be saved. */
+/* Those that are more than a value, or set by what is granted. */
+static void default_data(struct host *admin)
+{
+	static uint8_t behavior[512] = { 1 }, back[512];
+	struct exchange set = { .sqe = { .opcode = NVME_ADMIN_SET_FEATURES, .cdw10 = NVME_FEATURE_HOST_BEHAVIOR },
+				.out = behavior,
+				.out_bytes = sizeof(behavior),
+				.in_capsule = true };
+
+	assert_int_equal(host_command(admin, &set), NVME_OK);
+	for (unsigned select = NVME_SELECT_CURRENT; select <= NVME_SELECT_SAVED; select++) {
+		struct exchange get = { .sqe = { .opcode = NVME_ADMIN_GET_FEATURES,
+						 .cdw10 = NVME_FEATURE_HOST_BEHAVIOR | select << 8 },
+					.in = back,
+					.in_bytes = sizeof(back) };
+
+		assert_int_equal(host_command(admin, &get), NVME_OK);
+		assert_int_equal(back[0], select == NVME_SELECT_CURRENT);
+	}
+	assert_int_equal(host_property_set(admin, NVME_CC, 0), NVME_OK);
+	assert_int_equal(host_property_set(admin, NVME_CC, 6 << NVME_CC_IOSQES_SHIFT | 4 << NVME_CC_IOCQES_SHIFT | 1),
+			 NVME_OK);
+	uint32_t value;
+	assert_int_equal(host_feature(admin, NVME_ADMIN_SET_FEATURES, NVME_FEATURE_QUEUES, 0, 0x10001, &value),
+			 NVME_OK);
+	assert_int_equal(host_feature(admin, NVME_ADMIN_GET_FEATURES, NVME_FEATURE_QUEUES, 0, 0, &value), NVME_OK);
+	assert_int_equal(value, 0x10001);
+	assert_int_equal(host_feature(admin, NVME_ADMIN_GET_FEATURES, NVME_FEATURE_QUEUES | NVME_SELECT_DEFAULT << 8, 0,
+				      0, &value),
+			 NVME_OK);
+	assert_int_equal(value, 7 * 0x10001); /* of the rig's 8 */
+}
+
+/* 5.27.1.26: FFFFFFFFh is all that there are, each as durable as if it had been named. */
+static void test_persistence_of_all(void **state)
+{
+	enum {
+		SET = NVME_ADMIN_SET_FEATURES,
+		GET = NVME_ADMIN_GET_FEATURES,
+		ID = NVME_FEATURE_RESERVATION_PERSISTENCE
+	};
+	struct rig *rig = rig_new(NULL);
+	struct host *admin, *io;
+	uint32_t value;
+
+	host_pair(rig, &admin, &io, 0, 0);
+	for (uint32_t on = 2; on-- > 0;) {
+		rig->persisted = 0;
+		assert_int_equal(host_feature(admin, SET, ID, NVME_NSID_ALL, on, NULL), NVME_OK);
+		assert_int_equal(rig->persisted, 2);
+		for (uint32_t nsid = 1; nsid <= 2; nsid++) {
+			assert_int_equal(host_feature(admin, GET, ID, nsid, 0, &value), NVME_OK);
+			assert_int_equal(value, on);
+		}
+	}
+	rig->persist_error = -5;
+	assert_int_equal(host_feature(admin, SET, ID, NVME_NSID_ALL, 1, NULL), NVME_INTERNAL_ERROR);
+	rig->persist_error = 0;
+	/* The host goes while the first of them is being written. */
+	struct nvme_sqe set = { .opcode = SET, .nsid = NVME_NSID_ALL, .cdw10 = ID, .cdw11 = 1 };
+	rig->persisted = 0;
+	rig->hold_persist = true;
+	host_capsule(admin, &set, NULL, 0);
+	admin->closed = true;
+	nvme_queue_closed(admin->queue);
+	rig_persisted(rig);
+	assert_true(admin->idle);
+	assert_int_equal(rig->persisted, 1);
+	nvme_queue_free(admin->queue);
+	admin->freed = true;
+	host_free(io);
+	host_free(admin);
+	rig_free(rig);
+}
+
 static void test_select(void **state)
 {
 	static const struct {
 		uint8_t id, flags;
 		uint32_t value, initial;
 	} rows[] = {
-		{ NVME_FEATURE_ARBITRATION, 4, 3, 0 },     { NVME_FEATURE_POWER, 4, 0, 0 },
+		{ NVME_FEATURE_ARBITRATION, 4, 3, 0 },
+		{ NVME_FEATURE_POWER, 4, 0, 0 },
 		{ NVME_FEATURE_TEMPERATURE, 4, 320, 343 }, /* WCTEMP */
-		{ NVME_FEATURE_ERROR_RECOVERY, 4, 7, 0 },  { NVME_FEATURE_WRITE_CACHE, 4, 0, 1 },
-		{ NVME_FEATURE_WRITE_ATOMICITY, 4, 1, 0 }, { NVME_FEATURE_ASYNC_EVENTS, 4, NVME_EVENT_BIT_ANA, 0 },
-		{ NVME_FEATURE_KEEP_ALIVE, 4, 12300, 0 },  { NVME_FEATURE_RESERVATION_MASK, 6, 2, 2 },
+		{ NVME_FEATURE_ERROR_RECOVERY, 4, 7, 0 },
+		{ NVME_FEATURE_WRITE_CACHE, 4, 0, 1 },
+		{ NVME_FEATURE_WRITE_ATOMICITY, 4, 1, 0 },
+		{ NVME_FEATURE_ASYNC_EVENTS, 4, NVME_EVENT_BIT_ANA, 0 },
+		{ NVME_FEATURE_KEEP_ALIVE, 4, 12300, 0 },
+		{ NVME_FEATURE_RESERVATION_MASK, 6, 2, 0 },
+		{ NVME_FEATURE_RESERVATION_PERSISTENCE, 6, 1, 0 },
 	};
 	enum { SET = NVME_ADMIN_SET_FEATURES, GET = NVME_ADMIN_GET_FEATURES };
 	struct rig *rig = rig_new(NULL);
@@ -224,6 +304,7 @@ static void test_select(void **state)
 			assert_int_equal(host_feature(admin, SET, id, 1, rows[i].value, &value),
 					 NVME_FEATURE_NOT_NAMESPACE | NVME_DNR);
 	}
+	default_data(admin);
 	/* Of blocks that were deallocated no namespace reports an error. */
 	assert_int_equal(host_feature(admin, SET, NVME_FEATURE_ERROR_RECOVERY, 0, 1 << 16, &value),
 			 NVME_INVALID_FIELD | NVME_DNR);
@@ -359,7 +440,7 @@ int main(void)
 		cmocka_unit_test(test_limits),         cmocka_unit_test(test_queue_head),
 		cmocka_unit_test(test_identify_kinds), cmocka_unit_test(test_select),
 		cmocka_unit_test(test_properties),     cmocka_unit_test(test_disconnect),
-		cmocka_unit_test(test_write_cache),
+		cmocka_unit_test(test_write_cache),    cmocka_unit_test(test_persistence_of_all),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -39,9 +39,9 @@ bool nvme_feature_known(const struct nvme_controller *controller, uint8_t id)
 	return index >= 0 && (!controller->subsystem->discovery || (features[index].flags & WITH_DISCOVERY));
 }
 
-static uint32_t queues_value(const struct nvme_controller *controller)
+static uint32_t queues_value(uint16_t queues)
 {
-	return (controller->queues - 1u) * 0x10001u; /* submission and completion queues, zero based */
+	return (queues - 1u) * 0x10001u; /* submission and completion queues, zero based */
 }
 
 void nvme_features_default(struct nvme_controller *controller)
@@ -106,12 +106,18 @@ static uint16_t mask_set(struct nvme_controller *controller, uint32_t nsid, uint
 	return NVME_OK;
 }
 
+static void persistence_next(struct nvme_command *command);
+
 static void persistence_saved(void *arg, int error)
 {
 	struct nvme_command *command = arg;
+	bool all = command->sqe.nsid == NVME_NSID_ALL && command->queue->state == QUEUE_CONNECTED;
 
 	nvme_namespace_leave(command);
-	nvme_command_answer(command, error ? NVME_INTERNAL_ERROR : NVME_OK, 0);
+	if (all && !error)
+		persistence_next(command);
+	else
+		nvme_command_answer(command, error ? NVME_INTERNAL_ERROR : NVME_OK, 0);
 }
 
 static void persistence_run(struct nvme_command *command)
@@ -130,9 +136,28 @@ static void persistence_run(struct nvme_command *command)
 	ops->persist(ns->subsystem->ctx, ns, image, bytes, persistence_saved, command);
 }
 
+/* Of all namespaces: one after the other. */
+static void persistence_next(struct nvme_command *command)
+{
+	const struct nvme_subsystem *subsystem = command->queue->controller->subsystem;
+
+	do
+		command->ns = nvme_namespace_find(subsystem, ++command->step);
+	while (!command->ns && command->step < subsystem->highest_nsid);
+	if (command->ns)
+		nvme_namespace_enter(command, true, persistence_run);
+	else
+		nvme_command_answer(command, NVME_OK, 0);
+}
+
 /* 5.27.1.26: durable like the reservations themselves. */
 static void persistence_set(struct nvme_command *command)
 {
+	if (command->sqe.nsid == NVME_NSID_ALL) {
+		command->step = 0;
+		persistence_next(command);
+		return;
+	}
 	command->ns = nvme_namespace_find(command->queue->controller->subsystem, command->sqe.nsid);
 	if (!command->ns)
 		nvme_command_fail(command, NVME_INVALID_NAMESPACE | NVME_DNR);
@@ -225,7 +250,7 @@ void nvme_set_features(struct nvme_command *command)
 	}
 	status = value_set(controller, sqe, id);
 	if (!status && id == NVME_FEATURE_QUEUES)
-		command->result = queues_value(controller);
+		command->result = queues_value(controller->queues);
 	nvme_command_answer(command, status, 0);
 	if (status)
 		return;
@@ -247,7 +272,7 @@ static uint16_t value_get(const struct nvme_controller *controller, const struct
 	case NVME_FEATURE_TEMPERATURE:
 		return threshold_get(controller, sqe, initial, ret);
 	case NVME_FEATURE_QUEUES:
-		*ret = queues_value(controller);
+		*ret = queues_value(initial ? controller->subsystem->max_queues : controller->queues);
 		return NVME_OK;
 	case NVME_FEATURE_ASYNC_EVENTS:
 		*ret = initial ? 0 : controller->event_mask;
@@ -263,12 +288,19 @@ static uint16_t value_get(const struct nvme_controller *controller, const struct
 		ns = nvme_namespace_find(controller->subsystem, sqe->nsid);
 		if (!ns)
 			return NVME_INVALID_NAMESPACE | NVME_DNR;
-		*ret = id == NVME_FEATURE_RESERVATION_MASK ? ns->reservation_mask : ns->reservations.persist;
+		*ret = initial                               ? 0
+		       : id == NVME_FEATURE_RESERVATION_MASK ? ns->reservation_mask
+							     : ns->reservations.persist;
 		return NVME_OK;
 	default:
 		*ret = initial ? 0 : controller->features[feature_index(id)];
 		return NVME_OK;
 	}
+}
+
+static unsigned select_of(const struct nvme_sqe *sqe)
+{
+	return sqe->cdw10 >> 8 & 7;
 }
 
 static void data_buffered(struct nvme_command *command)
@@ -277,6 +309,8 @@ static void data_buffered(struct nvme_command *command)
 
 	if ((uint8_t)command->sqe.cdw10 == NVME_FEATURE_HOST_ID)
 		memcpy(command->buffer->data, controller->hostid, sizeof(controller->hostid));
+	else if (select_of(&command->sqe) != NVME_SELECT_CURRENT)
+		memset(command->buffer->data, 0, sizeof(controller->host_behavior));
 	else
 		memcpy(command->buffer->data, controller->host_behavior, sizeof(controller->host_behavior));
 	nvme_command_answer(command, NVME_OK, command->length);
@@ -287,7 +321,7 @@ void nvme_get_features(struct nvme_command *command)
 	struct nvme_controller *controller = command->queue->controller;
 	const struct nvme_sqe *sqe = &command->sqe;
 	uint8_t id = (uint8_t)sqe->cdw10;
-	unsigned select = sqe->cdw10 >> 8 & 7;
+	unsigned select = select_of(sqe);
 	uint16_t status = feature_check(controller, id);
 	uint32_t value = 0;
 
