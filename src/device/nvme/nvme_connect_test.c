@@ -143,6 +143,29 @@ static void test_connect_refusals(void **state)
 	rig_free(rig);
 }
 
+/* A controller is reached by one port: its I/O queues come by no other. */
+static void test_connect_port(void **state)
+{
+	static const uint8_t states[NVME_TARGET_ANA_GROUPS] = { NVME_ANA_OPTIMIZED };
+	struct rig *rig = rig_new(NULL);
+	struct host *admin = host_new(rig), *io = host_new(rig), *other = host_new(rig);
+	struct host_connect connect = { 0 };
+
+	for (uint16_t port = 1; port <= 2; port++)
+		assert_int_equal(nvme_subsystem_port(rig->subsystem, port, states), 0);
+	assert_int_equal(host_connect(admin, &connect), NVME_OK);
+	connect.cntlid = (uint16_t)connect.cqe.result;
+	connect.qid = 1;
+	other->port = 2;
+	assert_int_equal(host_connect(other, &connect), NVME_CONNECT_INVALID_PARAMETERS | NVME_DNR);
+	assert_int_equal(connect.cqe.result, nvme_connect_ipo(16, true));
+	assert_int_equal(host_connect(io, &connect), NVME_OK);
+	host_free(other);
+	host_free(io);
+	host_free(admin);
+	rig_free(rig);
+}
+
 /* What is wrong with the command itself; afterwards a good one is accepted on the same connection. */
 static void test_connect_format(void **state)
 {
@@ -485,6 +508,7 @@ int main(void)
 		cmocka_unit_test(test_icreq),
 		cmocka_unit_test(test_handshake),
 		cmocka_unit_test(test_connect_refusals),
+		cmocka_unit_test(test_connect_port),
 		cmocka_unit_test(test_connect_format),
 		cmocka_unit_test(test_removal),
 		cmocka_unit_test(test_keep_alive),

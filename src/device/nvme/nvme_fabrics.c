@@ -100,13 +100,14 @@ static void connect_admin(struct nvme_queue *queue, struct nvme_subsystem *subsy
 	connect_accept(queue, sqe);
 }
 
-static void connect_io(struct nvme_queue *queue, struct nvme_subsystem *subsystem, const struct nvme_connect_sqe *sqe)
+static void connect_io(struct nvme_queue *queue, struct nvme_subsystem *subsystem, uint16_t port,
+		       const struct nvme_connect_sqe *sqe)
 {
 	const struct nvme_connect_data *data = queue->connect_data;
 	struct nvme_controller *controller = nvme_controller_find(subsystem, data->cntlid);
 	struct nvme_queue *other;
 
-	if (!controller || subsystem->discovery) {
+	if (!controller || subsystem->discovery || controller->port != port) { /* 3.1: it is of one port */
 		connect_invalid(queue, PLACE_CNTLID, true);
 		return;
 	}
@@ -182,7 +183,7 @@ void nvme_queue_connect(struct nvme_queue *queue, struct nvme_subsystem *subsyst
 		if (sqe.qid == 0)
 			connect_admin(queue, subsystem, port, &sqe);
 		else
-			connect_io(queue, subsystem, &sqe);
+			connect_io(queue, subsystem, port, &sqe);
 	}
 	if (!queue->in_input && queue->state <= QUEUE_CONNECTED)
 		queue->ops->resume(queue->ctx);

@@ -227,7 +227,7 @@ static void transport_connect(void *ctx, const struct nvme_connect_sqe *sqe, con
 	bool known = strncmp(data->subnqn, nqn, sizeof(data->subnqn)) == 0;
 
 	if (host->answer_connect)
-		nvme_queue_connect(host->queue, known ? host->rig->subsystem : NULL, 1);
+		nvme_queue_connect(host->queue, known ? host->rig->subsystem : NULL, host->port);
 }
 
 static void transport_idle(void *ctx)
@@ -253,6 +253,7 @@ struct host *host_new(struct rig *rig)
 	host->output = malloc(HOST_OUTPUT_BYTES);
 	host->held_tail = &host->held;
 	host->answer_connect = true;
+	host->port = 1;
 	assert(host->output && nvme_queue_new(&transport_ops, host, &host->queue) == 0);
 	return host;
 }

@@ -46,6 +46,7 @@ void rig_persisted(struct rig *rig);
 struct host {
 	struct rig *rig;
 	struct nvme_queue *queue;
+	uint16_t port; /* by which it comes [1] */
 	uint8_t digests, hpda;
 	uint8_t *output; /* what the target has sent and the test not read */
 	size_t output_bytes;
