@@ -263,11 +263,43 @@ static void test_namespace_gone(void **state)
 	rig_free(rig);
 }
 
+struct leaving {
+	struct nvme_namespace *ns;
+	unsigned removed;
+};
+
+static void remove_at_once(void *arg)
+{
+	struct leaving *leaving = arg;
+
+	nvme_namespace_remove(leaving->ns, count_up, &leaving->removed);
+}
+
+/* Who hears that the device is free may remove the namespace: with the last command it is gone. */
+static void test_removed_when_released(void **state)
+{
+	struct host *admin, *io;
+	struct rig *rig = rig_begin(&admin, &io);
+	struct leaving leaving = { .ns = rig->ns[0] };
+
+	send(io, NVME_FLUSH, 0, 0, 0);
+	nvme_namespace_release(rig->ns[0], remove_at_once, &leaving);
+	assert_int_equal(leaving.removed, 0);
+	device_of(rig)->hold = false;
+	rig_poll(rig);
+	assert_int_equal(leaving.removed, 1);
+	rig->ns[0] = NULL;
+	host_free(io);
+	host_free(admin);
+	rig_free(rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_broken), cmocka_unit_test(test_next_step),      cmocka_unit_test(test_ways),
-		cmocka_unit_test(test_abort),  cmocka_unit_test(test_namespace_gone),
+		cmocka_unit_test(test_broken),         cmocka_unit_test(test_next_step),
+		cmocka_unit_test(test_ways),           cmocka_unit_test(test_abort),
+		cmocka_unit_test(test_namespace_gone), cmocka_unit_test(test_removed_when_released),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

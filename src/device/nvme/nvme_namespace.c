@@ -252,9 +252,11 @@ static void namespace_go_on(struct nvme_namespace *ns)
 	ns->admitting = true;
 	waiting_admit(ns);
 	ns->admitting = false;
+	bool removing = ns->removing; /* else who hears of the release may remove it, and it is gone */
 	if (ns->released)
 		namespace_settle(ns);
-	namespace_free_when_idle(ns);
+	if (removing)
+		namespace_free_when_idle(ns);
 }
 
 void nvme_namespace_enter(struct nvme_command *command, bool alone, void (*run)(struct nvme_command *command))
