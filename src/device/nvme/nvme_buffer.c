@@ -377,7 +377,7 @@ void nvme_buffer_wait(struct nvme_account *account, struct nvme_waiter *waiter, 
 	waiter->waiting = true;
 	waiter->use = (uint8_t)use;
 	waiter->order = ++pool->order;
-	account->waits++;
+	__atomic_store_n(&account->waits, account->waits + 1, __ATOMIC_RELAXED); /* control looks at it */
 	TAILQ_INSERT_TAIL(&account->waiting[use], waiter, link);
 	if (!account->linked)
 		TAILQ_INSERT_TAIL(&pool->hungry, account, link);
