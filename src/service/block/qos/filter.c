@@ -7,8 +7,8 @@
 #include <stdlib.h>
 
 enum { SUBMIT_BURST = 4 };
-/* What scratch[1] of a request in the queue says beside its user. Below it is where its qos_io is, between the two 0.
- */
+/* What scratch[1] of a request in the queue says beside its user. Below it is where its qos_io is, between the two
+ * that it is cancelled. */
 enum { QUEUED = 1 << 0, HURRIED = 1 << 1, CANCELLED = 1 << 2, ABOUT = QUEUED | HURRIED | CANCELLED };
 
 const char *const qos_stage_names[QOS_STAGES] = { "wait", "map", "medium", "whole" };
@@ -82,6 +82,7 @@ static uint64_t account(struct qos_volume *volume, const struct qos_io *io, uint
 	return below;
 }
 
+static void cancel_below(const struct qos_volume *volume, struct qos_io *io);
 static void drain(struct qos_volume *volume);
 static void hurry(struct qos_volume *volume);
 
@@ -114,6 +115,7 @@ void volume_send(struct qos_volume *volume, struct dpu_block_request *request, u
 {
 	struct qos_scheduler *scheduler = volume->scheduler;
 	struct qos_io *io = io_take(scheduler);
+	bool cancelled = request->scratch[1] & CANCELLED; /* its turn came first: below it may come to wait again */
 
 	io->below = dpu_block_request_below(request, sent_done);
 	io->below.trace = &io->trace;
@@ -125,6 +127,8 @@ void volume_send(struct qos_volume *volume, struct dpu_block_request *request, u
 	scheduler->under_way += qos_request_units(request);
 	volume->under_way++;
 	volume->below->ops->submit(volume->below, &io->below);
+	if (cancelled)
+		cancel_below(volume, io);
 }
 
 /* ---- the queue ---- */
@@ -148,7 +152,7 @@ static struct dpu_block_request *take_at(struct qos_volume *volume, struct dpu_b
 		volume->queue.tail = link;
 	volume->queued--;
 	volume->hurried -= (request->scratch[1] & HURRIED) != 0;
-	request->scratch[1] = 0;
+	request->scratch[1] &= CANCELLED; /* volume_send() passes it on */
 	return request;
 }
 
@@ -212,7 +216,7 @@ static void filter_cancel(struct dpu_block_device *device, struct dpu_block_requ
 	struct qos_volume *volume = (struct qos_volume *)device;
 
 	if (!(request->scratch[1] & QUEUED)) {
-		cancel_below(volume, (struct qos_io *)(uintptr_t)request->scratch[1]);
+		cancel_below(volume, (struct qos_io *)(uintptr_t)(request->scratch[1] & ~(uint64_t)ABOUT));
 		return;
 	}
 	request->scratch[1] |= CANCELLED;
@@ -274,6 +278,7 @@ void qos_submit(struct dpu_block_device *device, struct dpu_block_request *reque
 	uint64_t cycles = qos_stamp_down(scheduler);
 
 	request->scratch[0] = cycles;
+	request->scratch[1] = 0;
 	volume->stats.requests++;
 	assert(!volume->closing);
 	if (volume->draining && !volume->queue.first && scheduler->free_io) {

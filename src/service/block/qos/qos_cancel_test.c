@@ -49,16 +49,16 @@ static void cancel(unsigned i)
 	world.volume->device->ops->cancel(world.volume->device, &world.request[i]);
 }
 
-/* COUNT requests on a volume with a cap of 10 a second: the first is served at once, and each eighth stays if some do.
- */
-static void begin(bool some)
+/* COUNT requests on a volume with a cap of 10 a second: the first is served at once, and of the others one in `every`
+ * stays; 0: none. */
+static void begin(unsigned every)
 {
 	const struct qos_policy policy = { .cap = 10, .burst_ns = 1 };
 
 	world = (struct world){ .sim = sim_new(1, 10 * US, 0), .tenant = sim_tenant(NULL) };
 	world.volume = sim_volume(&world.sim->scheduler[0], world.tenant, &policy);
 	for (unsigned i = 0; i < COUNT; i++)
-		submit(i, i == 0 || (some && i % 8 == 3));
+		submit(i, i == 0 || (every && i % every == 3 % every));
 	sim_run(world.sim, MS);
 	assert_int_equal(world.done, 1);
 }
@@ -81,7 +81,7 @@ static unsigned waiting(void)
  * their times, and those that come later stand behind them. */
 static void test_leave(void **state)
 {
-	begin(true);
+	begin(8);
 	for (unsigned i = 1; i < COUNT; i++)
 		if (i % 8 != 3)
 			cancel(i);
@@ -105,7 +105,7 @@ static void test_leave(void **state)
 /* Twice, too late, in a hurry, and all of them: each is done once. What was never carried out is not owed. */
 static void test_odd(void **state)
 {
-	begin(false);
+	begin(0);
 	for (unsigned i = 1; i < COUNT; i++) {
 		cancel(i);
 		cancel(i);
@@ -130,10 +130,27 @@ static void test_odd(void **state)
 	end();
 }
 
+/* Its turn comes before it is looked for: what is below is told, where it may come to wait again. */
+static void test_sent_meanwhile(void **state)
+{
+	begin(1);
+	world.volume->ios.rate = 0;
+	for (unsigned i = 1; i < COUNT; i++)
+		cancel(i);
+	assert_int_equal(world.volume->cancels, 0);
+	qos_hurry(world.volume->device, NULL, true);
+	assert_int_equal(world.volume->cancels, COUNT - 1);
+	qos_hurry(world.volume->device, NULL, false);
+	sim_run(world.sim, 50 * MS);
+	assert_int_equal(world.done, COUNT);
+	assert_int_equal(world.gone, 0);
+	end();
+}
+
 /* Who is told so may close the volume. */
 static void test_close(void **state)
 {
-	begin(false);
+	begin(0);
 	for (unsigned i = 1; i < COUNT; i += 2)
 		cancel(i);
 	world.close = true;
@@ -143,7 +160,7 @@ static void test_close(void **state)
 	free(world.volume);
 	end();
 	/* With cancelled ones that were not looked for yet. */
-	begin(false);
+	begin(0);
 	cancel(5);
 	world.close = true;
 	request_done(&world.request[0]);
@@ -159,6 +176,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_leave),
 		cmocka_unit_test(test_odd),
+		cmocka_unit_test(test_sent_meanwhile),
 		cmocka_unit_test(test_close),
 	};
 
