@@ -192,7 +192,7 @@ static void on_connect(struct host_command *command, uint16_t status)
 		admin_fail(admin, "Connect is refused: %s", status_text(status));
 		return;
 	}
-	if (command->cqe.dw0 & (uint32_t)NVME_CONNECT_AUTHREQ << 16) {
+	if (command->cqe.dw0 & NVME_CONNECT_AUTHREQ) {
 		admin_fail(admin, "the controller wants authentication, which is not supported");
 		return;
 	}

@@ -53,6 +53,27 @@ static void test_refusals(void **state)
 	refused("connection");
 }
 
+static bool on_connect(struct fake_target *fake, struct fake_connection *connection, const struct nvme_sqe *sqe)
+{
+	static const uint32_t authreq[] = { 1u << 17, 1u << 18 }; /* Base 6.3: ATR, ASCR */
+
+	if (sqe->opcode != NVME_FABRICS || sqe->fctype != NVME_FABRICS_CONNECT)
+		return false;
+	fake_respond(connection, sqe->cid, 7 | authreq[fake_port_of(connection)], NVME_OK);
+	return true;
+}
+
+static void test_authentication(void **state)
+{
+	for (unsigned port = 0; port < 2; port++) {
+		stage(12);
+		target.command = on_connect;
+		options.path_count = 1;
+		options.paths[0] = options.paths[port];
+		refused("wants authentication");
+	}
+}
+
 static void test_digest_errors(void **state)
 {
 	struct remote_status status;
@@ -310,8 +331,10 @@ static void test_two_r2ts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refusals), cmocka_unit_test(test_digest_errors), cmocka_unit_test(test_hostile),
-		cmocka_unit_test(test_two_r2ts), cmocka_unit_test(test_r2t_twice),     cmocka_unit_test(test_no_data),
+		cmocka_unit_test(test_refusals),      cmocka_unit_test(test_authentication),
+		cmocka_unit_test(test_digest_errors), cmocka_unit_test(test_hostile),
+		cmocka_unit_test(test_two_r2ts),      cmocka_unit_test(test_r2t_twice),
+		cmocka_unit_test(test_no_data),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
