@@ -231,8 +231,8 @@ static void persist(struct remote_discovery *discovery, uint64_t now_ns)
 	if (discovery->closing || now_ns < discovery->due_ns)
 		return;
 	if (discovery->admin_open) {
-		if (!discovery->reading && !discovery->told && !has_events(discovery))
-			log_read(discovery);
+		if (!discovery->reading && !discovery->told && discovery->admin.events_under_way == 0)
+			log_read(discovery); /* it has no events, or refuses to tell them */
 		return;
 	}
 	int r = attempt(discovery);

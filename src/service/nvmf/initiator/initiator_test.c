@@ -196,12 +196,14 @@ static void on_read(void *ctx, const struct nvme_discovery_entry *entries, unsig
 	on_discovered(ctx, entries, count, error);
 }
 
+static uint64_t discovery_ahead_ns; /* its clock goes ahead of ours */
+
 #define discovery_wait(condition)                                                                                      \
 	do {                                                                                                           \
 		for (uint64_t end_ = clock_ns() + 5 * CLOCK_NS_PER_S; !(condition) && clock_ns() < end_;) {            \
 			uring_poll(uring);                                                                             \
 			remote_discovery_source(discovery)->tick(remote_discovery_source(discovery), NULL,             \
-								 clock_ns());                                          \
+								 clock_ns() + discovery_ahead_ns);                     \
 		}                                                                                                      \
 		assert_true(condition);                                                                                \
 	} while (0)
@@ -251,12 +253,48 @@ static void test_discovery_stays(void **state)
 	unstage();
 }
 
+static bool no_events(struct fake_target *fake, struct fake_connection *connection, const struct nvme_sqe *sqe)
+{
+	if (sqe->opcode != NVME_ADMIN_ASYNC_EVENT_REQUEST)
+		return false;
+	fake_respond(connection, sqe->cid, 0, NVME_AER_LIMIT | NVME_DNR);
+	return true;
+}
+
+/* A controller that says that it has events, and refuses to tell them: its log is read every 30 s. */
+static void test_discovery_without_events(void **state)
+{
+	struct remote_discovery *discovery;
+	bool closed = false;
+
+	readings = discovery_failures = 0;
+	stage(12);
+	struct discovery_options how = {
+		.streams = streams, .address = options.paths[0], .persistent = true, .timeout_ms = 100000
+	};
+	strcpy(how.hostnqn, options.hostnqn);
+	target.command = no_events;
+	target.entry_count = 1;
+	assert_int_equal(remote_discovery_start(&how, on_read, NULL, &discovery, NULL), 0);
+	discovery_wait(readings == 1 && discovered == 1);
+	target.entry_count = 2;
+	target.genctr++;
+	discovery_ahead_ns = 31 * CLOCK_NS_PER_S;
+	discovery_wait(readings == 2 && discovered == 2);
+	discovery_ahead_ns = 0;
+	assert_int_equal(discovery_failures, 0);
+	remote_discovery_close(discovery, on_flag, &closed);
+	wait_for(closed);
+	remote_discovery_free(discovery);
+	unstage();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_requests),        cmocka_unit_test(test_options),
 		cmocka_unit_test(test_statuses),        cmocka_unit_test(test_discovery),
-		cmocka_unit_test(test_discovery_stays),
+		cmocka_unit_test(test_discovery_stays), cmocka_unit_test(test_discovery_without_events),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
