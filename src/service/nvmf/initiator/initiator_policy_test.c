@@ -273,6 +273,8 @@ static void test_compare_that_came_spoilt(void **state)
 		{ NVME_TRANSIENT_TRANSPORT, 100, 1 + RETRIES_MAX, DPU_BLOCK_IO_ERROR },
 		{ NVME_TRANSIENT_TRANSPORT | NVME_DNR, 100, 1, DPU_BLOCK_IO_ERROR },
 		{ NVME_COMPARE_FAILURE | NVME_DNR, 1, 1, DPU_BLOCK_MISCOMPARE },
+		{ NVME_COMPARE_FAILURE, 1, 1,
+		  DPU_BLOCK_MISCOMPARE }, /* an answer, whether it is to be tried again or not */
 	};
 	struct slot slot = { 0 };
 

@@ -324,7 +324,9 @@ static void retry(struct remote *remote, struct dpu_block_request *request, uint
 		complete(remote, request, DPU_BLOCK_INTEGRITY);
 		return;
 	}
-	if ((status & NVME_DNR) || (request->scratch[1] & REQUEST_RETRIES) >= RETRIES_MAX) {
+	bool is_final = (status & NVME_DNR) || (status & NVME_STATUS_MASK) == NVME_COMPARE_FAILURE;
+
+	if (is_final || (request->scratch[1] & REQUEST_RETRIES) >= RETRIES_MAX) {
 		complete(remote, request, status_of(status));
 		return;
 	}
