@@ -60,6 +60,50 @@ static void test_restarting_target(void **state)
 	unstage();
 }
 
+static uint16_t descriptors_status;
+static unsigned descriptors_refused;
+
+static bool on_descriptors(struct fake_target *fake, struct fake_connection *connection, const struct nvme_sqe *sqe)
+{
+	if (sqe->opcode != NVME_ADMIN_IDENTIFY || (sqe->cdw10 & 0xff) != NVME_CNS_DESCRIPTORS || fake_queue(connection))
+		return false;
+	fake->command = NULL;
+	descriptors_refused++;
+	fake_respond(connection, sqe->cid, 0, descriptors_status);
+	return true;
+}
+
+/* A controller that cannot say just now what the namespace is has not deleted it, whatever keeps it from that. */
+static void test_identifiers_not_to_be_had(void **state)
+{
+	static const uint16_t statuses[] = { NVME_INTERNAL_ERROR, NVME_TRANSIENT_TRANSPORT, NVME_ABORT_REQUESTED,
+					     NVME_NAMESPACE_NOT_READY, NVME_INTERNAL_ERROR | NVME_DNR };
+	struct slot slot = { 0 };
+
+	for (unsigned i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++) {
+		stage(12);
+		remote_open();
+		wait_for(live_paths() == 2);
+		run_ms(20); /* until it has got our requests for events */
+		descriptors_refused = 0;
+		descriptors_status = statuses[i];
+		target.command = on_descriptors;
+		fake_event(&target, nvme_event(NVME_EVENT_NOTICE, NVME_NOTICE_NAMESPACES, NVME_LOG_CHANGED_NAMESPACES));
+		wait_for(descriptors_refused == 1);
+		run_ms(50);
+		wait_for(live_paths() == 2);
+		assert_int_equal(gones, 0);
+		assert_int_equal(run(&slot, DPU_BLOCK_READ, 0, 4096, 0), DPU_BLOCK_OK);
+		/* So it is when it is being connected. */
+		target.command = on_descriptors;
+		fake_drop(&target, 0);
+		wait_for(descriptors_refused == 2 && live_paths() == 2);
+		assert_int_equal(gones, 0);
+		unstage();
+	}
+	free(slot.memory);
+}
+
 static void ana_set(unsigned port, enum nvme_ana_state state)
 {
 	run_ms(20);
@@ -276,6 +320,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_resize_and_gone),
 		cmocka_unit_test(test_restarting_target),
+		cmocka_unit_test(test_identifiers_not_to_be_had),
 		cmocka_unit_test(test_ana),
 		cmocka_unit_test(test_ana_contradiction),
 		cmocka_unit_test(test_ana_of_new_namespace),

@@ -257,6 +257,14 @@ static void on_list(struct host_command *command, uint16_t status)
 	next_listed(path);
 }
 
+/* An older controller does not know them, or the namespace has gone since it was listed: that is seen next. */
+static bool has_no_descriptors(uint16_t status)
+{
+	uint16_t code = status & NVME_STATUS_MASK;
+
+	return code == NVME_INVALID_FIELD || code == NVME_INVALID_NAMESPACE;
+}
+
 static void on_descriptors(struct host_command *command, uint16_t status)
 {
 	struct path *path = command->ctx;
@@ -267,8 +275,13 @@ static void on_descriptors(struct host_command *command, uint16_t status)
 		remote_gone(path->remote);
 		return;
 	}
+	    !has_no_descriptors(status)) { /* what it is now is not known: no reason to forget it */
+		remote_path_fail(path, "the identifiers of namespace %u are not to be had: %s", path->nsid,
+				 status_text(status));
+		return;
+	}
 	if (status != NVME_OK)
-		memset(path->data.descriptors, 0, sizeof(path->data.descriptors)); /* an older controller has none */
+		memset(path->data.descriptors, 0, sizeof(path->data.descriptors));
 	descriptors_read(path);
 	if (!is_wanted(path)) {
 		if (path->step == PATH_LIVE)
