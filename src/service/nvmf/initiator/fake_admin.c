@@ -4,6 +4,16 @@
 
 #include <string.h>
 
+static void namespaces_list(const struct fake_target *target, uint32_t after, uint32_t list[1024])
+{
+	unsigned count = 0;
+
+	for (uint32_t nsid = after + 1; nsid <= target->strangers && count < 1024; nsid++)
+		list[count++] = nsid;
+	if (target->nsid > after && target->nsid > target->strangers && count < 1024)
+		list[count] = target->nsid;
+}
+
 static void identify(struct fake_connection *connection, const struct nvme_sqe *sqe)
 {
 	struct fake_target *target = connection->target;
@@ -29,16 +39,17 @@ static void identify(struct fake_connection *connection, const struct nvme_sqe *
 		controller->iorcsz = 1;
 		break;
 	case NVME_CNS_ACTIVE_NAMESPACES:
-		memcpy(data, &target->nsid, 4);
+		namespaces_list(target, sqe->nsid, (uint32_t *)data);
 		break;
 	case NVME_CNS_DESCRIPTORS:
-		if (sqe->nsid != target->nsid) {
+		if (sqe->nsid != target->nsid && sqe->nsid > target->strangers) {
 			fake_respond(connection, sqe->cid, 0, NVME_INVALID_NAMESPACE | NVME_DNR);
 			return;
 		}
 		data[0] = NVME_ID_UUID;
 		data[1] = 16;
 		memcpy(data + 4, target->uuid, 16);
+		data[4] ^= sqe->nsid != target->nsid;
 		break;
 	case NVME_CNS_NAMESPACE:
 		if (sqe->nsid != target->nsid)
@@ -46,7 +57,9 @@ static void identify(struct fake_connection *connection, const struct nvme_sqe *
 		namespace->nsze = namespace->ncap = target->blocks;
 		namespace->dlfeat = 9;
 		namespace->anagrpid = 1;
-		namespace->lbaf[0].log2_bytes = (uint8_t)target->shift;
+		namespace->nlbaf = target->lba_format;
+		namespace->flbas = (uint8_t)((target->lba_format & 0xf) | (target->lba_format >> 4) << 5);
+		namespace->lbaf[target->lba_format].log2_bytes = (uint8_t)target->shift;
 		break;
 	default:
 		fake_respond(connection, sqe->cid, 0, NVME_INVALID_FIELD | NVME_DNR);

@@ -104,6 +104,44 @@ static void test_identifiers_not_to_be_had(void **state)
 	free(slot.memory);
 }
 
+/* One of more than a list of namespaces has, found by what it is or by its number. */
+static void test_many_namespaces(void **state)
+{
+	struct remote_status status;
+
+	for (unsigned i = 0; i < 2; i++) {
+		stage(12);
+		target.strangers = 2300;
+		target.nsid = 5000;
+		if (i == 0)
+			memcpy(options.uuid, target.uuid, sizeof(options.uuid));
+		else
+			options.nsid = target.nsid;
+		options.path_count = 1;
+		remote_open();
+		wait_for(ups == 1);
+		remote_status(remote, &status);
+		assert_int_equal(status.nsid, 5000);
+		unstage();
+	}
+}
+
+/* Of more than 16 formats. */
+static void test_lba_format(void **state)
+{
+	static const uint8_t formats[] = { 15, 16, 37, 63 };
+
+	for (unsigned i = 0; i < sizeof(formats); i++) {
+		stage(12);
+		target.lba_format = formats[i];
+		options.path_count = 1;
+		remote_open();
+		wait_for(ups == 1);
+		assert_int_equal(device->sector, 4096);
+		unstage();
+	}
+}
+
 static void ana_set(unsigned port, enum nvme_ana_state state)
 {
 	run_ms(20);
@@ -321,6 +359,8 @@ int main(void)
 		cmocka_unit_test(test_resize_and_gone),
 		cmocka_unit_test(test_restarting_target),
 		cmocka_unit_test(test_identifiers_not_to_be_had),
+		cmocka_unit_test(test_many_namespaces),
+		cmocka_unit_test(test_lba_format),
 		cmocka_unit_test(test_ana),
 		cmocka_unit_test(test_ana_contradiction),
 		cmocka_unit_test(test_ana_of_new_namespace),

@@ -277,9 +277,10 @@ struct path {
 	uint32_t refresh; /* enum remote_path_refresh: wanted */
 	bool refreshing;  /* … one of them is under way */
 	bool abort_under_way;
-	uint32_t list[NAMESPACES_MAX];
-	unsigned list_at; /* in the list of namespaces */
-	uint32_t nsid;    /* the one that is looked at, then ours */
+	uint32_t list[NAMESPACES_MAX]; /* of namespaces, a part: … */
+	uint32_t list_after;           /* … those with higher numbers than this */
+	unsigned list_at;
+	uint32_t nsid; /* the one that is looked at, then ours */
 	uint8_t uuid[16], nguid[16];
 	uint32_t ana_group;
 	enum nvme_ana_state ana;
@@ -313,6 +314,14 @@ void remote_path_refresh(struct path *path, uint32_t what);
 void remote_path_step_next(struct path *path);
 void remote_path_ready(void *ctx);
 void remote_path_down_check(struct path *path);
+
+/* NVM 4.1.5.1, FLBAS: of more than 16 formats the number has two bits more. */
+static inline const struct nvme_lba_format *namespace_format(const struct nvme_identify_namespace *namespace)
+{
+	unsigned high = namespace->nlbaf >= 16 ? namespace->flbas >> 5 & 3u : 0;
+
+	return &namespace->lbaf[high << 4 | (namespace->flbas & 0xfu)];
+}
 
 /* ---- the device ---- */
 

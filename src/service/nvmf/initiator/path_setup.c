@@ -9,6 +9,7 @@
 
 enum { KAS_MAX = 600 };
 
+static void list_begin(struct path *path);
 static void namespace_checked(struct path *path);
 static void on_namespace(struct host_command *command, uint16_t status);
 
@@ -100,10 +101,8 @@ static void on_events(struct host_command *command, uint16_t status)
 {
 	struct path *path = command->ctx;
 
-	if (too_late(path, status))
-		return;
-	path->step = PATH_LIST;
-	remote_path_step_next(path);
+	if (!too_late(path, status))
+		list_begin(path);
 }
 
 static void events_configure(struct path *path)
@@ -229,11 +228,42 @@ static void namespace_missing(struct path *path)
 		remote_path_fail(path, "the subsystem has no such namespace for this host");
 }
 
+/* 0: its number is not known. */
+static uint32_t nsid_wanted(const struct remote *remote)
+{
+	return remote->nsid ? remote->nsid : remote->options.nsid;
+}
+
+/* From the one on that is wanted, if that is known. */
+static void list_begin(struct path *path)
+{
+	uint32_t wanted = nsid_wanted(path->remote);
+
+	path->list_after = wanted ? wanted - 1 : 0;
+	path->step = PATH_LIST;
+	remote_path_step_next(path);
+}
+
+static void list_go_on(struct path *path)
+{
+	path->list_after = path->list[NAMESPACES_MAX - 1];
+	path->step = PATH_LIST;
+	if (path->list_after < NVME_NSID_ALL - 1) /* the highest that a list may begin behind */
+		remote_path_step_next(path);
+	else
+		namespace_missing(path);
+}
+
 static void next_listed(struct path *path)
 {
-	uint32_t nsid = path->list_at < NAMESPACES_MAX ? path->list[path->list_at++] : 0;
+	uint32_t wanted = nsid_wanted(path->remote);
 
-	if (nsid == 0) {
+	if (path->list_at == NAMESPACES_MAX) {
+		list_go_on(path);
+		return;
+	}
+	uint32_t nsid = path->list[path->list_at++];
+	if (nsid == 0 || (wanted != 0 && nsid != wanted)) {
 		namespace_missing(path);
 		return;
 	}
@@ -275,7 +305,8 @@ static void on_descriptors(struct host_command *command, uint16_t status)
 		remote_gone(path->remote);
 		return;
 	}
-	    !has_no_descriptors(status)) { /* what it is now is not known: no reason to forget it */
+	/* What it is now is not known: no reason to forget it. */
+	if (status != NVME_OK && !has_no_descriptors(status)) {
 		remote_path_fail(path, "the identifiers of namespace %u are not to be had: %s", path->nsid,
 				 status_text(status));
 		return;
@@ -317,7 +348,7 @@ static void on_namespace(struct host_command *command, uint16_t status)
 static void namespace_checked(struct path *path)
 {
 	const struct nvme_identify_namespace *namespace = &path->data.namespace;
-	const struct nvme_lba_format *format = &namespace->lbaf[namespace->flbas & 0xf];
+	const struct nvme_lba_format *format = namespace_format(namespace);
 	unsigned shift = format->log2_bytes;
 
 	if ((shift != 9 && shift != 12) || namespace->nsze > UINT64_MAX >> shift) {
@@ -479,7 +510,7 @@ void remote_path_step_next(struct path *path)
 		ana_read(path);
 		break;
 	case PATH_LIST:
-		admin_identify(&path->admin, NVME_CNS_ACTIVE_NAMESPACES, 0, &path->data, on_list, path);
+		admin_identify(&path->admin, NVME_CNS_ACTIVE_NAMESPACES, path->list_after, &path->data, on_list, path);
 		break;
 	case PATH_DESCRIPTORS:
 		admin_identify(&path->admin, NVME_CNS_DESCRIPTORS, path->nsid, &path->data, on_descriptors, path);

@@ -98,7 +98,7 @@ static uint32_t features_of(const struct path *path)
 void remote_namespace(struct remote *remote, const struct path *path)
 {
 	const struct nvme_identify_namespace *namespace = &path->data.namespace;
-	unsigned shift = namespace->lbaf[namespace->flbas & 0xf].log2_bytes;
+	unsigned shift = namespace_format(namespace)->log2_bytes;
 	struct dpu_block_device *device = &remote->device;
 	uint32_t features = device->features | (features_of(path) & DPU_BLOCK_F_FLUSH);
 	uint64_t bytes = namespace->nsze << shift;
