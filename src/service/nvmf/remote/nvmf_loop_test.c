@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include "base/clock.h"
+#include "device/nvme/nvme_tcp.h"
 #include "service/block/block_rig.h"
 #include "service/nvmf/remote/nvmf_remote_priv.h"
 
@@ -473,9 +474,67 @@ static void test_device_goes(void **state)
 	block_rig_free(&rig);
 }
 
+struct connect_pdu {
+	struct nvme_tcp_capsule_cmd capsule;
+	struct nvme_connect_data data;
+};
+
+static void connect_fill(struct connect_pdu *pdu, uint16_t cid, const char *subnqn)
+{
+	const struct nvme_connect_sqe sqe = {
+		.opcode = NVME_FABRICS,
+		.flags = NVME_PSDT_SGL,
+		.cid = cid,
+		.fctype = NVME_FABRICS_CONNECT,
+		.sgl = { .length = sizeof(pdu->data), .type = NVME_SGL_IN_CAPSULE },
+		.sqsize = 31,
+	};
+
+	pdu->capsule.header = (struct nvme_tcp_header){ .type = NVME_TCP_CAPSULE_CMD,
+							.hlen = sizeof(pdu->capsule),
+							.pdo = sizeof(pdu->capsule),
+							.plen = sizeof(*pdu) };
+	memcpy(&pdu->capsule.sqe, &sqe, sizeof(sqe));
+	pdu->data = (struct nvme_connect_data){ .hostid = { 1 }, .cntlid = NVME_CNTLID_DYNAMIC };
+	snprintf(pdu->data.subnqn, sizeof(pdu->data.subnqn), "%s", subnqn);
+	snprintf(pdu->data.hostnqn, sizeof(pdu->data.hostnqn), "nqn.2026-01.test:host");
+}
+
+/* A host that does not wait for answers: what it has sent behind a Connect that is refused is served, too. */
+static void test_connects_at_once(void **state)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct {
+		struct nvme_tcp_icreq icreq;
+		struct connect_pdu connects[3];
+	} out = { .icreq.header = { .type = NVME_TCP_ICREQ, .hlen = 128, .plen = 128 } };
+	struct {
+		struct nvme_tcp_icresp icresp;
+		struct nvme_tcp_capsule_resp answers[3];
+	} in;
+	struct block_rig rig;
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	rig_open(&rig);
+	for (uint16_t i = 0; i < 3; i++)
+		connect_fill(&out.connects[i], i, i < 2 ? "nqn.2026-01.test:none" : "nqn.2026-01.test:s");
+	address.sin_port = htons((uint16_t)ports[0]);
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(send(fd, &out, sizeof(out), 0), sizeof(out));
+	WAIT_FOR(&rig.base, recv(fd, &in, sizeof(in), MSG_PEEK | MSG_DONTWAIT) == sizeof(in));
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(in.answers[i].cqe.cid, i);
+		assert_int_equal(in.answers[i].cqe.status >> 1,
+				 i < 2 ? NVME_CONNECT_INVALID_PARAMETERS | NVME_DNR : NVME_OK);
+	}
+	close(fd);
+	block_rig_free(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_connects_at_once),
 		cmocka_unit_test(test_told_and_gone),
 		cmocka_unit_test(test_created),
 		cmocka_unit_test(test_io),

@@ -113,29 +113,36 @@ static bool connect_answer(struct connection *connection)
 	connection->asks = NULL;
 	struct subsystem *subsystem = subsystem_find(target, nqn);
 
-	if (subsystem && listener && listener_serves(listener, subsystem) && subsystem_is_starting(subsystem)) {
+	if (!subsystem || !listener || !listener_serves(listener, subsystem)) {
+		nvme_queue_connect(connection->queue, NULL, connection->port);
+		return true;
+	}
+	/* It is there: who is told that it is not need not come again. */
+	if (subsystem_is_starting(subsystem) || !subsystem_settle(subsystem, NULL)) {
 		atomic_fetch_add_explicit(&subsystem->refused, 1, memory_order_relaxed);
 		nvme_queue_connect_later(connection->queue);
 		return true;
 	}
-	if (subsystem && listener && listener_serves(listener, subsystem) && subsystem_settle(subsystem, NULL)) {
-		handshake_leave(connection);
-		connection_send_home(connection, subsystem);
-		return false;
-	}
-	nvme_queue_connect(connection->queue, NULL, connection->port);
-	return true;
+	handshake_leave(connection);
+	connection_send_home(connection, subsystem);
+	return false;
 }
 
-/* What the queue makes of the bytes that are there. False: the connection is no more ours. */
+/* What the queue makes of the bytes that are there; behind a Connect that was refused there may be another one. False:
+ * the connection is no more ours. */
 static bool bytes_use(struct connection *connection)
 {
-	size_t used = nvme_queue_input(connection->queue, connection->bytes, connection->count);
+	bool refused;
 
-	connection->count -= used;
-	memmove(connection->bytes, connection->bytes + used, connection->count);
-	if (connection->asks && !connect_answer(connection))
-		return false;
+	do {
+		size_t used = nvme_queue_input(connection->queue, connection->bytes, connection->count);
+
+		connection->count -= used;
+		memmove(connection->bytes, connection->bytes + used, connection->count);
+		refused = connection->asks;
+		if (refused && !connect_answer(connection))
+			return false;
+	} while (refused && !connection->ending);
 	if (!connection->ending)
 		return true;
 	nvme_queue_closed(connection->queue);
