@@ -27,7 +27,8 @@ far="addresses=127.0.0.1,[::1]:4421 nqn=$nqn keep_alive=1000 quiesce=100"
 
 # ---- what makes no sense, and what is not there
 has 1 "must be an IP address with an optional port" ctl nvmf_remote create x addresses=host:4420 nqn=$nqn
-has 1 "must be an NVMe qualified name" ctl nvmf_remote create x addresses=127.0.0.1 nqn=nqn.2025-13.org.example:far
+has 1 "must be a name of 1 to 223 bytes" ctl nvmf_remote create x addresses=127.0.0.1 "nqn=two words"
+has 1 "must be an NVMe qualified name" ctl nvmf_remote create x addresses=127.0.0.1 nqn=$nqn host_nqn=nqn.2025-13.x:us
 ok ctl nvmf_remote create nobody addresses=127.0.0.1:1 nqn=$nqn
 refused() { [[ $(field nvmf_remote nobody why) == *refused* ]]; }
 wait_until 10 "why it is not there" refused

@@ -31,6 +31,24 @@ bool nqn_check_stored(const char *text)
 	return strncmp(text, prefix, sizeof(prefix) - 1) == 0 && strlen(text) <= NVME_NQN_LENGTH_MAX;
 }
 
+static bool has_blank(const char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text <= ' ' || *text == 0x7f)
+			return true;
+	return false;
+}
+
+bool nqn_check_foreign(const char *text)
+{
+	return *text && strlen(text) <= NVME_NQN_LENGTH_MAX && !has_blank(text);
+}
+
+bool nqn_check_foreign_stored(const char *text)
+{
+	return nqn_check_foreign(text) || nqn_check_stored(text);
+}
+
 bool nqn_check(const char *text)
 {
 	static const char by_uuid[] = "nqn.2014-08.org.nvmexpress:uuid:";
@@ -38,11 +56,8 @@ bool nqn_check(const char *text)
 	size_t length = strlen(text);
 	struct uuid uuid;
 
-	if (!nqn_check_stored(text))
+	if (!nqn_check_stored(text) || has_blank(text))
 		return false;
-	for (const char *at = text; *at; at++)
-		if ((unsigned char)*at <= ' ')
-			return false;
 	if (strncmp(text, by_uuid, sizeof(by_uuid) - 1) == 0)
 		return uuid_parse(text + sizeof(by_uuid) - 1, &uuid) == 0;
 	return length > DOMAIN_AT && is_date(text + sizeof(prefix) - 1) && text[DOMAIN_AT] != '.' &&

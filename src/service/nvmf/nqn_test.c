@@ -53,6 +53,19 @@ static void test_names(void **state)
 	assert_false(nqn_check_stored("iqn.2025-01.org.example:disks") || nqn_check_stored(""));
 }
 
+static void test_foreign(void **state)
+{
+	static const char *const good[] = { "nvmet-test", "nqn.2025-13.org.example:disks", "iqn.2025-01.x",
+					    "\xc3\xa4" };
+	static const char *const bad[] = { "", "two words", "line\n", "\x7f" };
+
+	for (unsigned i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+		assert_true(nqn_check_foreign(good[i]) && nqn_check_foreign_stored(good[i]));
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_false(nqn_check_foreign(bad[i]) || nqn_check_foreign_stored(bad[i]));
+	assert_true(nqn_check_foreign_stored("nqn.two words"));
+}
+
 static void test_length(void **state)
 {
 	char text[NVME_NQN_LENGTH_MAX + 2] = "nqn.2025-01.org.example:";
@@ -60,12 +73,13 @@ static void test_length(void **state)
 	memset(text + strlen(text), 'x', NVME_NQN_LENGTH_MAX - strlen(text));
 	assert_true(nqn_check(text));
 	text[NVME_NQN_LENGTH_MAX] = 'x';
-	assert_false(nqn_check(text) || nqn_check_stored(text));
+	assert_false(nqn_check(text) || nqn_check_stored(text) || nqn_check_foreign(text));
 }
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_names), cmocka_unit_test(test_length) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_names), cmocka_unit_test(test_foreign),
+					    cmocka_unit_test(test_length) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -42,8 +42,9 @@ static const struct field fields[] = {
 	      .doc = "Where a discovery controller listens, that tells of further addresses of the subsystem: paths "
 		     "are "
 		     "added and removed as its log changes."),
-	FIELD(struct nvmf_remote_object, nqn, .flags = FIELD_F_REQUIRED | FIELD_F_IMMUTABLE, .check = nqn_check,
-	      .check_doc = NQN_CHECK_DOC, .check_stored = nqn_check_stored, .doc = "The subsystem's name."),
+	FIELD(struct nvmf_remote_object, nqn, .flags = FIELD_F_REQUIRED | FIELD_F_IMMUTABLE, .check = nqn_check_foreign,
+	      .check_doc = NQN_FOREIGN_DOC, .check_stored = nqn_check_foreign_stored,
+	      .doc = "The subsystem's name, as its target has it: mostly an NVMe qualified name."),
 	FIELD(struct nvmf_remote_object, nsid, .flags = FIELD_F_IMMUTABLE,
 	      .doc = "Number of the namespace; by default the one with namespace_uuid, or else the first."),
 	FIELD(struct nvmf_remote_object, namespace_uuid, .flags = FIELD_F_IMMUTABLE,

@@ -240,7 +240,7 @@ static void test_watch_many(void **state)
 	remote_rig_close(&rig);
 }
 
-/* Names that older versions took. */
+/* Names that older versions took, and that of another's target. */
 static void test_stored_names(void **state)
 {
 	static const char rename[] = "UPDATE object SET fields = replace(fields, '2026-12', '2026-13')";
@@ -250,7 +250,8 @@ static void test_stored_names(void **state)
 	block_rig_new(&rig, 1, remote_rig_services);
 	block_rig_apply(&rig,
 			"{'tenants': [{'name': 'blue'}], 'nvmf_remotes': [{'name': 'r', 'addresses': ['127.0.0.1:1'],"
-			" 'nqn': 'nqn.2026-12.test:s', 'host_nqn': 'nqn.2026-12.test:us'}],"
+			" 'nqn': 'nqn.2026-12.test:s', 'host_nqn': 'nqn.2026-12.test:us'},"
+			" {'name': 'other', 'addresses': ['127.0.0.1:1'], 'nqn': 'nvmet-test'}],"
 			" 'nvmf_subsystems': [{'tenant': 'blue', 'name': 's', 'nqn': 'nqn.2026-12.test:s'}],"
 			" 'nvmf_hosts': [{'tenant': 'blue', 'name': 'h', 'nqn': 'nqn.2026-12.test:h'}]}");
 	block_rig_down(&rig);
@@ -259,6 +260,7 @@ static void test_stored_names(void **state)
 	sqlite3_close(store);
 	block_rig_up(&rig);
 	FIELD_IS(&rig, "nvmf_remote", "r", "nqn", "nqn.2026-13.test:s");
+	FIELD_IS(&rig, "nvmf_remote", "other", "nqn", "nvmet-test");
 	FIELD_IS(&rig, "nvmf_remote", "r", "connects_as", "nqn.2026-13.test:us");
 	FIELD_IS(&rig, "nvmf_subsystem", "s", "nqn", "nqn.2026-13.test:s");
 	FIELD_IS(&rig, "nvmf_host", "h", "nqn", "nqn.2026-13.test:h");
