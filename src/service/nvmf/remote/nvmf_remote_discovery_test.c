@@ -50,7 +50,7 @@ static void test_discover(void **state)
 				     json_pack("{s:s}", "address", "127.0.0.1:1"), &err));
 	assert_non_null(strstr(err.message, "refused"));
 	assert_null(block_rig_action(&rig, "nvmf_remote", "discover", NULL, json_pack("{s:s}", "address", "x"), &err));
-	assert_string_equal(err.path, "address");
+	assert_string_equal(err.path, "discover.address");
 	assert_null(block_rig_action(&rig, "nvmf_remote", "discover", NULL, json_pack("{s:s}", "address", ""), &err));
 	assert_string_equal(err.path, "discover.address");
 	remote_rig_close(&rig);
