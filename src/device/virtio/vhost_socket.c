@@ -47,6 +47,7 @@ static void on_reconnect(void *ctx)
 	struct vhost_endpoint *endpoint = ctx;
 	int fd = client_connect(endpoint);
 
+	endpoint->connect_result = fd < 0 ? fd : 0;
 	if (fd >= 0)
 		vhost_connection_open(endpoint, fd);
 	else

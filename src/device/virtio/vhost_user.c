@@ -359,6 +359,11 @@ bool vhost_endpoint_connected(const struct vhost_endpoint *endpoint)
 	return endpoint->fd >= 0;
 }
 
+int vhost_endpoint_connect_result(const struct vhost_endpoint *endpoint)
+{
+	return endpoint->connect_result;
+}
+
 uint64_t vhost_endpoint_features(const struct vhost_endpoint *endpoint)
 {
 	return endpoint->features;

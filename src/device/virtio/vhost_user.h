@@ -87,6 +87,8 @@ void vhost_config_set(struct vhost_endpoint *endpoint, int result);
 void vhost_queue_stopped(struct vhost_endpoint *endpoint, unsigned index);
 
 bool vhost_endpoint_connected(const struct vhost_endpoint *endpoint);
+/* Of a client's last attempt to connect: 0 or a negative errno. */
+int vhost_endpoint_connect_result(const struct vhost_endpoint *endpoint);
 uint64_t vhost_endpoint_features(const struct vhost_endpoint *endpoint); /* negotiated */
 const char *vhost_endpoint_socket_path(const struct vhost_endpoint *endpoint);
 /* What NET_SET_MTU may ask for from now on; not 0, and only if options.mtu was not. */

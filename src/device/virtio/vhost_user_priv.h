@@ -49,6 +49,7 @@ struct vhost_endpoint {
 	ino_t socket_inode;
 	struct loop_fd *listen_watch, *watch, *alarm_watch;
 	struct loop_timer *reconnect;
+	int connect_result; /* of the client's last attempt: 0 or a negative errno */
 
 	uint64_t features, protocol_features; /* negotiated */
 	uint8_t status;

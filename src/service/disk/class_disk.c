@@ -65,7 +65,8 @@ static const struct field disk_fields[] = {
 		struct disk_object, state, disk_state_names, .flags = FIELD_F_STATE,
 		.doc = "Whether requests are carried out (ready), wait for the backing (waiting) or fail because "
 		       "it is away for too long (failing); error: the socket cannot be had."),
-	FIELD(struct disk_object, why, .flags = FIELD_F_STATE, .doc = "Why it is not ready."),
+	FIELD(struct disk_object, why, .flags = FIELD_F_STATE,
+	      .doc = "Why it is not ready, or QEMU cannot be reached."),
 	FIELD(struct disk_object, socket_path, .flags = FIELD_F_STATE | FIELD_F_DETAIL,
 	      .doc = "Where the socket is, also by default."),
 	FIELD(struct disk_object, connected, .flags = FIELD_F_STATE, .doc = "Whether QEMU is connected."),
@@ -204,6 +205,20 @@ static char *why_not_ready(const struct disk *disk)
 	return strdup(why ? why : "the device is on its way");
 }
 
+/* NULL: there is one, or none has come yet. */
+static char *why_no_guest(const struct disk *disk)
+{
+	int result = disk->endpoint ? vhost_endpoint_connect_result(disk->endpoint) : 0;
+	char *text;
+
+	if (result == 0 || vhost_endpoint_connected(disk->endpoint))
+		return NULL;
+	if (asprintf(&text, "cannot connect to QEMU at %s: %s", vhost_endpoint_socket_path(disk->endpoint),
+		     strerror(-result)) < 0)
+		abort(); /* out of memory */
+	return text;
+}
+
 void disk_observe(void *ctx, const struct object *object, struct object *copy)
 {
 	const struct disk *disk = object->runtime;
@@ -213,8 +228,7 @@ void disk_observe(void *ctx, const struct object *object, struct object *copy)
 
 	(void)ctx;
 	out->state = (uint8_t)disk_state(disk);
-	if (out->state != DISK_READY)
-		out->why = why_not_ready(disk);
+	out->why = out->state != DISK_READY ? why_not_ready(disk) : why_no_guest(disk);
 	if (disk->endpoint && !(out->socket_path = strdup(vhost_endpoint_socket_path(disk->endpoint))))
 		abort(); /* out of memory */
 	out->connected = disk->endpoint && vhost_endpoint_connected(disk->endpoint);

@@ -79,6 +79,24 @@ static void attach_and_delete(void **state)
 	guest_free(&guest);
 }
 
+/* Nobody wonders why a VM does not see its disk. */
+static void no_guest(void **state)
+{
+	struct block_rig *rig = *state;
+	struct guest guest;
+	char why[160];
+
+	disk_rig_disk(rig, "'volume': 'v'");
+	WAIT_FOR(&rig->base, strncmp(block_rig_field(rig, "disk", "d", "why"), "cannot", 6) == 0);
+	snprintf(why, sizeof(why), "cannot connect to QEMU at %s/guest: No such file or directory", rig->dir);
+	assert_string_equal(block_rig_field(rig, "disk", "d", "why"), why);
+	assert_string_equal(state_of_disk(rig), "ready");
+	guest_listen(&guest, rig);
+	guest_connect(&guest);
+	assert_string_equal(block_rig_field(rig, "disk", "d", "why"), "");
+	guest_free(&guest);
+}
+
 /* The model's store says no when all else has been done: the disk goes on as if nothing had been. */
 static void undone(void **state)
 {
@@ -420,17 +438,9 @@ static int setup(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(attach_and_delete),
-		TEST(undone),
-		TEST(import),
-		TEST(write_through),
-		TEST(resize),
-		TEST(resized_and_gone),
-		TEST(goes_in_use),
-		TEST(quarantine),
-		TEST(reset_under_way),
-		TEST(delete_under_way),
-		TEST(death_and_stop_under_way),
+		TEST(attach_and_delete), TEST(no_guest),        TEST(undone),           TEST(import),
+		TEST(write_through),     TEST(resize),          TEST(resized_and_gone), TEST(goes_in_use),
+		TEST(quarantine),        TEST(reset_under_way), TEST(delete_under_way), TEST(death_and_stop_under_way),
 		TEST(long_requests),
 	};
 

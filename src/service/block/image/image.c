@@ -140,6 +140,8 @@ static void device_given(void *ctx, struct dpu_block_device *device, struct work
 
 /* ---- qemu-img ---- */
 
+#define FILES "/proc/self/fd/"
+
 /* Who has the image open may have written to it since it was looked at. */
 static void import_converted(struct image_job *job)
 {
@@ -153,13 +155,31 @@ static void import_converted(struct image_job *job)
 	image_stream(job);
 }
 
+/* Its words have names of files where it has none. */
+static void convert_fail(struct image_job *job, const char *why)
+{
+	static const char between[] = "the raw file in between";
+	const char *names[] = { job->import ? job->name : between, job->import ? between : job->name };
+	struct text text = { 0 };
+	const char *at = why, *file;
+
+	while ((file = strstr(at, FILES)) && file[strlen(FILES)]) {
+		text_add_bytes(&text, at, (size_t)(file - at));
+		at = file + strlen(FILES) + 1;
+		text_add(&text, names[at[-1] == '0' + TOOL_TARGET]);
+	}
+	text_add(&text, at);
+	image_fail(job, DPU_E_IO, "%s", text.data ? text.data : why);
+	text_free(&text);
+}
+
 static void converted(void *ctx, const char *why)
 {
 	struct image_job *job = ctx;
 
 	job->tool = NULL;
 	if (why)
-		image_fail(job, DPU_E_IO, "%s", why);
+		convert_fail(job, why);
 	if (!job->import) {
 		export_end(job);
 		return;
@@ -171,7 +191,7 @@ static void converted(void *ctx, const char *why)
 	import_converted(job);
 }
 
-#define FILE_OF(fd_) "/proc/self/fd/" #fd_
+#define FILE_OF(fd_) FILES #fd_
 _Static_assert(TOOL_SOURCE == 3 && TOOL_TARGET == 4, "as FILE_OF says");
 
 /* Files are those that are open here, whatever has their names by now. Formats are said, never guessed, and an image's

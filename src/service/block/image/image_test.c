@@ -357,17 +357,24 @@ static void link_for_the_tool(void **state)
 }
 
 /* The kernel, short of memory, or an operator. */
-static void killed_tool(void **state)
+static void failed_tool(void **state)
 {
 	struct block_rig rig;
 	struct dpu_error err;
 	char before[4096];
 
 	world(&rig);
-	tool_instead(&rig, "kill -9 $$", before);
+	tool_instead(
+		&rig,
+		"[ -e ../again ] && { echo Cannot use /proc/self/fd/4 after /proc/self/fd/3; exit 1; }; kill -9 $$",
+		before);
 	assert_null(act(&rig, "volume", "export-image", "blue/v", "out.qcow2", &err));
-	setenv("PATH", before, 1);
 	assert_string_equal(err.message, "qemu-img was ended by signal 9 (Killed): begin again");
+	/* Its words are about descriptors. */
+	assert_int_equal(shell(&rig, "touch ../again"), 0);
+	assert_null(act(&rig, "volume", "export-image", "blue/v", "out.qcow2", &err));
+	assert_string_equal(err.message, "Cannot use out.qcow2 after the raw file in between");
+	setenv("PATH", before, 1);
 	assert_int_equal(shell(&rig, "[ -z \"$(ls -A)\" ]"), 0);
 	block_rig_free(&rig);
 }
@@ -691,7 +698,7 @@ int main(void)
 		cmocka_unit_test(changed_meanwhile),
 		cmocka_unit_test(changed_for_the_tool),
 		cmocka_unit_test(link_for_the_tool),
-		cmocka_unit_test(killed_tool),
+		cmocka_unit_test(failed_tool),
 		cmocka_unit_test(orphaned_tool),
 		cmocka_unit_test(folder_name),
 		cmocka_unit_test(no_tool),
