@@ -18,6 +18,7 @@ enum {
 	KILL_EVERY = 50,
 	QUIET_WRITES = 250,
 	FEW_FRAMES = 15,
+	RECOVERY_FRAMES = 24,
 	FEW_VOLUMES = 5,
 	MANY_VOLUMES = 20, /* with more maps than that */
 };
@@ -29,6 +30,14 @@ void world_limit_frames(const struct world *world, struct store *store)
 		return;
 	store->frame_limit = FEW_FRAMES;
 	store->op_pages = FEW_FRAMES / 3;
+}
+
+void world_limit_recovery(struct store *store)
+{
+	if (store->frame_limit > RECOVERY_FRAMES) {
+		store->frame_limit = RECOVERY_FRAMES;
+		store->op_pages = 2;
+	}
 }
 
 /* ---- requests ---- */
@@ -368,6 +377,12 @@ static bool anything_busy(const struct world *world)
 	return world->commanding;
 }
 
+/* Written, and not yet flushed. */
+static bool root_is_loose(const struct world *world)
+{
+	return world->store->checkpoint.state == CHECKPOINT_LAST;
+}
+
 void world_work(struct world *world, unsigned ops)
 {
 	unsigned rounds = 0;
@@ -388,6 +403,8 @@ void world_work(struct world *world, unsigned ops)
 		if (!world->commanding && may_command && pick(world, 40) == 0)
 			start_command(world);
 		store_poll(world->store);
+		if (world->kill_at_roots && root_is_loose(world) && pick(world, world->kill_at_roots) == 0)
+			world->kill(world);
 		assert_true(++rounds < 10000000);
 	}
 	while (world->commanding)

@@ -34,6 +34,7 @@ struct world {
 	char tail[64], killed_tail[64];
 	unsigned kills;
 	bool few_frames;                   /* maps are evicted and read again all the time */
+	unsigned kill_at_roots;            /* one time in so many when a root is written, and not yet flushed; 0: no */
 	void (*kill)(struct world *world); /* called now and then: the process dies, the machine goes on */
 	/* the one command under way */
 	struct store_command command;
@@ -50,6 +51,8 @@ void world_free(struct world *world);
 void world_work(struct world *world, unsigned ops);
 /* Gives a store that is open as few frames as the world's has. */
 void world_limit_frames(const struct world *world, struct store *store);
+/* Gives one that is being opened, poll by poll, so few that it writes checkpoints on its way. */
+void world_limit_recovery(struct store *store);
 static inline uint64_t pick(struct world *world, uint64_t limit)
 {
 	return random_below(&world->seed, limit);

@@ -12,6 +12,7 @@ struct event {
 	uint64_t submitted, completed; /* 0: not yet */
 	uint64_t offset, length;
 	uint8_t *data; /* NULL: a flush */
+	uint64_t lost; /* sectors that can never be there, bit for bit as apply() has them */
 	bool folded;
 };
 
@@ -214,6 +215,7 @@ void recorder_forget(struct recorder *recorder)
 
 static void apply(const struct event *event, uint8_t *image, uint64_t mask)
 {
+	mask &= ~event->lost;
 	for (uint64_t at = 0; at < event->length; at += DPU_BLOCK_SECTOR)
 		if (mask >> at / DPU_BLOCK_SECTOR % 64 & 1)
 			memcpy(image + event->offset + at, event->data + at, DPU_BLOCK_SECTOR);
@@ -270,6 +272,40 @@ void recorder_crash(struct recorder *recorder, uint64_t time, enum recorder_loss
 		apply(event, image, mask);
 		loose++;
 	}
+}
+
+/* A completed write of another life. */
+static struct event inherited(const struct event *event, uint64_t lost)
+{
+	struct event copy = *event;
+
+	copy.submitted = copy.completed = 1;
+	copy.lost |= lost;
+	copy.data = malloc(event->length);
+	if (!copy.data)
+		abort();
+	memcpy(copy.data, event->data, event->length);
+	return copy;
+}
+
+struct recorder *recorder_survivor(struct recorder *recorder, uint64_t *seed, struct recorder_clock *clock)
+{
+	fold(recorder, flush_begin(recorder, recorder->clock->now));
+	struct recorder *survivor = recorder_new(recorder->device.bytes, recorder->flushed, clock);
+	survivor->events = calloc(recorder->count + 1, sizeof(*survivor->events));
+	if (!survivor->events)
+		abort();
+	survivor->room = recorder->count + 1;
+	for (size_t i = recorder->folded; i < recorder->count; i++) {
+		const struct event *event = &recorder->events[i];
+		if (!event->data || event->folded)
+			continue;
+		struct event *copy = &survivor->events[survivor->count++];
+		*copy = inherited(event, event->completed ? 0 : random_next(seed));
+		apply(copy, survivor->data, UINT64_MAX);
+	}
+	clock->now = clock->now > 1 ? clock->now : 1;
+	return survivor;
 }
 
 void recorder_kill(struct recorder *recorder, uint64_t *seed, uint8_t *image)

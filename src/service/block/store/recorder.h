@@ -35,3 +35,6 @@ enum recorder_loss { LOSE_NOTHING, LOSE_ALL, LOSE_WRITES, LOSE_SECTORS, LOSE_ONE
 void recorder_crash(struct recorder *recorder, uint64_t time, enum recorder_loss loss, uint64_t *seed, uint8_t *image);
 /* … and after a SIGKILL now: of what is under way, anything. */
 void recorder_kill(struct recorder *recorder, uint64_t *seed, uint8_t *image);
+/* … and what goes on from there, at the start of a clock: what was not flushed can still be lost. For this one it is a
+ * call at the present time. */
+struct recorder *recorder_survivor(struct recorder *recorder, uint64_t *seed, struct recorder_clock *clock);
