@@ -87,7 +87,7 @@ static uint32_t pick_one(struct store *store)
 
 int page_pick(struct store *store, unsigned count, bool discard, uint32_t *ret)
 {
-	if (store->page_space.free < count + (discard ? 0 : DISCARD_PAGES))
+	if (count && store->page_space.free < count + (discard ? 0 : DISCARD_PAGES))
 		return -ENOSPC;
 	for (unsigned i = 0; i < count; i++) {
 		ret[i] = pick_one(store);

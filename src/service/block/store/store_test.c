@@ -257,12 +257,53 @@ static void a_full_pool_fails_writes_only(void **state)
 	volume = rig_create(store, "b", 64 * MIB);
 	write_blocks(store, volume, 0, (unsigned)first, 1);
 	assert_blocks(store, volume, 0, (unsigned)first, 1);
-	/* A repair and a scrub that nobody waits for are done away with, too. */
-	struct store_command left[2] = { { .op = STORE_SCRUB, .rate = MIB }, { .op = STORE_REPAIR } };
-	for (unsigned i = 0; i < 2; i++) {
-		store_submit(store, &left[i]);
-		store_poll(store);
+	/* A repair that nobody waits for is done away with, too. */
+	struct store_command left = { .op = STORE_REPAIR };
+	store_submit(store, &left);
+	store_poll(store);
+	pool_finish(store, device);
+}
+
+/* One block of each leaf, until there is no page for a further leaf. */
+static void use_up_pages(struct store *store, uint64_t volume)
+{
+	uint8_t block[STORE_BLOCK];
+
+	for (uint64_t leaf = 0;; leaf++) {
+		rig_fill(block, leaf + 1, STORE_BLOCK);
+		uint64_t offset = leaf * LEAF_BLOCKS * STORE_BLOCK;
+		enum dpu_block_status status = rig_io(store, volume, DPU_BLOCK_WRITE, offset, block, STORE_BLOCK, 0);
+		if (status == DPU_BLOCK_OK)
+			continue;
+		assert_int_equal(status, DPU_BLOCK_NO_SPACE);
+		return;
 	}
+}
+
+/* A discard has used some of the pages that are kept for it. What needs none goes on: blocks that are there are
+ * replaced, volumes shrink and grow. */
+static void a_pool_without_pages_fails_what_needs_one(void **state)
+{
+	struct dpu_block_device *device = ram_new(16 * MIB);
+	struct store *store = pool_made(device);
+	uint64_t volume = rig_create(store, "a", (uint64_t)100 * MIB);
+	struct store_stats stats;
+
+	write_blocks(store, volume, 0, 10, 5000);
+	rig_copy(store, STORE_SNAPSHOT, volume, "s");
+	use_up_pages(store, rig_create(store, "b", (uint64_t)512 * MIB));
+	assert_int_equal(rig_io(store, volume, DPU_BLOCK_DISCARD, 0, NULL, STORE_BLOCK, 0), DPU_BLOCK_OK);
+	store_stats(store, &stats);
+	assert_true(stats.free_pages < DISCARD_PAGES && stats.free_blocks > 1000 && stats.full);
+	write_blocks(store, volume, 1, 9, 6001);
+	write_blocks(store, volume, 20, 1, 7000);
+	assert_int_equal(pool_run(store, STORE_RESIZE, volume, (uint64_t)1024 * MIB), DPU_E_LIMIT);
+	assert_int_equal(pool_run(store, STORE_RESIZE, volume, (uint64_t)50 * MIB), DPU_OK);
+	assert_int_equal(pool_run(store, STORE_RESIZE, volume, (uint64_t)60 * MIB), DPU_OK);
+	assert_blocks(store, volume, 0, 1, 0);
+	assert_blocks(store, volume, 1, 9, 6001);
+	assert_blocks(store, volume, 20, 1, 7000);
+	assert_sound(store);
 	pool_finish(store, device);
 }
 
@@ -541,6 +582,7 @@ int main(void)
 		cmocka_unit_test(space_comes_back),
 		cmocka_unit_test(what_is_cut_off_does_not_come_back),
 		cmocka_unit_test(a_full_pool_fails_writes_only),
+		cmocka_unit_test(a_pool_without_pages_fails_what_needs_one),
 		cmocka_unit_test(a_section_of_an_earlier_life_does_not_count),
 		cmocka_unit_test(a_root_that_was_not_flushed_may_be_lost),
 		cmocka_unit_test(a_small_cache_evicts_and_loads),
