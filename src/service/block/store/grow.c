@@ -45,6 +45,7 @@ static int grow_end(struct store *store, struct store_command *command)
 	store->growing = false;
 	if (rc < 0)
 		return rc;
+	volumes_align(store);
 	space_extend(store);
 	pageref_count(store);
 	store->wake = true;

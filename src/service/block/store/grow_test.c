@@ -37,6 +37,31 @@ static void a_pool_grows_by_a_medium(void **state)
 	media[1]->ops->close(media[1], NULL, NULL);
 }
 
+static void count_change(void *ctx)
+{
+	++*(unsigned *)ctx;
+}
+
+/* Its users find out that their buffers may come to be on a medium that wants more. */
+static void a_pool_is_as_particular_as_its_media(void **state)
+{
+	struct dpu_block_device *media[] = { ram_new(16 * MIB), ram_new(16 * MIB) };
+	struct store *store = pool_made(media[0]);
+	struct dpu_block_device *device = store_device(store, rig_create(store, "a", MIB));
+	struct store_command grow = { .op = STORE_GROW, .medium = media[1] };
+	unsigned changes = 0;
+
+	assert_int_equal(device->alignment, 1);
+	device->changed = count_change;
+	device->changed_ctx = &changes;
+	media[1]->alignment = STORE_BLOCK;
+	assert_int_equal(rig_command(store, &grow), DPU_OK);
+	assert_int_equal(device->alignment, STORE_BLOCK);
+	assert_int_equal(changes, 1);
+	pool_finish(store, media[0]);
+	media[1]->ops->close(media[1], NULL, NULL);
+}
+
 /* ---- what holds a pool already ---- */
 
 static void a_medium_of_another_pool_is_refused(void **state)
@@ -291,6 +316,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_pool_grows_by_a_medium),
+		cmocka_unit_test(a_pool_is_as_particular_as_its_media),
 		cmocka_unit_test(a_medium_of_another_pool_is_refused),
 		cmocka_unit_test(a_checkpoint_fails_in_the_middle_of_it),
 		cmocka_unit_test(a_superblock_cannot_be_written),

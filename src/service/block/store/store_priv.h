@@ -560,6 +560,7 @@ static inline const uint32_t *record_crc(const struct record *record)
 struct volume_entry *entry_at(struct store *store, uint32_t slot);
 struct frame *entry_frame(struct store *store, uint32_t slot);
 int volume_attach(struct store *store, uint32_t slot);
+void volumes_align(struct store *store); /* as the media want it */
 void volume_free(struct store_volume *volume);
 void volume_resized(struct store_volume *volume);
 void volume_gone(struct store_volume *volume);

@@ -92,6 +92,20 @@ static uint32_t alignment(struct store *store)
 	return most;
 }
 
+void volumes_align(struct store *store)
+{
+	uint32_t most = alignment(store);
+
+	for (uint32_t slot = 0; slot < store->slots; slot++) {
+		struct store_volume *volume = store->volume[slot];
+		if (!volume || volume->device.alignment == most)
+			continue;
+		volume->device.alignment = most;
+		if (volume->device.changed)
+			volume->device.changed(volume->device.changed_ctx);
+	}
+}
+
 void volume_free(struct store_volume *volume)
 {
 	if (volume)
