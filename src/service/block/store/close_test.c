@@ -112,12 +112,50 @@ static void an_opening_fails(void **state)
 	end(&world);
 }
 
+/* Long work is cut short, what else came before ends, what comes after finds the pool closed. */
+static void commands_are_under_way(void **state)
+{
+	enum { SCRUB, MEASURE, MAKE, CLOSE, LATE, COMMANDS };
+	struct world world;
+
+	world_new(&world);
+	struct store_command command[COMMANDS] = {
+		[SCRUB] = { .op = STORE_SCRUB },
+		[MEASURE] = { .op = STORE_MEASURE },
+		[MAKE] = { .op = STORE_CREATE, .name = "made", .bytes = MIB },
+		[CLOSE] = { .op = STORE_CLOSE },
+		[LATE] = { .op = STORE_CREATE, .name = "late", .bytes = MIB },
+	};
+	faulty_plan(world.faulty, &hold_reads);
+	for (unsigned i = 0; i < CLOSE; i++)
+		rig_start(world.store, &command[i]);
+	while (faulty_held(world.faulty) < 2)
+		store_poll(world.store);
+	rig_start(world.store, &command[CLOSE]);
+	rig_start(world.store, &command[LATE]);
+	for (unsigned i = 0; i < 1000; i++)
+		store_poll(world.store);
+	/* A read of the scrub is at the medium, and says there what it has found. */
+	assert_null(command[SCRUB].ctx);
+	assert_null(command[CLOSE].ctx);
+	faulty_plan(world.faulty, NULL);
+	faulty_release(world.faulty);
+	assert_int_equal(rig_end(world.store, &command[CLOSE]), DPU_OK);
+	assert_int_equal(rig_end(world.store, &command[LATE]), DPU_E_CONFLICT);
+	assert_string_equal(command[SCRUB].error.message, "the pool is being closed");
+	assert_string_equal(command[MEASURE].error.message, "the pool is being closed");
+	assert_int_equal(command[MAKE].error.code, DPU_OK);
+	pool_finish(world.store, world.ram);
+	faulty_free(world.faulty);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_trim_is_under_way),
 		cmocka_unit_test(the_closing_checkpoint_fails),
 		cmocka_unit_test(an_opening_fails),
+		cmocka_unit_test(commands_are_under_way),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

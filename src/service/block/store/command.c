@@ -22,6 +22,16 @@ int command_then(struct store_command *command, command_step step)
 	return -EAGAIN;
 }
 
+bool command_is_cut_short(const struct store *store, const struct store_command *command)
+{
+	return command->cancel || store->closing;
+}
+
+int command_cut_short(const struct store *store, struct store_command *command)
+{
+	return command_error(command, DPU_E_CONFLICT, store->closing ? "the pool is being closed" : "cancelled");
+}
+
 /* ---- waiting for what was logged to be durable ---- */
 
 enum { WAITING = 1, WAITED, FAILED };
@@ -413,6 +423,8 @@ unsigned commands_go(struct store *store)
 		command_step before = command->step;
 		int rc = run(store, command);
 		work += rc != -EAGAIN || command->step != before;
+		if (rc == -EAGAIN && command->op == STORE_CLOSE)
+			break;
 		if (rc == -EAGAIN) {
 			link = &command->next;
 			continue;

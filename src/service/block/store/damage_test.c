@@ -90,6 +90,45 @@ static void a_scrub_takes_its_time(void **state)
 	pool_finish(store, device);
 }
 
+/* However fast it may be, it ends. */
+static void a_scrub_may_be_as_fast_as_it_can(void **state)
+{
+	struct dpu_block_device *device = ram_new(64 * MIB);
+	struct store *store = pool_made(device);
+	uint64_t volume = rig_create(store, "a", 16 * MIB), begin = clock_ns();
+	bool finished = false;
+	struct store_command scrub = { .op = STORE_SCRUB, .rate = UINT64_MAX, .done = scrub_done, .ctx = &finished };
+
+	write_blocks(store, volume, 0, 1000, 1);
+	store_submit(store, &scrub);
+	while (!finished && clock_ns() - begin < 20 * CLOCK_NS_PER_S)
+		store_poll(store);
+	assert_true(finished);
+	assert_int_equal(scrub.progress, scrub.total);
+	pool_finish(store, device);
+}
+
+/* While it waits for its rate it keeps nobody from using what has become free. It is never waited for. */
+static void a_slow_scrub_holds_no_space(void **state)
+{
+	struct dpu_block_device *device = ram_new(16 * MIB);
+	struct store *store = pool_made(device);
+	uint64_t volume = rig_create(store, "a", 4 * MIB);
+	struct store_command scrub = { .op = STORE_SCRUB, .rate = 64 * STORE_BLOCK };
+	struct store_stats stats;
+
+	write_blocks(store, volume, 0, 1000, 1);
+	store_stats(store, &stats);
+	rig_start(store, &scrub);
+	while (scrub.progress < LEAF_BLOCKS * STORE_BLOCK)
+		store_poll(store);
+	uint64_t progress = scrub.progress;
+	for (uint64_t written = 0; written < 3 * stats.blocks; written += 1000)
+		write_blocks(store, volume, 0, 1000, written);
+	assert_int_equal(scrub.progress, progress);
+	pool_finish(store, device);
+}
+
 static const struct dpu_block_ops *ram_ops;
 static uint64_t bytes_read;
 
@@ -513,6 +552,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_damaged_block_fails_its_read_and_is_found_by_scrub),
 		cmocka_unit_test(a_scrub_takes_its_time),
+		cmocka_unit_test(a_scrub_may_be_as_fast_as_it_can),
+		cmocka_unit_test(a_slow_scrub_holds_no_space),
 		cmocka_unit_test(a_scrub_knows_how_much_is_left),
 		cmocka_unit_test(a_damaged_page_quarantines_its_volume),
 		cmocka_unit_test(a_shrink_over_a_damaged_page_ends),

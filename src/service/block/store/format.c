@@ -248,13 +248,19 @@ static int close_end(struct store *store, struct store_command *command)
 {
 	int rc = command_waited(store, command);
 
-	if (rc == 0)
-		store->ready = false;
+	if (rc == -EAGAIN)
+		return rc;
+	store->closing = false;
+	store->ready = rc < 0;
 	return rc;
 }
 
+/* Behind all that came before it: what that has begun must not outlive it. */
 int close_step(struct store *store, struct store_command *command)
 {
+	store->closing = true;
+	if (store->commands != command)
+		return -EAGAIN;
 	for (uint32_t slot = 0; slot < store->slots; slot++)
 		if (store->volume[slot] && store->volume[slot]->active)
 			return -EAGAIN;

@@ -56,13 +56,13 @@ static int measure_go(struct store *store, struct store_command *command)
 {
 	struct measure *measure = (struct measure *)command->scratch;
 
+	if (command_is_cut_short(store, command))
+		return command_cut_short(store, command);
 	if (store->held)
 		return -EAGAIN;
 	for (unsigned i = 0; i < STEPS_PER_POLL; i++) {
 		while (measure->slot < store->slots && !measurable(store->volume[measure->slot]))
 			measure->slot++;
-		if (command->cancel)
-			return command_error(command, DPU_E_CONFLICT, "cancelled");
 		if (measure->slot >= store->slots) {
 			command->total = command->progress;
 			return 0;

@@ -229,8 +229,8 @@ static int repair_walk(struct store *store, struct store_command *command)
 
 	if (store->failed)
 		return end(store, command, command_failed(store, command));
-	if (command->cancel)
-		return end(store, command, command_error(command, DPU_E_CONFLICT, "cancelled"));
+	if (command_is_cut_short(store, command))
+		return end(store, command, command_cut_short(store, command));
 	int rc = walk_go(walk, PAGES_PER_STEP);
 	command->progress = walk->visited;
 	if (rc < 0)
@@ -253,8 +253,11 @@ static int repair_start(struct store *store, struct store_command *command)
 	return command_then(command, repair_walk);
 }
 
+/* What is under way ends first, which takes as long as the media take. */
 static int repair_hold(struct store *store, struct store_command *command)
 {
+	if (command_is_cut_short(store, command))
+		return end(store, command, command_cut_short(store, command));
 	if (store->busy_ios > 0)
 		return -EAGAIN;
 	return command_checkpoint(store, command, repair_start);
@@ -264,7 +267,9 @@ int repair_step(struct store *store, struct store_command *command)
 {
 	if (store->failed)
 		return command_failed(store, command);
-	if (store->growing)
+	if (command_is_cut_short(store, command))
+		return command_cut_short(store, command);
+	if (store->growing || store->scrubs)
 		return -EAGAIN;
 	store->repair = calloc(1, sizeof(*store->repair));
 	if (!store->repair || walk_init(&store->repair->walk, store, true) < 0)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "engine/crc32c/crc32c.h"
+#include "service/block/store/faulty.h"
 #include "service/block/store/recorder.h"
 #include "service/block/store/store_assert.h"
 #include "service/block/store/store_priv.h"
@@ -318,6 +319,62 @@ static void requests_wait_for_it(void **state)
 	world_free(world);
 }
 
+static void hold_reads(struct faulty *faulty)
+{
+	faulty_plan(faulty, &(struct faulty_plan){ .ops = 1 << DPU_BLOCK_READ, .fails = 1 << 30, .holds = true });
+}
+
+static bool ends_when_cancelled(struct store *store, struct store_command *command)
+{
+	for (unsigned i = 0; i < 1000; i++)
+		store_poll(store);
+	assert_null(command->ctx);
+	command->cancel = true;
+	for (unsigned i = 0; i < 1000; i++)
+		store_poll(store);
+	return command->ctx && command->error.code == DPU_E_CONFLICT;
+}
+
+/* It waits for what is under way, which takes as long as a medium takes; and for a scrub, without holding up others. */
+static void one_that_waits_can_be_cancelled(void **state)
+{
+	struct dpu_block_device *ram = ram_new(64 * MIB);
+	struct faulty *faulty = faulty_new(ram);
+	struct store *store = pool_made(faulty_device(faulty));
+	uint64_t volume = rig_create(store, "a", MIB);
+	struct dpu_block_device *device = store_device(store, volume);
+	uint8_t block[STORE_BLOCK];
+	struct iovec iov = { block, STORE_BLOCK };
+	struct waited read = { .request = { .op = DPU_BLOCK_READ,
+					    .segments = 1,
+					    .length = STORE_BLOCK,
+					    .iov = &iov,
+					    .done = waited_done } };
+	struct store_command repair = { .op = STORE_REPAIR }, scrub = { .op = STORE_SCRUB, .rate = 1 };
+
+	write_blocks(store, volume, 0, 1, 1);
+	hold_reads(faulty);
+	device->ops->submit(device, &read.request);
+	store_poll(store);
+	assert_int_equal(faulty_held(faulty), 1);
+	rig_start(store, &repair);
+	assert_true(ends_when_cancelled(store, &repair));
+	write_blocks(store, volume, 0, 1, 2);
+	faulty_plan(faulty, NULL);
+	faulty_release(faulty);
+	while (!read.done)
+		store_poll(store);
+	rig_start(store, &scrub);
+	repair = (struct store_command){ .op = STORE_REPAIR };
+	rig_start(store, &repair);
+	write_blocks(store, volume, 0, 1, 3);
+	assert_true(ends_when_cancelled(store, &repair));
+	assert_true(ends_when_cancelled(store, &scrub));
+	assert_sound(store);
+	pool_finish(store, ram);
+	faulty_free(faulty);
+}
+
 /* A power failure at any time of a repair: what is recovered is whole, and the next repair makes all right. */
 static void a_crash_interrupts_it(void **state)
 {
@@ -364,6 +421,7 @@ int main(void)
 		cmocka_unit_test(a_quarantined_volume_can_be_done_away_with),
 		cmocka_unit_test(a_lost_page_of_the_directory_is_given_up_with_force),
 		cmocka_unit_test(requests_wait_for_it),
+		cmocka_unit_test(one_that_waits_can_be_cancelled),
 		cmocka_unit_test(a_crash_interrupts_it),
 	};
 

@@ -15,6 +15,8 @@ enum {
 	MAX_CREDIT = 1 << 20,
 };
 
+#define MAX_RATE (MAX_CREDIT * CLOCK_NS_PER_S)
+
 struct scrub {
 	struct scrub *next; /* of store.scrubs */
 	struct store_command *command;
@@ -26,7 +28,8 @@ struct scrub {
 	/* how much there is, for who waits */
 	uint32_t pages, pages_read;
 	uint64_t blocks_read, least_blocks, most_blocks;
-	/* bytes that may be read now, refilled with time */
+	/* Bytes that may be read now, refilled with time. A leaf is read with all its blocks, because nothing that
+	 * becomes free meanwhile is used again; what is too much then is waited for behind it. */
 	int64_t credit;
 	uint64_t rate, credit_ns;
 };
@@ -100,8 +103,6 @@ static bool read_blocks(struct store *store, struct scrub *scrub)
 			store->again = true;
 			break;
 		}
-		if (!has_credit(store, scrub))
-			break;
 		io = io_take(store);
 		if (!io)
 			break;
@@ -231,22 +232,23 @@ static int scrub_end(struct store *store, struct scrub *scrub)
 {
 	struct store_command *command = scrub->command;
 	struct scrub **link = &store->scrubs;
+	bool cut_short = command_is_cut_short(store, command);
 
-	if (!command->cancel)
+	if (!cut_short)
 		command->total = command->progress;
 	while (*link != scrub)
 		link = &(*link)->next;
 	*link = scrub->next;
 	io_give(scrub->page_io);
 	free(scrub);
-	return command->cancel ? command_error(command, DPU_E_CONFLICT, "cancelled") : 0;
+	return cut_short ? command_cut_short(store, command) : 0;
 }
 
 static int scrub_blocks(struct store *store, struct store_command *command)
 {
 	struct scrub *scrub = scrub_of(command);
 
-	if (command->cancel)
+	if (command_is_cut_short(store, command))
 		scrub->at = LEAF_BLOCKS;
 	if (!read_blocks(store, scrub))
 		return -EAGAIN;
@@ -275,14 +277,16 @@ static int scrub_go(struct store *store, struct store_command *command)
 			break;
 		scrub->page++;
 	}
-	if (command->cancel || scrub->page >= store->pages)
+	if (command_is_cut_short(store, command))
 		return scrub_end(store, scrub);
-	if (!in_use(store, scrub->page)) {
+	if (scrub->page < store->pages && !in_use(store, scrub->page)) {
 		store->again = true;
 		return -EAGAIN;
 	}
 	if (!has_credit(store, scrub))
 		return -EAGAIN;
+	if (scrub->page >= store->pages)
+		return scrub_end(store, scrub);
 	scrub->credit -= STORE_BLOCK;
 	page_start(store, scrub);
 	return command_then(command, scrub_page);
@@ -295,7 +299,7 @@ static int scrub_count(struct store *store, struct store_command *command)
 
 	for (unsigned i = 0; i < PAGES_PER_STEP && scrub->page < store->pages; i++)
 		scrub->pages += in_use(store, scrub->page++);
-	if (!command->cancel && scrub->page < store->pages) {
+	if (!command_is_cut_short(store, command) && scrub->page < store->pages) {
 		store->again = true;
 		return -EAGAIN;
 	}
@@ -325,6 +329,8 @@ int scrub_step(struct store *store, struct store_command *command)
 	scrub->command = command;
 	command->scratch[0] = (uint64_t)(uintptr_t)scrub;
 	scrub->rate = command->rate ? command->rate : DEFAULT_RATE;
+	if (scrub->rate > MAX_RATE)
+		scrub->rate = MAX_RATE;
 	return command_then(command, scrub_count);
 }
 

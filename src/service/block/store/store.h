@@ -71,7 +71,8 @@ enum store_op {
 		       * is an error, since it may be there the next time; with force it counts as damaged, and what
 		       * the log has for its volume is lost. A medium that is an older copy of itself is an error with
 		       * force, too. DPU_E_NOT_FOUND: no place of a root has a whole one */
-	STORE_CLOSE,  /* no request may be under way; writes a checkpoint */
+	STORE_CLOSE,  /* no request may be under way; writes a checkpoint. Commands that came before end first: those
+		       * that can be cancelled are, others are carried out. Those that come after find no pool */
 	STORE_GROW,   /* medium: is added. DPU_E_EXISTS if it holds another pool, which force erases */
 	STORE_CREATE, /* name, bytes: a volume */
 	STORE_SNAPSHOT, /* volume, name: a read-only copy of this instant */
@@ -112,7 +113,7 @@ struct store_command {
 	uint64_t volume;
 	const char *name; /* lent until done */
 	uint64_t bytes;   /* multiple of DPU_BLOCK_SECTOR */
-	uint64_t rate;    /* STORE_SCRUB: bytes that are read in a second, at most; 0: 128 MiB */
+	uint64_t rate;    /* STORE_SCRUB: bytes that are read in a second, at most, and a MiB; 0: 128 MiB */
 	struct dpu_block_device *medium;
 	struct store_location *location; /* STORE_LOCATE: filled in */
 	/* STORE_FORMAT; 0 for each: chosen by the size */

@@ -229,6 +229,7 @@ struct store {
 	uint64_t places;
 	bool started, ready, failed, wake, growing;
 	bool held;             /* requests and commands wait for a repair */
+	bool closing;          /* commands that came before end; others wait */
 	bool ending;           /* nothing is begun any more */
 	bool marked;           /* the superblocks have the session, so roots may say it */
 	struct supers *supers; /* that are being read or written */
@@ -634,7 +635,10 @@ int command_error(struct store_command *command, enum dpu_error_code code, const
 typedef int (*command_step)(struct store *store, struct store_command *command);
 int command_then(struct store_command *command, command_step step);     /* goes on there: -EAGAIN */
 int command_failed(struct store *store, struct store_command *command); /* the pool has: the error says how */
-int command_flush(struct store *store, struct store_command *command);  /* done when all is durable */
+/* Of long work: its submitter wants it to end now, or the pool closes; and the error that says which. */
+bool command_is_cut_short(const struct store *store, const struct store_command *command);
+int command_cut_short(const struct store *store, struct store_command *command);
+int command_flush(struct store *store, struct store_command *command); /* done when all is durable */
 int command_flush_media(struct store *store, struct store_command *command, command_step then);
 int command_checkpoint(struct store *store, struct store_command *command, command_step then);
 int command_waited(struct store *store, struct store_command *command); /* -EAGAIN: not yet */
