@@ -299,10 +299,9 @@ static void memif_open(void)
 		    rte_eth_rx_queue_setup(i, 0, SLOTS, SOCKET_ID_ANY, NULL, pool) != 0 ||
 		    rte_eth_tx_queue_setup(i, 0, SLOTS, SOCKET_ID_ANY, NULL) != 0 || rte_eth_dev_start(i) != 0)
 			fail("memif does not start");
-	for (unsigned i = 0; i < MEMIF_LINK_MS && !link.link_status; i++) {
-		rte_eth_link_get_nowait(MEMIF_CLIENT, &link);
+	for (unsigned i = 0;
+	     i < MEMIF_LINK_MS && rte_eth_link_get_nowait(MEMIF_CLIENT, &link) == 0 && !link.link_status; i++)
 		usleep(1000);
-	}
 	if (!link.link_status)
 		fail("memif's ends do not find each other");
 }

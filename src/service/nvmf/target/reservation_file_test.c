@@ -112,7 +112,7 @@ static bool begins(struct files *files, unsigned *ret_hosts)
 
 static void assert_hosts(struct files *files, unsigned hosts)
 {
-	unsigned count;
+	unsigned count = 0;
 
 	assert_true(begins(files, &count));
 	assert_int_equal(count, hosts);
