@@ -188,7 +188,7 @@ static void split(struct record_table *table)
 	struct record_bucket *old = &view->buckets[view->bucket_count & view->bucket_mask >> 1];
 	unsigned count = chain_empty(table, old, hashes, numbers);
 
-	__atomic_store_n(&view->bucket_count, view->bucket_count + 1, __ATOMIC_RELAXED);
+	put(&view->bucket_count, view->bucket_count + 1);
 	/* The next one is split soon. */
 	__builtin_prefetch(old + 1, 1);
 	__builtin_prefetch(&view->buckets[view->bucket_count], 1);
