@@ -63,6 +63,8 @@ void subject_settled(struct subject *subject);
 void subject_fini(struct subject *subject);
 /* service.settle */
 void block_settle(void *state, void (*done)(void *arg), void *arg);
+/* What an error says, and of what: a file, say. */
+void subject_why(char ret[BLOCK_WHY_BYTES], const struct dpu_error *err);
 /* A notice about it: to the log and to who has subscribed. */
 void subject_notice(const struct subject *subject, const char *notice, const char *sentence);
 void subject_notice_info(const struct subject *subject, const char *notice, const char *sentence); /* no trouble */

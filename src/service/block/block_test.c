@@ -572,6 +572,33 @@ static void failing_medium(void **state)
 	block_rig_detach(&v);
 }
 
+/* A kernel without io_uring, or one that forbids it: that is said, of no file. */
+static bool no_uring;
+
+int __real_uring_new(unsigned entries, struct uring **ret, struct dpu_error *err);
+int __wrap_uring_new(unsigned entries, struct uring **ret, struct dpu_error *err);
+
+int __wrap_uring_new(unsigned entries, struct uring **ret, struct dpu_error *err)
+{
+	return no_uring ? error_set(err, DPU_E_UNSUPPORTED, NULL, "there is no io_uring")
+			: __real_uring_new(entries, ret, err);
+}
+
+static void without_uring(void **state)
+{
+	struct block_rig *rig = *state;
+
+	no_uring = true;
+	block_rig_apply(rig,
+			"{'media': [{'name': 'm', 'path': '%s/m', 'size': 67108864}],"
+			" 'pools': [{'name': 'p', 'media': ['m']}]}",
+			rig->dir);
+	no_uring = false;
+	FIELD_IS(rig, "medium", "m", "state", "failed");
+	FIELD_IS(rig, "medium", "m", "why", "there is no io_uring");
+	FIELD_IS(rig, "pool", "p", "why", "medium m: there is no io_uring");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -591,6 +618,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(undone, block_rig_setup, block_rig_teardown),
 		cmocka_unit_test_setup_teardown(scrub, block_rig_setup, block_rig_teardown),
 		cmocka_unit_test_setup_teardown(failing_medium, block_rig_setup, block_rig_teardown),
+		cmocka_unit_test_setup_teardown(without_uring, block_rig_setup, block_rig_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -184,7 +184,7 @@ static void opening_failed(struct medium *medium, const struct dpu_error *err)
 	char why[BLOCK_WHY_BYTES];
 	bool locked = err->code == DPU_E_IN_USE;
 
-	snprintf(why, sizeof(why), "%.100s: %.150s", err->path, err->message);
+	subject_why(why, err);
 	if (strcmp(why, medium->backing.why_not) != 0 && !locked)
 		subject_notice(&medium->subject, "medium-failed", why);
 	medium->state = locked ? BLOCK_OPENING : BLOCK_FAILED;

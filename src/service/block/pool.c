@@ -89,7 +89,7 @@ static void open_with(struct pool *pool, enum store_op op)
 	char why[BLOCK_WHY_BYTES];
 
 	if (pool_serve(pool, &err) != 0) {
-		snprintf(why, sizeof(why), "%.100s: %.150s", err.path, err.message);
+		subject_why(why, &err);
 		opening_fails(pool, why);
 		open_failed(pool);
 		return;

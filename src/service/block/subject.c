@@ -180,6 +180,11 @@ static void tell(const struct subject *subject, enum log_level level, const char
 		model_notice(subject->block->dpu->model, subject->object, notice, json_pack("{s:s}", "why", sentence));
 }
 
+void subject_why(char ret[BLOCK_WHY_BYTES], const struct dpu_error *err)
+{
+	snprintf(ret, BLOCK_WHY_BYTES, "%.100s%s%.150s", err->path, err->path[0] ? ": " : "", err->message);
+}
+
 void subject_notice(const struct subject *subject, const char *notice, const char *sentence)
 {
 	tell(subject, LOG_LEVEL_WARN, notice, sentence);
