@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "operating/medium_file.h"
 #include "operating/uring_fixed.h"
+#include "operating/uring_needed.h"
 
 enum { FILE_BYTES = 4 << 20, DEPTH = 32, ROUNDS = 3000 };
 
@@ -616,13 +617,6 @@ int main(void)
 		cmocka_unit_test(test_taken_away),
 	};
 
-	struct dpu_error err = { 0 };
-	struct uring *probe;
-
-	if (uring_new(8, &probe, &err) < 0) {
-		printf("skipped: %s\n", err.message);
-		return 77;
-	}
-	uring_free(probe);
+	uring_needed();
 	return cmocka_run_group_tests_name("medium_file", tests, set_up, tear_down);
 }

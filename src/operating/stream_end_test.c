@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "device/virtio/memory_fault.h"
+#include "operating/uring_needed.h"
 
 /* ---- what fails ---- */
 
@@ -430,6 +431,7 @@ int main(void)
 		cmocka_unit_test(test_memory_taken_away),
 	};
 
+	uring_needed();
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

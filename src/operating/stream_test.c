@@ -2,6 +2,7 @@
 /* TCP streams: pairs that send, take, pause and stop at random, with everything the kernel has and without; thousands
  * of idle ones; a worker that sleeps. */
 #include "operating/stream_rig.h"
+#include "operating/uring_needed.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -255,6 +256,7 @@ int main(void)
 		cmocka_unit_test(test_sleeping_worker),
 	};
 
+	uring_needed();
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,6 +10,7 @@
 #include "operating/test_rig.h"
 #include "operating/uring.h"
 #include "operating/uring_fixed.h"
+#include "operating/uring_needed.h"
 
 enum { ENTRIES = 8, MANY = 500 };
 
@@ -300,13 +301,7 @@ int main(void)
 		cmocka_unit_test(test_table_full),
 		cmocka_unit_test(test_hook_of_later),
 	};
-	struct dpu_error err = { 0 };
-	struct uring *probe;
 
-	if (uring_new(8, &probe, &err) < 0) {
-		printf("skipped: %s\n", err.message);
-		return 77;
-	}
-	uring_free(probe);
+	uring_needed();
 	return cmocka_run_group_tests_name("uring", tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 #include "input.h"
+#include "operating/uring_needed.h"
 #include "service/block/block_priv.h"
 #include "service/block/block_rig.h"
 
@@ -36,6 +37,7 @@ static void world_once(void)
 {
 	if (block)
 		return;
+	uring_needed();
 	block_rig_new(&rig, 1, NULL);
 	block_rig_pool(&rig);
 	block_rig_apply(&rig,

@@ -5,6 +5,7 @@
 #include <unistd.h>
 #include "engine/crc32c/crc32c.h"
 #include "input.h"
+#include "operating/uring_needed.h"
 #include "service/nvmf/initiator/initiator_priv.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -140,6 +141,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!uring) {
 		struct stream_group_options options = { .buffers = 16, .buffer_bytes = 4096 };
 
+		uring_needed();
 		input_require(uring_new(64, &uring, NULL) == 0);
 		options.uring = uring;
 		input_require(stream_group_new(&options, &streams, NULL) == 0);

@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 #include "base/sanitized.h"
 #include "device/flow/flow_priv.h"
+#include "device/packet/session_test_util.h"
 
 enum { RULES = 60000, STEP = 500, FRAMES = 60000 };
 
@@ -106,6 +107,8 @@ static void with_help(void **state)
 {
 	long installing, forwarding;
 
+	if (!test_populate_works())
+		skip();
 	run(true, &installing, &forwarding);
 	print_message("page faults: %ld installing, %ld forwarding\n", installing, forwarding);
 	/* The client, which is the same thread here, has states and commands in a mapping of its own. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
+#include "operating/uring_needed.h"
 #include "service/block/block_rig.h"
 
 enum { BLOCK = DPU_BLOCK_BYTES, DEPTH = 64 };
@@ -447,5 +448,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(refused, setup, teardown),
 	};
 
+	uring_needed();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
+#include "operating/uring_needed.h"
 #include "service/block/block_rig.h"
 
 enum { MIB = 1 << 20, BLOCK = DPU_BLOCK_BYTES };
@@ -621,5 +622,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(without_uring, block_rig_setup, block_rig_teardown),
 	};
 
+	uring_needed();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "operating/uring_needed.h"
 #include "service/block/block_rig.h"
 #include "service/block/store/store_format.h"
 
@@ -268,5 +269,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(formatted_again, block_rig_setup, block_rig_teardown),
 	};
 
+	uring_needed();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

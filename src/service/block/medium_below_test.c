@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "operating/uring_needed.h"
 #include "service/block/block_priv.h"
 #include "service/block/block_rig.h"
 
@@ -267,6 +268,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(errors, setup, teardown),
 	};
 
+	uring_needed();
 	assert_int_equal(argc, 2);
 	snprintf(modules, sizeof(modules), "%s", argv[1]);
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 #include <stdatomic.h>
+#include "operating/uring_needed.h"
 #include "service/block/block_priv.h"
 #include "service/block/block_rig.h"
 #include "service/block/store/store_format.h"
@@ -482,5 +483,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(older_copy, block_rig_setup, block_rig_teardown),
 	};
 
+	uring_needed();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

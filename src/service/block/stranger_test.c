@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include "operating/uring_needed.h"
 #include "service/block/block_rig.h"
 #include "service/block/stranger.h"
 
@@ -199,5 +200,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(growing_pools, block_rig_setup, block_rig_teardown),
 	};
 
+	uring_needed();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

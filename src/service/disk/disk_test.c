@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "operating/uring_needed.h"
 #include "service/disk/disk_priv.h"
 #include "service/disk/disk_rig.h"
 
@@ -444,5 +445,6 @@ int main(void)
 		TEST(long_requests),
 	};
 
+	uring_needed();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/loop.h"
+#include "operating/uring_needed.h"
 #include "service/block/block_rig.h"
 #include "service/block/image/qcow2.h"
 #include "service/block/image/tool.h"
@@ -712,5 +713,6 @@ int main(void)
 		cmocka_unit_test(cancelled_too_late),
 	};
 
+	uring_needed();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

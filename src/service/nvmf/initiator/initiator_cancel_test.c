@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Requests that nobody waits for any more: what was never sent ends, what may still be carried out ends when it cannot
  * be any more, what is under way on a live path is answered. */
+#include "operating/uring_needed.h"
 #include "service/nvmf/initiator/initiator_rig.h"
 
 #include <signal.h>
@@ -238,6 +239,7 @@ int main(void)
 		cmocka_unit_test(test_refused),
 	};
 
+	uring_needed();
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

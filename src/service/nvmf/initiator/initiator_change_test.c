@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* What changes under a remote namespace: its size, its being there, ANA. */
+#include "operating/uring_needed.h"
 #include "service/nvmf/initiator/initiator_rig.h"
 
 #include <signal.h>
@@ -369,6 +370,7 @@ int main(void)
 		cmocka_unit_test(test_set_paths),
 	};
 
+	uring_needed();
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* CRCs of blocks and digests of the wire, which are made of each other: a guest that changes what is under way, a block
  * that is spoilt between the layers, CRCs of what was read. */
+#include "operating/uring_needed.h"
 #include "service/nvmf/initiator/initiator_rig.h"
 
 #include <signal.h>
@@ -266,6 +267,7 @@ int main(void)
 		cmocka_unit_test(test_no_digests),
 	};
 
+	uring_needed();
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

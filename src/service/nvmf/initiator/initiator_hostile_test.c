@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Controllers that refuse, fail, or break the protocol. */
+#include "operating/uring_needed.h"
 #include "service/nvmf/initiator/initiator_rig.h"
 
 #include <signal.h>
@@ -337,6 +338,7 @@ int main(void)
 		cmocka_unit_test(test_no_data),
 	};
 
+	uring_needed();
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Paths that are lost: requests that are repeated, writes that a lost path carries out late, and what happens without
  * any path. */
+#include "operating/uring_needed.h"
 #include "service/nvmf/initiator/initiator_rig.h"
 
 #include <signal.h>
@@ -285,6 +286,7 @@ int main(void)
 		cmocka_unit_test(test_young_clock),       cmocka_unit_test(test_repeated_waits),
 	};
 
+	uring_needed();
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Which path a request takes by the policy, how long a lost one is left alone, and what becomes of an answer that was
  * spoilt on the way. */
+#include "operating/uring_needed.h"
 #include "service/nvmf/initiator/initiator_rig.h"
 
 #include <signal.h>
@@ -306,6 +307,7 @@ int main(void)
 		cmocka_unit_test(test_compare_that_came_spoilt),
 	};
 
+	uring_needed();
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

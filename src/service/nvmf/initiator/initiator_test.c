@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* The initiator against a target in the same thread: requests of all kinds with everything that the two may agree on,
  * what a controller answers, discovery. */
+#include "operating/uring_needed.h"
 #include "service/nvmf/initiator/initiator_rig.h"
 
 #include <limits.h>
@@ -297,6 +298,7 @@ int main(void)
 		cmocka_unit_test(test_discovery_stays), cmocka_unit_test(test_discovery_without_events),
 	};
 
+	uring_needed();
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 #include "base/clock.h"
 #include "device/nvme/nvme_tcp.h"
+#include "operating/uring_needed.h"
 #include "service/block/block_rig.h"
 #include "service/nvmf/remote/nvmf_remote_priv.h"
 
@@ -546,6 +547,7 @@ int main(void)
 		cmocka_unit_test(test_device_goes),
 	};
 
+	uring_needed();
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

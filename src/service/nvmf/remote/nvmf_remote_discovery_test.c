@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/clock.h"
+#include "operating/uring_needed.h"
 #include "service/nvmf/remote/nvmf_remote_priv.h"
 #include "service/nvmf/remote/nvmf_remote_rig.h"
 
@@ -276,6 +277,7 @@ int main(void)
 		cmocka_unit_test(test_stored_names),
 	};
 
+	uring_needed();
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

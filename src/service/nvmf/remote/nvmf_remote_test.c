@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/clock.h"
+#include "operating/uring_needed.h"
 #include "service/nvmf/remote/nvmf_remote_priv.h"
 #include "service/nvmf/remote/nvmf_remote_rig.h"
 
@@ -501,6 +502,7 @@ int main(void)
 		cmocka_unit_test(test_deleted_predecessor),
 	};
 
+	uring_needed();
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
