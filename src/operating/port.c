@@ -155,7 +155,8 @@ int port_tx_queue(struct port *port, unsigned worker, uint32_t hash, unsigned *r
 	if (!atomic_load_explicit(&port->up, memory_order_relaxed))
 		return -2;
 	for (unsigned i = 0; i < queues; i++) {
-		int owner = atomic_load_explicit(&port->tx_worker[queue], memory_order_relaxed);
+		/* Acquired: what the queue is made of was written before it was opened. */
+		int owner = atomic_load_explicit(&port->tx_worker[queue], memory_order_acquire);
 		if (owner == (int)worker || owner == PORT_WORKER_ANY)
 			return (int)queue;
 		if (other < 0)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Tests of what all ports share, with a port that keeps what it is given: transmission, choice of queue. */
+#include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 #include "operating/net_rig.h"
 #include "operating/port_priv.h"
 
@@ -260,6 +262,40 @@ static void choice_of_queue(void **state)
 	assert_int_equal(port_tx_queue(&fake.port, 5, 1, &owner), -2);
 }
 
+struct opening {
+	struct port port;
+	unsigned ring; /* what a queue is made of: nothing of itself tells when it is there */
+};
+
+static void *sender(void *arg)
+{
+	struct opening *opening = arg;
+	unsigned other;
+
+	while (port_tx_queue(&opening->port, 0, 0, &other) < 0)
+		;
+	return (void *)(uintptr_t)opening->ring;
+}
+
+/* Who finds a queue open finds all that it is made of, too. For ThreadSanitizer, and processors that reorder. */
+static void queue_opened_for_others(void **state)
+{
+	static const struct port_callbacks none;
+	struct opening opening = { .ring = 0 };
+	pthread_t thread;
+	void *seen;
+
+	port_init(&opening.port, &fake_ops, "opening", NULL, &none);
+	opening.port.tx_queues = 1;
+	atomic_store(&opening.port.up, true);
+	assert_int_equal(pthread_create(&thread, NULL, sender, &opening), 0);
+	usleep(1000);
+	opening.ring = 7;
+	atomic_store(&opening.port.tx_worker[0], PORT_WORKER_ANY);
+	assert_int_equal(pthread_join(thread, &seen), 0);
+	assert_int_equal((uintptr_t)seen, 7);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -271,6 +307,7 @@ int main(void)
 		cmocka_unit_test(full_queue),
 		cmocka_unit_test(counts_apart),
 		cmocka_unit_test(choice_of_queue),
+		cmocka_unit_test(queue_opened_for_others),
 	};
 
 	net_rig_init();
