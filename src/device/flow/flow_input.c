@@ -214,17 +214,18 @@ static void act_all(struct flow *flow)
 /* ---- frames without an entry ---- */
 
 /* May frames of this key be taken for the one that was looked up? Not if the rule reads more than the key has, as one
- * that came after the burst had begun may. */
+ * that came after the burst had begun may; where none was found, if any rule does. */
 static bool covers(const struct flow *flow, uint32_t rule)
 {
-	const struct flow_switch *sw = flow->sw;
-
-	if (rule == FLOW_NO_RULE)
-		return true;
-	const union flow_fields *mask = &sw->classifier.subtables[sw->rules[rule].subtable].mask;
+	const struct flow_classifier *c = &flow->sw->classifier;
+	const union flow_fields *mask = &c->subtables[flow->sw->rules[rule].subtable].mask;
 	uint64_t more = 0;
-	for (unsigned w = 0; w < FLOW_WORDS; w++)
-		more |= mask->w[w] & ~flow->burst.all[w];
+
+	for (unsigned w = 0; w < FLOW_WORDS; w++) {
+		uint64_t read =
+			rule == FLOW_NO_RULE ? atomic_load_explicit(&c->all[w], memory_order_acquire) : mask->w[w];
+		more |= read & ~flow->burst.all[w];
+	}
 	return more == 0;
 }
 

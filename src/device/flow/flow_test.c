@@ -2,6 +2,7 @@
 /* Rules in, frames in, frames out. */
 #include "device/flow/flow_priv.h"
 #include "device/flow/flow_test_util.h"
+#include "device/packet/path_priv.h"
 #include "device/packet/segment.h"
 
 static struct frame frame, got, wanted;
@@ -102,6 +103,48 @@ static void set_fields(void **state)
 			assert_true(frame_equal(&frame, &got));
 		}
 	}
+}
+
+static struct eswitch_rule narrow;
+
+static void install_narrow(struct flow_world *world)
+{
+	must_install(&narrow);
+}
+
+/* In the midst of a burst comes a rule with a field that no rule had before. What was looked up after that is
+ * remembered for frames that differ in that field only if the rule's frames are not among them. */
+static void installed_in_a_burst(void **state)
+{
+	enum { COPIES = 2 * PATH_TX_QUEUE / PATH_BURST - 1, OUT = (PATH_BURST - 1) * COPIES };
+	struct eswitch_rule many = rule_for(0, false);
+	struct rte_mbuf *burst[PATH_BURST];
+
+	many.match.ip4_src = rte_cpu_to_be_32(0x0a000001);
+	many.mask.ip4_src = UINT32_MAX;
+	for (unsigned i = 0; i < COPIES; i++)
+		add(&many, ESWITCH_OP_OUTPUT, 2);
+	must_install(&many);
+	narrow = rule_for(1, false);
+	narrow.match.ip4_src = rte_cpu_to_be_32(0x0a000009);
+	narrow.mask.ip4_src = UINT32_MAX;
+	narrow.mask.ip_tos = UINT8_MAX;
+	add(&narrow, ESWITCH_OP_OUTPUT, 3);
+	frame_build(&frame, &(struct frame_spec){ 0 });
+	flow_world_input(w, 1, &frame);
+	flow_world_clear(w);
+	for (unsigned i = 0; i < PATH_BURST - 1; i++)
+		burst[i] = frame_mbuf(&frame);
+	frame_build(&frame, &(struct frame_spec){ .src = "10.0.0.9", .tos = 4 });
+	burst[PATH_BURST - 1] = frame_mbuf(&frame);
+	w->meanwhile = install_narrow;
+	path_input(w->path, flow_world_member(1), burst, PATH_BURST);
+	assert_int_equal(w->out_count, OUT + 1);
+	expect_out(OUT, flow_world_representor(1));
+	flow_world_clear(w);
+	frame_build(&frame, &(struct frame_spec){ .src = "10.0.0.9" });
+	flow_world_input(w, 1, &frame);
+	expect_out(0, flow_world_member(3));
 }
 
 /* What one output has sent, the next set-field does not change. */
@@ -469,13 +512,21 @@ static void listing_and_close(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		flow_test(no_rule),          flow_test(forward_and_count),
-		flow_test(set_fields),       flow_test(several_outputs),
-		flow_test(copies_of_chains), flow_test(vlan_pop),
-		flow_test(encapsulation),    flow_test(gre),
-		flow_test(drop_mark_bypass), flow_test(marks),
-		flow_test(refusals),         flow_test(listing_and_close),
-		flow_test(programs_shared),  flow_test(output_to_a_closed_port),
+		flow_test(no_rule),
+		flow_test(forward_and_count),
+		flow_test(set_fields),
+		flow_test(installed_in_a_burst),
+		flow_test(several_outputs),
+		flow_test(copies_of_chains),
+		flow_test(vlan_pop),
+		flow_test(encapsulation),
+		flow_test(gre),
+		flow_test(drop_mark_bypass),
+		flow_test(marks),
+		flow_test(refusals),
+		flow_test(listing_and_close),
+		flow_test(programs_shared),
+		flow_test(output_to_a_closed_port),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,6 +21,11 @@ static void output(void *ctx, struct path *path, uint16_t iface, struct rte_mbuf
 {
 	struct flow_world *w = ctx;
 
+	void (*meanwhile)(struct flow_world * w) = w->meanwhile;
+
+	w->meanwhile = NULL;
+	if (meanwhile)
+		meanwhile(w);
 	w->sent += count;
 	for (unsigned i = 0; i < count && !w->count_only; i++) {
 		if (w->out_count == WORLD_KEEP) {

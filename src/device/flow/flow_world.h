@@ -29,6 +29,7 @@ struct flow_world {
 	unsigned out_count;
 	bool count_only; /* for benchmarks: what comes out stays the sender's */
 	uint64_t sent;
+	void (*meanwhile)(struct flow_world *w); /* once, when something comes out */
 };
 
 /* All ports open. */
