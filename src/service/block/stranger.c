@@ -7,34 +7,56 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "service/block/store/store_format.h"
 
 /* What libblkid takes for nothing, because it is damaged or no file system, and is somebody's all the same. */
+struct mark {
+	unsigned at, bytes;
+	const char *mark, *what;
+};
+static const struct mark marks[] = {
+	{ 0, 4, "XFSB", "an XFS file system" },
+	{ 3, 8, "NTFS    ", "an NTFS file system" },
+	{ 512, 8, "EFI PART", "a partition table" },
+	{ 510, 2, "\x55\xaa", "a partition table or a file system" },
+	{ 512, 8, "LABELONE", "a physical volume of LVM" },
+	{ 0, 6, "LUKS\xba\xbe", "an encrypted volume" },
+	{ 0, 4, "QFI\xfb", "a qcow2 image" },
+	{ 65600, 8, "_BHRfS_M", "a file system (btrfs)" }, /* whose checksum is wrong: libblkid 2.41 */
+};
+enum { MARKS = sizeof(marks) / sizeof(marks[0]), MARK_BYTES = 8 };
+
+static bool is_there(int fd, const struct mark *mark)
+{
+	char found[MARK_BYTES];
+
+	return pread(fd, found, mark->bytes, mark->at) == (ssize_t)mark->bytes &&
+	       memcmp(found, mark->mark, mark->bytes) == 0;
+}
+
 static bool find_mark(int fd, struct stranger *ret)
 {
-	static const struct {
-		unsigned at, bytes;
-		const char *mark, *what;
-	} marks[] = {
-		{ 0, 4, "XFSB", "an XFS file system" },
-		{ 3, 8, "NTFS    ", "an NTFS file system" },
-		{ 512, 8, "EFI PART", "a partition table" },
-		{ 510, 2, "\x55\xaa", "a partition table or a file system" },
-		{ 512, 8, "LABELONE", "a physical volume of LVM" },
-		{ 0, 6, "LUKS\xba\xbe", "an encrypted volume" },
-		{ 0, 4, "QFI\xfb", "a qcow2 image" },
-	};
-	uint8_t start[1024] = { 0 };
-
-	if (pread(fd, start, sizeof(start), 0) < 0)
-		return false;
-	for (unsigned i = 0; i < sizeof(marks) / sizeof(marks[0]); i++) {
-		if (memcmp(start + marks[i].at, marks[i].mark, marks[i].bytes) != 0)
+	for (unsigned i = 0; i < MARKS; i++) {
+		if (!is_there(fd, &marks[i]))
 			continue;
 		ret->offset = marks[i].at;
 		snprintf(ret->what, sizeof(ret->what), "%s", marks[i].what);
 		return true;
 	}
 	return false;
+}
+
+/* Those that a new superblock leaves. */
+static unsigned wipe_marks(int fd, uint64_t *ret_offsets, unsigned most)
+{
+	static const char nothing[MARK_BYTES];
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < MARKS && count < most; i++)
+		if (marks[i].at >= STORE_BLOCK && is_there(fd, &marks[i]) &&
+		    pwrite(fd, nothing, marks[i].bytes, marks[i].at) == (ssize_t)marks[i].bytes)
+			ret_offsets[count++] = marks[i].at;
+	return count;
 }
 
 static blkid_probe probe_new(int fd, uint32_t sector)
@@ -111,5 +133,5 @@ unsigned stranger_wipe(int fd, uint32_t sector, uint64_t *ret_offsets, unsigned 
 			break;
 	}
 	blkid_free_probe(probe);
-	return count;
+	return count + wipe_marks(fd, ret_offsets + count, most - count);
 }
