@@ -7,8 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "engine/crc32c/crc32c.h"
 
-enum { SEND_BYTES_MAX = 2 << 20, H2C_BYTES_MAX = NVME_TARGET_MAXH2CDATA, ENABLE = 6 << 16 | 4 << 20 | 1 };
+enum { SEND_BYTES_MAX = 2 << 20, H2C_BYTES_MAX = NVME_TARGET_MAXH2CDATA, SPOILT = 50, ENABLE = 6 << 16 | 4 << 20 | 1 };
 
 uint64_t roll_state, peers_asked, peers_answered;
 
@@ -82,6 +83,24 @@ static void input_add(struct peer *peer, const void *bytes, size_t count)
 	peer->count += count;
 }
 
+/* With the digests that were agreed on; one in SPOILT of the data's is wrong. */
+static void pdu_add(struct peer *peer, struct nvme_tcp_header *header, const void *data, uint32_t bytes)
+{
+	uint32_t header_digest = peer->digests & NVME_TCP_DGST_HEADER ? NVME_TCP_DIGEST_BYTES : 0, digest;
+	uint32_t data_digest = bytes > 0 && (peer->digests & NVME_TCP_DGST_DATA) ? NVME_TCP_DIGEST_BYTES : 0;
+
+	header->flags |= (uint8_t)((header_digest ? NVME_TCP_HDGSTF : 0) | (data_digest ? NVME_TCP_DDGSTF : 0));
+	header->pdo = bytes > 0 ? (uint8_t)(header->hlen + header_digest) : 0;
+	header->plen = header->hlen + header_digest + bytes + data_digest;
+	input_add(peer, header, header->hlen);
+	digest = crc32c(0, header, header->hlen);
+	input_add(peer, &digest, header_digest);
+	if (bytes > 0)
+		input_add(peer, data, bytes);
+	digest = data_digest ? crc32c(roll(SPOILT) == 0, data, bytes) : 0;
+	input_add(peer, &digest, data_digest);
+}
+
 static size_t take_give(struct peer *peer, const uint8_t *bytes, size_t count)
 {
 	size_t n = count < peer->take_left ? count : peer->take_left;
@@ -137,12 +156,7 @@ static int cid_free(const struct peer *peer)
 
 bool peer_ask(struct peer *peer, struct nvme_sqe *sqe, const void *data, uint32_t bytes, enum peer_command kind)
 {
-	struct nvme_tcp_capsule_cmd capsule = {
-		.header = { .type = NVME_TCP_CAPSULE_CMD,
-			    .hlen = sizeof(capsule),
-			    .pdo = bytes ? sizeof(capsule) : 0,
-			    .plen = sizeof(capsule) + bytes },
-	};
+	struct nvme_tcp_capsule_cmd capsule = { .header = { .type = NVME_TCP_CAPSULE_CMD, .hlen = sizeof(capsule) } };
 	int cid = cid_free(peer);
 
 	if (cid < 0)
@@ -150,9 +164,7 @@ bool peer_ask(struct peer *peer, struct nvme_sqe *sqe, const void *data, uint32_
 	sqe->cid = (uint16_t)cid;
 	sqe->flags |= NVME_PSDT_SGL;
 	capsule.sqe = *sqe;
-	input_add(peer, &capsule, sizeof(capsule));
-	if (bytes > 0)
-		input_add(peer, data, bytes);
+	pdu_add(peer, &capsule.header, data, bytes);
 	peer->commands[cid] = (uint8_t)kind;
 	peers_asked++;
 	return true;
@@ -175,16 +187,13 @@ void peer_give_data(struct peer *peer, bool all)
 	struct nvme_tcp_data pdu = {
 		.header = { .type = NVME_TCP_H2C_DATA,
 			    .flags = bytes == left ? NVME_TCP_LAST_PDU : 0,
-			    .hlen = sizeof(pdu),
-			    .pdo = sizeof(pdu),
-			    .plen = (uint32_t)sizeof(pdu) + bytes },
+			    .hlen = sizeof(pdu) },
 		.cccid = (uint16_t)cid,
 		.ttag = peer->asked[cid].ttag,
 		.datao = peer->asked[cid].at,
 		.datal = bytes,
 	};
-	input_add(peer, &pdu, sizeof(pdu));
-	input_add(peer, zeroes, bytes);
+	pdu_add(peer, &pdu.header, zeroes, bytes);
 	peer->asked[cid].at += bytes;
 	peer->asked[cid].left -= bytes;
 }
@@ -284,6 +293,26 @@ static void pdu_take(struct peer *peer, const struct nvme_tcp_header *header)
 	}
 }
 
+static void digests_check(const struct peer *peer, const struct nvme_tcp_header *header)
+{
+	const uint8_t *bytes = (const uint8_t *)header;
+	uint32_t digest, count = 0;
+
+	if (header->type == NVME_TCP_ICRESP)
+		return;
+	assert(!(header->flags & NVME_TCP_HDGSTF) == !(peer->digests & NVME_TCP_DGST_HEADER));
+	if (header->flags & NVME_TCP_HDGSTF) {
+		memcpy(&digest, bytes + header->hlen, sizeof(digest));
+		assert(digest == crc32c(0, bytes, header->hlen));
+	}
+	const uint8_t *data = host_data(header, &count);
+	assert(!(header->flags & NVME_TCP_DDGSTF) == !(data && (peer->digests & NVME_TCP_DGST_DATA)));
+	if (header->flags & NVME_TCP_DDGSTF) {
+		memcpy(&digest, data + count, sizeof(digest));
+		assert(digest == crc32c(0, data, count));
+	}
+}
+
 /* A send is whole PDUs. */
 static void output_take(struct peer *peer, const struct nvme_send *send)
 {
@@ -300,6 +329,7 @@ static void output_take(struct peer *peer, const struct nvme_send *send)
 		memcpy(pdu, bytes + at, sizeof(*header));
 		assert(header->plen >= sizeof(*header) && header->plen <= count - at);
 		memcpy(pdu, bytes + at, header->plen);
+		digests_check(peer, header);
 		pdu_take(peer, header);
 	}
 }
@@ -388,6 +418,7 @@ struct peer *peer_dial(struct rig *rig, uint16_t qid, uint16_t cntlid, uint8_t h
 	peer->qid = qid;
 	peer->held_tail = &peer->held;
 	assert(nvme_queue_new(&ops, peer, &peer->queue) == 0);
+	peer->digests = icreq.dgst = (uint8_t)roll(4);
 	input_add(peer, &icreq, sizeof(icreq));
 	peer_connect(peer, qid ? cntlid : NVME_CNTLID_DYNAMIC, host);
 	peer_exchange(peer);

@@ -13,6 +13,7 @@ struct peer {
 	struct rig *rig;
 	struct nvme_queue *queue;
 	uint16_t qid, cntlid;
+	uint8_t digests; /* enum nvme_tcp_digest */
 	bool connected;
 	bool closing; /* the target has ended it, … */
 	bool broken;  /* … or we have; it is no more once that is idle */
