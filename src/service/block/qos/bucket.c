@@ -7,21 +7,35 @@
 enum { UNIT_BITS = 20 };
 static const uint64_t LEASE = CLOCK_NS_PER_MS << QOS_FRACTION_BITS;
 static const uint64_t LEASE_AGE_NS = 2 * CLOCK_NS_PER_MS;
+static const uint64_t DEBT_MAX = UINT64_MAX / 4;
 
 static uint64_t get(const _Atomic uint64_t *value)
 {
 	return atomic_load_explicit(value, memory_order_relaxed);
 }
 
-/* A debt is of things, and the clock has it as time. */
-static void reprice(struct qos_bucket *bucket, uint64_t old, uint64_t new, uint64_t now)
+struct terms {
+	uint64_t unit, burst;
+};
+
+/* What of the burst was used stays used, as time: it was had at the old rate, and the new one would be a stop of a
+ * thousand seconds for who had a tenth of one at 10,000 times as much. What goes beyond is a debt, and of things. */
+static uint64_t ahead_under(uint64_t ahead, const struct terms *old, const struct terms *new)
+{
+	uint64_t used = ahead < old->burst ? ahead : old->burst;
+	unsigned __int128 debt = (unsigned __int128)(ahead - used) * new->unit / old->unit;
+
+	return (used < new->burst ? used : new->burst) + (debt < DEBT_MAX ? (uint64_t)debt : DEBT_MAX);
+}
+
+static void change_terms(struct qos_bucket *bucket, const struct terms *old, const struct terms *new, uint64_t now)
 {
 	uint64_t clock = get(&bucket->clock), then;
 
 	do {
 		if (clock <= now)
 			return;
-		then = now + (uint64_t)((unsigned __int128)(clock - now) * new / old);
+		then = now + ahead_under(clock - now, old, new);
 	} while (!atomic_compare_exchange_weak_explicit(&bucket->clock, &clock, then, memory_order_relaxed,
 							memory_order_relaxed));
 }
@@ -29,12 +43,13 @@ static void reprice(struct qos_bucket *bucket, uint64_t old, uint64_t new, uint6
 void qos_bucket_set(struct qos_bucket *bucket, uint64_t rate, uint64_t burst_ns, uint64_t now_ns)
 {
 	unsigned __int128 second = (unsigned __int128)(CLOCK_NS_PER_S << QOS_FRACTION_BITS) << UNIT_BITS;
-	uint64_t old = get(&bucket->unit), new = rate ? (uint64_t)((second + rate - 1) / rate) : 0;
+	struct terms old = { get(&bucket->unit), get(&bucket->burst) };
+	struct terms new = { rate ? (uint64_t)((second + rate - 1) / rate) : 0, burst_ns << QOS_FRACTION_BITS };
 
-	atomic_store_explicit(&bucket->burst, burst_ns << QOS_FRACTION_BITS, memory_order_relaxed);
-	atomic_store_explicit(&bucket->unit, new, memory_order_relaxed);
-	if (old && new &&old != new)
-		reprice(bucket, old, new, now_ns << QOS_FRACTION_BITS);
+	atomic_store_explicit(&bucket->burst, new.burst, memory_order_relaxed);
+	atomic_store_explicit(&bucket->unit, new.unit, memory_order_relaxed);
+	if (old.unit && new.unit)
+		change_terms(bucket, &old, &new, now_ns << QOS_FRACTION_BITS);
 }
 
 static uint64_t cost(const struct qos_bucket *bucket, uint64_t amount)

@@ -453,6 +453,36 @@ static void test_slowest(void **state)
 	qos_tenant_unref(tenant);
 }
 
+/* A cap that goes down under load holds from then on, and is no stop. */
+static void test_lower(void **state)
+{
+	static const struct {
+		struct qos_policy before, after;
+		double rate;
+	} cases[] = {
+		{ { .cap = 10000, .burst_ns = 100 * MS }, { .cap = 10, .burst_ns = 100 * MS }, 10 },
+		{ { .cap_bytes = 1 << 30, .burst_ns = 100 * MS }, { .cap_bytes = 409600, .burst_ns = MS }, 100 },
+		{ { .cap = 100, .burst_ns = 100 * S }, { .cap = 100, .burst_ns = MS }, 100 },
+		{ { .cap = 10, .burst_ns = 100 * MS }, { .cap = 10000, .burst_ns = 100 * MS }, 10000 },
+	};
+
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct sim *sim = sim_new(16, 10 * US, 0);
+		struct qos_tenant *tenant = sim_tenant(&(struct qos_policy){ 0 });
+		struct sim_volume *volume = sim_volume(&sim->scheduler[0], tenant, &cases[i].before);
+		volume->ios.rate = volume->bytes.rate = 0; /* they are of one policy */
+		sim_load(volume, 64, 4096, 0);
+		sim_run(sim, 2 * S);
+		qos_set(volume->device, &cases[i].after);
+		sim_run(sim, 100 * MS);
+		sim_reset(sim);
+		sim_run(sim, 10 * S);
+		assert_near((double)volume->arrived, cases[i].rate * 10, 0.15);
+		sim_free(sim);
+		qos_tenant_unref(tenant);
+	}
+}
+
 /* Who is in a hurry goes past his cap, and is the slower for it afterwards; a debt is of requests, not of time. */
 static void test_hurry(void **state)
 {
@@ -573,8 +603,9 @@ int main(void)
 		cmocka_unit_test(test_no_guarantee),   cmocka_unit_test(test_guarantees),
 		cmocka_unit_test(test_overcommitted),  cmocka_unit_test(test_change),
 		cmocka_unit_test(test_other_requests), cmocka_unit_test(test_close),
-		cmocka_unit_test(test_drain),          cmocka_unit_test(test_slowest),
-		cmocka_unit_test(test_hurry),          cmocka_unit_test(test_crcs),
+		cmocka_unit_test(test_lower),          cmocka_unit_test(test_drain),
+		cmocka_unit_test(test_slowest),        cmocka_unit_test(test_hurry),
+		cmocka_unit_test(test_crcs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
