@@ -14,7 +14,7 @@ struct remote {
 	struct block_backing backing;   /* first */
 	struct dpu_block_device device; /* on the memory */
 	struct dpu_block_device *memory;
-	struct block_queue held; /* the worker's */
+	struct block_queue held, gone; /* the worker's; gone: were cancelled while they were held */
 	struct worker_source source;
 	atomic_bool hangs;
 	struct remotes *remotes;
@@ -39,7 +39,19 @@ static void remote_submit(struct dpu_block_device *device, struct dpu_block_requ
 	block_queue_add(&of_device(device)->held, request);
 }
 
-static const struct dpu_block_ops remote_ops = { .submit = remote_submit };
+static void remote_cancel(struct dpu_block_device *device, struct dpu_block_request *request)
+{
+	struct remote *remote = of_device(device);
+	struct dpu_block_request *held = remote->held.first, *next;
+
+	block_queue_init(&remote->held);
+	for (; held; held = next) {
+		next = held->next;
+		block_queue_add(held == request ? &remote->gone : &remote->held, held);
+	}
+}
+
+static const struct dpu_block_ops remote_ops = { .submit = remote_submit, .cancel = remote_cancel };
 
 static unsigned remote_poll(struct worker_source *source, struct worker *worker)
 {
@@ -47,6 +59,8 @@ static unsigned remote_poll(struct worker_source *source, struct worker *worker)
 	struct dpu_block_request *request;
 
 	(void)worker;
+	while ((request = block_queue_take(&remote->gone)) != NULL)
+		dpu_block_complete(request, DPU_BLOCK_GONE);
 	while (!atomic_load(&remote->hangs) && (request = block_queue_take(&remote->held)) != NULL)
 		remote->memory->ops->submit(remote->memory, request);
 	return remote->memory->ops->poll(remote->memory);
@@ -65,6 +79,7 @@ static int remote_apply(void *ctx, struct object *old, struct object *new, struc
 	assert_non_null(remote);
 	remote->remotes = remotes;
 	block_queue_init(&remote->held);
+	block_queue_init(&remote->gone);
 	assert_int_equal(block_ram_new(new->name, BYTES, DPU_BLOCK_SECTOR, &remote->memory), 0);
 	remote->device = *remote->memory;
 	remote->device.ops = &remote_ops;

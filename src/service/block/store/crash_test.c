@@ -23,6 +23,7 @@ enum {
 	OPS = 3000,
 	POINTS = SANITIZED ? 600 : 2400,
 	FEW_FRAMES_POINTS = POINTS / 8,
+	CANCEL_POINTS = POINTS / 8,
 	GROWTH_POINTS = 40,
 	RECOVERY_POINTS = POINTS / 12,
 	ROOT_POLLS = 15000, /* about, of a workload: a root is written and not yet flushed */
@@ -274,12 +275,13 @@ static uint64_t fail_everywhere(struct world *world, uint64_t begin, uint64_t sp
 	return span * LOSSES;
 }
 
-static void crash(bool few_frames, uint64_t points)
+static void crash(bool few_frames, bool cancels, uint64_t points)
 {
 	uint64_t seed = setting("STORE_CRASH_SEED", 1), ops = setting("STORE_CRASH_OPS", OPS);
 	struct world *world = world_new(seed, few_frames);
 
 	world->kill = kill_now;
+	world->cancels = cancels;
 	points = setting("STORE_CRASH_POINTS", points);
 	images_new();
 	uint64_t begin = world->clock.now;
@@ -296,18 +298,25 @@ static void crash(bool few_frames, uint64_t points)
 		      (unsigned long long)stats.page_evictions);
 	assert_true(ops < OPS || (world->kills > 10 && stats.checkpoints > 2));
 	assert_true(ops < OPS || few_frames == (stats.page_evictions > 100));
+	assert_true(ops < OPS || cancels == (world->cancelled > 100));
+	assert_int_equal(stats.medium_errors + stats.integrity_errors, 0);
 	world_free(world);
 	images_free();
 }
 
 static void every_crash_is_recovered_from(void **state)
 {
-	crash(false, POINTS);
+	crash(false, false, POINTS);
 }
 
 static void also_while_maps_are_evicted(void **state)
 {
-	crash(true, FEW_FRAMES_POINTS);
+	crash(true, false, FEW_FRAMES_POINTS);
+}
+
+static void also_while_requests_are_cancelled(void **state)
+{
+	crash(false, true, CANCEL_POINTS);
 }
 
 static void also_while_it_recovers(void **state)
@@ -336,6 +345,7 @@ int main(void)
 		cmocka_unit_test(every_crash_is_recovered_from),
 		cmocka_unit_test(also_while_maps_are_evicted),
 		cmocka_unit_test(also_while_it_recovers),
+		cmocka_unit_test(also_while_requests_are_cancelled),
 	};
 
 	/* Thousands of stores come and go: their memory stays ours. */

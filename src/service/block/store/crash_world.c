@@ -51,13 +51,13 @@ static void check_read(struct op *op)
 					   op->submitted));
 }
 
-/* It was cut off or deleted while it was under way. */
+/* It was cut off, deleted or cancelled while it was under way. */
 static bool may_be_refused(const struct op *op)
 {
 	const struct model_volume *volume = op->volume;
 
 	if (op->request.status == DPU_BLOCK_GONE)
-		return volume->deleted[0] > op->submitted;
+		return op->cancelled || volume->deleted[0] > op->submitted;
 	return op->request.status == DPU_BLOCK_RANGE && volume->size[volume->sizes - 1].submitted > op->submitted;
 }
 
@@ -68,6 +68,7 @@ static void op_done(struct dpu_block_request *request)
 	uint64_t now = ++world->clock.now;
 
 	op->busy = false;
+	world->cancelled += op->cancelled && request->status == DPU_BLOCK_GONE;
 	if (may_be_refused(op))
 		return; /* of a write, nothing or a part is there */
 	if (request->op == DPU_BLOCK_READ) {
@@ -132,6 +133,7 @@ static void submit(struct world *world, struct op *op, enum dpu_block_op kind, u
 	uint64_t cut = kind <= DPU_BLOCK_WRITE ? pick(world, bytes / 512 + 1) * 512 : 0;
 
 	op->busy = true;
+	op->cancelled = false;
 	op->world = world;
 	op->submitted = ++world->clock.now;
 	op->iov[0] = (struct iovec){ op->data, cut };
@@ -147,6 +149,7 @@ static void submit(struct world *world, struct op *op, enum dpu_block_op kind, u
 	};
 	if (kind != DPU_BLOCK_FLUSH && kind != DPU_BLOCK_READ)
 		foresee(world, op, offset, bytes);
+	op->device = device;
 	device->ops->submit(device, &op->request);
 }
 
@@ -217,6 +220,17 @@ static void start_op(struct world *world, struct op *op)
 	}
 	enum dpu_block_op what = kind < 12 ? DPU_BLOCK_WRITE : kind < 14 ? DPU_BLOCK_DISCARD : DPU_BLOCK_WRITE_ZEROES;
 	submit(world, op, what, first * 512, count * 512);
+}
+
+static void cancel_some(struct world *world)
+{
+	for (unsigned i = 0; i < DEPTH; i++) {
+		struct op *op = &world->op[i];
+		if (!op->busy || pick(world, 2))
+			continue;
+		op->cancelled = true;
+		op->device->ops->cancel(op->device, &op->request);
+	}
 }
 
 /* ---- commands ---- */
@@ -402,6 +416,8 @@ void world_work(struct world *world, unsigned ops)
 		bool may_command = !is_quiet(world) || !any_volume(world, true);
 		if (!world->commanding && may_command && pick(world, 40) == 0)
 			start_command(world);
+		if (world->cancels && pick(world, 60) == 0)
+			cancel_some(world);
 		store_poll(world->store);
 		if (world->kill_at_roots && root_is_loose(world) && pick(world, world->kill_at_roots) == 0)
 			world->kill(world);

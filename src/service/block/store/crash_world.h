@@ -17,7 +17,8 @@ struct op {
 	struct iovec iov[3];
 	struct world *world;
 	struct model_volume *volume;
-	bool busy;
+	struct dpu_block_device *device;
+	bool busy, cancelled;
 	unsigned first, count; /* blocks */
 	unsigned state[MAX_RUN + 2];
 	uint64_t submitted;
@@ -35,6 +36,8 @@ struct world {
 	unsigned kills;
 	bool few_frames;                   /* maps are evicted and read again all the time */
 	unsigned kill_at_roots;            /* one time in so many when a root is written, and not yet flushed; 0: no */
+	bool cancels;                      /* requests are cancelled now and then, … */
+	unsigned cancelled;                /* … and ended for that */
 	void (*kill)(struct world *world); /* called now and then: the process dies, the machine goes on */
 	/* the one command under way */
 	struct store_command command;

@@ -8,7 +8,7 @@
 struct faulty {
 	struct dpu_block_device device; /* first */
 	struct dpu_block_device *below;
-	struct block_queue failing, held;
+	struct block_queue failing, held, gone;
 	struct faulty_plan plan;
 	uint64_t seen, failed;
 };
@@ -59,6 +59,21 @@ static void write_part(struct faulty *faulty, const struct dpu_block_request *re
 		;
 }
 
+/* One that is held may have been carried out in part. */
+static void cancel(struct dpu_block_device *device, struct dpu_block_request *request)
+{
+	struct faulty *faulty = (struct faulty *)device;
+	struct dpu_block_request *held = faulty->held.first, *next;
+
+	if (faulty->plan.deaf)
+		return;
+	block_queue_init(&faulty->held);
+	for (; held; held = next) {
+		next = held->next;
+		block_queue_add(held == request ? &faulty->gone : &faulty->held, held);
+	}
+}
+
 static unsigned poll(struct dpu_block_device *device)
 {
 	struct faulty *faulty = (struct faulty *)device;
@@ -70,10 +85,15 @@ static unsigned poll(struct dpu_block_device *device)
 			write_part(faulty, request);
 		dpu_block_complete(request, (enum dpu_block_status)faulty->plan.status);
 	}
+	for (; (request = block_queue_take(&faulty->gone)) != NULL; work++) {
+		if (request->op == DPU_BLOCK_WRITE)
+			write_part(faulty, request);
+		dpu_block_complete(request, DPU_BLOCK_GONE);
+	}
 	return work;
 }
 
-static const struct dpu_block_ops ops = { .submit = submit, .poll = poll };
+static const struct dpu_block_ops ops = { .submit = submit, .poll = poll, .cancel = cancel };
 
 struct faulty *faulty_new(struct dpu_block_device *below)
 {
@@ -87,6 +107,7 @@ struct faulty *faulty_new(struct dpu_block_device *below)
 	faulty->below = below;
 	block_queue_init(&faulty->failing);
 	block_queue_init(&faulty->held);
+	block_queue_init(&faulty->gone);
 	return faulty;
 }
 

@@ -13,7 +13,8 @@ struct faulty_plan {
 	uint64_t skip;       /* requests that count and are carried out */
 	uint64_t fails;      /* those behind them that are not */
 	uint8_t status;
-	bool holds; /* they do not fail, but wait for faulty_release() */
+	bool holds; /* they do not fail, but wait for faulty_release(), or until they are cancelled, … */
+	bool deaf;  /* … which does nothing */
 };
 
 struct faulty *faulty_new(struct dpu_block_device *below);

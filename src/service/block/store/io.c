@@ -30,7 +30,7 @@ struct store_io *io_take(struct store *store)
 	store->busy_ios++;
 	io->request = NULL;
 	io->old = io->place = NO_PLACE;
-	io->reader = io->placed = false;
+	io->reader = io->placed = io->cancelled = false;
 	return io;
 }
 
@@ -179,11 +179,16 @@ void io_copy(const struct store_io *io, uint8_t *block, bool to_request)
 static void answered(struct dpu_block_request *medium)
 {
 	struct store_io *io = (struct store_io *)medium;
+	void (*done)(struct dpu_block_request * medium) = io->medium_done;
 
 	medium_answered(io->store);
+	io->medium_done = NULL;
 	if (io->request && io->request->trace)
 		io->request->trace->end = cycles_now();
-	io->medium_done(medium);
+	if (io->cancelled)
+		io_finish(io, DPU_BLOCK_GONE);
+	else
+		done(medium);
 }
 
 /* To a medium that looks at CRCs on its way to the blocks: it need not make its own, and what it has found when it has
@@ -268,7 +273,7 @@ void request_piece_done(struct dpu_block_request *request, enum dpu_block_status
 	if (--state->pieces > 0)
 		return;
 	if (writes && request->flags & DPU_BLOCK_FUA && !state->flushed && state->status == DPU_BLOCK_OK) {
-		state->flushed = 1;
+		state->flushed = true;
 		state->pieces = 1;
 		flush_request(volume->store, request);
 		return;
@@ -337,7 +342,7 @@ static void start_request(struct store *store, struct dpu_block_request *request
 
 	state->pieces = 1;
 	state->status = status;
-	state->flushed = 0;
+	state->flushed = false;
 	if (status != DPU_BLOCK_OK || (request->op != DPU_BLOCK_FLUSH && request->length == 0)) {
 		request_piece_done(request, status);
 		return;

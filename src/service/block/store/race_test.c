@@ -250,6 +250,7 @@ static void a_leaf_is_empty_only_in_recovery(void **state)
 /* What was written to a block, in any order of what was under way together. */
 struct written {
 	uint32_t version;
+	bool gone;           /* it was cancelled: a part of it, or nothing, may be there */
 	uint64_t begin, end; /* 0: not yet */
 };
 
@@ -262,7 +263,7 @@ struct op {
 	struct dpu_block_request request;
 	struct iovec iov[3];
 	struct model *model;
-	bool busy;
+	bool busy, cancelled;
 	unsigned volume, first, count;
 	uint64_t begin;
 	uint32_t version;
@@ -277,7 +278,7 @@ struct model {
 	struct op op[DEPTH];
 	uint64_t seed;
 	uint32_t version;
-	unsigned reads, checked;
+	unsigned reads, checked, gone;
 };
 
 /* A read that began at `begin` and ends now may find it, unless another write came wholly between the two. */
@@ -285,7 +286,7 @@ static bool may_find(const struct history *history, const struct written *found,
 {
 	for (unsigned i = 0; i < history->count; i++) {
 		const struct written *other = &history->written[i];
-		if (other->end && other->end < begin && found->end && other->begin > found->end)
+		if (!other->gone && other->end && other->end < begin && found->end && other->begin > found->end)
 			return false;
 	}
 	return true;
@@ -313,15 +314,21 @@ static void op_done(struct dpu_block_request *request)
 	struct model *model = op->model;
 	uint64_t now = ++model->clock.now;
 
+	bool gone = request->status == DPU_BLOCK_GONE;
+
+	assert_true(op->busy);
 	op->busy = false;
-	assert_int_equal(request->status, DPU_BLOCK_OK);
+	assert_true(request->status == DPU_BLOCK_OK || (gone && op->cancelled));
+	model->gone += gone;
 	for (unsigned i = 0; i < op->count; i++) {
 		struct history *history = &model->history[op->volume][op->first + i];
-		if (request->op == DPU_BLOCK_READ)
+		if (request->op == DPU_BLOCK_READ && !gone)
 			check_block(history, op->data + (size_t)i * STORE_BLOCK, op->begin);
 		for (unsigned j = 0; request->op != DPU_BLOCK_READ && j < history->count; j++)
-			if (history->written[j].version == op->version && history->written[j].begin == op->begin)
+			if (history->written[j].version == op->version && history->written[j].begin == op->begin) {
 				history->written[j].end = now;
+				history->written[j].gone = gone;
+			}
 	}
 	model->reads += request->op == DPU_BLOCK_READ;
 }
@@ -337,7 +344,7 @@ static void forget(const struct model *model, struct history *history)
 		if (model->op[i].busy && model->op[i].begin < oldest)
 			oldest = model->op[i].begin;
 	for (unsigned i = 0; i < history->count; i++)
-		if (written[i].end && written[i].end < oldest && written[i].begin > newest)
+		if (!written[i].gone && written[i].end && written[i].end < oldest && written[i].begin > newest)
 			newest = written[i].begin;
 	for (unsigned i = 0; i < history->count; i++)
 		if (!written[i].end || written[i].end >= newest)
@@ -352,6 +359,7 @@ static void op_start(struct model *model, struct op *op)
 
 	op->model = model;
 	op->busy = true;
+	op->cancelled = false;
 	op->volume = (unsigned)random_below(&model->seed, 2);
 	op->count = 1 + (unsigned)random_below(&model->seed, MAX_RUN);
 	op->first = (unsigned)random_below(&model->seed, kind % 2 ? BLOCKS - op->count : 100);
@@ -379,6 +387,21 @@ static void op_start(struct model *model, struct op *op)
 	};
 	struct dpu_block_device *device = store_device(model->store, model->volume[op->volume]);
 	device->ops->submit(device, &op->request);
+}
+
+/* One or all: twice, too. */
+static void cancel(struct model *model)
+{
+	struct dpu_block_device *device = store_device(model->store, model->volume[0]);
+	uint64_t which = random_below(&model->seed, 2 * DEPTH);
+
+	for (unsigned i = 0; i < DEPTH; i++) {
+		struct op *op = &model->op[i];
+		if (!op->busy || (which < DEPTH && which != i))
+			continue;
+		op->cancelled = true;
+		device->ops->cancel(device, &op->request);
+	}
 }
 
 static bool any_busy(const struct model *model)
@@ -417,8 +440,35 @@ static void assert_same(struct model *model, uint64_t copy, const uint8_t *data)
 	free(now);
 }
 
+/* Nothing counts as damage or as a failure of the medium, and when the volumes are deleted all of the pool is free,
+ * also as the next process finds it. */
+static void assert_nothing_lost(struct model *model, struct dpu_block_device *medium)
+{
+	struct store_volume_info info;
+	struct store_stats stats;
+	struct dpu_error error;
+
+	store_stats(model->store, &stats);
+	assert_int_equal(stats.medium_errors, 0);
+	assert_int_equal(stats.integrity_errors, 0);
+	assert_false(stats.failed);
+	while (store_next(model->store, 0, &info)) {
+		struct store_command delete = { .op = STORE_DELETE, .volume = info.id };
+		assert_int_equal(rig_command(model->store, &delete), DPU_OK);
+		rig_settle(model->store);
+	}
+	struct store_command close = { .op = STORE_CLOSE };
+	assert_int_equal(rig_command(model->store, &close), DPU_OK);
+	store_free(model->store);
+	model->store = rig_open(&(struct store_options){ .name = "p" }, &medium, 1, STORE_OPEN, &error);
+	assert_non_null(model->store);
+	store_stats(model->store, &stats);
+	assert_int_equal(stats.free_blocks, stats.blocks);
+	store_free(model->store);
+}
+
 /* Requests of many blocks, across leaves, over each other, and copies in between. */
-static void requests_overlap(void **state)
+static void overlap(bool cancels)
 {
 	struct model *model = calloc(1, sizeof(*model));
 	uint8_t *data = malloc(BLOCKS * STORE_BLOCK);
@@ -450,6 +500,8 @@ static void requests_overlap(void **state)
 				copy = copy_checked(model, data);
 			}
 		}
+		if (cancels && random_below(&model->seed, 16) == 0)
+			cancel(model);
 		store_poll(model->store);
 	}
 	quiesce(model);
@@ -457,10 +509,21 @@ static void requests_overlap(void **state)
 	rig_settle(model->store);
 	assert_int_equal(store_check(model->store, &error), 0);
 	assert_true(model->reads > OPS / 4 && model->checked == OPS / 500);
-	store_free(model->store);
+	assert_true(cancels ? model->gone > OPS / 20 && recorder_cancelled(medium) > OPS / 20 : model->gone == 0);
+	assert_nothing_lost(model, device);
 	recorder_free(medium);
 	free(data);
 	free(model);
+}
+
+static void requests_overlap(void **state)
+{
+	overlap(false);
+}
+
+static void requests_overlap_and_are_cancelled(void **state)
+{
+	overlap(true);
 }
 
 int main(void)
@@ -468,7 +531,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_read_takes_long),  cmocka_unit_test(a_flush_takes_long),
 		cmocka_unit_test(a_write_takes_long), cmocka_unit_test(a_leaf_is_empty_only_in_recovery),
-		cmocka_unit_test(requests_overlap),
+		cmocka_unit_test(requests_overlap),   cmocka_unit_test(requests_overlap_and_are_cancelled),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

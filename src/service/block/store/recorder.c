@@ -26,9 +26,11 @@ struct recorder {
 		struct dpu_block_request *request;
 		size_t event;
 		uint64_t until; /* poll before which it does not end */
+		bool gone;      /* it was cancelled, and ends for that */
 	} pending[PENDING];
 	uint64_t polls;
 	unsigned pendings;
+	uint64_t cancelled;
 	bool stopped, forgetful;
 };
 
@@ -52,6 +54,14 @@ static void copy_segments(const struct dpu_block_request *request, uint8_t *data
 			memcpy(segment->iov_base, data, segment->iov_len);
 		data += segment->iov_len;
 	}
+}
+
+static void apply(const struct event *event, uint8_t *image, uint64_t mask)
+{
+	mask &= ~event->lost;
+	for (uint64_t at = 0; at < event->length; at += DPU_BLOCK_SECTOR)
+		if (mask >> at / DPU_BLOCK_SECTOR % 64 & 1)
+			memcpy(image + event->offset + at, event->data + at, DPU_BLOCK_SECTOR);
 }
 
 static size_t remember(struct recorder *recorder, const struct dpu_block_request *request)
@@ -83,15 +93,33 @@ static void recorder_submit(struct dpu_block_device *device, struct dpu_block_re
 	bool changes = request->op != DPU_BLOCK_READ, slow = random_below(&recorder->clock->seed, SLOW_ONE_IN) == 0;
 	recorder->pending[recorder->pendings].until =
 		recorder->polls + (slow ? random_below(&recorder->clock->seed, SLOW_POLLS) : 0);
+	recorder->pending[recorder->pendings].gone = false;
 	recorder->pending[recorder->pendings].request = request;
 	recorder->pending[recorder->pendings++].event =
 		changes && !recorder->stopped && !recorder->forgetful ? remember(recorder, request) : SIZE_MAX;
+}
+
+/* Nothing of it, all of it, or anything between the two. */
+static void carry_out_partly(struct recorder *recorder, struct dpu_block_request *request, size_t at)
+{
+	uint64_t kind = random_below(&recorder->clock->seed, 3);
+	uint64_t mask = kind == 0 ? 0 : kind == 1 ? UINT64_MAX : random_next(&recorder->clock->seed);
+	struct event event = { .offset = request->offset, .length = request->length, .data = malloc(request->length) };
+
+	if (request->op == DPU_BLOCK_WRITE && event.data) {
+		copy_segments(request, event.data, true);
+		apply(&event, recorder->data, mask);
+	}
+	free(event.data);
+	if (at != SIZE_MAX)
+		recorder->events[at].lost |= ~mask;
 }
 
 static void carry_out(struct recorder *recorder, unsigned index)
 {
 	struct dpu_block_request *request = recorder->pending[index].request;
 	size_t event = recorder->pending[index].event;
+	bool gone = recorder->pending[index].gone;
 
 	recorder->pendings--;
 	if (recorder->stopped)
@@ -99,11 +127,13 @@ static void carry_out(struct recorder *recorder, unsigned index)
 			(recorder->pendings - index) * sizeof(recorder->pending[0]));
 	else
 		recorder->pending[index] = recorder->pending[recorder->pendings];
-	if (request->op == DPU_BLOCK_WRITE || request->op == DPU_BLOCK_READ)
+	if (gone)
+		carry_out_partly(recorder, request, event);
+	else if (request->op == DPU_BLOCK_WRITE || request->op == DPU_BLOCK_READ)
 		copy_segments(request, recorder->data + request->offset, request->op == DPU_BLOCK_WRITE);
 	if (event != SIZE_MAX)
 		recorder->events[event].completed = ++recorder->clock->now;
-	dpu_block_complete(request, DPU_BLOCK_OK);
+	dpu_block_complete(request, gone ? DPU_BLOCK_GONE : DPU_BLOCK_OK);
 }
 
 static unsigned recorder_poll(struct dpu_block_device *device)
@@ -123,7 +153,22 @@ static unsigned recorder_poll(struct dpu_block_device *device)
 	return count + (recorder->pendings > 0);
 }
 
-static const struct dpu_block_ops recorder_ops = { .submit = recorder_submit, .poll = recorder_poll };
+/* Every other time it is carried out nevertheless. */
+static void recorder_cancel(struct dpu_block_device *device, struct dpu_block_request *request)
+{
+	struct recorder *recorder = (struct recorder *)device;
+	unsigned i = 0;
+
+	while (recorder->pending[i].request != request)
+		if (++i == recorder->pendings)
+			abort(); /* it is not here */
+	recorder->pending[i].gone = random_below(&recorder->clock->seed, 2);
+	recorder->cancelled++;
+}
+
+static const struct dpu_block_ops recorder_ops = { .submit = recorder_submit,
+						   .poll = recorder_poll,
+						   .cancel = recorder_cancel };
 
 /* The memory of media that are no more, for the next: a test has thousands of them, and new memory is zeroed by the
  * kernel page for page. */
@@ -211,15 +256,12 @@ void recorder_forget(struct recorder *recorder)
 	recorder->forgetful = true;
 }
 
-/* ---- crashes ---- */
-
-static void apply(const struct event *event, uint8_t *image, uint64_t mask)
+uint64_t recorder_cancelled(const struct recorder *recorder)
 {
-	mask &= ~event->lost;
-	for (uint64_t at = 0; at < event->length; at += DPU_BLOCK_SECTOR)
-		if (mask >> at / DPU_BLOCK_SECTOR % 64 & 1)
-			memcpy(image + event->offset + at, event->data + at, DPU_BLOCK_SECTOR);
+	return recorder->cancelled;
 }
+
+/* ---- crashes ---- */
 
 /* When the last flush that had ended by then had begun. */
 static uint64_t flush_begin(const struct recorder *recorder, uint64_t time)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A medium for tests that remembers all writes and flushes, so that what a crash would have left at any time can be
- * made. Requests complete later, in random order, some much later; a write reaches the memory when it completes. */
+ * made. Requests complete later, in random order, some much later; a write reaches the memory when it completes. One
+ * that is cancelled is carried out as others are, or ends as gone: then any of its sectors have reached the memory. */
 #pragma once
 
 #include <dpu/block.h>
@@ -25,6 +26,7 @@ struct dpu_block_device *recorder_device(struct recorder *recorder);
 uint8_t *recorder_data(struct recorder *recorder);
 /* From now on requests complete at once and in order, and nothing is remembered. */
 void recorder_stop(struct recorder *recorder);
+uint64_t recorder_cancelled(const struct recorder *recorder); /* requests, so far */
 /* From now on nothing is remembered, for there will be no crash; requests complete as before. */
 void recorder_forget(struct recorder *recorder);
 

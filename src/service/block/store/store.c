@@ -106,6 +106,7 @@ unsigned store_poll(struct store *store)
 	work += commands_go(store);
 	if (store->ready && store->trims && !store->held)
 		work += volume_trim(store);
+	work += cancels_go(store);
 	work += ios_go(store);
 	if (store->log.tail) {
 		flush_go(store);

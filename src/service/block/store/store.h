@@ -60,7 +60,7 @@ void store_free(struct store *store);
 bool store_drained(struct store *store);
 /* Bounded work, of which requests to media are a part; returns how much was done. The worker calls it every round while
  * anything is under way; when it returns 0, nothing more happens before a request to a medium ends, somebody submits
- * something, or store_due_ns(). */
+ * or cancels something, or store_due_ns(). */
 unsigned store_poll(struct store *store);
 /* When it wants to be polled even if nothing happens on its media (clock_ns()); UINT64_MAX: never. */
 uint64_t store_due_ns(const struct store *store);
@@ -138,7 +138,8 @@ struct store_command {
 void store_submit(struct store *store, struct store_command *command);
 
 /* The device of a volume or snapshot; NULL if there is none. It stays until its volume is deleted; deletion and
- * quarantine make it DPU_BLOCK_GONE and call `changed`. close only waits for its requests. */
+ * quarantine make it DPU_BLOCK_GONE and call `changed`. close only waits for its requests. One that is cancelled ends
+ * soon, as far as its medium lets go of it: each block is as before or as after it. */
 struct dpu_block_device *store_device(struct store *store, uint64_t volume);
 
 struct store_volume_info {

@@ -86,7 +86,8 @@ struct store_volume {
 struct request_state {
 	struct store_volume *volume;
 	uint32_t pieces; /* under way */
-	uint16_t status, flushed;
+	uint16_t status;
+	bool flushed, cancelled;
 };
 static_assert(sizeof(struct request_state) == sizeof(((struct dpu_block_request *)0)->scratch), "scratch");
 
@@ -96,7 +97,7 @@ struct store_io {
 	struct store *store;
 	struct dpu_block_request *request;
 	void (*step)(struct store_io *io);
-	void (*medium_done)(struct dpu_block_request *medium); /* what `medium` is for */
+	void (*medium_done)(struct dpu_block_request *medium); /* what `medium` is for; NULL: no medium has it */
 	struct store_io *next;
 	uint64_t position, end; /* of the request: what is left, from its start */
 	uint64_t block;         /* of the volume: what is under way */
@@ -105,7 +106,8 @@ struct store_io {
 	int64_t target, old; /* if placed: the extent that was handed out; where the block was that is being changed */
 	uint32_t epoch;      /* as a reader */
 	bool reader, placed;
-	bool part; /* of a block: its old rest is in the new one */
+	bool part;      /* of a block: its old rest is in the new one */
+	bool cancelled; /* at the medium; ends when that has let go of it */
 	uint8_t *bounce;
 	uint32_t suspect; /* block of the run that is read again */
 	uint32_t crc[RECORD_BLOCKS];
@@ -238,6 +240,7 @@ struct store {
 	bool pages_lost;      /* a page of counts of pages */
 	bool unread;          /* while it is being opened: a page of the directory or of a tree; see `failure` */
 	bool again;           /* something stopped because it had done enough for one poll */
+	bool cancels;         /* requests were cancelled since it was last looked at */
 	uint32_t busy_ios;
 	uint32_t at_media;     /* requests that the media have */
 	uint32_t residents_at; /* those of the pages before are in memory */
@@ -571,10 +574,11 @@ void volume_release(struct store_volume *volume); /* … no more */
 void volume_detach(struct store *store, uint32_t slot);
 unsigned volume_trim(struct store *store);
 
-/* ---- io.c, fast.c, read.c, write.c, unmap.c ---- */
+/* ---- io.c, cancel.c, fast.c, read.c, write.c, unmap.c ---- */
 int ios_init(struct store *store);
 void ios_fini(struct store *store);
 unsigned ios_go(struct store *store);
+unsigned cancels_go(struct store *store);
 struct store_io *io_take(struct store *store);
 void io_give(struct store_io *io);
 void io_run(struct store_io *io, void (*step)(struct store_io *io));  /* soon */

@@ -7,11 +7,20 @@
 static void volume_submit(struct dpu_block_device *device, struct dpu_block_request *request)
 {
 	struct store_volume *volume = (struct store_volume *)device;
+	struct request_state *state = (struct request_state *)request->scratch;
 
-	((struct request_state *)request->scratch)->volume = volume;
+	state->volume = volume;
+	state->cancelled = false;
 	volume->active++;
 	__builtin_prefetch(leaf_way(volume, request->offset / STORE_BLOCK));
 	block_queue_add(&volume->store->incoming, request);
+}
+
+/* Looked for by the next poll, and for all of them in one go: who breaks off has many. */
+static void volume_cancel(struct dpu_block_device *device, struct dpu_block_request *request)
+{
+	((struct request_state *)request->scratch)->cancelled = true;
+	((struct store_volume *)device)->store->cancels = true;
 }
 
 static unsigned volume_poll(struct dpu_block_device *device)
@@ -32,6 +41,7 @@ static const struct dpu_block_ops volume_ops = {
 	.submit = volume_submit,
 	.poll = volume_poll,
 	.close = volume_close,
+	.cancel = volume_cancel,
 };
 
 void volume_resized(struct store_volume *volume)
