@@ -17,7 +17,7 @@ struct holder {
 	struct dpu_block_device device; /* first */
 	struct dpu_block_device *below;
 	struct dpu_block_request *held[SIZE];
-	unsigned count;
+	unsigned count, cancels;
 	uint8_t last_flags, last_op;
 };
 

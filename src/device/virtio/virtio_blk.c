@@ -107,7 +107,8 @@ static bool slot_goes_on(struct virtio_blk_slot *slot)
 
 	if (!virtio_blk_next_range(slot) && !virtio_blk_next_piece(slot))
 		return false;
-	request->status = dpu_block_check(device, request); /* the device may have changed meanwhile */
+	/* The device may have changed meanwhile. */
+	request->status = slot->blk->cancelled ? DPU_BLOCK_GONE : dpu_block_check(device, request);
 	if (request->status != DPU_BLOCK_OK) {
 		count(&slot->blk->stats->statuses[request->status], 1);
 		return false;
@@ -240,6 +241,21 @@ void virtio_blk_drain(struct virtio_blk *blk, void (*drained)(void *arg), void *
 	if (blk->answered)
 		answers_push(blk);
 	drained_check(blk);
+}
+
+/* The device has the slots that are neither free nor answered: nothing is noted for that while requests are served. */
+void virtio_blk_cancel(struct virtio_blk *blk)
+{
+	struct dpu_block_device *device = blk->device;
+
+	blk->cancelled = true;
+	for (struct virtio_blk_slot *slot = blk->free; slot; slot = slot->next)
+		slot->request.done = NULL;
+	for (struct virtio_blk_slot *slot = blk->answered; slot; slot = slot->next)
+		slot->request.done = NULL;
+	for (unsigned i = 0; i < blk->slots && device->ops->cancel; i++)
+		if (blk->slot[i].request.done)
+			device->ops->cancel(device, &blk->slot[i].request);
 }
 
 unsigned virtio_blk_outstanding(const struct virtio_blk *blk)

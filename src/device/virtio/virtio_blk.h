@@ -85,4 +85,7 @@ int virtio_blk_arm(struct virtio_blk *blk);
 void virtio_blk_disarm(struct virtio_blk *blk);
 /* Takes no more; drained(arg) is called in the worker, possibly at once, when all that was taken has been answered. */
 void virtio_blk_drain(struct virtio_blk *blk, void (*drained)(void *arg), void *arg);
+/* While it drains: nobody waits for the requests any more. Those that wait in the device fail, as it lets go of them.
+ */
+void virtio_blk_cancel(struct virtio_blk *blk);
 unsigned virtio_blk_outstanding(const struct virtio_blk *blk);

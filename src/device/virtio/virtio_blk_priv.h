@@ -51,7 +51,7 @@ struct virtio_blk {
 	struct iovec *iov; /* of a burst */
 	struct virtio_blk_slot *free, *answered, **answered_tail, *pushed;
 	unsigned slots, outstanding;
-	bool armed, draining;
+	bool armed, draining, cancelled;
 	void (*drained)(void *arg);
 	void *drained_arg;
 	struct virtio_blk_slot slot[];

@@ -400,6 +400,41 @@ static void test_drain(void **state)
 	disk_close(&disk);
 }
 
+/* What the device has is cancelled there, not what has been answered or is free, and none is begun after that. */
+static void test_cancel(void **state)
+{
+	struct virtio_blk_discard_write_zeroes ranges[] = { { .sector = 8, .num_sectors = 8 },
+							    { .sector = 32, .num_sectors = 8 } };
+	struct frontend_buffer buffers[] = { { HEADER, sizeof(struct virtio_blk_outhdr), false },
+					     { DATA, sizeof(ranges), false },
+					     { STATUS, 1, true } };
+	struct disk disk;
+	uint16_t id;
+	uint32_t length;
+	bool drained = false;
+
+	disk_open(&disk, MODERN | FLUSH);
+	for (unsigned i = 0; i < SIZE; i++) /* each slot has been used */
+		assert_int_equal(request(&disk, VIRTIO_BLK_T_IN, 0, 512, true), VIRTIO_BLK_S_OK);
+	assert_int_equal(offer_writes(&disk, 3), 3);
+	virtio_blk_poll(disk.blk);
+	holder_release(&disk.holder, 1); /* answered, and nobody was told */
+	header_set(&disk, VIRTIO_BLK_T_DISCARD, 0);
+	memcpy(guest(&disk, DATA), ranges, sizeof(ranges));
+	assert_true(frontend_offer(disk.queue, buffers, 3, false) >= 0);
+	virtio_blk_poll(disk.blk);
+	virtio_blk_drain(disk.blk, on_drained, &drained);
+	assert_int_equal(disk.holder.count, 3);
+	virtio_blk_cancel(disk.blk);
+	assert_int_equal(disk.holder.cancels, 3);
+	holder_release_all(&disk.holder); /* the second range is not begun */
+	assert_true(drained);
+	assert_int_equal(*guest(&disk, STATUS), VIRTIO_BLK_S_IOERR);
+	for (unsigned i = 0; i < 4; i++)
+		assert_true(frontend_take(disk.queue, &id, &length));
+	disk_close(&disk);
+}
+
 static void test_configuration(void **state)
 {
 	struct virtio_blk_disk disk = {
@@ -440,6 +475,7 @@ int main(void)
 		cmocka_unit_test(test_out_of_order),
 		cmocka_unit_test(test_left_alone),
 		cmocka_unit_test(test_drain),
+		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_configuration),
 	};
 

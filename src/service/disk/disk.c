@@ -7,6 +7,7 @@
 #include "service/disk/disk_priv.h"
 
 static const uint64_t RETRY_NS = CLOCK_NS_PER_S; /* a socket that cannot be had */
+static const uint64_t GIVE_UP_NS = CLOCK_NS_PER_S / 2;
 
 void *disk_alloc(size_t bytes)
 {
@@ -78,11 +79,20 @@ static void closing_step(struct disk *disk)
 	}
 }
 
+/* What has not ended by now waits for what is away. Until then it is not cancelled: a guest whose disk comes again
+ * under another name need not see errors. */
+static void give_up(struct disk *disk)
+{
+	for (unsigned i = 0; i < DISK_MAX_QUEUES; i++)
+		queue_give_up(&disk->queues[i]);
+	mode_give_up(disk);
+}
+
 void disk_close(struct disk *disk)
 {
 	disk->closing = true;
 	disk->disks->closing++;
-	loop_timer_rearm(disk->timer, UINT64_MAX / 2);
+	loop_timer_rearm(disk->timer, disk->deleted ? GIVE_UP_NS : UINT64_MAX / 2);
 	/* Each may end it. One of our own keeps it. */
 	atomic_fetch_add(&disk->posted, 1);
 	if (disk->endpoint)
@@ -217,6 +227,10 @@ static void on_timer(void *ctx)
 	struct disk *disk = ctx;
 	const char *why;
 
+	if (disk->closing) {
+		give_up(disk);
+		return;
+	}
 	if (disk->error) {
 		guest_try(disk);
 		disk_step(disk);

@@ -24,11 +24,11 @@ struct disk_queue {
 	unsigned index;
 	struct virtqueue *started; /* NULL: not */
 	bool stopping;             /* the front end waits for it */
-	/* served: blk and what it submits to; leaving: being taken back */
+	/* served: blk and what it submits to; leaving: being taken back; drained: nothing is under way any more */
 	struct virtio_blk *blk;
 	struct dpu_block_device *device;
 	struct worker *worker;
-	bool leaving;
+	bool leaving, drained;
 	struct virtio_blk_stats stats;
 };
 
@@ -57,6 +57,7 @@ struct disk_flush {
 	struct dpu_block_request request; /* first */
 	struct disk *disk;
 	struct dpu_block_device *device; /* that has it; NULL: none */
+	bool under_way;                  /* the worker's */
 };
 
 enum device_step { DEVICE_NONE, DEVICE_COMING, DEVICE_THERE, DEVICE_LEAVING };
@@ -137,6 +138,7 @@ void guest_measure(struct disk *disk);
 void mode_load(struct disk *disk);
 void mode_forget(const struct disk *disk);
 int mode_set(struct disk *disk, bool write_back); /* as vhost_device_ops.set_config */
+void mode_give_up(struct disk *disk);             /* as queue_give_up() */
 
 /* backing.c: the device */
 void backing_attach(struct disk *disk);
@@ -151,3 +153,5 @@ char *disk_metrics(void *state);
 /* queue.c. What a queue should submit to now; NULL: nothing. */
 void queue_init(struct disk_queue *queue, struct disk *disk, unsigned index);
 void queue_step(struct disk_queue *queue, struct dpu_block_device *device, struct worker *worker);
+/* It is being taken back, and nobody waits for what is under way. */
+void queue_give_up(struct disk_queue *queue);

@@ -369,6 +369,75 @@ static void death_and_stop_under_way(void **state)
 	block_rig_up(rig);
 }
 
+/* ---- nobody waits for what is away ---- */
+
+static bool is_idle(struct block_rig *rig, const char *volume)
+{
+	return strcmp(block_rig_field(rig, "volume", volume, "attachments"), "0") == 0;
+}
+
+/* Reads, a flush, and writes of blocks and of parts. */
+static void offer_all_kinds(struct guest *guest)
+{
+	uint8_t data[BLOCK];
+
+	memset(data, 9, sizeof(data));
+	for (unsigned i = 0; i < MANY; i++) {
+		if (i == MANY / 2)
+			guest_offer(guest, VIRTIO_BLK_T_FLUSH, 0, NULL, 0);
+		else if (i % 4 == 0)
+			guest_offer(guest, VIRTIO_BLK_T_IN, i * SECTORS, NULL, BLOCK);
+		else
+			guest_offer(guest, VIRTIO_BLK_T_OUT, i * SECTORS, data, i % 4 == 1 ? BLOCK / 2 : BLOCK);
+	}
+	run_for(&guest->rig->base, 50 * CLOCK_NS_PER_MS);
+	while (guest_take(guest))
+		;
+}
+
+/* The volume's pool is on a remote that is away: the disk lets go of it soon. When the remote is back the pool has lost
+ * nothing, and goes on; a write that was given up is there or not. */
+static void delete_while_away(void **state)
+{
+	struct block_rig *rig = *state;
+	struct guest guest;
+
+	block_rig_apply(rig, "{'pools': [{'name': 'q', 'remotes': ['far']}],"
+			     " 'volumes': [{'name': 'w', 'tenant': 'blue', 'pool': 'q', 'size': 16777216}]}");
+	guest_listen(&guest, rig);
+	disk_rig_disk(rig, "'volume': 'w'");
+	guest_connect(&guest);
+	for (unsigned i = 0; i < MANY; i++)
+		write_version(&guest, i, 5);
+	block_rig_remote_hang(rig, "far", true);
+	offer_all_kinds(&guest);
+	assert_true(guest.offered - guest.taken > MANY / 2);
+	uint64_t begin = clock_ns();
+	block_rig_delete(rig, "disk", "blue/d", false, NULL);
+	WAIT_FOR(&rig->base, is_idle(rig, "w"));
+	assert_true(clock_ns() - begin < CLOCK_NS_PER_S);
+	while (guest_take(&guest))
+		;
+	assert_int_equal(guest.taken, guest.offered);
+	frontend_disconnect(&guest.frontend);
+	block_rig_remote_hang(rig, "far", false);
+	disk_rig_disk(rig, "'volume': 'w'");
+	guest_connect(&guest);
+	for (unsigned i = 0; i < MANY; i++) {
+		uint8_t data[BLOCK];
+
+		assert_int_equal(guest_io(&guest, VIRTIO_BLK_T_IN, i * SECTORS, data, BLOCK), VIRTIO_BLK_S_OK);
+		assert_true(data[BLOCK - 1] == 5 || data[BLOCK - 1] == 9);
+		assert_true(data[0] == 5 || data[0] == 9);
+		write_version(&guest, i, 7);
+	}
+	assert_string_equal(block_rig_field(rig, "pool", "q", "state"), "ready");
+	assert_string_equal(block_rig_field(rig, "pool", "q", "medium_errors"), "0");
+	for (unsigned i = 0; i < MANY; i++)
+		expect_version(&guest, i, 7);
+	guest_free(&guest);
+}
+
 /* ---- memory of requests ---- */
 
 enum { LONG = 1024 /* descriptors */, LONG_BYTES = 1024, LONG_QUEUE = 1024, LONG_QUEUES = 3 };
@@ -442,7 +511,7 @@ int main(void)
 		TEST(attach_and_delete), TEST(no_guest),        TEST(undone),           TEST(import),
 		TEST(write_through),     TEST(resize),          TEST(resized_and_gone), TEST(goes_in_use),
 		TEST(quarantine),        TEST(reset_under_way), TEST(delete_under_way), TEST(death_and_stop_under_way),
-		TEST(long_requests),
+		TEST(delete_while_away), TEST(long_requests),
 	};
 
 	uring_needed();

@@ -56,6 +56,7 @@ static void flush_submit(void *arg, struct worker *worker)
 	struct disk *disk = arg;
 
 	(void)worker;
+	disk->flush.under_way = true;
 	disk->flush.device->ops->submit(disk->flush.device, &disk->flush.request);
 }
 
@@ -79,7 +80,35 @@ static void flush_done(struct dpu_block_request *request)
 {
 	struct disk_flush *flush = (struct disk_flush *)request;
 
+	flush->under_way = false;
 	if (loop_post(flush->disk->disks->dpu->loop, flushed, flush->disk) != 0)
+		abort(); /* out of memory */
+}
+
+static void flush_cancel(void *arg, struct worker *worker)
+{
+	struct disk *disk = arg;
+	struct disk_flush *flush = &disk->flush;
+
+	(void)worker;
+	if (flush->under_way && flush->device->ops->cancel)
+		flush->device->ops->cancel(flush->device, &flush->request);
+}
+
+static void flush_cancelled(void *arg)
+{
+	struct disk *disk = arg;
+
+	atomic_fetch_sub(&disk->posted, 1);
+	disk_step(disk);
+}
+
+void mode_give_up(struct disk *disk)
+{
+	if (!disk->flush.device)
+		return;
+	atomic_fetch_add(&disk->posted, 1);
+	if (worker_call(disk->worker, flush_cancel, disk, flush_cancelled) != 0)
 		abort(); /* out of memory */
 }
 

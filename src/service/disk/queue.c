@@ -50,6 +50,15 @@ static void drain(void *arg, struct worker *worker)
 	worker_source_ready(&queue->source);
 }
 
+static void give_up(void *arg, struct worker *worker)
+{
+	struct disk_queue *queue = arg;
+
+	(void)worker;
+	virtio_blk_cancel(queue->blk);
+	worker_source_ready(&queue->source);
+}
+
 /* ---- control ---- */
 
 static void queue_removed(void *arg)
@@ -59,7 +68,7 @@ static void queue_removed(void *arg)
 	virtio_blk_free(queue->blk);
 	queue->blk = NULL;
 	queue->device = NULL;
-	queue->leaving = false;
+	queue->leaving = queue->drained = false;
 	disk_step(queue->disk);
 }
 
@@ -67,6 +76,7 @@ static void queue_drained(void *arg)
 {
 	struct disk_queue *queue = arg;
 
+	queue->drained = true;
 	if (worker_remove_source(queue->worker, &queue->source, queue_removed, queue) != 0)
 		abort(); /* out of memory */
 }
@@ -126,4 +136,10 @@ void queue_step(struct disk_queue *queue, struct dpu_block_device *device, struc
 	} else if (!queue->blk && device) {
 		queue_serve(queue, device, worker);
 	}
+}
+
+void queue_give_up(struct disk_queue *queue)
+{
+	if (queue->leaving && !queue->drained && worker_call(queue->worker, give_up, queue, NULL) != 0)
+		abort(); /* out of memory */
 }

@@ -7,6 +7,9 @@
 #include "engine/crc32c/crc32c.h"
 #include "service/block/ingress/ingress_priv.h"
 
+/* Of a request that is copied: where its copy is, or one of these. */
+enum { WAITS, CANCELLED };
+
 static void more(_Atomic uint64_t *value, uint64_t n)
 {
 	atomic_store_explicit(value, atomic_load_explicit(value, memory_order_relaxed) + n, memory_order_relaxed);
@@ -49,6 +52,7 @@ static void crcs_make(struct copy *copy)
 }
 
 static void waiting_serve(struct ingress_arena *arena);
+static void ingress_cancel(struct dpu_block_device *device, struct dpu_block_request *request);
 static void closed_check(struct ingress *ingress);
 
 static void on_done(struct dpu_block_request *request)
@@ -70,13 +74,15 @@ static void on_done(struct dpu_block_request *request)
 static bool copy_submit(struct ingress *ingress, struct dpu_block_request *original)
 {
 	struct copy *copy = copy_new(ingress->account, original->length);
-	bool whole = (original->offset | original->length) % DPU_BLOCK_BYTES == 0;
+	bool whole = (original->offset | original->length) % DPU_BLOCK_BYTES == 0 &&
+		     (ingress->below->features & DPU_BLOCK_F_CRC);
 
 	if (!copy)
 		return false;
 	uint16_t segments = copy->request.segments;
 	copy->ingress = ingress;
 	copy->original = original;
+	original->scratch[0] = (uintptr_t)copy;
 	copy->request = dpu_block_request_below(original, on_done);
 	copy->request.segments = segments;
 	copy->request.iov = copy->pieces;
@@ -97,6 +103,7 @@ static bool copy_submit(struct ingress *ingress, struct dpu_block_request *origi
 static void wait_begin(struct ingress *ingress, struct dpu_block_request *request)
 {
 	more(&ingress->account->stats.waited, 1);
+	request->scratch[0] = WAITS;
 	block_queue_add(&ingress->waiting, request);
 	if (ingress->waits)
 		return;
@@ -115,9 +122,13 @@ static void waiting_serve(struct ingress_arena *arena)
 		struct ingress *ingress, *next;
 		helped = false;
 		for (ingress = TAILQ_FIRST(&arena->waiting); ingress; ingress = next) {
+			struct dpu_block_request *request = ingress->waiting.first;
+			bool cancelled = request->scratch[0] == CANCELLED;
 			next = TAILQ_NEXT(ingress, link);
-			if (!copy_submit(ingress, ingress->waiting.first))
+			if (!copy_submit(ingress, request))
 				continue;
+			if (cancelled)
+				ingress_cancel(&ingress->device, request);
 			helped = true;
 			block_queue_take(&ingress->waiting);
 			if (ingress->waiting.first)
@@ -131,12 +142,18 @@ static void waiting_serve(struct ingress_arena *arena)
 
 /* ---- the device ---- */
 
+static bool is_copied(const struct ingress *ingress, const struct dpu_block_request *request)
+{
+	bool enters = request->op == DPU_BLOCK_WRITE || request->op == DPU_BLOCK_COMPARE;
+
+	return enters && ingress->copies && !(request->flags & DPU_BLOCK_CRC);
+}
+
 static void ingress_submit(struct dpu_block_device *device, struct dpu_block_request *request)
 {
 	struct ingress *ingress = (struct ingress *)device;
-	bool enters = request->op == DPU_BLOCK_WRITE || request->op == DPU_BLOCK_COMPARE;
 
-	if (!enters || !(ingress->below->features & DPU_BLOCK_F_CRC) || (request->flags & DPU_BLOCK_CRC))
+	if (!is_copied(ingress, request))
 		ingress->below->ops->submit(ingress->below, request);
 	else if (ingress->waits || !copy_submit(ingress, request))
 		wait_begin(ingress, request);
@@ -163,7 +180,66 @@ static void ingress_close(struct dpu_block_device *device, void (*done)(void *ar
 	closed_check(ingress);
 }
 
-static const struct dpu_block_ops ingress_ops = { .submit = ingress_submit, .close = ingress_close };
+/* ---- requests that nobody waits for any more ---- */
+
+static void waiting_sweep(struct ingress *ingress, struct block_queue *gone)
+{
+	struct dpu_block_request *request = ingress->waiting.first, *next;
+
+	block_queue_init(&ingress->waiting);
+	for (; request; request = next) {
+		next = request->next;
+		block_queue_add(request->scratch[0] == CANCELLED ? gone : &ingress->waiting, request);
+	}
+	if (ingress->waiting.first || !ingress->waits)
+		return;
+	ingress->waits = false;
+	TAILQ_REMOVE(&ingress->account->arena->waiting, ingress, link);
+}
+
+static const struct dpu_block_ops ingress_ops, cancelling_ops;
+
+static unsigned cancelling_poll(struct dpu_block_device *device)
+{
+	struct ingress *ingress = (struct ingress *)device;
+	struct dpu_block_request *request;
+	struct block_queue gone;
+	unsigned count = 0;
+
+	block_queue_init(&gone);
+	device->ops = &ingress_ops;
+	waiting_sweep(ingress, &gone);
+	ingress->outstanding++; /* a done may close it */
+	for (; (request = block_queue_take(&gone)) != NULL; count++)
+		dpu_block_complete(request, DPU_BLOCK_GONE);
+	ingress->outstanding--;
+	closed_check(ingress);
+	return count;
+}
+
+/* What waits for room ends with the next poll, which there is only for that. */
+static void ingress_cancel(struct dpu_block_device *device, struct dpu_block_request *request)
+{
+	struct ingress *ingress = (struct ingress *)device;
+
+	if (is_copied(ingress, request)) {
+		if (request->scratch[0] == WAITS || request->scratch[0] == CANCELLED) {
+			request->scratch[0] = CANCELLED;
+			device->ops = &cancelling_ops;
+			return;
+		}
+		request = (struct dpu_block_request *)(uintptr_t)request->scratch[0];
+	}
+	if (ingress->below->ops->cancel)
+		ingress->below->ops->cancel(ingress->below, request);
+}
+
+static const struct dpu_block_ops ingress_ops = { .submit = ingress_submit,
+						  .close = ingress_close,
+						  .cancel = ingress_cancel };
+static const struct dpu_block_ops cancelling_ops = {
+	.submit = ingress_submit, .poll = cancelling_poll, .close = ingress_close, .cancel = ingress_cancel
+};
 
 static void measure(struct ingress *ingress)
 {
@@ -202,5 +278,6 @@ void ingress_start(struct dpu_block_device *device)
 
 	ingress->below->changed_ctx = ingress;
 	ingress->below->changed = on_changed;
+	ingress->copies = ingress->below->features & DPU_BLOCK_F_CRC;
 	measure(ingress);
 }

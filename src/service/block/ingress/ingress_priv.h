@@ -45,6 +45,7 @@ struct ingress {
 	struct block_queue waiting;
 	TAILQ_ENTRY(ingress) link; /* of the arena's waiting ones */
 	bool waits;
+	bool copies; /* what enters; does not change, so a request that was copied is told from one that was not */
 	uint64_t outstanding; /* copies */
 	void (*closed)(void *arg);
 	void *closed_arg;

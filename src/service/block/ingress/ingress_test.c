@@ -19,6 +19,8 @@ struct below {
 	uint8_t *data;
 	unsigned with_crc, without_crc, submitted;
 	const void *last_base;
+	const struct dpu_block_request *cancelled;
+	unsigned cancels;
 };
 
 static void crcs_check(const struct dpu_block_request *request)
@@ -63,7 +65,15 @@ static bool below_complete(struct below *below)
 	return true;
 }
 
-static const struct dpu_block_ops below_ops = { .submit = below_submit };
+static void below_cancel(struct dpu_block_device *device, struct dpu_block_request *request)
+{
+	struct below *below = (struct below *)device;
+
+	below->cancelled = request;
+	below->cancels++;
+}
+
+static const struct dpu_block_ops below_ops = { .submit = below_submit, .cancel = below_cancel };
 
 struct world {
 	struct below below;
@@ -112,6 +122,7 @@ struct io {
 	struct iovec iov[3];
 	uint8_t *data;
 	bool done;
+	uint8_t status; /* that it must end with */
 };
 
 static unsigned order;
@@ -122,7 +133,7 @@ static void io_done(struct dpu_block_request *request)
 
 	assert_false(io->done);
 	io->done = true;
-	assert_int_equal(request->status, DPU_BLOCK_OK);
+	assert_int_equal(request->status, io->status);
 	request->tag = ++order;
 }
 
@@ -327,6 +338,65 @@ static void test_resize(void **state)
 	world_free(&world);
 }
 
+static void cancel(struct world *world, struct io *io)
+{
+	world->device->ops->cancel(world->device, &io->request);
+}
+
+/* What is below is cancelled there, as the request that is below; what waits for room ends when the device is polled.
+ */
+static void test_cancel(void **state)
+{
+	struct world world;
+	struct io write = { 0 }, read = { 0 }, waits = { .status = DPU_BLOCK_GONE }, behind = { 0 };
+
+	world_new(&world, DPU_BLOCK_F_CRC, 8192);
+	io_start(&world, &write, DPU_BLOCK_WRITE, 0, 8192);
+	io_start(&world, &read, DPU_BLOCK_READ, 0, 8192);
+	io_start(&world, &waits, DPU_BLOCK_WRITE, 8192, 8192);
+	io_start(&world, &behind, DPU_BLOCK_WRITE, 16384, 8192);
+	cancel(&world, &read);
+	assert_ptr_equal(world.below.cancelled, &read.request);
+	cancel(&world, &write);
+	assert_ptr_equal(world.below.cancelled, world.below.waiting.first);
+	assert_null(world.device->ops->poll);
+	cancel(&world, &waits);
+	cancel(&world, &waits);
+	assert_false(waits.done);
+	assert_int_equal(world.device->ops->poll(world.device), 1);
+	assert_true(waits.done && !write.done && !read.done && !behind.done);
+	assert_null(world.device->ops->poll);
+	while (below_complete(&world.below))
+		;
+	assert_true(write.done && read.done && behind.done);
+	assert_int_equal(world.below.cancels, 2);
+	free(write.data);
+	free(read.data);
+	free(waits.data);
+	free(behind.data);
+	world_free(&world);
+}
+
+/* Its turn comes before anybody polls. */
+static void test_cancel_and_turn(void **state)
+{
+	struct world world;
+	struct io write = { 0 }, waits = { 0 };
+
+	world_new(&world, DPU_BLOCK_F_CRC, 8192);
+	io_start(&world, &write, DPU_BLOCK_WRITE, 0, 8192);
+	io_start(&world, &waits, DPU_BLOCK_WRITE, 8192, 8192);
+	cancel(&world, &waits);
+	assert_true(below_complete(&world.below));
+	assert_ptr_equal(world.below.cancelled, world.below.waiting.first);
+	assert_int_equal(world.device->ops->poll(world.device), 0);
+	assert_true(below_complete(&world.below));
+	assert_true(write.done && waits.done);
+	free(write.data);
+	free(waits.data);
+	world_free(&world);
+}
+
 static void test_sizes(void **state)
 {
 	struct ingress_arena *arena;
@@ -345,6 +415,8 @@ int main(void)
 		cmocka_unit_test(test_full_arena),
 		cmocka_unit_test(test_resize),
 		cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_cancel),
+		cmocka_unit_test(test_cancel_and_turn),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
