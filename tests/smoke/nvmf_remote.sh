@@ -89,11 +89,35 @@ wait_until 10 "both paths" is 2 field nvmf_remote one live_paths
 shown=$(ctl nvmf_remote show one | grep -A1 ^paths)
 [[ $shown =~ ^paths\ +127\.0\.0\.1:4420:\ live,\ optimized,\ controller\ [0-9]+,\ 1\ queue\ of\ 127,.*$'\n'\ +"[::1]:4421: live" ]] || lab_fail "paths are shown as $shown"
 
+# ---- no path: a disk and a namespace on a volume go at once, with what they have under way; the pool lacks nothing afterwards
+ok ctl nvmf_listener create own address=127.0.0.1 port=4430
+ok ctl nvmf_subsystem create blue/own "nqn=$nqn.own" allow_any_host=true
+ok ctl nvmf_namespace create blue/v subsystem=own volume=v
+lab_background inside a timeout -k 5 60 "$lab_build/tests/bench/nvmf_load" read 127.0.0.1 4430 "$nqn.own" depth=32 seconds=50 >/dev/null
+host=$lab_last
+lab_background inside a timeout -k 5 60 "$lab_build/tests/bench/vhost_blk_load" "/run/softdpu/$LAB-m/blue-d.disk.sock" listen mixed depth=8 seconds=50 >/dev/null
+guest=$lab_last
+busy() { [ "$(field nvmf_namespace blue/v reads)" -gt 100 ] && [ "$(field disk blue/d reads)" -gt 100 ]; }
+wait_until 10 "reads of both" busy
 ok ctl nvmf_remote set one addresses=127.0.0.9
 wait_until 10 "it is said that requests wait" is "no path is connected, requests wait for one" field nvmf_remote one why
+sleep 0.3
+left=$(date +%s%3N)
+ok ctl nvmf_namespace delete blue/v
+took=$(($(date +%s%3N) - left))
+ok ctl disk delete blue/d
+wait_until 10 "the volume is let go" is 0 field volume blue/v attachments
+echo "nvmf_remote: without a path a namespace is deleted in $took ms, and a disk after $(($(date +%s%3N) - left))"
+kill "$host" "$guest" 2>/dev/null || true
+ctl nvmf_subsystem delete blue/own --cascade >/dev/null
+ok ctl nvmf_listener delete own
 ok ctl nvmf_remote set one addresses="127.0.0.1,[::1]:4421"
 wait_until 20 "both paths are there again" is 2 field nvmf_remote one live_paths
 same "why" "$(field nvmf_remote one why)" None
+ok ctl disk create blue/d volume=v
+survive seconds=1 kills=0 || lab_fail "I/O after that: $(cat "$LAB_DIR/survive")"
+same "damaged blocks" "$(ctl -o json pool scrub p wait=true | json "d['damaged']")" 0
+same "errors" "$(field pool p medium_errors) $(field pool p integrity_errors)" "0 0"
 
 # ---- a host of ours leaves while what it reads has no path: its requests leave with it, through a cap and a module, not with the loss time-out
 # shellcheck disable=SC2086

@@ -294,12 +294,47 @@ static void test_removed_when_released(void **state)
 	rig_free(rig);
 }
 
+/* A namespace that is taken away for good lets go of its device as soon as that lets go of what it has, whenever it is
+ * told; that of others stays. What its commands would have done next is not begun. */
+static void test_given_up(void **state)
+{
+	for (unsigned before = 0; before < 2; before++) {
+		struct host *admin, *io;
+		struct rig *rig = rig_begin(&admin, &io);
+		unsigned released = 0, removed = 0, submitted;
+		uint16_t status = 0xffff;
+
+		send_all(io);
+		rig_poll(rig);
+		submitted = device_of(rig)->submitted;
+		if (before)
+			nvme_namespace_cancel(rig->ns[0]);
+		nvme_namespace_release(rig->ns[0], count_up, &released);
+		assert_int_equal(released, 0);
+		if (!before)
+			nvme_namespace_cancel(rig->ns[0]);
+		rig_poll(rig);
+		assert_int_equal(released, 1);
+		assert_int_equal(device_of(rig)->submitted, submitted);
+		assert_true(answers(io, &status) > 0);
+		assert_int_equal(status, NVME_NAMESPACE_NOT_READY);
+		nvme_namespace_cancel(rig->ns[0]);
+		nvme_namespace_remove(rig->ns[0], count_up, &removed);
+		assert_int_equal(removed, 1);
+		rig->ns[0] = NULL;
+		host_free(io);
+		host_free(admin);
+		rig_free(rig);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_broken),         cmocka_unit_test(test_next_step),
 		cmocka_unit_test(test_ways),           cmocka_unit_test(test_abort),
 		cmocka_unit_test(test_namespace_gone), cmocka_unit_test(test_removed_when_released),
+		cmocka_unit_test(test_given_up),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

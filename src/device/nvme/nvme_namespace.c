@@ -157,6 +157,7 @@ static void namespace_settle(struct nvme_namespace *ns)
 	void (*released)(void *arg) = ns->released;
 
 	ns->released = NULL;
+	ns->going = NULL;
 	if (released)
 		released(ns->released_arg);
 }
@@ -164,6 +165,7 @@ static void namespace_settle(struct nvme_namespace *ns)
 void nvme_namespace_release(struct nvme_namespace *ns, void (*released)(void *arg), void *arg)
 {
 	nvme_namespace_used(ns); /* for the last time */
+	ns->going = ns->device;
 	ns->device = NULL;
 	ns->allocated = NULL;
 	ns->released = released;
@@ -375,12 +377,24 @@ bool nvme_command_cancel(struct nvme_command *command)
 	/* Only then it is in its namespace: that of others may be gone. */
 	if (command->state != COMMAND_EXECUTING || command->request.status != STATUS_PENDING)
 		return false;
-	struct dpu_block_device *device = command->ns->device;
-	if (!device) /* one that is going does not keep it back */
-		return false;
+	struct nvme_namespace *ns = command->ns;
+	struct dpu_block_device *device = ns->device ? ns->device : ns->going;
 	if (device->ops->cancel)
 		device->ops->cancel(device, &command->request);
 	return true;
+}
+
+void nvme_namespace_cancel(struct nvme_namespace *ns)
+{
+	struct nvme_controller *controller;
+	struct nvme_queue *queue;
+	struct nvme_command *command;
+
+	TAILQ_FOREACH(controller, &ns->subsystem->controllers, link)
+	TAILQ_FOREACH(queue, &controller->list, link)
+	TAILQ_FOREACH(command, &queue->active, link)
+	if (command->entered && command->ns == ns)
+		nvme_command_cancel(command);
 }
 
 void nvme_command_submit(struct nvme_command *command, enum dpu_block_op op, uint8_t flags, uint64_t offset,

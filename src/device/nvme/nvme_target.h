@@ -196,6 +196,9 @@ void nvme_namespace_attach(struct nvme_namespace *ns, struct dpu_block_device *d
 /* The device is going: commands wait a while for the next one, then get a status that makes hosts try again.
  * released(arg), maybe before the return, when nothing is outstanding in it. */
 void nvme_namespace_release(struct nvme_namespace *ns, void (*released)(void *arg), void *arg);
+/* Nobody needs to wait for what is under way in its device, which is being released or is about to be: what waits there
+ * ends as soon as the device lets go of it. */
+void nvme_namespace_cancel(struct nvme_namespace *ns);
 /* The device is away and does not come until somebody has done something about that: commands fail at once, with a
  * status that has hosts take another path or wait, and hosts see the namespace in an ANA group that is inaccessible.
  * bytes: how large it is, for hosts that have not seen a device of it; 0: not known, it stays unseen. Until

@@ -268,6 +268,7 @@ struct nvme_controller {
 struct nvme_namespace {
 	struct nvme_subsystem *subsystem;
 	struct dpu_block_device *device; /* NULL: going or not there */
+	struct dpu_block_device *going;  /* … until nothing is outstanding in it */
 	uint32_t nsid, ana_group;
 	uint8_t uuid[16];
 	uint8_t shift; /* log2 of the logical block; 0 until the first device came */

@@ -333,20 +333,14 @@ static void answered(void *arg, int status, const struct dpu_error *err, json_t 
 	*(bool *)arg = true;
 }
 
-/* Over one listener each: a namespace whose pool is on a remote without a path is deleted while requests wait there.
- * Who changes something else is answered at once. */
-static void test_drains_alone(void **state)
+/* A volume of a pool on the remote `below`, as namespace w to the remote `above`, over one listener each. */
+static void tower_open(struct block_rig *rig, struct block_rig_user *user)
 {
-	struct block_rig_user user;
-	struct block_rig rig;
-	struct dpu_error err;
-	struct txn *txn;
-	bool gone = false;
-
-	rig_open(&rig);
+	rig_open(rig);
 	block_rig_apply(
-		&rig,
-		"{'nvmf_remotes': [{'name': 'below', 'addresses': ['127.0.0.1:%u'], 'nqn': 'nqn.2026-01.test:s'},"
+		rig,
+		"{'nvmf_remotes': [{'name': 'below', 'addresses': ['127.0.0.1:%u'], 'nqn': 'nqn.2026-01.test:s',"
+		" 'keep_alive': 1000, 'quiesce': 50},"
 		" {'name': 'above', 'addresses': ['127.0.0.1:%u'], 'nqn': 'nqn.2026-01.test:t'}],"
 		" 'pools': [{'name': 'q', 'remotes': ['below']}],"
 		" 'volumes': [{'tenant': 'blue', 'name': 'w', 'pool': 'q', 'size': %d}],"
@@ -354,16 +348,110 @@ static void test_drains_alone(void **state)
 		"true}],"
 		" 'nvmf_namespaces': [{'tenant': 'blue', 'name': 'w', 'subsystem': 't', 'volume': 'w'}]}",
 		ports[0], ports[1], BYTES / 4);
-	attach(&rig, &user, "above", "1");
-	listener_delete(&rig, "l0");
-	WAIT_FOR(&rig.base, field_is(&rig, "nvmf_remote", "below", "live_paths", "0"));
+	attach(rig, user, "above", "1");
+}
+
+static void below_lose(struct block_rig *rig)
+{
+	listener_delete(rig, "l0");
+	WAIT_FOR(&rig->base, field_is(rig, "nvmf_remote", "below", "live_paths", "0"));
+}
+
+static void delete_begin(struct block_rig *rig, bool *gone)
+{
+	struct dpu_error err;
+	struct txn *txn;
+
+	assert_int_equal(txn_new(rig->dpu.model, &txn), 0);
+	assert_int_equal(txn_add(txn, CHANGE_DELETE, "nvmf_namespace", NULL, "blue/w", NULL, 0, false, &err), 0);
+	txn_commit(txn, answered, gone);
+	txn_free(txn);
+}
+
+/* The remote is back: its pool has lost nothing, and goes on. Of a write that was given up, each block is there or not.
+ */
+static void below_check(struct block_rig *rig)
+{
+	struct block_rig_user user;
+
+	listener(rig, 0);
+	block_rig_attach(&user, rig, "volume", "w", NULL);
+	WAIT_FOR(&rig->base, user.device != NULL);
+	for (unsigned i = 0; i < FLIGHTS; i++) {
+		assert_int_equal(block_rig_io(&user, DPU_BLOCK_READ, i * 65536, back, FLIGHT_BYTES, 0), DPU_BLOCK_OK);
+		for (unsigned at = 0; at < FLIGHT_BYTES; at += 4096)
+			assert_true(memcmp(back + at, model + i * 65536 + at, 4096) == 0 ||
+				    memcmp(back + at, flights[i].memory + at, 4096) == 0);
+		memset(data, (int)i + 1, FLIGHT_BYTES);
+		assert_int_equal(block_rig_io(&user, DPU_BLOCK_WRITE, i * 65536, data, FLIGHT_BYTES, DPU_BLOCK_FUA),
+				 DPU_BLOCK_OK);
+	}
+	for (unsigned i = 0; i < FLIGHTS; i++) {
+		memset(data, (int)i + 1, FLIGHT_BYTES);
+		assert_int_equal(block_rig_io(&user, DPU_BLOCK_READ, i * 65536, back, FLIGHT_BYTES, 0), DPU_BLOCK_OK);
+		assert_memory_equal(back, data, FLIGHT_BYTES);
+	}
+	FIELD_IS(rig, "pool", "q", "state", "ready");
+	FIELD_IS(rig, "pool", "q", "medium_errors", "0");
+	FIELD_IS(rig, "pool", "q", "integrity_errors", "0");
+	block_rig_detach(&user);
+}
+
+/* What flights_start() makes the model is only what it may be. */
+static void flights_start_in_vain(struct block_rig_user *user)
+{
+	static uint8_t before[BYTES];
+
+	memcpy(before, model, BYTES);
+	flights_start(user);
+	memcpy(model, before, BYTES);
+}
+
+/* A namespace whose pool is on a remote without a path is deleted while requests wait there: for that nobody waits. */
+static void test_deleted_while_away(void **state)
+{
+	struct block_rig_user user;
+	struct block_rig rig;
+	bool gone = false;
+
+	memset(model, 0, sizeof(model));
+	tower_open(&rig, &user);
 	flights_start(&user);
+	flights_land(&rig);
+	below_lose(&rig);
+	flights_start_in_vain(&user);
 	run_for(&rig.base, 100 * CLOCK_NS_PER_MS);
 	assert_false(flights_done());
-	assert_int_equal(txn_new(rig.dpu.model, &txn), 0);
-	assert_int_equal(txn_add(txn, CHANGE_DELETE, "nvmf_namespace", NULL, "blue/w", NULL, 0, false, &err), 0);
-	txn_commit(txn, answered, &gone);
-	txn_free(txn);
+	uint64_t begin = clock_ns();
+	delete_begin(&rig, &gone);
+	WAIT_FOR(&rig.base, gone);
+	assert_true(clock_ns() - begin < CLOCK_NS_PER_S);
+	block_rig_detach(&user);
+	WAIT_FOR(&rig.base, flights_done());
+	below_check(&rig);
+	block_rig_free(&rig);
+}
+
+/* Writes are under way when the path is lost: their namespace waits until they are known to be dead, and no longer. Who
+ * changes something else is answered at once. */
+static void test_drains_alone(void **state)
+{
+	struct block_rig_user user;
+	struct block_rig rig;
+	bool gone = false;
+
+	memset(model, 0, sizeof(model));
+	tower_open(&rig, &user);
+	flights_start(&user);
+	flights_land(&rig);
+	block_rig_apply(&rig, "{'qos_policies': [{'tenant': 'blue', 'name': 'slow', 'cap_iops': 1, 'burst_ms': 1}],"
+			      " 'volumes': [{'tenant': 'blue', 'name': 'v', 'pool': 'p', 'size': 16777216,"
+			      " 'qos': 'slow'}]}");
+	flights_start_in_vain(&user);
+	run_for(&rig.base, 100 * CLOCK_NS_PER_MS);
+	below_lose(&rig);
+	assert_false(flights_done());
+	delete_begin(&rig, &gone);
 	for (unsigned i = 0; i < 10; i++) {
 		assert_int_equal(block_rig_change(&rig, CHANGE_UPDATE, "nvmf_subsystem", "blue/s",
 						  i % 2 ? "{'allow_any_host': true}" : "{'allow_any_host': false}",
@@ -372,10 +460,11 @@ static void test_drains_alone(void **state)
 		run_for(&rig.base, 10 * CLOCK_NS_PER_MS);
 		assert_false(gone);
 	}
-	listener(&rig, 0);
 	WAIT_FOR(&rig.base, gone);
+	assert_int_equal(block_rig_change(&rig, CHANGE_UPDATE, "volume", "blue/v", "{'qos': null}", NULL), 0);
 	block_rig_detach(&user);
 	WAIT_FOR(&rig.base, flights_done());
+	below_check(&rig);
 	block_rig_free(&rig);
 }
 
@@ -540,6 +629,7 @@ int main(void)
 		cmocka_unit_test(test_created),
 		cmocka_unit_test(test_io),
 		cmocka_unit_test(test_paths),
+		cmocka_unit_test(test_deleted_while_away),
 		cmocka_unit_test(test_drains_alone),
 		cmocka_unit_test(test_removed),
 		cmocka_unit_test(test_undone),

@@ -77,6 +77,14 @@ static void release(void *arg, struct worker *worker)
 	nvme_namespace_release(ns->nvme, released_worker, ns);
 }
 
+static void give_up(void *arg, struct worker *worker)
+{
+	struct namespace *ns = arg;
+
+	(void)worker;
+	nvme_namespace_cancel(ns->nvme);
+}
+
 static void lose(void *arg, struct worker *worker)
 {
 	struct namespace *ns = arg;
@@ -314,6 +322,10 @@ static void take_down(struct namespace *ns)
 
 	ns->item.gone = true;
 	namespace_let_go(ns);
+	if (ns->given && !ns->item.object && !ns->given_up) { /* deleted: hosts have no use for what is under way */
+		ns->given_up = true;
+		tell(ns, give_up, told);
+	}
 	if (ns->attachment || ns->detaching || ns->adding || ns->told > 0)
 		return;
 	if (ns->added && !ns->removing) {

@@ -140,6 +140,7 @@ struct namespace
 	struct dpu_block_device *device;   /* that we have been given */
 	const _Atomic uint64_t *allocated; /* … what it takes; NULL: it is not thin */
 	bool given;                        /* … and the worker, too */
+	bool given_up;                     /* … was told that nobody waits for it any more */
 	bool failed;                       /* why says it */
 	bool lost;                         /* its backing has failed, and the worker knows */
 	uint64_t lost_bytes;
