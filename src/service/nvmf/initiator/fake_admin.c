@@ -57,6 +57,7 @@ static void identify(struct fake_connection *connection, const struct nvme_sqe *
 		namespace->nsze = namespace->ncap = target->blocks;
 		namespace->dlfeat = 9;
 		namespace->anagrpid = 1;
+		namespace->nsattr = target->write_protected;
 		namespace->nlbaf = target->lba_format;
 		namespace->flbas = (uint8_t)((target->lba_format & 0xf) | (target->lba_format >> 4) << 5);
 		namespace->lbaf[target->lba_format].log2_bytes = (uint8_t)target->shift;

@@ -47,6 +47,7 @@ struct fake_target {
 	uint16_t ioccsz;                           /* 0: 4 + 256 */
 	uint16_t queues;                           /* that it grants; 0: as many as are asked for */
 	uint16_t kas;                              /* granularity of keep-alive, 100 ms */
+	bool write_protected;                      /* the namespace */
 	uint8_t lba_format;                        /* number of the one that is in use */
 	uint32_t strangers;                        /* namespaces 1 to … beside the one that there is */
 	bool success_flag, no_ready, silent, holds_writes, no_keep_alive, no_flow_control_refused;

@@ -39,6 +39,26 @@ static void test_resize_and_gone(void **state)
 	unstage();
 }
 
+/* It is protected against writes, and not any more. */
+static void test_write_protection(void **state)
+{
+	struct slot slot = { 0 };
+
+	stage(12);
+	remote_open();
+	wait_for(live_paths() == 2);
+	for (unsigned i = 1; i <= 2; i++) {
+		run_ms(20); /* until it has got our requests for events */
+		target.write_protected = i == 1;
+		fake_event(&target, nvme_event(NVME_EVENT_NOTICE, NVME_NOTICE_NAMESPACES, NVME_LOG_CHANGED_NAMESPACES));
+		wait_for(changes == i);
+		assert_int_equal(!!(device->features & DPU_BLOCK_F_READ_ONLY), i == 1);
+	}
+	assert_int_equal(run(&slot, DPU_BLOCK_WRITE, 0, 4096, 0), DPU_BLOCK_OK);
+	free(slot.memory);
+	unstage();
+}
+
 /* A target that starts again and has no namespaces yet has not deleted them. */
 static void test_restarting_target(void **state)
 {
@@ -358,6 +378,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_resize_and_gone),
+		cmocka_unit_test(test_write_protection),
 		cmocka_unit_test(test_restarting_target),
 		cmocka_unit_test(test_identifiers_not_to_be_had),
 		cmocka_unit_test(test_many_namespaces),

@@ -93,14 +93,15 @@ static uint32_t features_of(const struct path *path)
 	return features;
 }
 
-/* Paths to the same namespace may differ in what their controllers can do: the first one counts. Its size is what
- * the last one says, and its cache is volatile from when one of them says so. */
+/* Paths to the same namespace may differ in what their controllers can do: the first one counts. Its size, and whether
+ * it may be written, is what the last one says, and its cache is volatile from when one of them says so. */
 void remote_namespace(struct remote *remote, const struct path *path)
 {
 	const struct nvme_identify_namespace *namespace = &path->data.namespace;
 	unsigned shift = namespace_format(namespace)->log2_bytes;
 	struct dpu_block_device *device = &remote->device;
-	uint32_t features = device->features | (features_of(path) & DPU_BLOCK_F_FLUSH);
+	uint32_t now = features_of(path) & (DPU_BLOCK_F_FLUSH | DPU_BLOCK_F_READ_ONLY);
+	uint32_t features = (device->features & ~(uint32_t)DPU_BLOCK_F_READ_ONLY) | now;
 	uint64_t bytes = namespace->nsze << shift;
 
 	if (remote->nsid == 0) {
