@@ -24,12 +24,21 @@ struct patch {
 		at, bytes, sizeof(bytes) - 1                                                                           \
 	}
 
+/* Of ZFS older versions of libblkid look for uberblocks, later ones for a label. */
+#define ZFS_LABEL                                                                                                      \
+	"\1\1\0\0\0\0\0\0\0\0\0\0"                                                                                     \
+	"\0\0\0\x20\0\0\0\x20\0\0\0\4guid\0\0\0\x08\0\0\0\1\0\0\0\0\0\0\0\1"                                           \
+	"\0\0\0\x24\0\0\0\x24\0\0\0\5state\0\0\0\0\0\0\x08\0\0\0\1\0\0\0\0\0\0\0\0"                                    \
+	"\0\0\0\x20\0\0\0\x20\0\0\0\3txg\0\0\0\0\x08\0\0\0\1\0\0\0\0\0\0\0\1"
+enum { PATCHES = 5 };
+
 /* No more than makes them known. */
 static const struct {
 	const char *what;
 	uint64_t offset;  /* where it is said to be */
 	bool overwritten; /* … and only a new superblock takes it away */
-	struct patch patch[4];
+	struct patch patch[PATCHES];
+	uint64_t since; /* where libblkid 2.41 says that it is; 0: there, too */
 } cases[] = {
 	{ "a file system (ext2)", 1080, false, { PATCH(1080, "\x53\xef") } },
 	{ "a file system (btrfs)", 65600, false, { PATCH(65600, "_BHRfS_M") } },
@@ -38,7 +47,9 @@ static const struct {
 	  138240,
 	  false,
 	  { PATCH(135168, "\x0c\xb1\xba\0\0\0\0\0\x88\x13"), PATCH(136192, "\x0c\xb1\xba\0\0\0\0\0\x88\x13"),
-	    PATCH(137216, "\x0c\xb1\xba\0\0\0\0\0\x88\x13"), PATCH(138240, "\x0c\xb1\xba\0\0\0\0\0\x88\x13") } },
+	    PATCH(137216, "\x0c\xb1\xba\0\0\0\0\0\x88\x13"), PATCH(138240, "\x0c\xb1\xba\0\0\0\0\0\x88\x13"),
+	    PATCH(16384, ZFS_LABEL) },
+	  16384 },
 	{ "a member of a RAID or volume group (linux_raid_member)",
 	  END(8192),
 	  false,
@@ -65,10 +76,15 @@ enum { CASES = sizeof(cases) / sizeof(cases[0]) };
 
 static void patch(int fd, unsigned number)
 {
-	for (unsigned i = 0; i < 4 && cases[number].patch[i].length; i++) {
+	for (unsigned i = 0; i < PATCHES && cases[number].patch[i].length; i++) {
 		const struct patch *patch = &cases[number].patch[i];
 		assert_int_equal(pwrite(fd, patch->bytes, patch->length, (off_t)patch->at), patch->length);
 	}
+}
+
+static bool is_place(unsigned number, uint64_t offset)
+{
+	return offset == cases[number].offset || (cases[number].since && offset == cases[number].since);
 }
 
 static void marks(void **state)
@@ -84,9 +100,9 @@ static void marks(void **state)
 		if (!stranger_find(fd, 512, &stranger))
 			fail_msg("%s was not found", cases[i].what);
 		assert_string_equal(stranger.what, cases[i].what);
-		assert_int_equal(stranger.offset, cases[i].offset);
+		assert_true(is_place(i, stranger.offset));
 		unsigned count = stranger_wipe(fd, 512, wiped, 16);
-		assert_true(cases[i].overwritten || (count > 0 && wiped[0] == cases[i].offset));
+		assert_true(cases[i].overwritten || (count > 0 && wiped[0] == stranger.offset));
 		if (stranger_find(fd, 512, &stranger) != cases[i].overwritten)
 			fail_msg("%s is still there", stranger.what);
 		close(fd);
@@ -116,10 +132,10 @@ static void medium_make(const struct block_rig *rig, unsigned number)
 static bool untouched(const struct block_rig *rig, unsigned number)
 {
 	bool same = true;
-	char data[64];
+	char data[128];
 	int fd = medium_open(rig);
 
-	for (unsigned i = 0; i < 4 && cases[number].patch[i].length; i++) {
+	for (unsigned i = 0; i < PATCHES && cases[number].patch[i].length; i++) {
 		const struct patch *patch = &cases[number].patch[i];
 		assert_int_equal(pread(fd, data, patch->length, (off_t)patch->at), patch->length);
 		same = same && memcmp(data, patch->bytes, patch->length) == 0;
@@ -143,9 +159,9 @@ static void expect_why(struct block_rig *rig, const char *pool, unsigned number,
 	const char *why = block_rig_field(rig, "pool", pool, "why");
 	char words[160];
 
-	snprintf(words, sizeof(words), "medium o holds %s at offset %llu", cases[number].what,
-		 (unsigned long long)cases[number].offset);
-	if (!strstr(why, words) || !strstr(why, verb))
+	snprintf(words, sizeof(words), "medium o holds %s at offset ", cases[number].what);
+	const char *said = strstr(why, words);
+	if (!said || !is_place(number, strtoull(said + strlen(words), NULL, 10)) || !strstr(why, verb))
 		fail_msg("%s, %s: %s", words, verb, why);
 	assert_true(untouched(rig, number));
 }
