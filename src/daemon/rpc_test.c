@@ -249,7 +249,7 @@ static void actions(void **state)
 	peer_call(world, fd, "vnic.create", "{'tenant':'blue','name':'v1','fields':{'subnet':'s'}}", NULL);
 	peer_call(world, fd, "vnic.probe", "{'name':'blue/v1','args':{'note':'hi'}}",
 		  "{'count':3,'note':'hi','object':'v1'}");
-	peer_fail(world, fd, "vnic.probe", "{'name':'blue/v1','args':{'note':'fail'}}", "timeout", "note",
+	peer_fail(world, fd, "vnic.probe", "{'name':'blue/v1','args':{'note':'fail'}}", "timeout", "probe.note",
 		  "nobody answered");
 
 	/* One that answers later: the next request of this connection waits, another connection does not. */
