@@ -16,8 +16,7 @@ static const struct field pool_fields[] = {
 	FIELD(struct pool_object, max_volumes, .flags = FIELD_F_DETAIL | FIELD_F_IMMUTABLE, .def = "1024", .min = 1,
 	      .max = 16384,
 	      .doc = "Volumes and snapshots that there is room for when it is formatted, rounded up; one that is "
-		     "adopted "
-		     "keeps what it has."),
+		     "adopted keeps what it has."),
 	FIELD_ENUM_ROW(struct pool_object, state, block_state_names, .flags = FIELD_F_STATE,
 		       .doc = "Whether its volumes can be used."),
 	FIELD(struct pool_object, why, .flags = FIELD_F_STATE, .doc = "Why they cannot."),
