@@ -45,6 +45,8 @@ lab_guest_wait web 240
 on web "ip link set eth0 up; dhclient -4 -1 -q -sf /etc/dhclient-script eth0; ip -4 address show dev eth0" | grep -q 'inet 10.0.0.10/' ||
 	lab_fail "the guest has no address"
 on web "iperf3 -s -D"
+# What nobody reads is kept: there is room for it, however small the frames are that it comes in.
+on web "echo 4096 1048576 6291456 >/proc/sys/net/ipv4/tcp_rmem"
 ports="5001 5002 5003 5004"
 on web "for port in $ports; do nc -l -p \$port >/tmp/got.\$port & echo \$! >>/tmp/stopped; done
 	until [ \$(netstat -ltn | grep -c ':500[1-4] ') -eq 4 ]; do usleep 100000; done; kill -STOP \$(cat /tmp/stopped)"
@@ -64,22 +66,22 @@ sleep 1
 monitor() { "$lab_top/devtools/guest/guest" monitor "$1" --dir "$LAB_DIR" "$2"; }
 reports() { monitor web "info migrate" >"$LAB_DIR/moved" && grep -qE "$1" "$LAB_DIR/moved"; }
 # A guest that keeps writing is not moved with so short a pause: the move goes on until the data is there, and all memory was copied once before.
-on web "yes | head -c 8388608 >/tmp/seed; while :; do dd if=/tmp/seed of=/tmp/busy bs=1M conv=notrunc 2>/dev/null; usleep 20000; done & true"
-monitor web "migrate_set_parameter max-bandwidth 32M" >/dev/null
-monitor web "migrate_set_parameter downtime-limit 5" >/dev/null
+on web "yes | head -c 16777216 >/tmp/seed; while :; do dd if=/tmp/seed of=/tmp/busy bs=1M conv=notrunc 2>/dev/null; usleep 20000; done & true"
+monitor web "migrate_set_parameter max-bandwidth 16M" >/dev/null
+monitor web "migrate_set_parameter downtime-limit 1" >/dev/null
 monitor web "migrate -d $uri" >/dev/null
 wait_until 120 "all memory is copied once" reports 'dirty[ _]syncs?( count: |=)([3-9]|[0-9]{2})'
-monitor web "migrate_set_parameter max-bandwidth 8M" >/dev/null
 for port in $ports; do
 	ip netns exec "$LAB-box" nc -N 10.0.0.10 "$port" <"$LAB_DIR/data" &
 	lab_pids+=($!)
 done
-# Their kernels have acknowledged all, and that there is no more.
+# The guest's kernel has acknowledged all, and that there is no more. It never will once the move is over.
 arrived() {
+	reports '[Ss]tatus:[[:blank:]]+active' || return 0
 	inside box ss -Htn dst 10.0.0.10 >"$LAB_DIR/connections.log"
 	[ "$(grep -c FIN-WAIT-2 "$LAB_DIR/connections.log")" -eq "$(wc -w <<<"$ports")" ]
 }
-wait_until 60 "the guest has the data" arrived
+wait_until 240 "the guest has the data" arrived
 reports '[Ss]tatus:[[:blank:]]+active' || lab_fail "the move was over before the data was sent: $(cat "$LAB_DIR/moved")"
 monitor web "migrate_set_parameter max-bandwidth 32M" >/dev/null
 monitor web "migrate_set_parameter downtime-limit 2000" >/dev/null
