@@ -30,6 +30,14 @@ static void state_set(struct pool *pool, enum block_state state, const char *why
 
 /* ---- opening ---- */
 
+/* Each step that has waited for a medium asks again: the pool's object may be gone. */
+static bool wants_open(const struct pool *pool)
+{
+	const struct block *block = pool->subject.block;
+
+	return block->started && !block->stopping && !pool->subject.leaving && !pool->reopen && !pool_media_asked(pool);
+}
+
 static void open_failed(struct pool *pool)
 {
 	pool->refused = true;
@@ -154,6 +162,10 @@ static void probed(struct pool *pool, const struct dpu_error *err)
 {
 	char why[BLOCK_WHY_BYTES];
 
+	if (!wants_open(pool)) {
+		pool_step(pool);
+		return;
+	}
 	if (!err) {
 		open_with(pool, STORE_FORMAT);
 		return;
@@ -205,6 +217,12 @@ static void supers_known(struct pool *pool)
 {
 	char why[BLOCK_WHY_BYTES];
 
+	if (!wants_open(pool)) {
+		pool_supers_free(pool);
+		pool->busy = false;
+		pool_step(pool);
+		return;
+	}
 	if (pool->unmade && !pool->super_io->failed && !supers_are_all_there(pool))
 		pool->format = true;
 	const struct pool_medium *failed = pool->super_io->failed;
@@ -297,13 +315,6 @@ static void pool_close(struct pool *pool)
 }
 
 /* ---- what is to be done ---- */
-
-static bool wants_open(const struct pool *pool)
-{
-	const struct block *block = pool->subject.block;
-
-	return block->started && !block->stopping && !pool->subject.leaving && !pool->reopen && !pool_media_asked(pool);
-}
 
 /* Closed, and not to be opened. */
 static void rest(struct pool *pool)

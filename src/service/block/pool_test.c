@@ -439,6 +439,41 @@ static void copy_file(struct block_rig *rig, const char *from, const char *to)
 	assert_int_equal(system(command), 0);
 }
 
+/* A transaction that nobody waits for. */
+static void begin(struct block_rig *rig, enum change_op op, const char *fields)
+{
+	struct dpu_error err;
+	struct txn *txn;
+	json_t *json = fields ? json_loads(fields, 0, NULL) : NULL;
+
+	assert_int_equal(txn_new(rig->dpu.model, &txn), 0);
+	assert_int_equal(txn_add(txn, op, "pool", NULL, "q", json, 0, false, &err), 0);
+	txn_commit(txn, NULL, NULL);
+	txn_free(txn);
+	json_decref(json);
+}
+
+/* Whatever its opening is about: superblocks, what others have on its medium, the formatting. */
+static void deleted_while_it_opens(void **state)
+{
+	struct block_rig *rig = *state;
+
+	block_rig_apply(rig, "{'media': [{'name': 'n', 'path': '%s/n', 'size': '64M'}]}", rig->dir);
+	for (unsigned turns = 0; turns < 60; turns++) {
+		begin(rig, CHANGE_CREATE, "{\"media\": [\"n\"]}");
+		for (unsigned i = 0; i < turns; i++)
+			assert_int_equal(loop_once(rig->base.loop, 1), 0);
+		begin(rig, CHANGE_DELETE, NULL);
+	}
+	/* The last of those may still be under way. */
+	for (unsigned i = 0; i < 2; i++) {
+		block_rig_change(rig, CHANGE_CREATE, "pool", "q", "{'media': ['n']}", NULL);
+		if (i == 0)
+			block_rig_delete(rig, "pool", "q", false, NULL);
+	}
+	FIELD_IS(rig, "pool", "q", "state", "ready");
+}
+
 /* One of its media was put back to what it was a while ago. */
 static void older_copy(void **state)
 {
@@ -480,6 +515,7 @@ int main(void)
 						block_rig_teardown),
 		cmocka_unit_test_setup_teardown(erasing_is_not_kept_for_later, block_rig_setup, block_rig_teardown),
 		cmocka_unit_test_setup_teardown(first_superblock_damaged, block_rig_setup, block_rig_teardown),
+		cmocka_unit_test_setup_teardown(deleted_while_it_opens, block_rig_setup, block_rig_teardown),
 		cmocka_unit_test_setup_teardown(older_copy, block_rig_setup, block_rig_teardown),
 	};
 
