@@ -125,6 +125,21 @@ static void test_identifiers_not_to_be_had(void **state)
 	free(slot.memory);
 }
 
+/* One that Linux's target has switched off: it has a path error, and is not listed. */
+static void test_switched_off(void **state)
+{
+	stage(12);
+	remote_open();
+	wait_for(live_paths() == 2);
+	run_ms(20); /* until it has got our requests for events */
+	descriptors_status = NVME_PATH_INTERNAL | NVME_DNR;
+	target.command = on_descriptors;
+	target.nsid = 0;
+	fake_event(&target, nvme_event(NVME_EVENT_NOTICE, NVME_NOTICE_NAMESPACES, NVME_LOG_CHANGED_NAMESPACES));
+	wait_for(gones == 1);
+	unstage();
+}
+
 /* One of more than a list of namespaces has, found by what it is or by its number. */
 static void test_many_namespaces(void **state)
 {
@@ -377,17 +392,12 @@ static void test_set_paths(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_resize_and_gone),
-		cmocka_unit_test(test_write_protection),
-		cmocka_unit_test(test_restarting_target),
-		cmocka_unit_test(test_identifiers_not_to_be_had),
-		cmocka_unit_test(test_many_namespaces),
-		cmocka_unit_test(test_lba_format),
-		cmocka_unit_test(test_ana),
-		cmocka_unit_test(test_ana_contradiction),
-		cmocka_unit_test(test_ana_of_new_namespace),
-		cmocka_unit_test(test_cache_of_later_path),
-		cmocka_unit_test(test_replaced_before_up),
+		cmocka_unit_test(test_resize_and_gone),     cmocka_unit_test(test_write_protection),
+		cmocka_unit_test(test_restarting_target),   cmocka_unit_test(test_identifiers_not_to_be_had),
+		cmocka_unit_test(test_switched_off),        cmocka_unit_test(test_many_namespaces),
+		cmocka_unit_test(test_lba_format),          cmocka_unit_test(test_ana),
+		cmocka_unit_test(test_ana_contradiction),   cmocka_unit_test(test_ana_of_new_namespace),
+		cmocka_unit_test(test_cache_of_later_path), cmocka_unit_test(test_replaced_before_up),
 		cmocka_unit_test(test_set_paths),
 	};
 

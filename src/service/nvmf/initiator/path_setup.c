@@ -287,6 +287,24 @@ static void on_list(struct host_command *command, uint16_t status)
 	next_listed(path);
 }
 
+/* What it is now is not known: no reason to forget it. */
+static void descriptors_missing(struct path *path)
+{
+	remote_path_fail(path, "the identifiers of namespace %u are not to be had", path->nsid);
+}
+
+static void on_still_listed(struct host_command *command, uint16_t status)
+{
+	struct path *path = command->ctx;
+
+	if (too_late(path, status))
+		return;
+	if (status == NVME_OK && path->data.list[0] != path->nsid)
+		remote_gone(path->remote);
+	else
+		descriptors_missing(path);
+}
+
 /* An older controller does not know them, or the namespace has gone since it was listed: that is seen next. */
 static bool has_no_descriptors(uint16_t status)
 {
@@ -305,10 +323,12 @@ static void on_descriptors(struct host_command *command, uint16_t status)
 		remote_gone(path->remote);
 		return;
 	}
-	/* What it is now is not known: no reason to forget it. */
 	if (status != NVME_OK && !has_no_descriptors(status)) {
-		remote_path_fail(path, "the identifiers of namespace %u are not to be had: %s", path->nsid,
-				 status_text(status));
+		if (path->step == PATH_LIVE) /* of one that is switched off Linux says "path error" */
+			admin_identify(&path->admin, NVME_CNS_ACTIVE_NAMESPACES, path->nsid - 1, &path->data,
+				       on_still_listed, path);
+		else
+			descriptors_missing(path);
 		return;
 	}
 	if (status != NVME_OK)
