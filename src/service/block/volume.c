@@ -94,6 +94,8 @@ static void todo_end(struct volume *volume)
 static void volume_free(struct volume *volume)
 {
 	image_abort(volume);
+	if (volume->subject.committed) /* with its pool perhaps */
+		image_forget(volume);
 	todo_end(volume);
 	TAILQ_REMOVE(&volume->pool->volumes, volume, link);
 	subject_fini(&volume->subject);

@@ -525,6 +525,14 @@ static void ended_early(void **state)
 	block_rig_delete(&rig, "volume", "blue/w", false, NULL);
 	assert_int_equal(shell(&rig, "[ ! -e out ]"), 0);
 	block_rig_free(&rig); /* with an import under way */
+
+	world(&rig);
+	char mark[96];
+	snprintf(mark, sizeof(mark), "touch .%s.import", block_rig_field(&rig, "volume", "v", "uuid"));
+	assert_int_equal(shell(&rig, mark), 0);
+	block_rig_delete(&rig, "pool", "p", true, NULL);
+	WAIT_FOR(&rig.base, shell(&rig, "[ -z \"$(ls -A)\" ]") == 0);
+	block_rig_free(&rig);
 }
 
 /* ---- a search that takes long (the linker puts this in store_submit's place) ---- */
