@@ -166,13 +166,23 @@ static bool must_go(const struct block_attachment *attachment)
 
 static void attachment_next(struct block_attachment *attachment);
 
+bool attachment_is_next(const struct block_attachment *attachment)
+{
+	const struct block_backing *backing = attachment->backing;
+
+	return !backing->one_user || TAILQ_FIRST(&backing->attachments) == attachment;
+}
+
 static void attachment_end(struct block_attachment *attachment)
 {
 	struct block_backing *backing = attachment->backing;
 	void (*done)(void *arg) = attachment->done;
 	void *arg = attachment->arg;
+	struct block_attachment *successor = TAILQ_NEXT(attachment, link);
 
 	TAILQ_REMOVE(&backing->attachments, attachment, link);
+	if (successor && !must_go(successor))
+		attachment_next(successor);
 	limit_fini(&attachment->limit);
 	free(attachment);
 	backing_down_check(backing);
@@ -284,7 +294,7 @@ static void attachment_next(struct block_attachment *attachment)
 		attachment_end(attachment);
 	} else if (attachment->state == IDLE && go) {
 		backing_down_check(attachment->backing);
-	} else if (attachment->state == IDLE) {
+	} else if (attachment->state == IDLE && attachment_is_next(attachment)) {
 		view_give(attachment);
 	}
 }

@@ -143,7 +143,8 @@ struct block_backing {
 	/* A user is about to detach, and waits for what it has submitted: what cannot be carried out now should fail
 	 * soon. NULL: none waits long. */
 	void (*leaving)(struct block_backing *backing);
-	bool limited; /* its devices are filters of qos/, which keep requests back */
+	bool limited;  /* its devices are filters of qos/, which keep requests back */
+	bool one_user; /* who takes another's place waits until that one has gone, and what it had under way with it */
 	/* the block service's */
 	bool trying;
 	struct dpu_block_device *device; /* NULL: there is none */

@@ -550,6 +550,8 @@ void limit_update(struct block_limit *limit);
 /* attach.c: it is to have a filter and has none, or the other way round. */
 void attachment_renew(struct block_limit *limit);
 const struct block_limit *attachment_limit(const struct block_attachment *attachment);
+/* Whether it is given what its backing has; else a former user has not gone yet. */
+bool attachment_is_next(const struct block_attachment *attachment);
 
 /* volume_why.c */
 int volume_why_start(void *ctx, struct object *object, const void *args, struct action_reply *reply,

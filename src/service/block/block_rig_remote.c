@@ -86,6 +86,7 @@ static int remote_apply(void *ctx, struct object *old, struct object *new, struc
 	remote->source = (struct worker_source){ .poll = remote_poll, .fd = -1, .name = "remote" };
 	assert_int_equal(worker_add_source(worker, &remote->source), 0);
 	block_backing_init(&remote->backing, block_of(remotes->dpu), new->name, "it is not there yet");
+	remote->backing.one_user = true;
 	block_backing_up(&remote->backing, &remote->device, worker);
 	LIST_INSERT_HEAD(&remotes->list, remote, link);
 	new->runtime = remote;

@@ -504,6 +504,7 @@ static struct medium *medium_new(struct block *block, struct object *object)
 	block_backing_init(&medium->backing, block, object->name, "the medium was not opened yet");
 	medium->backing.wanted = medium_wanted;
 	medium->backing.left = medium_left;
+	medium->backing.one_user = true;
 	subject_init(&medium->subject, block, object);
 	medium->subject.settle = medium_settle;
 	medium->subject.free = subject_free;

@@ -251,22 +251,11 @@ static void pool_open(struct pool *pool)
 
 /* ---- closing ---- */
 
-/* Those that wait for the media of one that is gone. */
-static void others_step(const struct block *block)
-{
-	struct pool *other;
-
-	TAILQ_FOREACH(other, &block->pools, link)
-	if (wants_open(other) && !other->ready)
-		pool_step(other);
-}
-
 static void pool_free(struct pool *pool)
 {
 	struct block *block = pool->subject.block;
 
 	TAILQ_REMOVE(&block->pools, pool, link);
-	others_step(block);
 	if (!block->ended)
 		intents_drop_pool(pool);
 	subject_fini(&pool->subject);

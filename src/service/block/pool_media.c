@@ -100,33 +100,16 @@ void pool_media_update(struct pool *pool)
 	attach_new(pool, &object->remotes);
 }
 
-/* A pool that is being deleted has its media until its superblocks are erased: who takes its place waits. */
-static const struct pool *former_owner(const struct pool *pool, const struct pool_medium *medium)
-{
-	const struct pool *other;
-
-	TAILQ_FOREACH(other, &pool->subject.block->pools, link)
-	for (unsigned i = 0; other->subject.leaving && other != pool && i < other->media_count; i++)
-		if (uuid_equal(&other->media[i]->uuid, &medium->uuid))
-			return other;
-	return NULL;
-}
-
 bool pool_media_ready(struct pool *pool, char *why, size_t why_bytes, bool *ret_soon)
 {
 	for (unsigned i = 0; i < pool->media_count; i++) {
 		const struct pool_medium *medium = pool->media[i];
-		const struct pool *before = former_owner(pool, medium);
-		if (before) {
-			snprintf(why, why_bytes, "medium %.60s: %.60s, which is being deleted, has it",
-				 medium->backing->name, before->subject.name);
-			*ret_soon = true;
-			return false;
-		}
 		if (medium->device && !medium->asked)
 			continue;
 		snprintf(why, why_bytes, "medium %.60s: %s", medium->backing->name,
-			 medium->backing->device ? "it is on its way" : medium->backing->why_not);
+			 !medium->backing->device                   ? medium->backing->why_not
+			 : attachment_is_next(medium->attachment) ? "it is on its way"
+								   : "who used it before has not let go of it yet");
 		*ret_soon = medium->backing->device || medium->backing->trying;
 		return false;
 	}

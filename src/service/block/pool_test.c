@@ -470,6 +470,30 @@ static void deleted_while_it_opens(void **state)
 	FIELD_IS(rig, "pool", "q", "state", "ready");
 }
 
+/* Who takes another's place on a medium gets it when that one has done all that it had to do there. */
+static void successors(void **state)
+{
+	static uint8_t first[DPU_BLOCK_BYTES], zeroes[DPU_BLOCK_BYTES];
+	struct block_rig *rig = *state;
+	struct block_rig_user user;
+
+	block_rig_apply(rig,
+			"{'media': [{'name': 'n', 'path': '%s/n', 'size': '64M'}],"
+			" 'pools': [{'name': 'q', 'media': ['n']}]}",
+			rig->dir);
+	block_rig_attach(&user, rig, "medium", "n", NULL);
+	begin(rig, CHANGE_DELETE, NULL);
+	WAIT_FOR(&rig->base, user.device);
+	assert_null(block_rig_find(rig, "pool", "q"));
+	assert_int_equal(block_rig_io(&user, DPU_BLOCK_READ, 0, first, sizeof(first), 0), DPU_BLOCK_OK);
+	assert_memory_equal(first, zeroes, sizeof(first));
+	begin(rig, CHANGE_CREATE, "{\"media\": [\"n\"]}");
+	WAIT_FOR(&rig->base, block_rig_field(rig, "pool", "q", "why")[0]);
+	FIELD_IS(rig, "pool", "q", "why", "medium n: who used it before has not let go of it yet");
+	block_rig_detach(&user);
+	WAIT_FOR(&rig->base, strcmp(block_rig_field(rig, "pool", "q", "state"), "ready") == 0);
+}
+
 /* One of its media was put back to what it was a while ago. */
 static void older_copy(void **state)
 {
@@ -512,6 +536,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(erasing_is_not_kept_for_later, block_rig_setup, block_rig_teardown),
 		cmocka_unit_test_setup_teardown(first_superblock_damaged, block_rig_setup, block_rig_teardown),
 		cmocka_unit_test_setup_teardown(deleted_while_it_opens, block_rig_setup, block_rig_teardown),
+		cmocka_unit_test_setup_teardown(successors, block_rig_setup, block_rig_teardown),
 		cmocka_unit_test_setup_teardown(older_copy, block_rig_setup, block_rig_teardown),
 	};
 

@@ -513,6 +513,7 @@ int nvmf_remote_apply(void *ctx, struct object *old, struct object *new, struct 
 		remote->backing.wanted = on_wanted;
 		remote->backing.leaving = on_leaving;
 		remote->backing.left = on_left;
+		remote->backing.one_user = true;
 		TAILQ_INSERT_TAIL(&remotes->all, remote, link);
 	}
 	block_backing_rename(&remote->backing, new->name);
