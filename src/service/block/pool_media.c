@@ -107,9 +107,9 @@ bool pool_media_ready(struct pool *pool, char *why, size_t why_bytes, bool *ret_
 		if (medium->device && !medium->asked)
 			continue;
 		snprintf(why, why_bytes, "medium %.60s: %s", medium->backing->name,
-			 !medium->backing->device                   ? medium->backing->why_not
+			 !medium->backing->device                 ? medium->backing->why_not
 			 : attachment_is_next(medium->attachment) ? "it is on its way"
-								   : "who used it before has not let go of it yet");
+								  : "who used it before has not let go of it yet");
 		*ret_soon = medium->backing->device || medium->backing->trying;
 		return false;
 	}

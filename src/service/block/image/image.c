@@ -116,7 +116,9 @@ static void job_stop(struct image_job *job, enum dpu_error_code code, const char
 	image_fail(job, code, "%s", why);
 	if (job->tool)
 		tool_kill(job->tool);
-	else if (!job->moving)
+	else if (job->moving)
+		image_stream_cancel(job);
+	else
 		job_end(job);
 }
 

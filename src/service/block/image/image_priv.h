@@ -25,6 +25,7 @@ struct image_job {
 	struct worker *worker;
 	bool asked;                     /* the device is wanted back */
 	bool moving;                    /* a request or a helper is under way */
+	bool at_device;                 /* the worker's: it is a request, and the device has it */
 	bool failed, cancelled, ending; /* cancelled: that is why it failed */
 	struct dpu_error error;
 	struct tool *tool;
@@ -63,6 +64,7 @@ void image_files_close(struct image_job *job);
 
 /* image_stream.c: from job->fd into the device, or the other way; then image_streamed(). */
 void image_stream(struct image_job *job);
+void image_stream_cancel(struct image_job *job); /* it has failed: what waits in the device need not go on */
 /* Whether what is imported now is still what was opened. */
 bool image_unchanged(const struct image_job *job, const struct stat *now);
 

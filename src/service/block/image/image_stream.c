@@ -30,6 +30,7 @@ static void request_done(struct dpu_block_request *request)
 {
 	struct image_job *job = (struct image_job *)((uint8_t *)request - offsetof(struct image_job, request));
 
+	job->at_device = false;
 	note_send(job->block, &job->note);
 }
 
@@ -39,10 +40,27 @@ static void request_submit(void *arg, struct worker *worker)
 	enum dpu_block_status status = dpu_block_check(job->device, &job->request);
 
 	(void)worker;
+	job->at_device = true;
 	if (status == DPU_BLOCK_OK)
 		job->device->ops->submit(job->device, &job->request);
 	else
 		dpu_block_complete(&job->request, status);
+}
+
+static void request_cancel(void *arg, struct worker *worker)
+{
+	struct image_job *job = arg;
+
+	(void)worker;
+	if (job->at_device && job->device->ops->cancel)
+		job->device->ops->cancel(job->device, &job->request);
+}
+
+/* The device is taken back by way of its worker, so the job is there when the call is. */
+void image_stream_cancel(struct image_job *job)
+{
+	if (job->device)
+		block_call(job->worker, request_cancel, job, NULL);
 }
 
 static void request(struct image_job *job, enum dpu_block_op op, uint64_t length, void (*then)(struct image_job *job))

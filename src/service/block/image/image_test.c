@@ -15,7 +15,7 @@
 #include <unistd.h>
 #include "base/loop.h"
 #include "operating/uring_needed.h"
-#include "service/block/block_rig.h"
+#include "service/block/block_rig_remote.h"
 #include "service/block/image/qcow2.h"
 #include "service/block/image/tool.h"
 #include "service/block/image/words.h"
@@ -23,13 +23,18 @@
 
 enum { MIB = 1 << 20 };
 
-static void world(struct block_rig *rig)
+static void rig_new(struct block_rig *rig, const struct service *const *services)
 {
 	char images[96];
 
-	block_rig_new(rig, 2, NULL);
+	block_rig_new(rig, 2, services);
 	snprintf(images, sizeof(images), "%s/images", rig->dir);
 	assert_int_equal(mkdir(images, 0700), 0);
+}
+
+static void world(struct block_rig *rig)
+{
+	rig_new(rig, NULL);
 	block_rig_apply(rig,
 			"{'tenants': [{'name': 'blue'}], 'media': [{'name': 'm', 'path': '%s/m', 'size': '128M'}],"
 			" 'pools': [{'name': 'p', 'media': ['m']}],"
@@ -570,6 +575,28 @@ static void cancelled_in_a_search(void **state)
 	block_rig_free(&rig);
 }
 
+/* What is under way waits for a machine that is away: it does not keep the import. */
+static void cancelled_at_a_medium(void **state)
+{
+	static const struct service *const services[] = { &block_service, &block_rig_remote_service, NULL };
+	struct block_rig rig;
+
+	rig_new(&rig, services);
+	block_rig_apply(&rig, "{'tenants': [{'name': 'blue'}], 'nvmf_remotes': [{'name': 'm'}],"
+			      " 'pools': [{'name': 'p', 'remotes': ['m']}],"
+			      " 'volumes': [{'name': 'v', 'tenant': 'blue', 'pool': 'p', 'size': '64M'}]}");
+	assert_int_equal(shell(&rig, "head -c 1M /dev/urandom >in"), 0);
+	block_rig_remote_hang(&rig, "m", true);
+	json_decref(block_rig_action(&rig, "volume", "import-image", "blue/v", json_pack("{s:s}", "file", "in"), NULL));
+	run_for(&rig.base, 50 * CLOCK_NS_PER_MS);
+	assert_non_null(strstr(block_rig_field(&rig, "volume", "v", "image"), "importing in"));
+	json_decref(block_rig_action(&rig, "volume", "cancel-image", "blue/v", NULL, NULL));
+	WAIT_FOR(&rig.base, strstr(block_rig_field(&rig, "volume", "v", "image"), "import of in cancelled"));
+	block_rig_remote_hang(&rig, "m", false);
+	json_decref(act(&rig, "volume", "import-image", "blue/v", "in", NULL));
+	block_rig_free(&rig);
+}
+
 /* An export that has its name is done, whatever is said then. */
 static void cancelled_too_late(void **state)
 {
@@ -718,6 +745,7 @@ int main(void)
 		cmocka_unit_test(words),
 		cmocka_unit_test(long_names),
 		cmocka_unit_test(cancelled_in_a_search),
+		cmocka_unit_test(cancelled_at_a_medium),
 		cmocka_unit_test(cancelled_too_late),
 	};
 
