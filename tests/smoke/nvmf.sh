@@ -190,7 +190,7 @@ same "what hosts see" "$(host 127.0.0.1 4420 $nqn-weak $other namespaces)" "1:30
 [ $took -lt 8 ] || lab_fail "hosts were put off for $took s"
 has 0 "weak is failed" ctl nvmf_namespace show blue/weak
 same "state of the namespace" "$(field nvmf_namespace blue/weak state)" failed
-cp "$LAB_DIR/weak.good" "$LAB_DIR/weak.img"
+dd if="$LAB_DIR/weak.good" of="$LAB_DIR/weak.img" bs=1M conv=notrunc status=none
 ctl pool open weak >/dev/null
 wait_until 10 "the namespace is back" is ready field nvmf_namespace blue/weak state
 host 127.0.0.1 4420 $nqn-weak
