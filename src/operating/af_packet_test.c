@@ -15,6 +15,8 @@
 #include <linux/virtio_net.h>
 #include <net/if.h>
 #include <rte_ip.h>
+#include "operating/af_packet_ring.h"
+#include "operating/link_watch.h"
 #include "operating/net_rig.h"
 
 struct pair {
@@ -72,6 +74,56 @@ static void pair_down(struct pair *pair)
 	/* The namespaces take their veth ends along, in their own time. */
 	try_in(NULL, "ip link del left0 2>/dev/null; ip link del right0 2>/dev/null");
 	rig_down(&pair->rig);
+}
+
+/* ---- a carrier that comes while the port is being opened ---- */
+
+static void (*while_opening)(void); /* once, when the state of the interface has been read */
+
+int __real_af_packet_ring_open(struct af_packet_ring *ring, int ifindex, unsigned mtu);
+int __wrap_af_packet_ring_open(struct af_packet_ring *ring, int ifindex, unsigned mtu);
+
+int __wrap_af_packet_ring_open(struct af_packet_ring *ring, int ifindex, unsigned mtu)
+{
+	void (*now)(void) = while_opening;
+
+	while_opening = NULL;
+	if (now)
+		now();
+	return __real_af_packet_ring_open(ring, ifindex, mtu);
+}
+
+static void until_running(bool running)
+{
+	struct link_state state = { .running = !running };
+
+	while (state.running != running)
+		assert_int_equal(link_state_read("left0", &state), 0);
+}
+
+static void carrier_comes(void)
+{
+	run_in(NULL, "ip link set left1 up");
+	until_running(true);
+}
+
+static void carrier_while_opening(void **state)
+{
+	struct pair pair;
+
+	memset(&pair.wire, 0, sizeof(pair.wire));
+	rig_up(&pair.rig, 1, WORKER_BALANCED);
+	run_in(NULL, "ip link add left0 type veth peer name left1 && ip link set left0 up");
+	until_running(false); /* only unknown at first, which counts as running */
+	while_opening = carrier_comes;
+	struct port *port = uplink_open(&pair, 0, "af_packet:left0", 1500, 1);
+	assert_null(while_opening);
+	WAIT_FOR(&pair.rig, atomic_load(&port->up));
+	run_in(NULL, "ip link set left1 down");
+	WAIT_FOR(&pair.rig, !atomic_load(&port->up));
+	wire_close(&pair.wire);
+	run_in(NULL, "ip link del left0");
+	rig_down(&pair.rig);
 }
 
 static uint64_t drops(const struct port *port)
@@ -503,6 +555,7 @@ int main(void)
 		cmocka_unit_test(kernel_vxlan),
 		cmocka_unit_test(vlan_tags_are_kept),
 		cmocka_unit_test(offloads_behind_vlan_tags),
+		cmocka_unit_test(carrier_while_opening),
 		cmocka_unit_test(goes_down_and_up),
 		cmocka_unit_test(interface_deleted),
 		cmocka_unit_test(deleted_under_load),

@@ -130,6 +130,11 @@ int link_watch_new(struct loop *loop, const char *name, void (*changed)(void *ct
 	return 0;
 }
 
+void link_watch_seen(struct link_watch *watch, const struct link_state *state)
+{
+	watch->state = *state;
+}
+
 void link_watch_free(struct link_watch *watch)
 {
 	if (!watch)

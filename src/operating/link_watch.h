@@ -24,4 +24,7 @@ int link_configure(const char *name, unsigned mtu);
 /* Calls changed whenever the state differs from what it last was. */
 int link_watch_new(struct loop *loop, const char *name, void (*changed)(void *ctx, const struct link_state *state),
 		   void *ctx, struct link_watch **ret);
+/* Who has looked by itself, and acted on it: what has changed since then is told, however it was when the watch last
+ * looked. */
+void link_watch_seen(struct link_watch *watch, const struct link_state *state);
 void link_watch_free(struct link_watch *watch);

@@ -110,6 +110,7 @@ static int open_interface(struct port *port)
 		status = open_rings(af, &state);
 	if (status < 0)
 		return status;
+	link_watch_seen(af->watch, &state);
 	af->index = state.index;
 	port->mac = state.mac;
 	port->mtu = state.mtu > UINT16_MAX ? UINT16_MAX : (uint16_t)state.mtu;
@@ -181,10 +182,10 @@ int port_af_packet_open(const char *interface, const char *name, uint16_t mtu, u
 	for (unsigned i = 0; i < queues; i++)
 		af->rings[i].fd = -1;
 	int status = port_life_init(&af->life, loop);
+	if (status == 0) /* first, so that no change is missed */
+		status = link_watch_new(loop, interface, link_changed, af, &af->watch);
 	if (status == 0)
 		status = open_interface(&af->port);
-	if (status == 0)
-		status = link_watch_new(loop, interface, link_changed, af, &af->watch);
 	if (status < 0) {
 		close_rings(&af->port);
 		loop_timer_remove(af->life.retry);
