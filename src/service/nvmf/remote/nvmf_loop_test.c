@@ -407,6 +407,24 @@ static void flights_start_in_vain(struct block_rig_user *user)
 	memcpy(model, before, BYTES);
 }
 
+/* What is in it is known. */
+static void tower_begin(struct block_rig *rig, struct block_rig_user *user)
+{
+	memset(model, 0, sizeof(model));
+	tower_open(rig, user);
+	flights_start(user);
+	flights_land(rig);
+}
+
+/* All that was under way has ended, and what is below has what it may have. */
+static void tower_end(struct block_rig *rig, struct block_rig_user *user)
+{
+	block_rig_detach(user);
+	WAIT_FOR(&rig->base, flights_done());
+	below_check(rig);
+	block_rig_free(rig);
+}
+
 /* A namespace whose pool is on a remote without a path is deleted while requests wait there: for that nobody waits. */
 static void test_deleted_while_away(void **state)
 {
@@ -414,10 +432,7 @@ static void test_deleted_while_away(void **state)
 	struct block_rig rig;
 	bool gone = false;
 
-	memset(model, 0, sizeof(model));
-	tower_open(&rig, &user);
-	flights_start(&user);
-	flights_land(&rig);
+	tower_begin(&rig, &user);
 	below_lose(&rig);
 	flights_start_in_vain(&user);
 	run_for(&rig.base, 100 * CLOCK_NS_PER_MS);
@@ -426,10 +441,7 @@ static void test_deleted_while_away(void **state)
 	delete_begin(&rig, &gone);
 	WAIT_FOR(&rig.base, gone);
 	assert_true(clock_ns() - begin < CLOCK_NS_PER_S);
-	block_rig_detach(&user);
-	WAIT_FOR(&rig.base, flights_done());
-	below_check(&rig);
-	block_rig_free(&rig);
+	tower_end(&rig, &user);
 }
 
 /* Writes are under way when the path is lost: their namespace waits until they are known to be dead, and no longer. Who
@@ -440,10 +452,7 @@ static void test_drains_alone(void **state)
 	struct block_rig rig;
 	bool gone = false;
 
-	memset(model, 0, sizeof(model));
-	tower_open(&rig, &user);
-	flights_start(&user);
-	flights_land(&rig);
+	tower_begin(&rig, &user);
 	block_rig_apply(&rig, "{'qos_policies': [{'tenant': 'blue', 'name': 'slow', 'cap_iops': 1, 'burst_ms': 1}],"
 			      " 'volumes': [{'tenant': 'blue', 'name': 'v', 'pool': 'p', 'size': 16777216,"
 			      " 'qos': 'slow'}]}");
@@ -462,10 +471,7 @@ static void test_drains_alone(void **state)
 	}
 	WAIT_FOR(&rig.base, gone);
 	assert_int_equal(block_rig_change(&rig, CHANGE_UPDATE, "volume", "blue/v", "{'qos': null}", NULL), 0);
-	block_rig_detach(&user);
-	WAIT_FOR(&rig.base, flights_done());
-	below_check(&rig);
-	block_rig_free(&rig);
+	tower_end(&rig, &user);
 }
 
 static void test_removed(void **state)
